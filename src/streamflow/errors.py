@@ -7,6 +7,7 @@ StreamflowError
 ├── ConfigError                    a setting with a wrong value; names the field
 ├── BuildError                     a graph that cannot run; lists every finding
 │   ├── StageDefinitionError       what was given is no stage, or a stage without a name
+│   ├── UnknownStageError          a name that was not added
 │   ├── DuplicateStageError        two stages of one name
 │   ├── StagePlacementError        a stage where it cannot stand (a sink in the middle, …)
 │   └── TypeMismatchError          nothing that arrives at a stage is accepted by it
@@ -61,6 +62,7 @@ __all__ = [
     "SyncInAsyncError",
     "TimeoutKind",
     "TypeMismatchError",
+    "UnknownStageError",
 ]
 
 CloseReason = Literal["no_more_needed", "failure"]
@@ -178,12 +180,16 @@ class StageDefinitionError(BuildError, TypeError):
     """What was given is no stage, or a stage that lacks a name or a method."""
 
 
+class UnknownStageError(BuildError):
+    """A stage was named that was not added before."""
+
+
 class DuplicateStageError(BuildError):
     """Two stages have one name."""
 
 
 class StagePlacementError(BuildError):
-    """A stage stands where it cannot: a sink before other stages, a generator behind one."""
+    """A stage stands where it cannot: a sink before other stages, a generator behind one, a second chain."""
 
 
 class TypeMismatchError(BuildError):
@@ -254,6 +260,8 @@ class RunTimeoutError(StreamflowError, TimeoutError):
         """The limit, in seconds."""
         self.where = where
         """The stage or edge that was waited for."""
+        self.suppressed: tuple[StageError, ...] = ()
+        """Failures of stages while the run was being stopped."""
 
     def __str__(self) -> str:
         told = {

@@ -1,0 +1,12 @@
+"""How elements flow: bounded channels, one per edge.
+
+Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
+"""
+
+from ._bounded import open_channel
+from ._receive_end import WIDE, ReceiveEnd
+from ._send_end import SendEnd
+from ._wait import running_trio
+from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
+
+__all__ = ["EDGE_WATCH", "WIDE", "ChannelState", "ChannelStatistics", "ChannelWatch", "ReceiveEnd", "SendEnd", "open_channel", "running_trio"]

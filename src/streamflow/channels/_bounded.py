@@ -1,0 +1,70 @@
+"""The bounded channel: what connects one producing stage with one consuming stage.
+
+Above: `stages` (what a stage reads and writes) and `runtime` (one channel per edge). Below: `_send_end`, `_receive_end`, `_wait`.
+
+Rules of the state machine, in the order of their importance:
+
+1. *Nothing is ever handed to a waiting task.* A waker only says "look again"; the element stays in the buffer until the
+   receiver really runs. So a `receive()` that raises took nothing and a `send()` that raises enqueued nothing, whoever cancels:
+   a cancel scope, `Task.cancel()`, `asyncio.timeout()`.
+2. *The fast path is one type look-up and one comparison.* Whatever is unusual (closed, broken, full, senders queueing, a type
+   that the reader does not accept, a watched or very wide edge) is told to it through the values it looks at: `_limit` (0 while
+   senders queue, -1 once closed) and `_plain` (types that need no second look) when sending, `_attention` (how many reasons there
+   are for a second look) when receiving. Control elements are never plain.
+3. *Up to `WIDE` elements the bound itself makes tasks take turns*: neither end can move more than `capacity` elements before it must
+   wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves.
+4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head is woken,
+   and it wakes the next: trio runs the tasks of one batch in random order.
+5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import ConfigError, ElementError
+from ._receive_end import ReceiveEnd
+from ._send_end import SendEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._watching import ChannelWatch
+
+__all__ = ["open_channel"]
+
+T = TypeVar("T")
+
+
+def _admit_any(item: object) -> bool:
+    if item is None:
+        message = "None is no element; send an element, or close the channel to end it"
+        raise ElementError(message)
+    return True
+
+
+def open_channel(
+    capacity: int = 16,
+    *,
+    name: str = "channel",
+    admit: Callable[[object], bool] | None = None,
+    watch: ChannelWatch | None = None,
+) -> tuple[SendEnd[T], ReceiveEnd[T]]:
+    """Open a bounded channel and return its two ends.
+
+    Args:
+        capacity: The bound, in elements, from 1 up. A wider one shares task switches among more elements and delays back-pressure.
+        name: What errors and statistics call it, as `a → b`.
+        admit: Asked about the first element of each type: True if the reader takes elements of this type, False if they are to
+            pass it by (see `ReceiveEnd.forward_to`). Raises `ElementError` for what must not be sent. Default: all but None.
+        watch: Hears of every element; such an edge has no fast path.
+
+    Raises:
+        ConfigError: If `capacity` is no integer from 1 up.
+    """
+    if not isinstance(capacity, int) or isinstance(capacity, bool) or capacity < 1:
+        raise ConfigError("capacity", f"an edge holds at least 1 element, got {capacity!r}; the default is 16")
+    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit or _admit_any, watch)
+    send_end: SendEnd[T] = SendEnd(receive_end)
+    receive_end.bind(send_end)
+    return send_end, receive_end

@@ -1,0 +1,328 @@
+"""The reading end of a channel, and the state that both ends share. The rules that it keeps are those of `_bounded`.
+
+Above: `_bounded`, `_send_end`. Below: `_wait` (how to wait on this loop).
+"""
+
+# ruff: noqa: SLF001 - the two ends are one object in two parts
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ObjectReceiveStream
+
+from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason
+from ._wait import waiter_factory
+from ._watching import ChannelState, ChannelStatistics, ChannelWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Self
+
+    from ._send_end import SendEnd
+    from ._wait import Waiter
+
+__all__ = ["WIDE", "ReceiveEnd", "Turn"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+WIDE = 64
+"""Widest edge that needs no checkpoints of its own, in elements; gaps of other tasks stay below 0.1 ms at this width."""
+
+_BUDGET = WIDE // 2
+"""Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
+
+
+class Turn:
+    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
+
+    __slots__ = ("waiter",)
+
+    def __init__(self) -> None:
+        self.waiter: Waiter | None = None
+
+
+class ReceiveEnd(ObjectReceiveStream[T_co]):
+    """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
+
+    `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
+    closes it. It goes on after a cancelled wait: an iterator, not a generator.
+    """
+
+    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
+        self._buffer: deque[T_co] = deque()
+        self._plain: set[type] = set()
+        self._admit = admit
+        self._turns: deque[Turn] = deque()
+        self._sender: SendEnd[Any] | None = None
+        self._forward: SendEnd[Any] | None = None
+        self._waiter: Waiter | None = None
+        self._make_waiter: Callable[[], Waiter] | None = None
+        self._receiving = False
+        self._watch = watch
+        # Above 0: the next receive takes the unusual way. One for a watched or wide edge, one for each element that the
+        # reader does not accept, one while a task waits.
+        self._attention = int(watch is not None or capacity > WIDE)
+        self._half = capacity // 2
+        self._low = self._half
+        self._cause: BaseException | None = None
+        self._discarded: dict[str, int] = {}
+        self.name = name
+        """The edge, as `a → b`."""
+        self.capacity = capacity
+        """The bound, in elements."""
+        self.state: ChannelState = "open"
+        """Open, or how the channel ended."""
+        self.reason: CloseReason = "no_more_needed"
+        """Why the reader closed; meaningful once `state` is `cancelled`."""
+        self.received = 0
+        """Elements handed out so far; the ordinal of the element in hand is one less."""
+
+    def bind(self, sender: SendEnd[Any]) -> None:
+        """Tell this end whose fast path it has to open and to shut."""
+        self._sender = sender
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T_co:
+        """Take the next element, waiting while there is none.
+
+        Cancellation: suspends only when it has to wait. When it raises, nothing was taken.
+
+        Raises:
+            StopAsyncIteration: At the end.
+            ChannelFailedError: At the end, if the writer failed.
+            ChannelClosedError: If *you* closed this end.
+            ChannelBusyError: If another task is waiting here.
+        """
+        if self._buffer and not self._attention:
+            self.received += 1
+            item = self._buffer.popleft()
+            if self._turns and len(self._buffer) <= self._low:
+                self._wake_sender()
+            return item
+        return await self._receive_unusual()
+
+    async def receive(self) -> T_co:
+        """Take the next element, as `__anext__` does, for callers that do not iterate.
+
+        Raises:
+            anyio.EndOfStream: At the end.
+            ChannelFailedError: At the end, if the writer failed.
+            ChannelClosedError: If *you* closed this end.
+            ChannelBusyError: If another task is waiting here.
+        """
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    def try_receive(self) -> T_co | None:
+        """Take the next element if one can be had without waiting and without passing others by; else None."""
+        if self._buffer and not self._attention:
+            self.received += 1
+            item = self._buffer.popleft()
+            if self._turns and len(self._buffer) <= self._low:
+                self._wake_sender()
+            return item
+        return None
+
+    def receive_nowait(self) -> T_co:
+        """Take the next element without waiting.
+
+        Raises:
+            anyio.WouldBlock: If there is none yet.
+            anyio.EndOfStream: At the end.
+            ChannelFailedError: At the end, if the writer failed.
+            ChannelClosedError: If *you* closed this end.
+            ChannelBusyError: If another task is waiting here.
+        """
+        if self._receiving:
+            raise ChannelBusyError(self.name)
+        if self._buffer and self._accepts(self._buffer[0]):
+            return self._take()
+        if not self._buffer and self.state != "open":
+            self._raise_end(anyio.EndOfStream())
+        raise anyio.WouldBlock
+
+    def forward_to(self, output: SendEnd[Any]) -> None:
+        """Pass elements that this reader does not accept on to `output`, in order, whenever the reader asks for more.
+
+        Without it they are taken and dropped, which is right for a reader that has no output. The last ones, behind which the
+        channel ends, stay for `pass_rest()`.
+        """
+        self._forward = output
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the writer has ended and nothing is left that this reader accepts."""
+        return self.state != "open" and not any(map(self._accepts, self._buffer))
+
+    async def pass_rest(self) -> None:
+        """Pass on what is left `at_end`. These elements were behind the last accepted one, so they leave behind its results.
+
+        Cancellation: what was not passed on stays in the channel.
+
+        Raises:
+            OutputClosedError: If the reader of the output has gone.
+        """
+        while self._buffer:
+            await self._pass_one()
+
+    def close(self, reason: CloseReason = "no_more_needed") -> None:
+        """End the channel from this side: what is buffered is discarded and counted, senders get `OutputClosedError(reason)`.
+
+        Idempotent, never raises, wakes who waits.
+        """
+        self._finish("cancelled", reason=reason)
+
+    async def aclose(self) -> None:
+        """Close, as anyio's streams do. Cancellation: it is closed even when this raises."""
+        self.close()
+        await anyio.lowlevel.checkpoint()
+
+    def statistics(self) -> ChannelStatistics:
+        """Return what this edge has done so far."""
+        return ChannelStatistics(
+            name=self.name,
+            state=self.state,
+            capacity=self.capacity,
+            sent=self.received + len(self._buffer) + sum(self._discarded.values()),
+            received=self.received,
+            buffered=len(self._buffer),
+            discarded=dict(self._discarded),
+            waiting_senders=len(self._turns),
+            waiting_receiver=self._receiving,
+        )
+
+    def describe(self) -> str:
+        """Return the edge's name, state and fill in a few words."""
+        return f"{self.name} {self.state} {len(self._buffer)}/{self.capacity}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.describe()}>"
+
+    def _finish(
+        self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
+    ) -> None:
+        """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
+        if state == "cancelled" and self._buffer:
+            self._discarded[reason] = self._discarded.get(reason, 0) + len(self._buffer)
+            if self._watch is not None:
+                self._watch.on_discarded(len(self._buffer), reason)
+            self._buffer.clear()
+        if self.state != "open":
+            return
+        self.state, self.reason, self._cause = state, reason, cause
+        if self._sender is not None:
+            self._sender._limit = -1
+            self._sender = None  # the ends no longer know each other: nothing waits for the garbage collector
+        if self._waiter is not None:
+            self._wake()
+        for turn in self._turns:
+            if turn.waiter is not None and not turn.waiter.done():
+                turn.waiter.set_result(None)
+
+    def _raise_end(self, end: Exception) -> NoReturn:
+        if self.state == "cancelled":
+            raise ChannelClosedError(self.name)
+        if self.state == "failed":
+            raise ChannelFailedError(self.name) from self._cause
+        raise end
+
+    def _accepts(self, item: object) -> bool:
+        return type(item) in self._plain or self._admit(item)
+
+    def _take(self) -> T_co:
+        if not self._buffer:  # closed by another task while this one waited to pass the element by
+            raise ChannelClosedError(self.name)
+        item = self._buffer.popleft()
+        self.received += 1
+        if type(item) not in self._plain:
+            self._attention -= 1
+        if self._watch is not None:
+            self._watch.on_received(item)
+        if self._turns and len(self._buffer) <= self._low:
+            self._wake_sender()
+        return item
+
+    async def _receive_unusual(self) -> T_co:
+        """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge."""
+        if self._receiving:
+            raise ChannelBusyError(self.name)
+        while True:
+            if self.capacity > WIDE and self.received % _BUDGET == 0:
+                await anyio.lowlevel.checkpoint()
+                self._reopen_sender()
+            if not self._buffer:
+                if self.state != "open":
+                    self._raise_end(StopAsyncIteration())
+                self._reopen_sender()
+                self._waiter = self._new_waiter()
+                await self._alone(self._wait(self._waiter, "receive"))
+            elif self._accepts(self._buffer[0]):
+                return self._take()
+            elif self.at_end:
+                self._raise_end(StopAsyncIteration())
+            else:
+                await self._pass_one()
+
+    async def _pass_one(self) -> None:
+        if self._forward is None:
+            self._take()
+        else:
+            await self._alone(self._forward._send_in_turn(self._take))
+
+    async def _alone(self, step: Coroutine[Any, Any, None]) -> None:
+        """Wait for `step` while no other task can receive: `_attention` sends it where it is refused."""
+        self._receiving = True
+        self._attention += 1
+        try:
+            await step
+        finally:
+            self._receiving = False
+            self._attention -= 1
+            self._waiter = None
+
+    async def _wait(self, waiter: Waiter, end: Literal["send", "receive"]) -> None:
+        if self._watch is None:
+            await waiter
+            return
+        self._watch.on_blocked(end, blocked=True)
+        try:
+            await waiter
+        finally:
+            self._watch.on_blocked(end, blocked=False)
+
+    def _new_waiter(self) -> Waiter:
+        if self._make_waiter is None:
+            self._make_waiter = waiter_factory()
+        return self._make_waiter()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _wake_sender(self) -> None:
+        self._low = -1  # one call is enough until that sender has looked
+        waiter = self._turns[0].waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _end_turn(self) -> None:
+        """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""
+        self._low = self._half
+        if self._turns and len(self._buffer) < self.capacity:
+            self._wake_sender()
+        self._reopen_sender()
+
+    def _reopen_sender(self) -> None:
+        if self._sender is not None and not self._turns:
+            self._sender._limit = self._open_limit()
+
+    def _open_limit(self) -> int:
+        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)

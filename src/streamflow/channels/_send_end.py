@@ -1,0 +1,179 @@
+"""The writing end of a channel. The rules that it keeps are those of `_bounded`.
+
+Above: `_bounded`. Below: `_receive_end`, which holds the state that both ends share.
+"""
+
+# ruff: noqa: SLF001 - the two ends are one object in two parts
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ObjectSendStream
+
+from ..elements import ControlElement
+from ..errors import ChannelClosedError, OutputClosedError
+from ._receive_end import WIDE, Turn
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
+    from ._receive_end import ReceiveEnd
+    from ._watching import ChannelStatistics
+
+__all__ = ["SendEnd"]
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class SendEnd(ObjectSendStream[T_contra]):
+    """The writing end of an edge. Several tasks may send; waiting ones queue in order.
+
+    Made by `open_channel()`. Leaving `async with end:` closes it.
+    """
+
+    def __init__(self, peer: ReceiveEnd[Any]) -> None:
+        self._peer = peer
+        self._buffer: deque[T_contra] = peer._buffer
+        self._plain = peer._plain
+        self._limit = peer._open_limit()
+        self._closed = False
+        self.name = peer.name
+        """The edge, as `a → b`."""
+
+    async def send(self, item: T_contra) -> None:
+        """Put `item` into the channel, waiting while the channel is full.
+
+        Cancellation: suspends only when it has to wait, which is at least once per `min(capacity, 64)` elements. When it raises,
+        the item was not sent; never twice, never half.
+
+        Raises:
+            ChannelClosedError: If *you* closed this end.
+            OutputClosedError: If the reader has gone; stop, do not retry.
+            ElementError: If `item` is nothing that this channel carries; None never is.
+        """
+        if type(item) in self._plain and len(self._buffer) < self._limit:
+            self._buffer.append(item)
+            if self._peer._waiter is not None:
+                self._peer._wake()
+        elif not self._try_send_unusual(item):
+            await self._send_in_turn(lambda: item)
+
+    def try_send(self, item: T_contra) -> bool:
+        """Put `item` into the channel if that needs no waiting.
+
+        Returns:
+            Whether it was sent. False also when the channel has ended: `send()` then says why.
+
+        Raises:
+            ElementError: If `item` is nothing that this channel carries; None never is.
+        """
+        if type(item) in self._plain and len(self._buffer) < self._limit:
+            self._buffer.append(item)
+            if self._peer._waiter is not None:
+                self._peer._wake()
+            return True
+        return self._try_send_unusual(item)
+
+    def send_nowait(self, item: T_contra) -> None:
+        """Put `item` into the channel without waiting.
+
+        Raises:
+            anyio.WouldBlock: If the channel is full.
+            ChannelClosedError: If *you* closed this end.
+            OutputClosedError: If the reader has gone.
+            ElementError: If `item` is nothing that this channel carries; None never is.
+        """
+        self._raise_if_closed()
+        if self._peer._turns or len(self._buffer) >= self._peer.capacity:
+            raise anyio.WouldBlock
+        self._put(item)
+
+    def close(self) -> None:
+        """End the channel: the reader gets what is buffered, then its end. Idempotent, never raises, wakes who waits."""
+        self._closed = True
+        self._peer._finish("completed")
+
+    def fail(self, cause: BaseException) -> None:
+        """End the channel with a failure: the reader gets what is buffered, then `ChannelFailedError` from `cause`."""
+        self._closed = True
+        self._peer._finish("failed", cause=cause)
+
+    def close_with(self, item: T_contra) -> None:
+        """Put one last `item`, beyond the bound if need be, and end the channel. Does nothing once it has ended.
+
+        For the one notice that must not be lost and cannot wait: the error that ends a run.
+        """
+        if self._peer.state == "open":
+            self._put(item)
+        self.close()
+
+    async def aclose(self) -> None:
+        """Close, as anyio's streams do. Cancellation: it is closed even when this raises."""
+        self.close()
+        await anyio.lowlevel.checkpoint()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether sending may still succeed."""
+        return self._peer.state == "open"
+
+    def statistics(self) -> ChannelStatistics:
+        """Return what this edge has done so far."""
+        return self._peer.statistics()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._peer.describe()}>"
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise ChannelClosedError(self.name)
+        if self._peer.state != "open":
+            raise OutputClosedError(self.name, self._peer.reason)
+
+    def _try_send_unusual(self, item: T_contra) -> bool:
+        """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
+        self._examine(item)
+        if len(self._buffer) >= self._limit:
+            return False
+        self._put(item)
+        return True
+
+    def _examine(self, item: T_contra) -> None:
+        """Refuse what is no element; remember the type of what needs no second look."""
+        peer, kind = self._peer, type(item)
+        if kind in self._plain:
+            return
+        if peer._admit(item) and peer._watch is None and not issubclass(kind, ControlElement):
+            self._plain.add(kind)
+
+    def _put(self, item: T_contra) -> None:
+        peer = self._peer
+        self._examine(item)
+        if type(item) not in self._plain:
+            peer._attention += 1
+        self._buffer.append(item)
+        if peer._watch is not None:
+            peer._watch.on_sent(item)
+        if peer._waiter is not None:
+            peer._wake()
+
+    async def _send_in_turn(self, take: Callable[[], T_contra]) -> None:
+        """Wait for this task's turn and for room, then send in one step what `take()` returns."""
+        peer, buffer, turns = self._peer, self._buffer, self._peer._turns
+        turn = Turn()
+        turns.append(turn)
+        self._limit = min(self._limit, 0)
+        try:
+            if peer.capacity > WIDE:
+                await anyio.lowlevel.checkpoint()
+            while peer.state == "open" and (turns[0] is not turn or len(buffer) >= peer.capacity):
+                turn.waiter = peer._new_waiter()
+                await peer._wait(turn.waiter, "send")
+            self._raise_if_closed()
+            self._put(take())
+        finally:
+            turns.remove(turn)
+            peer._end_turn()

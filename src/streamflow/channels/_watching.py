@@ -1,0 +1,64 @@
+"""What an edge tells about itself: its state, its counts, and a live report to whoever watches it.
+
+Above: `_receive_end`, `runtime` (timeouts), `testing` (the ledger). Below: nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Literal, Protocol
+
+__all__ = ["EDGE_WATCH", "ChannelState", "ChannelStatistics", "ChannelWatch"]
+
+ChannelState = Literal["open", "completed", "failed", "cancelled"]
+"""The life of an edge: open, then exactly one of the others for ever."""
+
+
+class ChannelWatch(Protocol):
+    """Hears of everything that happens on one edge, inline. Must not raise and must not wait. An edge without one pays nothing."""
+
+    def on_sent(self, item: object) -> None:
+        """Hear that `item` entered the edge."""
+        ...
+
+    def on_received(self, item: object) -> None:
+        """Hear that `item` left the edge towards the reader."""
+        ...
+
+    def on_discarded(self, count: int, reason: str) -> None:
+        """Hear that `count` buffered elements were thrown away."""
+        ...
+
+    def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
+        """Hear that a sender or the receiver begins (True) or ends (False) to wait."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """What one edge has done so far: `sent == received + buffered + sum(discarded.values())`, always."""
+
+    name: str
+    """The edge, as `a → b`."""
+    state: ChannelState
+    """Open, or how it ended."""
+    capacity: int
+    """The bound, in elements."""
+    sent: int
+    """Elements that entered the edge."""
+    received: int
+    """Elements that the reader took."""
+    buffered: int
+    """Elements that wait in the edge now."""
+    discarded: dict[str, int]
+    """Elements that were thrown away, by reason."""
+    waiting_senders: int
+    """Tasks that wait for room now."""
+    waiting_receiver: bool
+    """Whether the reader waits for an element now."""
+
+
+EDGE_WATCH: ContextVar[Callable[[str], ChannelWatch]] = ContextVar("streamflow_edge_watch")
+"""Makes a watch for each edge, by name, of the runs that are started where it is set. Unset: edges are not watched."""

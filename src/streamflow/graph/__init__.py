@@ -1,0 +1,10 @@
+"""How stages are joined: pure data, checked before anything runs.
+
+Above: `runtime`. Below: `stages`.
+"""
+
+from ._builder import GraphBuilder, caller_of_package
+from ._spec import EdgeSpec, Graph, Node
+from ._validation import check, findings
+
+__all__ = ["EdgeSpec", "Graph", "GraphBuilder", "Node", "caller_of_package", "check", "findings"]

@@ -1,0 +1,12 @@
+"""How a graph runs: settings, the engine, and what the caller holds.
+
+Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
+"""
+
+from ._config import PipelineConfig
+from ._pipeline import Pipeline, PipelineBuilder
+from ._result import Result, Timings
+from ._run import Run
+from ._sync import BackendName, SyncStream
+
+__all__ = ["BackendName", "Pipeline", "PipelineBuilder", "PipelineConfig", "Result", "Run", "SyncStream", "Timings"]

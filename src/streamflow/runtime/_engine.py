@@ -1,0 +1,390 @@
+"""One run: opens the edges, starts the stages, decides how it ends.
+
+Above: `_run`, what the caller holds. Below: `_jobs` (tasks), `_watchdog` (limits), `channels`, `stages`, `graph`.
+
+How a run ends, in the words of the code:
+
+1. A stage that *returns* has completed: what is left for it to pass by is passed on, its output is closed, its input is closed with
+   `no_more_needed`. So has one that leaves with `OutputClosedError` of its own output.
+2. A stage that *raises* has failed. The first failure is recorded before anything is closed, so that no consequence of it can be taken
+   for the cause. Everything before the stage is cancelled; its output is closed with one fatal `ErrorElement` behind what was
+   sent; everything behind it drains that and ends by itself.
+3. When the last stage has ended, whatever still runs has nobody to work for, and is cancelled.
+4. The consumer meets the end of the outlet, waits for the tasks that are left, and only then learns the reason.
+
+The tasks hold this object and never the caller's, so that losing the caller's object ends the run.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ..channels import EDGE_WATCH, open_channel
+from ..elements import EndReason, ErrorElement, StreamElement
+from ..errors import ChannelClosedError, ElementError, OutputClosedError, ProviderError, RunStateError, RunTimeoutError, StageError
+from ..observe import Event
+from ..stages import CURRENT_RUN, EVERYTHING, RunContext, StageKind, admission, feed
+from ._backend import current_backend
+from ._jobs import Job, JobGroup, is_made_of
+from ._tracebacks import trimmed
+from ._watchdog import EdgeClock, Limit, RunClock, StageClock, watch_limits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+
+    from ..channels import ReceiveEnd, SendEnd
+    from ..graph import Node
+    from ..observe import EventBus
+    from ._config import PipelineConfig
+
+__all__ = ["LIVE_RUNS", "Engine"]
+
+_log = logging.getLogger("streamflow.runtime")
+
+LIVE_RUNS: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""Runs with tasks that have not ended."""
+
+_numbers = itertools.count(1)
+
+
+class _StageRun:
+    """One stage in one run."""
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node = node
+        self.name = node.name
+        self.index = index
+        self.input: ReceiveEnd[Any]
+        self.output: SendEnd[Any]
+        self.writes: SendEnd[Any]  # what the stage is given as output: a refusing one for a sink
+        self.job: Job
+        self.helpers: dict[Job, None] = {}
+        self.helpers_ended: anyio.Event | None = None
+        self.clock: StageClock | None = None
+
+    def cancel(self) -> None:
+        self.job.cancel()
+        for helper in self.helpers:
+            helper.cancel()
+
+    def is_expected(self, job: Job, error: BaseException) -> bool:
+        """Say whether `error` is how this stage learned that its reader has gone, or that the run has stopped it."""
+        if job.cancel_requested:
+            return is_made_of(error, (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError))
+        return is_made_of(error, OutputClosedError) and _first_leaf(error).args[0] == self.output.name
+
+    def in_hand(self) -> int | None:
+        """Return the ordinal of the element that the stage took last and is working on, None when there is none."""
+        return None if self.input.at_end or not self.input.received else self.input.received - 1
+
+
+class Engine:
+    """Everything of one run that its tasks need.
+
+    Args:
+        nodes: The stages, from head to tail.
+        config: Sizes and limits.
+        source: What feeds the first edge; None for a live run, which is fed by `inlet`.
+        deps: What stages find as `run.deps`.
+        bus: Who hears of events.
+    """
+
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        config: PipelineConfig,
+        source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str] | None,
+        deps: object,
+        bus: EventBus,
+    ) -> None:
+        self.run_id = f"run-{next(_numbers)}"
+        self.config = config
+        self.started = False
+        self.cancelled = False  # by the caller
+        self.failure: BaseException | None = None
+        self.notice: ErrorElement | None = None
+        self.reason: EndReason = "done"
+        self.zombies: tuple[str, ...] = ()
+        self.inlet: SendEnd[StreamElement]
+        self.outlet: ReceiveEnd[StreamElement]
+        self.jobs: JobGroup
+        self._nodes = nodes
+        self._source = source
+        self._deps = deps
+        self._bus = bus
+        self._context = contextvars.copy_context()
+        self._stages: list[_StageRun] = []
+        self._feeder: Job | None = None
+        self._watchdog: Job | None = None
+        self._suppressed: list[StageError] = []
+
+    # Starting
+
+    def start(self) -> None:
+        """Open the edges and start the tasks, on the event loop that is running."""
+        self.jobs = JobGroup(current_backend())
+        self.started = True
+        LIVE_RUNS.add(self)
+        clock = RunClock(anyio.current_time)
+        self._stages = [_StageRun(node, index) for index, node in enumerate(self._nodes)]
+        self._open_edges(clock)
+        deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
+        if self._source is not None and self._nodes[0].stage.kind is not StageKind.GENERATE:
+            source, inlet = self._source, self.inlet
+            self._feeder = Job("source", self._feeder_ended)
+            self._start(self._feeder, lambda: feed(source, inlet))
+        self._source = None
+        for stage in self._stages:
+            stage.job = Job(stage.name, lambda job, error, stage=stage: self._stage_ended(stage, job, error))
+            self._start(stage.job, lambda stage=stage: self._work(stage, deadline))
+        limits = self._limits(clock)
+        if limits:
+            self._watchdog = Job("watchdog", self._watchdog_ended)
+            self._start(self._watchdog, lambda: self._watch(limits, clock))
+
+    def _start(self, job: Job, work: Callable[[], Awaitable[object]]) -> None:
+        # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
+        self.jobs.start(job, work, self._context.copy())
+
+    def _open_edges(self, clock: RunClock) -> None:
+        config = self.config
+        timed = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
+        ledger = self._context.get(EDGE_WATCH)
+        for stage in self._stages:
+            stage.clock = None if stage.node.stage.timeout_s is None else StageClock(clock.started)
+        self._edge_clocks: list[tuple[EdgeClock, str, int]] = []
+        before: SendEnd[Any] | None = None
+        for index in range(len(self._stages) + 1):
+            writer = self._stages[index - 1] if index else None
+            reader = self._stages[index] if index < len(self._stages) else None
+            name = f"{writer.name if writer else 'source'} → {reader.name if reader else 'consumer'}"
+            clocks = [one.clock for one in (writer, reader) if one is not None and one.clock is not None]
+            watch = ledger(name) if ledger is not None else None
+            if timed or clocks:
+                watch = EdgeClock(clock, writer and writer.clock, reader and reader.clock, watch)
+                self._edge_clocks.append((watch, name, index - 1))
+            accepts = reader.node.stage.accepts if reader else EVERYTHING
+            gate = admission(accepts, producer=writer.name if writer else "source")
+            send, receive = open_channel(config.buffer_size, name=name, admit=gate, watch=watch)
+            if writer is None:
+                self.inlet = send
+            else:
+                writer.output = writer.writes = send
+            if reader is None:
+                self.outlet = receive
+            else:
+                reader.input = receive
+            before = send
+        assert before is not None
+        for stage in self._stages:
+            if stage.node.stage.kind is StageKind.SINK:
+                stage.writes, _ = open_channel(1, name=f"{stage.name} → nothing", admit=_refuse(stage.name))
+            else:
+                stage.input.forward_to(stage.output)
+        if self._nodes[0].stage.kind is StageKind.GENERATE:
+            self.inlet.close()
+
+    # The work of the tasks
+
+    async def _work(self, stage: _StageRun, deadline: float | None) -> None:
+        run: RunContext[Any] = RunContext(
+            run_id=self.run_id,
+            stage=stage.name,
+            deps=self._deps,
+            deadline_s=deadline,
+            emit=self._emit,
+            start_soon=lambda work, name: self._start_helper(stage, work, name),
+        )
+        CURRENT_RUN.set(run)
+        await stage.node.stage.start(run)(stage.input, stage.writes, run)
+        while stage.helpers:
+            stage.helpers_ended = anyio.Event()
+            await stage.helpers_ended.wait()
+        if stage.input.at_end:
+            await stage.input.pass_rest()
+
+    def _start_helper(self, stage: _StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
+        if stage.job not in self.jobs.alive or stage.job.cancel_requested:
+            message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
+            raise RunStateError(message)
+        helper = Job(f"{stage.name}/{name}", lambda job, error: self._helper_ended(stage, job, error))
+        stage.helpers[helper] = None
+        # The helper sees what the stage has set so far.
+        self.jobs.start(helper, work, contextvars.copy_context())
+
+    def _emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:
+        self._bus.publish(Event(name=name, run_id=self.run_id, stage=stage, data=data))
+
+    # The ends of the tasks. Each of these is one step: nothing else runs in between.
+
+    def _stage_ended(self, stage: _StageRun, job: Job, error: BaseException | None) -> None:
+        self.jobs.remove(job)
+        for helper in stage.helpers:
+            helper.cancel()
+        if stage.clock is not None:
+            stage.clock.busy_since = None
+        if error is not None and not stage.is_expected(job, error):
+            self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
+        stage.output.close()
+        stage.input.close("failure" if self.failure is not None else "no_more_needed")
+        if stage is self._stages[-1]:
+            self.jobs.cancel()
+        self._settle()
+
+    def _helper_ended(self, stage: _StageRun, job: Job, error: BaseException | None) -> None:
+        self.jobs.remove(job)
+        stage.helpers.pop(job)
+        if error is not None and not stage.is_expected(job, error):
+            self._fail(_stage_error(stage.name, stage.node.where, None, error), stage)
+        if not stage.helpers and stage.helpers_ended is not None:
+            stage.helpers_ended.set()
+        self._settle()
+
+    def _feeder_ended(self, job: Job, error: BaseException | None) -> None:
+        self.jobs.remove(job)
+        expected = (anyio.get_cancelled_exc_class(), OutputClosedError) if job.cancel_requested else OutputClosedError
+        if error is not None and not is_made_of(error, expected):
+            self._fail(_stage_error("source", None, None, error), None)
+        self.inlet.close()
+        self._settle()
+
+    def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
+        self.jobs.remove(job)
+        if error is not None and not job.cancel_requested:
+            self._fail(error, self._stages[-1])
+        self._settle()
+
+    def _settle(self) -> None:
+        alive = self.jobs.alive
+        if len(alive) == 1 and self._watchdog in alive:
+            self._watchdog.cancel()
+        if not alive:
+            LIVE_RUNS.discard(self)
+            self._stages = []
+            self._feeder = self._watchdog = None
+
+    # Ending early
+
+    def _fail(self, error: BaseException, stage: _StageRun | None, reason: EndReason = "error") -> None:
+        """Record a failure of `stage`, or of the source, and stop it and everything before it."""
+        notice = None
+        if self.notice is None:
+            self.failure, self.reason = error, reason
+            self.notice = notice = _notice(error, stage.name if stage is not None else "source")
+        elif isinstance(error, StageError):
+            self._suppressed.append(error)
+        output = self.inlet if stage is None else stage.output
+        if notice is not None:
+            output.close_with(notice)
+        if self._feeder is not None:
+            self._feeder.cancel()
+        for one in self._stages[: 0 if stage is None else stage.index + 1]:
+            one.cancel()
+            one.input.close("failure")
+        output.close()
+
+    def cancel(self) -> None:
+        """End the run because the caller wants no more: everything is cancelled, nothing more comes out. Idempotent."""
+        if not self.cancelled and self.started:
+            self.cancelled = True
+            if self.notice is None:
+                self.reason = "cancelled"
+            self.jobs.cancel()
+            self.outlet.close()
+
+    async def finish(self, *, shield: bool) -> None:
+        """Wait until all tasks have ended, `shutdown_timeout_s` at most; what is left is named in `zombies`.
+
+        Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
+        """
+        if not await self.jobs.wait(self.config.shutdown_timeout_s, shield=shield):
+            self.zombies = tuple(job.name for job in self.jobs.alive)
+            _log.warning(
+                "%s: %s did not end within %g s of being cancelled; a stage must let cancellation pass",
+                self.run_id,
+                ", ".join(self.zombies),
+                self.config.shutdown_timeout_s,
+            )
+
+    def take_failure(self) -> BaseException | None:
+        """Return what the caller must be told, once."""
+        error, self.failure = self.failure, None
+        if isinstance(error, (StageError, RunTimeoutError)):
+            error.suppressed = tuple(self._suppressed)
+            self._suppressed = []
+        return error
+
+    # Limits
+
+    def _limits(self, clock: RunClock) -> list[Limit]:
+        config = self.config
+        limits: list[Limit] = []
+        if config.timeout_s is not None:
+            limits.append(Limit("run", config.timeout_s, "the run", lambda: clock.started))
+        if config.first_element_timeout_s is not None:
+            limits.append(
+                Limit(
+                    "first_element",
+                    config.first_element_timeout_s,
+                    "the run",
+                    lambda: None if self.outlet.statistics().sent else clock.started,
+                )
+            )
+        if config.idle_timeout_s is not None:
+            limits.append(Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved))
+        if config.backpressure_timeout_s is not None:
+            limits += [
+                Limit("backpressure", config.backpressure_timeout_s, f"edge {name}", lambda edge=edge: edge.full_since, writer)
+                for edge, name, writer in self._edge_clocks
+            ]
+        for stage in self._stages:
+            seconds, busy = stage.node.stage.timeout_s, stage.clock
+            if seconds is not None and busy is not None:
+                limits.append(
+                    Limit("stage", seconds, f"stage {stage.name!r}", lambda busy=busy: busy.busy_since, stage.index)
+                )
+        return limits
+
+    async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
+        passed = await watch_limits(limits, clock.now)
+        stage = None if passed.position == -1 else self._stages[-1 if passed.position is None else passed.position]
+        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), stage, "timeout")
+
+
+def _stage_error(stage: str, where: str | None, index: int | None, cause: BaseException) -> BaseException:
+    if isinstance(cause, (KeyboardInterrupt, SystemExit)):
+        return cause  # they reach the caller as they are
+    error = StageError(stage, index, where)
+    error.__cause__ = cause.with_traceback(trimmed(cause.__traceback__))
+    return error
+
+
+def _notice(error: BaseException, stage: str) -> ErrorElement:
+    """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
+    if isinstance(error, RunTimeoutError):
+        return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
+    cause = error.__cause__ or error
+    if isinstance(cause, ProviderError):
+        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
+    return ErrorElement("stage_failed", f"stage {stage!r} failed: {type(cause).__name__}", stage, fatal=True)
+
+
+def _first_leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[Any] = error
+        error = group.exceptions[0]
+    return error
+
+
+def _refuse(sink: str) -> Callable[[object], bool]:
+    def admit(_item: object) -> bool:
+        message = f"stage {sink!r} is a sink and cannot send; make it a transform to send elements on"
+        raise ElementError(message)
+
+    return admit

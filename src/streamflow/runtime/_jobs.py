@@ -1,0 +1,109 @@
+"""The tasks of one run: started, counted, cancelled and waited for as one group.
+
+Above: `_engine`. Below: `_backend`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
+
+    from ._backend import Backend, Task
+
+__all__ = ["Job", "JobGroup", "is_made_of"]
+
+
+class Job:
+    """One task of a run."""
+
+    def __init__(self, name: str, ended: Callable[[Job, BaseException | None], None]) -> None:
+        self.name = name
+        """What it is called in reports."""
+        self.cancel_requested = False
+        """Whether the run has asked it to end."""
+        self._ended = ended
+        self._task: Task | None = None
+        self._begun = False
+
+    def cancel(self) -> None:
+        """Ask it to end at its next await; one that has not begun does not begin. Idempotent."""
+        self.cancel_requested = True
+        if self._begun and self._task is not None:
+            self._task.cancel()
+
+    def start(self, work: Callable[[], Awaitable[object]], backend: Backend, context: Context) -> None:
+        """Start it in a task of its own."""
+        self._task = backend.spawn(self._run(work), self.name, context)
+
+    async def _run(self, work: Callable[[], Awaitable[object]]) -> None:
+        # Nothing may leave this coroutine: the event loop is its parent, and trio ends the program over what a system task raises.
+        # Asyncio would throw a cancellation into a task before its first step, and no line of it would run, so cancel() waits
+        # until the task has begun.
+        self._begun = True
+        error: BaseException | None = None
+        try:
+            if not self.cancel_requested:
+                await work()
+        except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
+            error = caught
+        self._task = None
+        ended, self._ended = self._ended, _already_ended  # the two would keep each other alive
+        ended(self, error)
+
+
+def _already_ended(_job: Job, _error: BaseException | None) -> None:
+    """Stand in for the listener of a task that has ended."""
+
+
+class JobGroup:
+    """All tasks of one run that are alive."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        """The event loop that they run on."""
+        self.alive: dict[Job, None] = {}
+        """The tasks, in the order in which they were started."""
+        self._empty: anyio.Event | None = None
+
+    def start(self, job: Job, work: Callable[[], Awaitable[object]], context: Context) -> None:
+        """Start a task that belongs to this group until `remove()`."""
+        self.alive[job] = None
+        job.start(work, self.backend, context)
+
+    def remove(self, job: Job) -> None:
+        """Forget a task that has ended."""
+        self.alive.pop(job, None)
+        if not self.alive and self._empty is not None:
+            self._empty.set()
+
+    def cancel(self) -> None:
+        """Ask all of them to end. Idempotent."""
+        for job in tuple(self.alive):
+            job.cancel()
+
+    async def wait(self, timeout_s: float = math.inf, *, shield: bool) -> bool:
+        """Wait until all have ended.
+
+        Returns:
+            Whether they have, within `timeout_s`.
+        """
+        if self.alive:
+            if self._empty is None:
+                self._empty = anyio.Event()
+            with anyio.move_on_after(timeout_s, shield=shield):
+                await self._empty.wait()
+        return not self.alive
+
+
+def is_made_of(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Say whether `error` is of `kinds`, or a group of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[Any] = error
+        return all(is_made_of(one, kinds) for one in group.exceptions)
+    return isinstance(error, kinds)

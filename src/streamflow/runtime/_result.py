@@ -1,0 +1,84 @@
+"""What a whole run gave.
+
+Above: `_run`, `_pipeline`. Below: `elements`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ..elements import (
+    EndOfStream,
+    EndReason,
+    ErrorElement,
+    Message,
+    MessageElement,
+    StreamElement,
+    TextElement,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Result", "Timings", "result_of"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timings:
+    """How long a run took, on the event loop's clock."""
+
+    total_s: float
+    """From the start to the end, in seconds."""
+    first_element_s: float | None
+    """From the start to the first output, in seconds; None when there was none."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What a whole run gave, and how it ended."""
+
+    elements: tuple[StreamElement, ...]
+    """All output, in order, without the `EndOfStream`."""
+    run_id: str
+    """Identity of the run."""
+    reason: EndReason
+    """Why the run ended."""
+    usage: Usage
+    """What the run's models used, summed."""
+    timings: Timings
+    """How long it took."""
+
+    @property
+    def text(self) -> str:
+        """The text fragments, joined."""
+        return "".join(one.text for one in self.elements if isinstance(one, TextElement))
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The whole messages."""
+        return tuple(one.message for one in self.elements if isinstance(one, MessageElement))
+
+    @property
+    def response(self) -> str:
+        """Text of the last message of the assistant; the text fragments, joined, when there is none."""
+        answers = [one for one in self.messages if one.role == "assistant"]
+        return answers[-1].text if answers else self.text
+
+    @property
+    def errors(self) -> tuple[ErrorElement, ...]:
+        """The error elements; none of them ended the run, since a failure is raised instead."""
+        return tuple(one for one in self.elements if isinstance(one, ErrorElement))
+
+
+def result_of(elements: Sequence[StreamElement], run_id: str, timings: Timings) -> Result:
+    """Return the result of a run that gave `elements`, its `EndOfStream` last if it came to that."""
+    end = elements[-1] if elements and isinstance(elements[-1], EndOfStream) else None
+    return Result(
+        elements=tuple(elements if end is None else elements[:-1]),
+        run_id=run_id,
+        reason="cancelled" if end is None else end.reason,
+        usage=(None if end is None else end.totals.usage) or Usage(),
+        timings=timings,
+    )

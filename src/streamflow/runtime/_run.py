@@ -1,0 +1,316 @@
+"""What the caller of `execute()` holds: one run, to iterate, to feed, to cancel.
+
+Above: users, `_pipeline`. Below: `_engine`, which the run's tasks hold instead, so that losing this object ends the run.
+
+Ownership: whoever is last to hold the run ends it. In a bare `async for element in pipeline.execute(…)` the `Run` is gone as soon as the
+iteration has begun, so the iteration owns the run and ends it silently when the loop lets go of it. A `Run` that was stored owns
+itself, and says so when it is lost without having been ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from ..elements import (
+    EndOfStream,
+    ErrorElement,
+    RunTotals,
+    StreamElement,
+    TextElement,
+    Usage,
+    UsageElement,
+)
+from ..errors import ChannelClosedError, RunStateError
+from ..stages import StageKind
+from ._result import Result, Timings, result_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+    from typing import Self
+
+    from ._engine import Engine
+
+__all__ = ["Run"]
+
+_log = logging.getLogger("streamflow.runtime")
+
+
+class _Outcome:
+    """How far the consumer has come, and what it has been told."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.over = False
+        self.end_told = False
+        self.notice_told = False
+        self.errors = 0
+        self.usage: Usage | None = None
+        self.began_s = 0.0
+
+    def see(self, element: StreamElement) -> StreamElement:
+        """Note what a control element says, and return it."""
+        if isinstance(element, UsageElement) and element.final:
+            self.usage = element.usage if self.usage is None else self.usage + element.usage
+        elif isinstance(element, ErrorElement):
+            self.errors += 1
+            self.notice_told = self.notice_told or element is self.engine.notice
+        return element
+
+    async def next_of_the_end(self) -> StreamElement:
+        """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
+        engine = self.engine
+        if not self.over:
+            await engine.finish(shield=False)
+        if not engine.cancelled and not self.over:
+            if engine.notice is not None and not self.notice_told:
+                return self.see(engine.notice)
+            if not self.end_told:
+                self.end_told = True
+                totals = RunTotals(
+                    elements=engine.outlet.received,
+                    errors=self.errors,
+                    usage=self.usage,
+                    duration_s=anyio.current_time() - self.began_s,
+                )
+                return EndOfStream(engine.reason, totals)
+        self.over = True
+        error = None if engine.cancelled else engine.take_failure()
+        if error is None:
+            raise StopAsyncIteration
+        try:
+            raise error
+        finally:
+            del error  # the error's traceback holds this frame: nothing may be left waiting for the garbage collector
+
+
+class _Iteration:
+    """One iteration of a run."""
+
+    def __init__(self, outcome: _Outcome, run: Run) -> None:
+        self._outcome = outcome
+        self._outlet = outcome.engine.outlet
+        self._run = weakref.ref(run)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamElement:
+        element = self._outlet.try_receive()
+        if element is not None:
+            return element
+        return await self._next_unusual()
+
+    async def _next_unusual(self) -> StreamElement:
+        engine = self._outcome.engine
+        if not engine.jobs.backend.is_here():
+            message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"
+            raise RunStateError(message)
+        try:
+            return self._outcome.see(await self._outlet.__anext__())
+        except (StopAsyncIteration, ChannelClosedError):
+            pass
+        return await self._outcome.next_of_the_end()
+
+    def __del__(self) -> None:
+        if self._run() is None:
+            _abandon(self._outcome.engine)
+
+
+class Run:
+    """One execution of a pipeline.
+
+    ```python
+    async with pipeline.execute("hello") as run:  # leaving the block ends the run, whichever way
+        async for element in run:
+            ...
+    ```
+
+    A bare `async for element in pipeline.execute("hello")` is as safe while the run is not stored: leaving the loop ends it at once.
+    Made by `Pipeline.execute()`; nothing starts before the block or the loop is entered.
+
+    The output ends with one `EndOfStream`. After a failure an `ErrorElement` comes before it, and the pull after it raises
+    `StageError` or `RunTimeoutError`. The body of the loop is never cancelled by a failure.
+    """
+
+    def __init__(self, engine: Engine, where: str, live: bool) -> None:
+        self._engine = engine
+        self._where = where
+        self._live = live
+        self._outcome = _Outcome(engine)
+        self._iteration: weakref.ref[_Iteration] | None = None
+        self._own: _Iteration | None = None
+
+    # Iterating
+
+    def __aiter__(self) -> AsyncIterator[StreamElement]:
+        if self._outcome.over:
+            message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
+            raise RunStateError(message)
+        self._start()
+        iteration = _Iteration(self._outcome, self)
+        self._iteration = weakref.ref(iteration)
+        return iteration
+
+    async def __anext__(self) -> StreamElement:
+        """Return the next element of the output.
+
+        Cancellation: nothing is lost; the run goes on.
+
+        Raises:
+            StageError: After the `EndOfStream`, if a stage failed.
+            RunTimeoutError: After the `EndOfStream`, if the run, a stage or an edge took too long.
+            StopAsyncIteration: After that, for ever.
+        """
+        if self._own is None:
+            self._start()
+            self._own = _Iteration(self._outcome, self)
+        return await self._own.__anext__()
+
+    async def text(self) -> AsyncIterator[str]:
+        """Iterate the text fragments alone, as strings; otherwise as iterating the run."""
+        async for element in self:
+            if isinstance(element, TextElement):
+                yield element.text
+
+    async def result(self) -> Result:
+        """Iterate what is left and return it.
+
+        Cancellation: what was collected is lost; the run goes on.
+
+        Raises:
+            StageError: If a stage failed.
+            RunTimeoutError: If the run, a stage or an edge took too long.
+        """
+        elements: list[StreamElement] = []
+        first_s: float | None = None
+        async for element in self:
+            if first_s is None:
+                first_s = anyio.current_time() - self._outcome.began_s
+            elements.append(element)
+        if len(elements) == 1 and isinstance(elements[0], EndOfStream):
+            first_s = None
+        total_s = anyio.current_time() - self._outcome.began_s
+        return result_of(elements, self._engine.run_id, Timings(total_s, first_s))
+
+    # Feeding a live run
+
+    async def send(self, element: StreamElement | str) -> None:
+        """Feed one element into a run that was started without a source, waiting while its first edge is full.
+
+        Cancellation: when it raises, the element was not sent.
+
+        Raises:
+            RunStateError: If the run has a source, or has not been started.
+            OutputClosedError: If the run needs no more input, or has ended.
+            ChannelClosedError: If `close_input()` was called.
+            ElementError: If it is no element.
+        """
+        self._require_live("send()")
+        await self._engine.inlet.send(TextElement(element) if isinstance(element, str) else element)
+
+    def close_input(self) -> None:
+        """Say that nothing more will be sent; the run then ends by itself. Idempotent.
+
+        Raises:
+            RunStateError: If the run has a source, or has not been started.
+        """
+        self._require_live("close_input()")
+        self._engine.inlet.close()
+
+    # Ending
+
+    def cancel(self) -> None:
+        """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises."""
+        self._engine.cancel()
+
+    async def aclose(self) -> None:
+        """End the run, if it has not ended, and wait for its tasks, `shutdown_timeout_s` at most.
+
+        Cancellation: does not cut the waiting short, except a native one; the tasks are cancelled in any case.
+        """
+        self._outcome.over = True
+        if self._engine.started:
+            self._engine.cancel()
+            await self._engine.finish(shield=True)
+        self._own = None
+
+    async def __aenter__(self) -> Self:
+        if self._outcome.over:
+            message = f"{self._engine.run_id} has ended and cannot be entered again; call execute() again"
+            raise RunStateError(message)
+        self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        await self.aclose()
+        failure = self._engine.take_failure()
+        if failure is None:
+            return False
+        if error is None:
+            try:
+                raise failure
+            finally:
+                del failure
+        error.add_note(f"while leaving, the run had failed too: {failure}")
+        return False
+
+    # Facts
+
+    @property
+    def run_id(self) -> str:
+        """Identity of the run, unique in this process."""
+        return self._engine.run_id
+
+    @property
+    def position(self) -> int:
+        """How many elements the consumer has taken; the ordinal of the next one."""
+        return self._engine.outlet.received if self._engine.started else 0
+
+    @property
+    def zombies(self) -> tuple[str, ...]:
+        """Stages that had not ended when the run gave up waiting for them; empty for a clean end."""
+        return self._engine.zombies
+
+    def __repr__(self) -> str:
+        state = "over" if self._outcome.over else "running" if self._engine.started else "not started"
+        return f"<Run {self._engine.run_id} {state}>"
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is None or not engine.started or self._outcome.over:
+            return
+        if self._iteration is not None and self._iteration() is not None:
+            return  # a bare loop: the iteration is the owner now
+        message = f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"
+        warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
+        _abandon(engine)
+
+    def _start(self) -> None:
+        if not self._engine.started:
+            self._engine.start()
+            self._outcome.began_s = anyio.current_time()
+
+    def _require_live(self, call: str) -> None:
+        if not self._live:
+            message = f"{call}: {self._engine.run_id} has a source of its own; call execute() without one to feed it yourself"
+            raise RunStateError(message)
+        if not self._engine.started:
+            message = f"{call}: {self._engine.run_id} has not been started; enter it with 'async with' first"
+            raise RunStateError(message)
+
+
+def _abandon(engine: Engine) -> None:
+    """End a run whose owner is gone, from wherever the owner went."""
+    if engine.started and engine.jobs.alive:
+        engine.jobs.backend.call(engine.cancel)
+    failure = engine.take_failure()
+    if failure is not None:
+        _log.error("%s was left before its failure was seen: %s", engine.run_id, failure)

@@ -1,0 +1,40 @@
+"""What is done to elements: the stage contract, the forms in which a stage can be written, sources and sinks.
+
+Above: `graph` joins stages, `runtime` runs them. Below: `channels`, `elements`.
+"""
+
+from ._admission import ALL_DATA, EVERYTHING, ElementTypes, admission, is_accepted
+from ._context import CURRENT_RUN, RunContext, current_run
+from ._contract import BaseStage, Stage, StageBody, StageKind, StageSpec
+from ._forms import FunctionStage, StageLike, as_stage, stage
+from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
+from ._sources import Source, feed, open_source
+
+__all__ = [
+    "ALL_DATA",
+    "CURRENT_RUN",
+    "EVERYTHING",
+    "BaseStage",
+    "CollectStage",
+    "ElementTypes",
+    "FilterStage",
+    "FlatMapStage",
+    "FunctionStage",
+    "MapStage",
+    "PassthroughStage",
+    "RunContext",
+    "SinkStage",
+    "Source",
+    "Stage",
+    "StageBody",
+    "StageKind",
+    "StageLike",
+    "StageSpec",
+    "admission",
+    "as_stage",
+    "current_run",
+    "feed",
+    "is_accepted",
+    "open_source",
+    "stage",
+]

@@ -1,0 +1,54 @@
+"""Who may enter an edge, and who passes the stage behind it by.
+
+Above: `runtime`, which opens the edges. Below: `elements`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..elements import ControlElement, EndOfStream, StreamElement
+from ..errors import ElementError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ALL_DATA", "EVERYTHING", "ElementTypes", "admission", "is_accepted"]
+
+ElementTypes = tuple[type[StreamElement], ...]
+"""Element types that a stage accepts or emits; a type stands for its subclasses too."""
+
+ALL_DATA: ElementTypes = (StreamElement,)
+"""The default of every stage: all data. A control element reaches only stages that name its type, or `ControlElement`."""
+
+EVERYTHING: ElementTypes = (StreamElement, ControlElement)
+"""Data and control: what the consumer of a run sees."""
+
+
+def is_accepted(kind: type, accepts: ElementTypes) -> bool:
+    """Say whether a stage that `accepts` these types gets elements of type `kind`, or is passed by."""
+    if issubclass(kind, ControlElement):
+        return any(issubclass(kind, one) for one in accepts if issubclass(one, ControlElement))
+    return issubclass(kind, accepts)
+
+
+def admission(accepts: ElementTypes, *, producer: str) -> Callable[[object], bool]:
+    """Return the gatekeeper of an edge from `producer` to a stage that `accepts` these types (see `open_channel(admit=)`)."""
+
+    def admit(item: object) -> bool:
+        kind = type(item)
+        if not isinstance(item, StreamElement):
+            raise ElementError(_refusal(producer, item))
+        if kind is EndOfStream:
+            message = f"stage {producer!r} sent EndOfStream, which only the runtime makes; just return, or send TurnEnd"
+            raise ElementError(message)
+        return is_accepted(kind, accepts)
+
+    return admit
+
+
+def _refusal(producer: str, item: object) -> str:
+    if item is None:
+        return f"stage {producer!r} sent None, which is no element; send nothing instead, or a StreamElement"
+    what = f"{producer!r} sent {item!r:.80}, a {type(item).__name__}, which is no StreamElement"
+    return f"stage {what}; wrap it, as in {'TextElement(…)' if isinstance(item, str) else 'DataElement(name, value)'}"

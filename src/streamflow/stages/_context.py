@@ -1,0 +1,101 @@
+"""What a stage may ask of the run that it belongs to.
+
+Above: `runtime`, which makes one context per stage and run. Below: `observe`.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Generic, TypeVar, TypeVarTuple, Unpack
+
+import anyio
+
+from ..errors import RunStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+__all__ = ["CURRENT_RUN", "RunContext", "current_run"]
+
+DepsT_co = TypeVar("DepsT_co", covariant=True)
+ArgsT = TypeVarTuple("ArgsT")
+
+_log = logging.getLogger("streamflow.stage")
+
+
+class RunContext(Generic[DepsT_co]):
+    """One stage's view of one run: its identity, its dependencies, its clock, and what it may start or tell.
+
+    A stage gets it by taking one more parameter: `async def process(self, input, output, run: RunContext[MyDeps])`.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        stage: str,
+        deps: DepsT_co,
+        deadline_s: float | None,
+        emit: Callable[[str, str, Mapping[str, object]], None],
+        start_soon: Callable[[Callable[[], Awaitable[object]], str], None],
+    ) -> None:
+        self.run_id = run_id
+        """Identity of the run, unique in this process."""
+        self.stage = stage
+        """Name of the stage in the graph."""
+        self.deps = deps
+        """What the caller gave as `execute(…, deps=…)`."""
+        self.deadline_s = deadline_s
+        """When the run will time out, on the scale of `clock()`; None when it will not."""
+        self._emit = emit
+        self._start_soon = start_soon
+
+    @staticmethod
+    def clock() -> float:
+        """Return the event loop's time, in seconds. Monotonic; virtual in tests under virtual time."""
+        return anyio.current_time()
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger named `streamflow.stage.<name>`, whose records carry `run_id` and `stage`."""
+        return logging.LoggerAdapter(_log.getChild(self.stage), {"run_id": self.run_id, "stage": self.stage})
+
+    def emit(self, name: str, data: Mapping[str, object] | None = None) -> None:
+        """Tell the run's listeners that something happened. Never waits, never raises what a listener raises.
+
+        Args:
+            name: What happened, as in `chat.token`.
+            data: What there is to say about it.
+        """
+        self._emit(self.stage, name, data or {})
+
+    def start_soon(
+        self, func: Callable[[Unpack[ArgsT]], Awaitable[object]], *args: Unpack[ArgsT], name: str | None = None
+    ) -> None:
+        """Start a helper task that belongs to this stage.
+
+        The stage has completed when its own function and all its helpers have. A helper that raises fails the stage.
+        Cancellation: helpers are cancelled with the stage, and when the stage's own function raises.
+        """
+        self._start_soon(lambda: func(*args), name or getattr(func, "__name__", "helper"))
+
+    def __repr__(self) -> str:
+        return f"<RunContext run_id={self.run_id!r} stage={self.stage!r}>"
+
+
+CURRENT_RUN: ContextVar[RunContext[object]] = ContextVar("streamflow_current_run")
+"""Set by the runtime in each stage's own context."""
+
+
+def current_run() -> RunContext[object]:
+    """Return the context of the stage that is calling, however deep in its calls.
+
+    Raises:
+        RunStateError: If the caller is not inside a stage.
+    """
+    try:
+        return CURRENT_RUN.get()
+    except LookupError:
+        message = "current_run() was called outside a stage; pass what you need as an argument there"
+        raise RunStateError(message) from None

@@ -1,0 +1,140 @@
+"""The stage contract: what a stage is, what it may declare, and how the runtime calls it.
+
+Above: `_forms` (the shorter forms), `graph`, `runtime`. Below: `_annotations`, `_context`, `channels`.
+
+A stage behaves as one long-lived task. It reads its input with `async for`, writes with `await output.send(…)` and returns when
+done; the runtime closes its channels. A stage object is a blueprint: it holds parameters only, and is frozen once it is part
+of a pipeline. The state of a run lives in locals of `process`, or in what `open(run)` returns, or in an instance made per run when
+a class was given instead of an object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import Finding, RunStateError, StageDefinitionError
+
+if TYPE_CHECKING:
+    from ..channels import ReceiveEnd, SendEnd
+    from ._admission import ElementTypes
+    from ._context import RunContext
+
+__all__ = ["BaseStage", "Stage", "StageBody", "StageKind", "StageSpec", "definition_error", "snake_case"]
+
+StageBody = Callable[["ReceiveEnd[Any]", "SendEnd[Any]", "RunContext[Any]"], Awaitable[None]]
+"""What the runtime awaits once per run: reads the first, writes the second, may ask the third."""
+
+
+class StageKind(enum.Enum):
+    """What a stage does to the number of elements; shown in events and pictures, and checked by `build()`."""
+
+    TRANSFORM = "transform"
+    """One in, any number out; holds nothing between pulls."""
+    ACCUMULATE = "accumulate"
+    """Holds elements between pulls; accepts `TurnEnd`, flushes on it and passes it on."""
+    GENERATE = "generate"
+    """No input; stands at the head."""
+    SINK = "sink"
+    """No output; stands at the end."""
+    BIDIRECTIONAL = "bidirectional"
+    """A live peer: input and output move on their own."""
+
+
+class Stage(Protocol):
+    """What a class needs to be a stage. `BaseStage` is the convenient way, not the only one.
+
+    `process` may take a third parameter, the `RunContext`. A class may also have the attributes of `BaseStage`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the stage, unique in its graph."""
+        ...
+
+    @property
+    def process(self) -> Callable[..., Awaitable[None]]:
+        """`async def process(self, input, output[, run])`: the stage's work in one run."""
+        ...
+
+
+class BaseStage:
+    """Convenient base of stages written as classes: a name, declarations, and the freezing of parameters.
+
+    ```python
+    class Shout(BaseStage):
+        async def process(self, input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+            async for element in input:
+                await output.send(TextElement(element.text.upper()))
+    ```
+
+    Args:
+        name: Name in the graph; default the class's name in snake case, without `Stage`.
+    """
+
+    kind: StageKind = StageKind.TRANSFORM
+    """What the stage does to the number of elements."""
+    accepts: type | tuple[type, ...] | None = None
+    """Element types that `process` gets; None: what its input is annotated with, else all data. Others pass it by in order."""
+    emits: type | tuple[type, ...] | None = None
+    """Element types that it sends; None: what its output is annotated with, else unknown."""
+    max_held: int | None = 1
+    """Most elements that it holds at a time; None when it cannot say."""
+    timeout_s: float | None = None
+    """Longest time, in seconds, that it may neither send nor ask for an element nor wait for either; None: no limit."""
+
+    _frozen = False
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name if name is not None else snake_case(type(self).__name__.removesuffix("Stage"))
+
+    def freeze(self) -> None:
+        """Forbid changes from now on; called when the stage becomes part of a pipeline. Idempotent."""
+        object.__setattr__(self, "_frozen", True)
+
+    def __setattr__(self, attribute: str, value: object) -> None:
+        if self._frozen:
+            message = (
+                f"stage {self.name!r} is part of a pipeline and cannot change {attribute!r}: its runs would share it; "
+                "keep the state of a run in locals of process(), or give the class instead of an object"
+            )
+            raise RunStateError(message)
+        object.__setattr__(self, attribute, value)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageSpec:
+    """A stage in the one form that graph and runtime know, whatever form its author chose."""
+
+    name: str
+    """Name in the graph."""
+    kind: StageKind
+    """What it does to the number of elements."""
+    accepts: ElementTypes
+    """Types that its body gets."""
+    emits: ElementTypes | None
+    """Types that it sends; None when unknown."""
+    start: Callable[[RunContext[Any]], StageBody]
+    """Called once per run, in the stage's task; returns what to await."""
+    max_held: int | None = 1
+    """Most elements that it holds at a time; None when it cannot say."""
+    timeout_s: float | None = None
+    """Longest time, in seconds, that its own code may take between two dealings with its edges."""
+    freeze: Callable[[], None] | None = None
+    """Called when the stage becomes part of a pipeline."""
+
+
+def snake_case(name: str) -> str:
+    """Return `CamelCase` as `camel_case`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def definition_error(stage: str | None, message: str, hint: str) -> StageDefinitionError:
+    """Return the error for something that is no stage."""
+    return StageDefinitionError([Finding(kind="not-a-stage", stage=stage, message=message, hint=hint)])

@@ -1,0 +1,213 @@
+"""Stages made from one function: map, filter, flat map, pass through, sink, collect.
+
+Above: users. Below: `_loops`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..elements import StreamElement
+from ._annotations import parameters, stream_types, value_types
+from ._contract import BaseStage, StageKind, definition_error
+from ._forms import function_name
+from ._loops import filter_loop, flat_map_loop, map_loop, sink_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, MutableSequence
+
+    from ..channels import ReceiveEnd, SendEnd
+
+__all__ = ["CollectStage", "FilterStage", "FlatMapStage", "MapStage", "PassthroughStage", "SinkStage"]
+
+InT = TypeVar("InT", bound=StreamElement)
+
+
+class _OfFunction(BaseStage):
+    """What the stages of one function share: its name, and what its annotations say."""
+
+    def __init__(
+        self,
+        func: Callable[..., object],
+        name: str | None,
+        accepts: type | tuple[type, ...] | None,
+        emits: type | tuple[type, ...] | None = None,
+    ) -> None:
+        if not callable(func):
+            message = f"{type(self).__name__} was given {func!r:.80}, which is no function"
+            raise definition_error(name, message, "give it a function of one element")
+        super().__init__(name if name is not None else function_name(func))
+        taken = parameters(func)
+        self._func: Callable[[Any], Any] = func
+        self.accepts = accepts if accepts is not None or not taken else value_types(func, taken[0].name, self.name)
+        self.emits = emits
+
+
+class MapStage(_OfFunction):
+    """Send what a function makes of each element, in order.
+
+    In: what `func` is annotated to take, default all data; others pass by in order.
+    Out: one element for each.
+
+    Flow:
+        emits: for each element, once `func` has returned.
+        backpressures: while the output is full; holds one element.
+        fails: with what `func` raises; `ElementError` if it returns no element.
+
+    Args:
+        func: Takes an element and returns one; may be async.
+        name: Name in the graph; default the function's.
+        accepts: Element types for `func`; default its annotation.
+        emits: Element types that it returns; default its annotation.
+    """
+
+    def __init__(
+        self,
+        func: Callable[[InT], StreamElement | Awaitable[StreamElement]],
+        *,
+        name: str | None = None,
+        accepts: type | tuple[type, ...] | None = None,
+        emits: type | tuple[type, ...] | None = None,
+    ) -> None:
+        super().__init__(func, name, accepts, emits)
+        if emits is None:
+            self.emits = value_types(func, "return", self.name)
+
+    async def process(self, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+        """Run the stage."""
+        await map_loop(self._func, input, output)
+
+
+class FilterStage(_OfFunction):
+    """Let through the elements for which a function is true, in order. Control elements pass by, whatever the function says.
+
+    Flow:
+        emits: for each element for which `func` is true.
+        backpressures: while the output is full; holds one element.
+        fails: with what `func` raises.
+
+    Args:
+        func: Takes an element, returns whether it goes on; may be async.
+        name: Name in the graph; default the function's.
+        accepts: Element types that are asked about; default its annotation. Others go on.
+    """
+
+    def __init__(
+        self,
+        func: Callable[[InT], bool | Awaitable[bool]],
+        *,
+        name: str | None = None,
+        accepts: type | tuple[type, ...] | None = None,
+    ) -> None:
+        super().__init__(func, name, accepts)
+        self.emits = self.accepts
+
+    async def process(self, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+        """Run the stage."""
+        await filter_loop(self._func, input, output)
+
+
+class FlatMapStage(_OfFunction):
+    """Send each of the elements that a function makes of one element, in order.
+
+    Flow:
+        emits: for each element that `func` gives, as it comes.
+        backpressures: while the output is full; holds one element and what is left of its results.
+        fails: with what `func` raises; `ElementError` if it gives no elements.
+        cancels: closes the async generator that it is reading.
+
+    Args:
+        func: Takes an element, returns an iterable or async iterable of elements; may be async, or a generator of either kind.
+        name: Name in the graph; default the function's.
+        accepts: Element types for `func`; default its annotation.
+        emits: Element types that it gives; default its annotation.
+    """
+
+    def __init__(
+        self,
+        func: Callable[
+            [InT], Iterable[StreamElement] | AsyncIterable[StreamElement] | Awaitable[Iterable[StreamElement]]
+        ],
+        *,
+        name: str | None = None,
+        accepts: type | tuple[type, ...] | None = None,
+        emits: type | tuple[type, ...] | None = None,
+    ) -> None:
+        super().__init__(func, name, accepts, emits)
+        if emits is None:
+            self.emits = stream_types(func, "return", self.name)
+
+    async def process(self, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+        """Run the stage."""
+        await flat_map_loop(self._func, input, output)
+
+
+class PassthroughStage(BaseStage):
+    """Send every element on, unchanged.
+
+    Flow:
+        emits: each element.
+        backpressures: while the output is full; holds one element.
+
+    Args:
+        name: Name in the graph.
+    """
+
+    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+        """Run the stage."""
+        async for element in input:
+            if not output.try_send(element):
+                await output.send(element)
+
+
+class SinkStage(_OfFunction):
+    """Give every element to a function; nothing goes on. Stands at the end of a graph.
+
+    Flow:
+        emits: nothing.
+        backpressures: while `func` works; holds one element.
+        completes: when the input ends and `func` has returned.
+        fails: with what `func` raises.
+
+    Args:
+        func: Takes an element; may be async.
+        name: Name in the graph; default the function's.
+        accepts: Element types for `func`; default its annotation. Others end here.
+    """
+
+    kind = StageKind.SINK
+
+    def __init__(
+        self,
+        func: Callable[[InT], object],
+        *,
+        name: str | None = None,
+        accepts: type | tuple[type, ...] | None = None,
+    ) -> None:
+        super().__init__(func, name, accepts)
+
+    async def process(self, input: ReceiveEnd[Any]) -> None:
+        """Run the stage."""
+        await sink_loop(self._func, input)
+
+
+class CollectStage(SinkStage):
+    """Append every element to a list of yours. Stands at the end of a graph; concurrent runs share the list.
+
+    Flow:
+        emits: nothing.
+
+    Args:
+        into: What to append to; it grows without bound.
+        name: Name in the graph.
+        accepts: Element types that are collected. Others end here.
+    """
+
+    def __init__(
+        self,
+        into: MutableSequence[StreamElement],
+        *,
+        name: str = "collect",
+        accepts: type | tuple[type, ...] | None = None,
+    ) -> None:
+        super().__init__(into.append, name=name, accepts=accepts)

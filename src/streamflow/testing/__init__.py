@@ -1,0 +1,22 @@
+"""What you need to test your own stages: virtual time, and cancellation at every point.
+
+Above: tests. Below: the whole package. Nothing here is imported by it.
+"""
+
+from __future__ import annotations
+
+from ._clock import BackendName, run_virtual, virtual_time
+from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
+from ._tasks import assert_no_tasks_left, tasks_alive
+
+__all__ = [
+    "BackendName",
+    "CancelMode",
+    "Outcome",
+    "SweepReport",
+    "assert_no_tasks_left",
+    "cancel_sweep",
+    "run_virtual",
+    "tasks_alive",
+    "virtual_time",
+]

@@ -1,0 +1,154 @@
+"""All that the test kit knows of trio; imported only where trio is the backend.
+
+Above: `_clock`, `_tasks`, `_sweep`. Below: trio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+import trio.lowlevel
+import trio.testing
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+__all__ = ["TrioInjector", "all_tasks", "virtual_options"]
+
+T = TypeVar("T")
+
+
+def virtual_options() -> dict[str, object]:
+    """Return `trio.run` options for a clock that starts at 0 in every run and jumps when every task waits."""
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    return {"clock": clock, "instruments": [_StartsAtZero(clock)]}
+
+
+def all_tasks() -> set[trio.lowlevel.Task]:
+    """Return every task of the running trio loop, its own system tasks too."""
+    found: set[trio.lowlevel.Task] = set()
+    root = trio.lowlevel.current_root_task()
+    todo = [root] if root is not None else []
+    while todo:
+        task = todo.pop()
+        found.add(task)
+        for nursery in task.child_nurseries:
+            todo.extend(nursery.child_tasks)
+    return found
+
+
+class _StartsAtZero(trio.abc.Instrument):
+    """Sets a mock clock back, so that options used for several runs give each run a fresh clock."""
+
+    def __init__(self, clock: trio.testing.MockClock) -> None:
+        self._clock = clock
+
+    def before_run(self) -> None:
+        self._clock._virtual_base = 0.0  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - `jump` only goes forward
+
+
+class TrioInjector(trio.abc.Instrument):
+    """Calls `fire` at the start of one round of the scheduler while it drives a scenario in the calling task.
+
+    Args:
+        tick: 0 fires before the scenario starts, n at the start of the n-th round in which any task runs.
+        fire: Cancels the scenario.
+    """
+
+    def __init__(self, tick: int, fire: Callable[[], object]) -> None:
+        self._tick = tick
+        self._fire = fire
+        self._rounds = 0
+        self._is_new_round = True
+        self._is_host_due = False
+        self._skips_next_resume = False
+        self.fired = False
+        """Whether the scenario was cancelled before it ended."""
+        self.delivered = False
+        """Whether the scenario's own task was made to raise the cancellation."""
+
+    async def drive(self, scenario: Callable[[], Awaitable[T]]) -> T:
+        """Run the scenario. Cancellation: it is passed to the scenario."""
+        self._host = trio.lowlevel.current_task()
+        with _same_schedule():
+            if self._tick == 0:
+                self._fire_now()
+            trio.lowlevel.add_instrument(self)
+            try:
+                return await _Watched(_run(scenario), self._host_resumed)
+            finally:
+                trio.lowlevel.remove_instrument(self)
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._is_new_round = True
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        if task is self._host:
+            self._is_host_due = True
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self._is_new_round:
+            self._is_new_round = False
+            self._rounds += 1
+            if self._rounds == self._tick:
+                self._fire_now()
+        if task is self._host:
+            self._is_host_due = False
+
+    def _fire_now(self) -> None:
+        self.fired = True
+        # A task that is due already goes on with what it waited for: that resume is not ours.
+        self._skips_next_resume = self._is_host_due
+        self._fire()
+
+    def _host_resumed(self, answer: object) -> None:
+        if not self.fired:
+            return
+        if self._skips_next_resume:
+            self._skips_next_resume = False
+        elif isinstance(getattr(answer, "error", None), trio.Cancelled):
+            self.delivered = True
+
+
+async def _run(scenario: Callable[[], Awaitable[T]]) -> T:
+    return await scenario()
+
+
+class _Watched(Generic[T]):
+    """Awaits a coroutine and shows `on_resume` all that its task is resumed with."""
+
+    def __init__(self, coroutine: Coroutine[object, object, T], on_resume: Callable[[object], None]) -> None:
+        self._coroutine = coroutine
+        self._on_resume = on_resume
+
+    def __await__(self) -> Generator[object, object, T]:
+        try:
+            request = self._coroutine.send(None)
+            while True:
+                # trio resumes a task with values only: what it is to raise comes as an `outcome.Error`.
+                answer = yield request
+                self._on_resume(answer)
+                request = self._coroutine.send(answer)
+        except StopIteration as done:
+            return cast("T", done.value)
+        finally:
+            self._coroutine.close()
+
+
+@contextlib.contextmanager
+def _same_schedule() -> Generator[None]:
+    """Make trio run tasks in the same order in every run of a scenario; it shuffles them on purpose."""
+    scheduler = importlib.import_module("trio._core._run")
+    shuffler = cast("random.Random", scheduler._r)  # noqa: SLF001
+    state = shuffler.getstate()
+    flag = cast("bool", scheduler._ALLOW_DETERMINISTIC_SCHEDULING)  # noqa: SLF001
+    shuffler.seed(0)
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        yield
+    finally:
+        shuffler.setstate(state)
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = flag  # type: ignore[attr-defined]  # noqa: SLF001
