@@ -261,8 +261,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 if self.state != "open":
                     self._raise_end(StopAsyncIteration())
                 self._reopen_sender()
-                self._waiter = self._new_waiter()
-                await self._alone(self._wait(self._waiter, "receive"))
+                await self._wait_for_item()
             elif self._accepts(self._buffer[0]):
                 return self._take()
             elif self.at_end:
@@ -273,29 +272,34 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     async def _pass_one(self) -> None:
         if self._forward is None:
             self._take()
-        else:
-            await self._alone(self._forward._send_in_turn(self._take))
+            return
+        self._begin_waiting()
+        try:
+            await self._forward._send_in_turn(self._take)
+        finally:
+            self._end_waiting()
 
-    async def _alone(self, step: Coroutine[Any, Any, None]) -> None:
-        """Wait for `step` while no other task can receive: `_attention` sends it where it is refused."""
+    async def _wait_for_item(self) -> None:
+        self._begin_waiting()
+        waiter = self._waiter = self._new_waiter()
+        if self._watch is not None:
+            self._watch.on_blocked("receive", blocked=True)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            self._end_waiting()
+            if self._watch is not None:
+                self._watch.on_blocked("receive", blocked=False)
+
+    def _begin_waiting(self) -> None:
+        """From now on no other task can receive: `_attention` sends it where it is refused."""
         self._receiving = True
         self._attention += 1
-        try:
-            await step
-        finally:
-            self._receiving = False
-            self._attention -= 1
-            self._waiter = None
 
-    async def _wait(self, waiter: Waiter, end: Literal["send", "receive"]) -> None:
-        if self._watch is None:
-            await waiter
-            return
-        self._watch.on_blocked(end, blocked=True)
-        try:
-            await waiter
-        finally:
-            self._watch.on_blocked(end, blocked=False)
+    def _end_waiting(self) -> None:
+        self._receiving = False
+        self._attention -= 1
 
     def _new_waiter(self) -> Waiter:
         if self._make_waiter is None:

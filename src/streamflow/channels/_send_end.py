@@ -18,7 +18,7 @@ from ._receive_end import WIDE, Turn
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import AsyncIterable, Callable
 
     from ._receive_end import ReceiveEnd
     from ._watching import ChannelStatistics
@@ -60,6 +60,21 @@ class SendEnd(ObjectSendStream[T_contra]):
                 self._peer._wake()
         elif not self._try_send_unusual(item):
             await self._send_in_turn(lambda: item)
+
+    async def send_all(self, items: AsyncIterable[T_contra]) -> None:
+        """Send everything that `items` gives, as `send()` does; the loop of a stage that is a generator.
+
+        Cancellation: as `send()`. Does not close `items`.
+        """
+        buffer, plain, peer = self._buffer, self._plain, self._peer
+        async for item in items:
+            # The fast path of send(), without the call.
+            if type(item) in plain and len(buffer) < self._limit:
+                buffer.append(item)
+                if peer._waiter is not None:
+                    peer._wake()
+            elif not self._try_send_unusual(item):
+                await self._send_in_turn(lambda item=item: item)
 
     def try_send(self, item: T_contra) -> bool:
         """Put `item` into the channel if that needs no waiting.
@@ -171,7 +186,13 @@ class SendEnd(ObjectSendStream[T_contra]):
                 await anyio.lowlevel.checkpoint()
             while peer.state == "open" and (turns[0] is not turn or len(buffer) >= peer.capacity):
                 turn.waiter = peer._new_waiter()
-                await peer._wait(turn.waiter, "send")
+                if peer._watch is not None:
+                    peer._watch.on_blocked("send", blocked=True)
+                try:
+                    await turn.waiter
+                finally:
+                    if peer._watch is not None:
+                        peer._watch.on_blocked("send", blocked=False)
             self._raise_if_closed()
             self._put(take())
         finally:

@@ -28,9 +28,7 @@ async def drive_generator(stream: AsyncIterator[StreamElement], output: SendEnd[
     Cancellation: the generator is closed by the task that iterates it, also when the reader has gone.
     """
     try:
-        async for element in stream:
-            if not output.try_send(element):
-                await output.send(element)
+        await output.send_all(stream)
     finally:
         if inspect.isasyncgen(stream):
             await stream.aclose()
