@@ -7,7 +7,7 @@ Above: `_bounded`, `_send_end`. Below: `_wait` (how to wait on this loop).
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -145,7 +145,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._buffer and self._accepts(self._buffer[0]):
             return self._take()
         if not self._buffer and self.state != "open":
-            self._raise_end(anyio.EndOfStream())
+            self._raise_unless_completed()
+            raise anyio.EndOfStream
         raise anyio.WouldBlock
 
     def forward_to(self, output: SendEnd[Any]) -> None:
@@ -226,12 +227,12 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             if turn.waiter is not None and not turn.waiter.done():
                 turn.waiter.set_result(None)
 
-    def _raise_end(self, end: Exception) -> NoReturn:
+    def _raise_unless_completed(self) -> None:
+        # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
         if self.state == "cancelled":
             raise ChannelClosedError(self.name)
         if self.state == "failed":
             raise ChannelFailedError(self.name) from self._cause
-        raise end
 
     def _accepts(self, item: object) -> bool:
         return type(item) in self._plain or self._admit(item)
@@ -259,13 +260,15 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 self._reopen_sender()
             if not self._buffer:
                 if self.state != "open":
-                    self._raise_end(StopAsyncIteration())
+                    self._raise_unless_completed()
+                    raise StopAsyncIteration
                 self._reopen_sender()
                 await self._wait_for_item()
             elif self._accepts(self._buffer[0]):
                 return self._take()
             elif self.at_end:
-                self._raise_end(StopAsyncIteration())
+                self._raise_unless_completed()
+                raise StopAsyncIteration
             else:
                 await self._pass_one()
 

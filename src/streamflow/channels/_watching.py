@@ -59,6 +59,10 @@ class ChannelStatistics:
     waiting_receiver: bool
     """Whether the reader waits for an element now."""
 
+    def __str__(self) -> str:
+        waits = ["the reader waits"] * self.waiting_receiver + ["a sender waits"] * (self.waiting_senders > 0)
+        return ", ".join([f"{self.name}: {self.state}, {self.buffered}/{self.capacity}", *waits])
+
 
 EDGE_WATCH: ContextVar[Callable[[str], ChannelWatch]] = ContextVar("streamflow_edge_watch")
 """Makes a watch for each edge, by name, of the runs that are started where it is set. Unset: edges are not watched."""

@@ -79,7 +79,7 @@ class StreamElement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         Raises:
             ElementError: If a value is not JSON; the text names the key path.
         """
-        return msgspec.structs.replace(self, metadata=checked_metadata(self).merged(values))
+        return msgspec.structs.replace(self, metadata=checked_metadata(self, self.metadata).merged(values))
 
 
 class WholeElement(StreamElement, frozen=True):
@@ -96,18 +96,15 @@ class ControlElement(StreamElement, frozen=True, kw_only=True):
     """How urgent, on edges with priority lanes."""
 
 
-def checked_metadata(element: StreamElement) -> Metadata:
-    """Return the element's metadata.
+def checked_metadata(owner: msgspec.Struct, given: object) -> Metadata:
+    """Return the metadata of an element or a message.
 
     Raises:
-        ElementError: If a plain dict was given, which the constructor does not look at, to stay cheap.
+        ElementError: If a plain dict was given, which the constructor of an element does not look at, to stay cheap.
     """
-    given: object = element.metadata
     if type(given) is Metadata:
         return given
-    raise ElementError(
-        f"{type(element).__name__}.metadata is a {type(given).__name__}; give Metadata({{...}}) or use with_metadata()"
-    )
+    raise ElementError(f"{type(owner).__name__}.metadata is a {type(given).__name__}; give Metadata({{...}})")
 
 
 def freeze_field(struct: msgspec.Struct, name: str) -> None:

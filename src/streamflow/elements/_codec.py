@@ -1,6 +1,6 @@
 """Elements as bytes: JSON and MessagePack, versioned, open to types of users.
 
-Above: transports, stores, recordings. Below: `_registry` and `msgspec`.
+Above: transports, stores, recordings. Below: `_formats` and `_registry`.
 Rules: an encoded element is one object with its version first (`v`, absent means 1), its `type` next, and without the
 fields that have their default. Fields that a type does not have are ignored, so a later release can add one without a
 new version. Bytes are base64 in JSON. Numbers that are not finite do not exist in JSON and are refused there;
@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias, cast, overload
 
 import msgspec
 
 from ..errors import DecodeError, ElementError
-from ._base import Priority, StreamElement, checked_metadata
-from ._metadata import EMPTY_METADATA, Metadata, freeze
+from ._base import StreamElement, checked_metadata
+from ._formats import CODECS, FormatCodec, Header, to_wire
 from ._registry import is_registered, registered_elements
 from ._types import Format, OpaqueElement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
 Unknown = Literal["error", "skip", "opaque"]
 """What to do with an element whose type nobody registered."""
@@ -38,129 +38,7 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 """Largest input that is decoded by default: room for a large picture in base64."""
 
 
-class _Header(msgspec.Struct, frozen=True):
-    """What is read of an element before its type is known."""
-
-    v: int = 1
-    type: str = ""
-    id: str = ""
-    metadata: Metadata = EMPTY_METADATA
-    priority: Priority = Priority.NORMAL
-    interruptible: bool = True
-    timestamp_s: float | None = None
-
-
-class _Version(msgspec.Struct, frozen=True):
-    v: int = 1
-
-
-def _to_wire(value: object) -> object:
-    if isinstance(value, Metadata):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is neither JSON nor a type that msgspec knows")
-
-
-def _from_wire(kind: type[object], value: object) -> object:
-    if kind is not Metadata:
-        raise TypeError(f"{kind.__name__} is a field type that cannot be decoded")
-    frozen = freeze(value)
-    if not isinstance(frozen, Metadata):
-        raise DecodeError(f"Expected `object`, got `{type(value).__name__}`")
-    return frozen
-
-
-def _json_with_version(body: bytes) -> bytes:
-    return b'{"v":1,' + body[1:]
-
-
-def _msgpack_with_version(body: bytes) -> bytes:
-    # The head of a map is 0x80 + size up to 15 entries, then 0xde and two bytes of size.
-    if body[0] < 0x8F:
-        return bytes((body[0] + 1,)) + b"\xa1v\x01" + body[1:]
-    size, rest = (15, body[1:]) if body[0] == 0x8F else (int.from_bytes(body[1:3], "big"), body[3:])
-    return b"\xde" + (size + 1).to_bytes(2, "big") + b"\xa1v\x01" + rest
-
-
-def _msgpack_list(items: list[bytes]) -> bytes:
-    return b"\xdd" + len(items).to_bytes(4, "big") + b"".join(items)
-
-
-def _json_list(items: list[bytes]) -> bytes:
-    return b"[" + b",".join(items) + b"]"
-
-
-_Decoder: TypeAlias = msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[Any]
-
-
-class _Codec:
-    """One format: its encoder, and decoders that are made anew after a registration."""
-
-    def __init__(
-        self,
-        *,
-        encoder: msgspec.json.Encoder | msgspec.msgpack.Encoder,
-        make_decoder: Callable[[Any], _Decoder],
-        prefix: bytes,
-        prefix_at: int,
-        with_version: Callable[[bytes], bytes],
-        join: Callable[[list[bytes]], bytes],
-    ) -> None:
-        self.encode = encoder.encode
-        self.prefix = prefix
-        self.prefix_at = prefix_at
-        self.with_version = with_version
-        self.join = join
-        self.version = make_decoder(_Version)
-        self.header = make_decoder(_Header)
-        self.plain = make_decoder(Any)
-        self.pieces = make_decoder(list[msgspec.Raw])
-        self._make_decoder = make_decoder
-        self._made: tuple[Mapping[str, type[StreamElement]], _Decoder] | None = None
-
-    def elements(self) -> _Decoder:
-        """Return the decoder of all registered types."""
-        known = registered_elements()
-        made = self._made
-        if made is None or made[0] is not known:
-            made = self._made = (known, self._union_of(tuple(known.values())))
-        return made[1]
-
-    def _union_of(self, known: tuple[type[StreamElement], ...]) -> _Decoder:
-        for cls in known:
-            try:
-                self._make_decoder(cls)
-            except (NameError, TypeError, ValueError) as bad:
-                raise ElementError(
-                    f"{cls.__module__}.{cls.__qualname__} cannot be decoded: {bad}; its field types must be ones that "
-                    "msgspec knows, imported where the class is defined"
-                ) from bad
-        union: Any = known[0]
-        for cls in known[1:]:
-            union |= cls
-        return self._make_decoder(union)
-
-
-_CODECS: Final[dict[Format, _Codec]] = {
-    "json": _Codec(
-        encoder=msgspec.json.Encoder(enc_hook=_to_wire),
-        make_decoder=lambda kind: msgspec.json.Decoder(kind, dec_hook=_from_wire),
-        prefix=b'{"v":1,"type":',
-        prefix_at=0,
-        with_version=_json_with_version,
-        join=_json_list,
-    ),
-    "msgpack": _Codec(
-        encoder=msgspec.msgpack.Encoder(enc_hook=_to_wire),
-        make_decoder=lambda kind: msgspec.msgpack.Decoder(kind, dec_hook=_from_wire),
-        prefix=b"\xa1v\x01\xa4type",
-        prefix_at=1,  # behind the head of the map, which holds its size
-        with_version=_msgpack_with_version,
-        join=_msgpack_list,
-    ),
-}
-
-
-def encode(element: StreamElement, *, format: Format = "json") -> bytes:  # noqa: A002 - the word that users look for
+def encode(element: StreamElement, *, format: Format = "json") -> bytes:
     """Return an element as bytes: one JSON object without line breaks, or one MessagePack map.
 
     Raises:
@@ -173,18 +51,18 @@ def encode(element: StreamElement, *, format: Format = "json") -> bytes:  # noqa
         if isinstance(element, OpaqueElement):
             return _encode_opaque(element, format)
         raise ElementError(_why_not(kind))
-    checked_metadata(element)
+    checked_metadata(element, element.metadata)
     try:
         body = codec.encode(element)
     except (ValueError, TypeError, OverflowError, RecursionError) as bad:
         raise ElementError(f"{kind.__name__} cannot be encoded as {format}: {bad}") from bad
     # msgspec writes a number that is not finite as null, so without a null there was none.
     if format == "json" and b"null" in body:
-        _check_finite(msgspec.to_builtins(element, enc_hook=_to_wire, builtin_types=(bytes,)), kind.__name__)
+        _check_finite(msgspec.to_builtins(element, enc_hook=to_wire, builtin_types=(bytes,)), kind.__name__)
     return codec.with_version(body)
 
 
-def encode_many(elements: Iterable[StreamElement], *, format: Format = "json") -> bytes:  # noqa: A002 - as in encode
+def encode_many(elements: Iterable[StreamElement], *, format: Format = "json") -> bytes:
     """Return elements as one array.
 
     Raises:
@@ -204,7 +82,7 @@ def decode(
 def decode(
     data: Encoded,
     *,
-    format: Format = "json",  # noqa: A002 - the word that users look for
+    format: Format = "json",
     unknown: Unknown = "error",
     max_bytes: int = MAX_BYTES,
 ) -> StreamElement | None:
@@ -229,7 +107,7 @@ def decode(
 def decode_many(
     data: Encoded,
     *,
-    format: Format = "json",  # noqa: A002 - the word that users look for
+    format: Format = "json",
     unknown: Unknown = "error",
     max_bytes: int = MAX_BYTES,
 ) -> list[StreamElement]:
@@ -259,9 +137,9 @@ def _why_not(kind: type[object]) -> str:
     return f"{kind.__name__} is no element; encode() takes a StreamElement"
 
 
-def _codec_of(format: Format) -> _Codec:  # noqa: A002 - as in encode
+def _codec_of(format: Format) -> FormatCodec:
     try:
-        return _CODECS[format]
+        return CODECS[format]
     except KeyError:
         raise ElementError(f"{format!r} is no format of elements; give 'json' or 'msgpack'") from None
 
@@ -278,25 +156,25 @@ def _bytes_of(data: Encoded, max_bytes: int) -> bytes:
     return bytes(data)
 
 
-def _decode(data: bytes, format: Format, unknown: Unknown) -> StreamElement | None:  # noqa: A002 - as in encode
+def _decode(data: bytes, format: Format, unknown: Unknown) -> StreamElement | None:
     codec = _codec_of(format)
     decoder = codec.elements()
     try:
         # What this release wrote begins like this; anything else has its version read first.
         if not data.startswith(codec.prefix, codec.prefix_at):
-            _check_version(codec.version.decode(data).v)
+            _check_version(codec.head.decode(data).v)
         return cast("StreamElement", decoder.decode(data))
     except msgspec.ValidationError as bad:
-        header = _header_of(codec, data)
-        if header is None or not header.type or header.type in registered_elements():
+        tag = _tag_of(codec, data)
+        if not tag or tag in registered_elements():
             _fail(bad)
         if unknown == "error":
             raise DecodeError(
-                f"unknown element type {header.type!r}; register_element() its class, or decode with "
+                f"unknown element type {tag!r}; register_element() its class, or decode with "
                 "unknown='skip' or unknown='opaque'",
                 "$.type",
             ) from None
-        return _opaque(header, data, format) if unknown == "opaque" else None
+        return _opaque(tag, data, format) if unknown == "opaque" else None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as bad:
         _fail(bad)
 
@@ -308,16 +186,20 @@ def _check_version(version: int) -> None:
         raise DecodeError(f"{version} is no version of the encoding", "$.v")
 
 
-def _header_of(codec: _Codec, data: bytes) -> _Header | None:
+def _tag_of(codec: FormatCodec, data: bytes) -> str:
     try:
-        return cast("_Header", codec.header.decode(data))
-    except (msgspec.DecodeError, RecursionError):
-        return None
+        return cast("str", codec.head.decode(data).type)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return ""  # a wrong field may come before a malformed rest
 
 
-def _opaque(header: _Header, data: bytes, format: Format) -> OpaqueElement:  # noqa: A002 - as in encode
+def _opaque(tag: str, data: bytes, format: Format) -> OpaqueElement:
+    try:
+        header: Header = _codec_of(format).header.decode(data)
+    except (msgspec.DecodeError, RecursionError) as bad:
+        _fail(bad)
     return OpaqueElement(
-        header.type,
+        tag,
         data,
         format,
         id=header.id,
@@ -328,11 +210,14 @@ def _opaque(header: _Header, data: bytes, format: Format) -> OpaqueElement:  # n
     )
 
 
-def _encode_opaque(element: OpaqueElement, format: Format) -> bytes:  # noqa: A002 - as in encode
+def _encode_opaque(element: OpaqueElement, format: Format) -> bytes:
     if element.format == format:
         return element.data
     try:
-        return _codec_of(format).encode(_codec_of(element.format).plain.decode(element.data))
+        value = _codec_of(element.format).plain.decode(element.data)
+        if format == "json":
+            _check_finite(value, element.tag)
+        return _codec_of(format).encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError) as bad:
         raise ElementError(f"the opaque {element.tag!r} element cannot be encoded as {format}: {bad}") from bad
 
@@ -344,8 +229,8 @@ def _check_finite(value: object, path: str) -> None:
     elif isinstance(value, dict):
         for key, item in cast("dict[object, object]", value).items():
             _check_finite(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for place, item in enumerate(cast("list[object]", value)):
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(cast("Sequence[object]", value)):
             _check_finite(item, f"{path}[{place}]")
 
 

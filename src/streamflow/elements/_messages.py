@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, TypeVar, cast
 import msgspec
 
 from ..errors import ElementError
-from ._base import freeze_field, require_one_source
+from ._base import checked_metadata, freeze_field, require_one_source
 from ._metadata import EMPTY_METADATA, JsonValue, Metadata
 from ._show import show
 
@@ -191,7 +191,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     ```
 
     Raises:
-        ElementError: If the content is neither text nor a sequence of parts.
+        ElementError: If the content is neither text nor a list or tuple of parts, or the metadata a plain dict.
     """
 
     role: Role
@@ -211,6 +211,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         freeze_parts(self, self.content, _ALL)
+        checked_metadata(self, self.metadata)
 
     @property
     def parts(self) -> tuple[Part, ...]:

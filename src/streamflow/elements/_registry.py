@@ -7,6 +7,7 @@ after it.
 
 from __future__ import annotations
 
+import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -44,6 +45,7 @@ _RESERVED_FIELDS: Final = frozenset({"type", "v"})  # the tag and the version of
 # Replaced whole and never changed in place, so a reader in another thread sees the old or the new state.
 _by_tag: Mapping[str, type[StreamElement]] = MappingProxyType({})
 _known: frozenset[type[StreamElement]] = frozenset()
+_lock = threading.Lock()
 
 
 def register_element(cls: type[ElementT]) -> type[ElementT]:
@@ -57,15 +59,16 @@ def register_element(cls: type[ElementT]) -> type[ElementT]:
     """
     global _by_tag, _known  # noqa: PLW0603 - the one registry of this process
     _check_type(cls)
-    tag = tag_of(cls)
-    holder = _by_tag.get(tag)
-    if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ElementError(
-            f"the tag {tag!r} of {cls.__qualname__} belongs to {holder.__module__}.{holder.__qualname__}; "
-            f"give the class its own: class {cls.__name__}(…, tag='…')"
-        )
-    _by_tag = MappingProxyType({**_by_tag, tag: cls})
-    _known = frozenset(_by_tag.values())
+    tag = str(cls.__struct_config__.tag)
+    with _lock:
+        holder = _by_tag.get(tag)
+        if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ElementError(
+                f"the tag {tag!r} of {cls.__qualname__} belongs to {holder.__module__}.{holder.__qualname__}; "
+                f"give the class its own: class {cls.__name__}(…, tag='…')"
+            )
+        _by_tag = MappingProxyType({**_by_tag, tag: cls})
+        _known = frozenset(_by_tag.values())
     return cls
 
 
@@ -77,11 +80,6 @@ def registered_elements() -> Mapping[str, type[StreamElement]]:
 def is_registered(cls: type[StreamElement]) -> bool:
     """Return whether `cls` itself, and not just a base of it, can be decoded."""
     return cls in _known
-
-
-def tag_of(cls: type[StreamElement]) -> str:
-    """Return the `type` of a class in its encoding."""
-    return str(cls.__struct_config__.tag)
 
 
 def _check_type(cls: object) -> None:

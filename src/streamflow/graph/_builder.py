@@ -96,6 +96,6 @@ def _at(finding: Finding, where: str) -> Finding:
 def caller_of_package() -> str:
     """Return `file:line` of the nearest frame outside this package."""
     frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller; inspect.stack() reads every source file
-    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

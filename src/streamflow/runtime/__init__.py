@@ -4,9 +4,10 @@ Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 """
 
 from ._config import PipelineConfig
+from ._engine import live_runs
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
 from ._sync import BackendName, SyncStream
 
-__all__ = ["BackendName", "Pipeline", "PipelineBuilder", "PipelineConfig", "Result", "Run", "SyncStream", "Timings"]
+__all__ = ["BackendName", "Pipeline", "PipelineBuilder", "PipelineConfig", "Result", "Run", "SyncStream", "Timings", "live_runs"]

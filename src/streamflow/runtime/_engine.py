@@ -43,12 +43,11 @@ if TYPE_CHECKING:
     from ..observe import EventBus
     from ._config import PipelineConfig
 
-__all__ = ["LIVE_RUNS", "Engine"]
+__all__ = ["Engine", "live_runs"]
 
 _log = logging.getLogger("streamflow.runtime")
 
-LIVE_RUNS: weakref.WeakSet[Engine] = weakref.WeakSet()
-"""Runs with tasks that have not ended."""
+_LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 _numbers = itertools.count(1)
 
@@ -130,7 +129,7 @@ class Engine:
         """Open the edges and start the tasks, on the event loop that is running."""
         self.jobs = JobGroup(current_backend())
         self.started = True
-        LIVE_RUNS.add(self)
+        _LIVE.add(self)
         clock = RunClock(anyio.current_time)
         self._stages = [_StageRun(node, index) for index, node in enumerate(self._nodes)]
         self._open_edges(clock)
@@ -265,7 +264,7 @@ class Engine:
         if len(alive) == 1 and self._watchdog in alive:
             self._watchdog.cancel()
         if not alive:
-            LIVE_RUNS.discard(self)
+            _LIVE.discard(self)
             self._stages = []
             self._feeder = self._watchdog = None
 
@@ -320,6 +319,13 @@ class Engine:
             self._suppressed = []
         return error
 
+    def describe(self) -> str:
+        """Return who is alive and how full the edges are, a line each."""
+        lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
+        edges = [self.inlet, *(stage.output for stage in self._stages)]
+        lines += [f"  edge {edge.statistics()}" for edge in edges]
+        return "\n".join(lines)
+
     # Limits
 
     def _limits(self, clock: RunClock) -> list[Limit]:
@@ -355,6 +361,11 @@ class Engine:
         passed = await watch_limits(limits, clock.now)
         stage = None if passed.position == -1 else self._stages[-1 if passed.position is None else passed.position]
         self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), stage, "timeout")
+
+
+def live_runs() -> list[str]:
+    """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
+    return sorted(engine.describe() for engine in _LIVE)
 
 
 def _stage_error(stage: str, where: str | None, index: int | None, cause: BaseException) -> BaseException:

@@ -56,13 +56,12 @@ class Pipeline:
             SourceError: If `source` cannot be iterated for elements, or the first stage takes no input.
         """
         head = self._chain[0]
-        if source is not None and head.stage.kind is StageKind.GENERATE:
+        if source is not None and not self.takes_source:
             message = f"stage {head.name!r} generates and takes no source; call execute() without one"
             raise SourceError(message)
         opened = None if source is None else open_source(source)
         engine = Engine(self._chain, self._config, opened, deps, EventBus(self._listeners))
-        live = source is None and head.stage.kind is not StageKind.GENERATE
-        return Run(engine, caller_of_package(), live)
+        return Run(engine, caller_of_package(), live=source is None and self.takes_source)
 
     async def run(self, source: Source | None = None, *, deps: object = None) -> Result:
         """Run to the end and return everything that came out; without a source, with an empty input.
@@ -108,6 +107,11 @@ class Pipeline:
         return self._config
 
     @property
+    def takes_source(self) -> bool:
+        """Whether the first stage has an input: False when it generates."""
+        return self._chain[0].stage.kind is not StageKind.GENERATE
+
+    @property
     def max_in_flight(self) -> int | None:
         """Most elements that are inside a run at any moment: what edges and stages hold, and the one in the source's hand.
 
@@ -127,8 +131,7 @@ class Pipeline:
         return f"<Pipeline {' → '.join(one.name for one in self._chain)}>"
 
     def _or_nothing(self, source: Source | None) -> Source | None:
-        generates = self._chain[0].stage.kind is StageKind.GENERATE
-        return () if source is None and not generates else source
+        return () if source is None and self.takes_source else source
 
 
 class PipelineBuilder(GraphBuilder):

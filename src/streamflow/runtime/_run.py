@@ -26,7 +26,6 @@ from ..elements import (
     UsageElement,
 )
 from ..errors import ChannelClosedError, RunStateError
-from ..stages import StageKind
 from ._result import Result, Timings, result_of
 
 if TYPE_CHECKING:
@@ -122,6 +121,22 @@ class _Iteration:
             _abandon(self._outcome.engine)
 
 
+class _TextIteration:
+    """One iteration of a run's text. No generator: one that is left early would be closed late, by whoever collects garbage."""
+
+    def __init__(self, elements: AsyncIterator[StreamElement]) -> None:
+        self._elements = elements
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            element = await anext(self._elements)
+            if isinstance(element, TextElement):
+                return element.text
+
+
 class Run:
     """One execution of a pipeline.
 
@@ -138,7 +153,7 @@ class Run:
     `StageError` or `RunTimeoutError`. The body of the loop is never cancelled by a failure.
     """
 
-    def __init__(self, engine: Engine, where: str, live: bool) -> None:
+    def __init__(self, engine: Engine, where: str, *, live: bool) -> None:
         self._engine = engine
         self._where = where
         self._live = live
@@ -172,11 +187,9 @@ class Run:
             self._own = _Iteration(self._outcome, self)
         return await self._own.__anext__()
 
-    async def text(self) -> AsyncIterator[str]:
-        """Iterate the text fragments alone, as strings; otherwise as iterating the run."""
-        async for element in self:
-            if isinstance(element, TextElement):
-                yield element.text
+    def text(self) -> AsyncIterator[str]:
+        """Iterate the text fragments alone, as strings; in all else as iterating the run."""
+        return _TextIteration(aiter(self))
 
     async def result(self) -> Result:
         """Iterate what is left and return it.

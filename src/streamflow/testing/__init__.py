@@ -6,6 +6,7 @@ Above: tests. Below: the whole package. Nothing here is imported by it.
 from __future__ import annotations
 
 from ._clock import BackendName, run_virtual, virtual_time
+from ._harness import assert_all_stages_stopped, run_stage
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
@@ -14,8 +15,10 @@ __all__ = [
     "CancelMode",
     "Outcome",
     "SweepReport",
+    "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "run_stage",
     "run_virtual",
     "tasks_alive",
     "virtual_time",

@@ -1,0 +1,10 @@
+"""Models: what a provider is, the stage that asks one, and providers.
+
+Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
+"""
+
+from ._protocol import ModelRequest, Provider
+from ._scripted import Answer, Rule, ScriptedProvider, split_words
+from ._stage import ProviderStage
+
+__all__ = ["Answer", "ModelRequest", "Provider", "ProviderStage", "Rule", "ScriptedProvider", "split_words"]
