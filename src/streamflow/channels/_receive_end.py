@@ -79,6 +79,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """Why the reader closed; meaningful once `state` is `cancelled`."""
         self.received = 0
         """Elements handed out so far; the ordinal of the element in hand is one less."""
+        self.end_was_told = False
+        """Whether the reader has been told that the channel has ended."""
 
     def bind(self, sender: SendEnd[Any]) -> None:
         """Tell this end whose fast path it has to open and to shut."""
@@ -261,6 +263,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             if not self._buffer:
                 if self.state != "open":
                     self._raise_unless_completed()
+                    self.end_was_told = True
                     raise StopAsyncIteration
                 self._reopen_sender()
                 await self._wait_for_item()
@@ -268,6 +271,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 return self._take()
             elif self.at_end:
                 self._raise_unless_completed()
+                self.end_was_told = True
                 raise StopAsyncIteration
             else:
                 await self._pass_one()

@@ -80,7 +80,7 @@ class _StageRun:
 
     def in_hand(self) -> int | None:
         """Return the ordinal of the element that the stage took last and is working on, None when there is none."""
-        return None if self.input.at_end or not self.input.received else self.input.received - 1
+        return None if self.input.end_was_told or not self.input.received else self.input.received - 1
 
 
 class Engine:
