@@ -28,4 +28,5 @@ version = metadata.version("streamflow-runtime")
 assert version == streamflow.__version__, f"the wheel says {version}, the package {streamflow.__version__}"
 print(f"{sys.argv[1].rpartition('/')[2]}: {len(loaded)} modules imported in a clean environment, typed")
 PY
-"$room/venv/bin/streamflow" --version
+# The command starts without any extra.
+"$room/venv/bin/streamflow" --help >/dev/null

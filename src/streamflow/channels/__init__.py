@@ -9,4 +9,14 @@ from ._send_end import SendEnd
 from ._wait import running_trio
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 
-__all__ = ["EDGE_WATCH", "WIDE", "ChannelState", "ChannelStatistics", "ChannelWatch", "ReceiveEnd", "SendEnd", "open_channel", "running_trio"]
+__all__ = [
+    "EDGE_WATCH",
+    "WIDE",
+    "ChannelState",
+    "ChannelStatistics",
+    "ChannelWatch",
+    "ReceiveEnd",
+    "SendEnd",
+    "open_channel",
+    "running_trio",
+]

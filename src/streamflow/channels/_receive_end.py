@@ -61,6 +61,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._waiter: Waiter | None = None
         self._make_waiter: Callable[[], Waiter] | None = None
         self._receiving = False
+        self._closed = False
+        self._end: int | None = None
+        self._checkpoint_at = _BUDGET
         self._watch = watch
         # Above 0: the next receive takes the unusual way. One for a watched or wide edge, one for each element that the
         # reader does not accept, one while a task waits.
@@ -99,6 +102,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             ChannelFailedError: At the end, if the writer failed.
             ChannelClosedError: If *you* closed this end.
             ChannelBusyError: If another task is waiting here.
+            OutputClosedError: If an element had to be passed on, and the reader of the output has gone.
         """
         if self._buffer and not self._attention:
             self.received += 1
@@ -123,7 +127,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             raise anyio.EndOfStream from None
 
     def try_receive(self) -> T_co | None:
-        """Take the next element if one can be had without waiting and without passing others by; else None."""
+        """Take the next element if the fast path can; else None, also on a watched edge and on one wider than `WIDE`."""
         if self._buffer and not self._attention:
             self.received += 1
             item = self._buffer.popleft()
@@ -136,7 +140,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """Take the next element without waiting.
 
         Raises:
-            anyio.WouldBlock: If there is none yet.
+            anyio.WouldBlock: If there is none yet, or one must be passed on to the output first, which may have to wait.
             anyio.EndOfStream: At the end.
             ChannelFailedError: At the end, if the writer failed.
             ChannelClosedError: If *you* closed this end.
@@ -144,12 +148,18 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
-        if self._buffer and self._accepts(self._buffer[0]):
-            return self._take()
-        if not self._buffer and self.state != "open":
-            self._raise_unless_completed()
-            raise anyio.EndOfStream
-        raise anyio.WouldBlock
+        while True:
+            if self._buffer and self._accepts(self._buffer[0]):
+                item = self._take()
+                if self.capacity > WIDE:
+                    self._reopen_sender()  # else the room that is made here would be filled in one go
+                return item
+            if self.at_end:
+                self._raise_unless_completed()
+                raise anyio.EndOfStream
+            if not self._buffer or self._forward is not None:
+                raise anyio.WouldBlock
+            self._take()
 
     def forward_to(self, output: SendEnd[Any]) -> None:
         """Pass elements that this reader does not accept on to `output`, in order, whenever the reader asks for more.
@@ -162,7 +172,13 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     @property
     def at_end(self) -> bool:
         """Whether the writer has ended and nothing is left that this reader accepts."""
-        return self.state != "open" and not any(map(self._accepts, self._buffer))
+        if self.state == "open":
+            return False
+        if self._end is None:
+            # Nothing enters any more, so one look is enough: a look per element would be quadratic in the capacity.
+            behind = (number for number, item in enumerate(reversed(self._buffer)) if self._accepts(item))
+            self._end = self.received + len(self._buffer) - next(behind, len(self._buffer))
+        return not self._buffer or self.received >= self._end
 
     async def pass_rest(self) -> None:
         """Pass on what is left `at_end`. These elements were behind the last accepted one, so they leave behind its results.
@@ -171,7 +187,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
 
         Raises:
             OutputClosedError: If the reader of the output has gone.
+            ChannelClosedError: If this end was closed while it waited.
+            ChannelBusyError: If another task is waiting here.
         """
+        if self._receiving:
+            raise ChannelBusyError(self.name)
         while self._buffer:
             await self._pass_one()
 
@@ -212,11 +232,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
     ) -> None:
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
-        if state == "cancelled" and self._buffer:
-            self._discarded[reason] = self._discarded.get(reason, 0) + len(self._buffer)
-            if self._watch is not None:
-                self._watch.on_discarded(len(self._buffer), reason)
-            self._buffer.clear()
+        if state == "cancelled":
+            self._closed = True
+            if self._buffer:
+                self._discard(reason)
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
@@ -225,13 +244,19 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             self._sender = None  # the ends no longer know each other: nothing waits for the garbage collector
         if self._waiter is not None:
             self._wake()
-        for turn in self._turns:
-            if turn.waiter is not None and not turn.waiter.done():
-                turn.waiter.set_result(None)
+        self._wake_senders()
+
+    def _discard(self, reason: CloseReason) -> None:
+        self._discarded[reason] = self._discarded.get(reason, 0) + len(self._buffer)
+        if self._watch is not None:
+            self._watch.on_discarded(len(self._buffer), reason)
+        self._buffer.clear()
+        if self._receiving and self._forward is not None:
+            self._forward._peer._wake_senders()  # this reader may wait there, for room for what is gone now
 
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
-        if self.state == "cancelled":
+        if self._closed:
             raise ChannelClosedError(self.name)
         if self.state == "failed":
             raise ChannelFailedError(self.name) from self._cause
@@ -257,9 +282,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._receiving:
             raise ChannelBusyError(self.name)
         while True:
-            if self.capacity > WIDE and self.received % _BUDGET == 0:
-                await anyio.lowlevel.checkpoint()
-                self._reopen_sender()
+            if self.capacity > WIDE and self.received >= self._checkpoint_at:
+                await self._take_checkpoint()
             if not self._buffer:
                 if self.state != "open":
                     self._raise_unless_completed()
@@ -276,19 +300,29 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             else:
                 await self._pass_one()
 
+    async def _take_checkpoint(self) -> None:
+        self._begin_waiting()
+        try:
+            await anyio.lowlevel.checkpoint()
+        finally:
+            self._end_waiting()
+        self._checkpoint_at = self.received + _BUDGET
+        self._reopen_sender()
+
     async def _pass_one(self) -> None:
         if self._forward is None:
             self._take()
             return
+        self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
         try:
-            await self._forward._send_in_turn(self._take)
+            await self._forward._send_in_turn(self._take, source=self)
         finally:
             self._end_waiting()
 
     async def _wait_for_item(self) -> None:
+        waiter = self._waiter = self._new_waiter()  # first: without a running event loop it raises
         self._begin_waiting()
-        waiter = self._waiter = self._new_waiter()
         if self._watch is not None:
             self._watch.on_blocked("receive", blocked=True)
         try:
@@ -317,6 +351,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _wake_senders(self) -> None:
+        for turn in self._turns:
+            if turn.waiter is not None and not turn.waiter.done():
+                turn.waiter.set_result(None)
 
     def _wake_sender(self) -> None:
         self._low = -1  # one call is enough until that sender has looked

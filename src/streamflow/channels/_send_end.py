@@ -101,6 +101,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             OutputClosedError: If the reader has gone.
             ElementError: If `item` is nothing that this channel carries; None never is.
         """
+        self._examine(item)
         self._raise_if_closed()
         if self._peer._turns or len(self._buffer) >= self._peer.capacity:
             raise anyio.WouldBlock
@@ -175,8 +176,11 @@ class SendEnd(ObjectSendStream[T_contra]):
         if peer._waiter is not None:
             peer._wake()
 
-    async def _send_in_turn(self, take: Callable[[], T_contra]) -> None:
-        """Wait for this task's turn and for room, then send in one step what `take()` returns."""
+    async def _send_in_turn(self, take: Callable[[], T_contra], source: ReceiveEnd[T_contra] | None = None) -> None:
+        """Wait for this task's turn and for room, then send in one step what `take()` returns.
+
+        Where that comes out of `source`, there is nothing to wait for once `source` is empty: it was closed.
+        """
         peer, buffer, turns = self._peer, self._buffer, self._peer._turns
         turn = Turn()
         turns.append(turn)
@@ -184,7 +188,11 @@ class SendEnd(ObjectSendStream[T_contra]):
         try:
             if peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
-            while peer.state == "open" and (turns[0] is not turn or len(buffer) >= peer.capacity):
+            while (
+                peer.state == "open"
+                and (turns[0] is not turn or len(buffer) >= peer.capacity)
+                and (source is None or source._buffer)
+            ):
                 turn.waiter = peer._new_waiter()
                 if peer._watch is not None:
                     peer._watch.on_blocked("send", blocked=True)

@@ -51,15 +51,16 @@ class _TrioWaiter:
 
     def set_result(self, result: None, /) -> None:
         self._done = True
-        # A waiter is made by the task that awaits it in the next step, so between the two nobody can wake it.
-        assert self._task is not None
-        _trio().lowlevel.reschedule(self._task)
+        if self._task is not None:  # else a watch closed the edge between the making and the waiting
+            _trio().lowlevel.reschedule(self._task)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._done = True
         return _trio().lowlevel.Abort.SUCCEEDED
 
     def __await__(self) -> Generator[Any, Any, None]:
+        if self._done:
+            return
         lowlevel = _trio().lowlevel
         self._task = lowlevel.current_task()
         yield from lowlevel.wait_task_rescheduled(self._abort).__await__()

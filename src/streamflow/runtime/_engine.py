@@ -167,7 +167,8 @@ class Engine:
             watch = ledger(name) if ledger is not None else None
             if timed or clocks:
                 watch = EdgeClock(clock, writer and writer.clock, reader and reader.clock, watch)
-                self._edge_clocks.append((watch, name, index - 1))
+                # A full edge is its reader's doing: to drain through a reader that is stuck would be to wait for ever.
+                self._edge_clocks.append((watch, name, min(index, len(self._stages) - 1)))
             accepts = reader.node.stage.accepts if reader else EVERYTHING
             gate = admission(accepts, producer=writer.name if writer else "source")
             send, receive = open_channel(config.buffer_size, name=name, admit=gate, watch=watch)
@@ -346,8 +347,8 @@ class Engine:
             limits.append(Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved))
         if config.backpressure_timeout_s is not None:
             limits += [
-                Limit("backpressure", config.backpressure_timeout_s, f"edge {name}", lambda edge=edge: edge.full_since, writer)
-                for edge, name, writer in self._edge_clocks
+                Limit("backpressure", config.backpressure_timeout_s, f"edge {name}", lambda edge=edge: edge.full_since, reader)
+                for edge, name, reader in self._edge_clocks
             ]
         for stage in self._stages:
             seconds, busy = stage.node.stage.timeout_s, stage.clock
@@ -359,8 +360,11 @@ class Engine:
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
         passed = await watch_limits(limits, clock.now)
-        stage = None if passed.position == -1 else self._stages[-1 if passed.position is None else passed.position]
-        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), stage, "timeout")
+        if passed.kind == "backpressure":
+            # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
+            edges = [one for one in limits if one.kind == "backpressure"]
+            passed = list(itertools.takewhile(lambda one: one.since() is not None, edges[edges.index(passed) :]))[-1]
+        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), self._stages[passed.position], "timeout")
 
 
 def live_runs() -> list[str]:

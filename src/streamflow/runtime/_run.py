@@ -29,10 +29,11 @@ from ..errors import ChannelClosedError, RunStateError
 from ._result import Result, Timings, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
     from types import TracebackType
     from typing import Self
 
+    from ..channels import ReceiveEnd
     from ._engine import Engine
 
 __all__ = ["Run"]
@@ -89,7 +90,11 @@ class _Outcome:
 
 
 class _Iteration:
-    """One iteration of a run."""
+    """One iteration of a run.
+
+    Its methods hand out coroutines that do not hold it: a traceback holds the frames of coroutines, and an exception that is kept
+    (by a task, by who caught it) must not keep the run alive.
+    """
 
     def __init__(self, outcome: _Outcome, run: Run) -> None:
         self._outcome = outcome
@@ -99,22 +104,12 @@ class _Iteration:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> StreamElement:
-        element = self._outlet.try_receive()
-        if element is not None:
-            return element
-        return await self._next_unusual()
+    def __anext__(self) -> Coroutine[None, None, StreamElement]:
+        return _pull(self._outlet, self._outcome)
 
-    async def _next_unusual(self) -> StreamElement:
-        engine = self._outcome.engine
-        if not engine.jobs.backend.is_here():
-            message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"
-            raise RunStateError(message)
-        try:
-            return self._outcome.see(await self._outlet.__anext__())
-        except (StopAsyncIteration, ChannelClosedError):
-            pass
-        return await self._outcome.next_of_the_end()
+    def next_text(self) -> Coroutine[None, None, str]:
+        """Return the next text fragment."""
+        return _pull_text(self._outlet, self._outcome)
 
     def __del__(self) -> None:
         if self._run() is None:
@@ -124,17 +119,36 @@ class _Iteration:
 class _TextIteration:
     """One iteration of a run's text. No generator: one that is left early would be closed late, by whoever collects garbage."""
 
-    def __init__(self, elements: AsyncIterator[StreamElement]) -> None:
-        self._elements = elements
+    def __init__(self, iteration: _Iteration) -> None:
+        self._iteration = iteration
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
-        while True:
-            element = await anext(self._elements)
-            if isinstance(element, TextElement):
-                return element.text
+    def __anext__(self) -> Coroutine[None, None, str]:
+        return self._iteration.next_text()
+
+
+async def _pull(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> StreamElement:
+    element = outlet.try_receive()
+    if element is not None:
+        return element
+    engine = outcome.engine
+    if not engine.jobs.backend.is_here():
+        message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"
+        raise RunStateError(message)
+    try:
+        return outcome.see(await outlet.__anext__())
+    except (StopAsyncIteration, ChannelClosedError):
+        pass
+    return await outcome.next_of_the_end()
+
+
+async def _pull_text(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> str:
+    while True:
+        element = await _pull(outlet, outcome)
+        if isinstance(element, TextElement):
+            return element.text
 
 
 class Run:
@@ -164,6 +178,9 @@ class Run:
     # Iterating
 
     def __aiter__(self) -> AsyncIterator[StreamElement]:
+        return self._iterate()
+
+    def _iterate(self) -> _Iteration:
         if self._outcome.over:
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
@@ -189,7 +206,7 @@ class Run:
 
     def text(self) -> AsyncIterator[str]:
         """Iterate the text fragments alone, as strings; in all else as iterating the run."""
-        return _TextIteration(aiter(self))
+        return _TextIteration(self._iterate())
 
     async def result(self) -> Result:
         """Iterate what is left and return it.

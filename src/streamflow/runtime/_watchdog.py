@@ -35,8 +35,8 @@ class Limit(NamedTuple):
     """The stage, edge or run that is waited for."""
     since: Callable[[], float | None]
     """When the wait began; None while nobody waits."""
-    position: int | None = None
-    """Which stage of the chain fails when it is passed, -1 for the source; None for the whole run."""
+    position: int = -1
+    """Which stage of the chain fails when it is passed, with all before it; the last one for the whole run."""
 
 
 class RunClock:

@@ -8,6 +8,8 @@ from ._context import CURRENT_RUN, RunContext, current_run
 from ._contract import BaseStage, Stage, StageBody, StageKind, StageSpec
 from ._forms import FunctionStage, StageLike, as_stage, stage
 from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
+from ._intent import RouteRule, RouteStage
+from ._prompt import PromptStage
 from ._sources import Source, feed, open_source
 
 __all__ = [
@@ -22,6 +24,9 @@ __all__ = [
     "FunctionStage",
     "MapStage",
     "PassthroughStage",
+    "PromptStage",
+    "RouteRule",
+    "RouteStage",
     "RunContext",
     "SinkStage",
     "Source",

@@ -14,16 +14,29 @@ import dataclasses
 import enum
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ..errors import Finding, RunStateError, StageDefinitionError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from ..channels import ReceiveEnd, SendEnd
+    from ..elements import StreamElement
     from ._admission import ElementTypes
     from ._context import RunContext
 
-__all__ = ["BaseStage", "Stage", "StageBody", "StageKind", "StageSpec", "definition_error", "snake_case"]
+__all__ = [
+    "BaseStage",
+    "Stage",
+    "StageBody",
+    "StageKind",
+    "StageSpec",
+    "checked_name",
+    "class_name",
+    "definition_error",
+    "snake_case",
+]
 
 StageBody = Callable[["ReceiveEnd[Any]", "SendEnd[Any]", "RunContext[Any]"], Awaitable[None]]
 """What the runtime awaits once per run: reads the first, writes the second, may ask the third."""
@@ -47,7 +60,8 @@ class StageKind(enum.Enum):
 class Stage(Protocol):
     """What a class needs to be a stage. `BaseStage` is the convenient way, not the only one.
 
-    `process` may take a third parameter, the `RunContext`. A class may also have the attributes of `BaseStage`.
+    `process` may take the `RunContext` as one more parameter. A class may also have the attributes of `BaseStage`, and a plain method
+    `open(run)`: called once per run, it returns the object whose `process` is run instead, and which may keep the run's state.
     """
 
     @property
@@ -56,8 +70,11 @@ class Stage(Protocol):
         ...
 
     @property
-    def process(self) -> Callable[..., Awaitable[None]]:
-        """`async def process(self, input, output[, run])`: the stage's work in one run."""
+    def process(self) -> Callable[..., Awaitable[None] | AsyncIterator[StreamElement]]:
+        """The stage's work in one run: `async def process(self, input, output)`, or an async generator `process(self, stream)`.
+
+        A sink takes `(self, input)` alone, a generator that generates takes nothing.
+        """
         ...
 
 
@@ -81,8 +98,8 @@ class BaseStage:
     """Element types that `process` gets; None: what its input is annotated with, else all data. Others pass it by in order."""
     emits: type | tuple[type, ...] | None = None
     """Element types that it sends; None: what its output is annotated with, else unknown."""
-    max_held: int | None = 1
-    """Most elements that it holds at a time; None when it cannot say."""
+    max_held: int | None
+    """Most elements that it holds at a time; None when it cannot say, the default of those that accumulate. Else 1."""
     timeout_s: float | None = None
     """Longest time, in seconds, that it may neither send nor ask for an element nor wait for either; None: no limit."""
 
@@ -97,15 +114,23 @@ class BaseStage:
 
     def __setattr__(self, attribute: str, value: object) -> None:
         if self._frozen:
-            message = (
-                f"stage {self.name!r} is part of a pipeline and cannot change {attribute!r}: its runs would share it; "
-                "keep the state of a run in locals of process(), or give the class instead of an object"
-            )
-            raise RunStateError(message)
+            self._refuse_change(attribute)
         object.__setattr__(self, attribute, value)
 
+    def __delattr__(self, attribute: str) -> None:
+        if self._frozen:
+            self._refuse_change(attribute)
+        object.__delattr__(self, attribute)
+
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}>"
+        return f"<{type(self).__name__} {getattr(self, 'name', None)!r}>"
+
+    def _refuse_change(self, attribute: str) -> NoReturn:
+        message = (
+            f"stage {self.name!r} is part of a pipeline and cannot change {attribute!r}: its runs would share it; "
+            "keep the state of a run in locals of process(), or give the class instead of an object"
+        )
+        raise RunStateError(message)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,8 +147,8 @@ class StageSpec:
     """Types that it sends; None when unknown."""
     start: Callable[[RunContext[Any]], StageBody]
     """Called once per run, in the stage's task; returns what to await."""
-    max_held: int | None = 1
-    """Most elements that it holds at a time; None when it cannot say."""
+    max_held: int | None
+    """Most elements that it holds at a time; None when it cannot say, the default of those that accumulate. Else 1."""
     timeout_s: float | None = None
     """Longest time, in seconds, that its own code may take between two dealings with its edges."""
     freeze: Callable[[], None] | None = None
@@ -133,6 +158,23 @@ class StageSpec:
 def snake_case(name: str) -> str:
     """Return `CamelCase` as `camel_case`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def class_name(cls: type) -> str:
+    """Return the name that a stage has from its class: `ShoutStage` is `shout`."""
+    return snake_case(cls.__name__.removesuffix("Stage") or cls.__name__)
+
+
+def checked_name(owner: object, name: object) -> str:
+    """Return `name`, if it can be the name of a stage.
+
+    Raises:
+        StageDefinitionError: If it is no string, or an empty one.
+    """
+    if isinstance(name, str) and name.strip():
+        return name
+    message = f"the stage {owner!r:.80} has no name" if name is None else f"{name!r:.80} cannot be the name of {owner!r:.80}"
+    raise definition_error(None, message, "a stage's name is a non-empty string; a BaseStage gets it in super().__init__()")
 
 
 def definition_error(stage: str | None, message: str, hint: str) -> StageDefinitionError:

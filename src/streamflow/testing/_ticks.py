@@ -60,8 +60,9 @@ class AsyncioInjector:
         finally:
             if self._handle is not None:
                 self._handle.cancel()
-        # Whoever catches the cancellation as its owner calls `uncancel`; what is left here was swallowed.
-        self.delivered = task.cancelling() > pending
+        # Whoever catches the cancellation as its owner calls `uncancel`; what is left here was swallowed, or has not been
+        # raised yet, because the scenario never suspended after it.
+        self.delivered = task.cancelling() > pending and not getattr(task, "_must_cancel", False)
         return value
 
     def _turn(self) -> None:

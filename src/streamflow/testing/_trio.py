@@ -63,8 +63,6 @@ class TrioInjector(trio.abc.Instrument):
         self._fire = fire
         self._rounds = 0
         self._is_new_round = True
-        self._is_host_due = False
-        self._skips_next_resume = False
         self.fired = False
         """Whether the scenario was cancelled before it ended."""
         self.delivered = False
@@ -72,7 +70,6 @@ class TrioInjector(trio.abc.Instrument):
 
     async def drive(self, scenario: Callable[[], Awaitable[T]]) -> T:
         """Run the scenario. Cancellation: it is passed to the scenario."""
-        self._host = trio.lowlevel.current_task()
         with _same_schedule():
             if self._tick == 0:
                 self._fire_now()
@@ -85,31 +82,20 @@ class TrioInjector(trio.abc.Instrument):
     def after_io_wait(self, timeout: float) -> None:
         self._is_new_round = True
 
-    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
-        if task is self._host:
-            self._is_host_due = True
-
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         if self._is_new_round:
             self._is_new_round = False
             self._rounds += 1
             if self._rounds == self._tick:
                 self._fire_now()
-        if task is self._host:
-            self._is_host_due = False
 
     def _fire_now(self) -> None:
         self.fired = True
-        # A task that is due already goes on with what it waited for: that resume is not ours.
-        self._skips_next_resume = self._is_host_due
         self._fire()
 
     def _host_resumed(self, answer: object) -> None:
-        if not self.fired:
-            return
-        if self._skips_next_resume:
-            self._skips_next_resume = False
-        elif isinstance(getattr(answer, "error", None), trio.Cancelled):
+        # A scope inside the scenario that is cancelled in the same round leaves the exception to the outer one: to us.
+        if self.fired and isinstance(getattr(answer, "error", None), trio.Cancelled):
             self.delivered = True
 
 

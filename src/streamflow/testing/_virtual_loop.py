@@ -147,14 +147,10 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
 
     def _busy_workers(self) -> list[WorkerThread]:
         # `unfinished_tasks` falls after the thread delivered its result: who sees it at 0 finds the result in the loop.
-        # A stopping worker is idle (stopping is its last unfinished task) or abandoned.
         return [
             thread
             for thread in threading.enumerate()
-            if isinstance(thread, WorkerThread)
-            and thread.loop is self
-            and thread.queue.unfinished_tasks  # pyright: ignore[reportUnknownMemberType]
-            and not thread.stopping
+            if isinstance(thread, WorkerThread) and thread.loop is self and thread.queue.unfinished_tasks  # pyright: ignore[reportUnknownMemberType]
         ]
 
     def _forget_job(self, future: asyncio.Future[object]) -> None:

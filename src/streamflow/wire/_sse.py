@@ -64,6 +64,7 @@ class SSEParser:
         self.retry_ms: int | None = None
         """How long to wait before a reconnection, in milliseconds; None when the peer did not say."""
         self._failed = False
+        self._after_cr = False
         self._start_stream()
 
     def feed(self, chunk: bytes) -> list[SSEEvent]:
@@ -170,9 +171,7 @@ class SSEParser:
         raise DecodeError(f"a server-sent event is larger than max_event_bytes={self._max}; raise the limit")
 
 
-def encode_event(
-    data: str, *, event: str | None = None, id: str | None = None, retry_ms: int | None = None
-) -> bytes:
+def encode_event(data: str, *, event: str | None = None, id: str | None = None, retry_ms: int | None = None) -> bytes:
     """Return one event as bytes, its empty line included.
 
     Args:
@@ -202,4 +201,6 @@ def encode_event(
     try:
         return ("\n".join(lines) + "\n\n").encode()
     except UnicodeEncodeError as error:
-        raise ElementError(f"the event holds {error.object[error.start : error.end]!r}, which is no Unicode text") from error
+        raise ElementError(
+            f"the event holds {error.object[error.start : error.end]!r}, which is no Unicode text"
+        ) from error

@@ -1,0 +1,204 @@
+"""How a question is measured: cases in interleaved rounds, each in a process of its own, and what is computed from the samples.
+
+Above: `__main__`, the questions. Below: `_child`, started as a process.
+
+Rules:
+
+1. A round measures every case once, in order: A B C, A B C, … A machine that is slow for a while is slow for all of them, so ratios
+   are taken inside a round, and their median is the figure.
+2. The figure is CPU time (user and system) of the timed region alone. Wall time is kept beside it: on a quiet machine the two agree.
+3. A child warms up before it measures, collects garbage once, and leaves the collector on, as a user's program would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
+
+import anyio
+
+from ._report import Report
+
+__all__ = [
+    "Case",
+    "Question",
+    "Results",
+    "Sample",
+    "Scale",
+    "Stopwatch",
+    "has_backend",
+    "measure_in_process",
+    "run_on",
+    "run_rounds",
+]
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Sample: TypeAlias = dict[str, Any]
+"""What one child measured: names and numbers."""
+
+CHILD_TIMEOUT_S = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One thing to measure. What a child needs travels in it as JSON."""
+
+    label: str
+    """Its name in tables, unique in its question."""
+    peer: str = ""
+    backend: str = "asyncio"
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How large the numbers are."""
+
+    quick: bool = False
+    elements: int | None = None
+    """Wins over both sizes, for tests."""
+
+    def size(self, full: int, quick: int) -> int:
+        """Return the size to use."""
+        if self.elements is not None:
+            return self.elements
+        return quick if self.quick else full
+
+
+class Question(Protocol):
+    """A module `bench_<question>`."""
+
+    __doc__: str | None
+    ROUNDS: tuple[int, int]
+    """Rounds of a full and of a quick run."""
+
+    def cases(self, scale: Scale) -> list[Case]:
+        """Return what is measured, in order."""
+        ...
+
+    def measure(self, case: Case) -> Sample:
+        """Measure one case, in a process of its own."""
+        ...
+
+    def report(self, results: Results) -> Report:
+        """Make tables and goals of the samples."""
+        ...
+
+
+class Results:
+    """The samples of one question: one for each case and round."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.cases = {case.label: case for case in cases}
+        self.samples: dict[str, list[Sample]] = {case.label: [] for case in cases}
+
+    def __contains__(self, label: str) -> bool:
+        return label in self.cases
+
+    def values(self, label: str, metric: str) -> list[float]:
+        """Return one number of each round."""
+        return [float(sample[metric]) for sample in self.samples[label]]
+
+    def best(self, label: str, metric: str) -> float:
+        """Return the smallest: what the program costs when nothing disturbs it."""
+        return min(self.values(label, metric))
+
+    def median(self, label: str, metric: str) -> float:
+        """Return the middle one: what it cost on this machine today."""
+        return statistics.median(self.values(label, metric))
+
+    def ratio(self, label: str, base: str, metric: str) -> float | None:
+        """Return how many times `base` a case costs, the median of the rounds; None when one of them was not measured."""
+        if label not in self or base not in self:
+            return None
+        pairs = zip(self.values(label, metric), self.values(base, metric), strict=True)
+        return statistics.median(one / other for one, other in pairs)
+
+    def facts(self, label: str) -> Sample:
+        """Return the last sample whole, for what does not vary between rounds."""
+        return self.samples[label][-1]
+
+
+class Stopwatch:
+    """Times the body of a `with`: `cpu_s` of this process, and `wall_s`."""
+
+    def __init__(self) -> None:
+        self.cpu_s = self.wall_s = 0.0
+
+    def __enter__(self) -> Self:
+        gc.collect()
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.cpu_s, self.wall_s = time.process_time() - self._cpu, time.perf_counter() - self._wall
+
+    def per(self, count: int) -> Sample:
+        """Return both in microseconds for one of `count`."""
+        return {"cpu_us": self.cpu_s / count * 1e6, "wall_us": self.wall_s / count * 1e6}
+
+
+def has_backend(backend: str) -> bool:
+    """Say whether an event loop is installed: `asyncio`, `trio` or `uvloop`."""
+    return importlib.util.find_spec(backend) is not None
+
+
+def run_on(backend: str, func: Callable[[], Awaitable[T]]) -> T:
+    """Run `func` on a new event loop."""
+    if backend == "uvloop":
+        return anyio.run(func, backend="asyncio", backend_options={"use_uvloop": True})
+    return anyio.run(func, backend=backend)
+
+
+def measure_in_process(question: str, case: Case) -> Sample:
+    """Measure a case in a new Python process.
+
+    Raises:
+        RuntimeError: If it failed; carries what it wrote.
+    """
+    payload = json.dumps(dataclasses.asdict(case))
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks._child", question, payload],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=CHILD_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        message = f"{question}, case {case.label!r}: the measuring process failed\n{done.stderr}"
+        raise RuntimeError(message)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_rounds(
+    question: str,
+    cases: Sequence[Case],
+    rounds: int,
+    *,
+    measure: Callable[[str, Case], Sample] = measure_in_process,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> Results:
+    """Measure every case once per round, the rounds one after the other."""
+    results = Results(cases)
+    for number in range(1, rounds + 1):
+        for case in cases:
+            progress(f"{question}: round {number} of {rounds}, {case.label}")
+            results.samples[case.label].append(measure(question, case))
+    progress("")
+    return results

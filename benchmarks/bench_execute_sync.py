@@ -1,0 +1,83 @@
+"""What does a blocking call cost, beside starting an event loop for nothing?
+
+`execute_sync` of one element on a chain of three stages that is already built; each call starts and ends an event loop.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import asyncio
+import functools
+from collections.abc import Callable
+
+import anyio
+
+from streamflow import TextElement
+
+from ._cli import main
+from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend
+from ._report import Goal, Report, Table, number, times
+from .peers import Shape
+from .peers.ours import as_generator, build
+
+__all__ = ["ROUNDS", "cases", "measure", "report"]
+
+ROUNDS = (7, 3)
+
+BASE = "asyncio.run(nothing)"
+
+
+async def _nothing() -> None:
+    return
+
+
+def _calls(case: Case) -> Callable[[], object]:
+    if case.peer == "streamflow":
+        pipeline = build(as_generator, Shape(case.options["stages"]))
+        return functools.partial(pipeline.execute_sync, TextElement("x"), backend=case.backend)
+    if case.peer == "anyio":
+        return functools.partial(anyio.run, _nothing, backend=case.backend)
+    return lambda: asyncio.run(_nothing())
+
+
+def cases(scale: Scale) -> list[Case]:
+    """Return the blocking call and the empty loops that it stands on."""
+    options = {"calls": scale.size(1_000, 200), "stages": 3}
+    found = [Case(BASE, "asyncio", "asyncio", options)]
+    for backend in filter(has_backend, ("asyncio", "trio")):
+        found.append(Case(f"anyio.run(nothing) / {backend}", "anyio", backend, options))
+        found.append(Case(f"execute_sync / {backend}", "streamflow", backend, options))
+    return found
+
+
+def measure(case: Case) -> Sample:
+    """Call it many times."""
+    call, count = _calls(case), case.options["calls"]
+    for _ in range(max(count // 10, 1)):
+        call()
+    with Stopwatch() as watch:
+        for _ in range(count):
+            call()
+    return watch.per(count)
+
+
+def report(results: Results) -> Report:
+    """Compare with an event loop that does nothing."""
+    rows = [
+        (
+            label,
+            number(results.best(label, "cpu_us"), 1),
+            number(results.median(label, "cpu_us"), 1),
+            number(results.median(label, "wall_us"), 1),
+            times(results.ratio(label, BASE, "cpu_us")),
+        )
+        for label in results.cases
+    ]
+    table = Table("One blocking call, µs", ("call", "CPU min", "median", "wall median", f"÷ {BASE}"), rows)
+    ratio = results.ratio("execute_sync / asyncio", BASE, "cpu_us")
+    return Report([table], [] if ratio is None else [Goal(f"execute_sync ÷ {BASE}", ratio, 1.6)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(["execute_sync", *sys.argv[1:]]))

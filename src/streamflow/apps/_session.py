@@ -1,0 +1,179 @@
+"""A conversation: the history, and one run of a pipeline for each turn.
+
+Above: users, `cli`. Below: `runtime`.
+
+What is kept: a turn is kept whole or not at all. When a reply's turn ends, the user's message and everything that the turn answered
+are appended in one step. A turn that fails, is cancelled, times out or is left early leaves the history as it was, so it never
+holds a question without its answer, and asking again repeats nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Literal
+
+from ..elements import EndOfStream, Message, MessageElement, StreamElement, TextElement, TextPart, TurnEnd
+from ..errors import ElementError, RunStateError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from ..runtime import Pipeline, Run
+
+__all__ = ["ChatReply", "ChatSession"]
+
+
+class ChatSession:
+    """A conversation that remembers what was said.
+
+    ```python
+    session = ChatSession(chat_pipeline(provider))
+    async with session.reply("Hello!") as reply:
+        async for text in reply.text():
+            print(text, end="", flush=True)
+    ```
+
+    Replies may overlap: each sees what was whole when it was asked for, and is appended whole when its turn ends.
+
+    Args:
+        pipeline: What answers a turn: `chat_pipeline()`, or one of your own that takes messages and sends a `MessageElement` of the
+            assistant, no older ones. Any number of sessions can share one.
+        history: What was said before.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, history: Iterable[Message] = ()) -> None:
+        self._pipeline = pipeline
+        # No bound: it is the user's conversation, and the prompt takes only its end. Give a new session a shorter history.
+        self._history = list(history)
+
+    @property
+    def history(self) -> tuple[Message, ...]:
+        """What was said, oldest first: whole turns only."""
+        return tuple(self._history)
+
+    def reply(self, said: str | Message, *, deps: object = None) -> ChatReply:
+        """Return the reply to what the user says; it starts when its `async with` or `async for` is entered.
+
+        Args:
+            said: The user's message.
+            deps: What stages find as `run.deps`.
+
+        Raises:
+            ElementError: If the message is empty or not the user's.
+        """
+        message = Message("user", said) if isinstance(said, str) else said
+        if not _is_said_by_user(message):
+            raise ElementError(f"reply() takes what the user says: a text that is not empty, or a Message; got {said!r:.80}")
+        source = [MessageElement(one) for one in (*self._history, message)]
+        return ChatReply(self._pipeline.execute(source, deps=deps), message, self._history.extend)
+
+    def __repr__(self) -> str:
+        return f"<ChatSession of {len(self._history)} messages>"
+
+
+def _is_said_by_user(message: object) -> bool:
+    if not isinstance(message, Message) or message.role != "user":
+        return False
+    return bool(message.text.strip()) or any(not isinstance(part, TextPart) for part in message.parts)
+
+
+class _Turn:
+    """What one turn has answered so far; kept once it is whole."""
+
+    def __init__(self, question: Message, keep: Callable[[Iterable[Message]], None]) -> None:
+        self._question = question
+        self._keep = keep
+        self._answers: list[Message] = []
+        self._is_kept = False
+
+    def see(self, element: StreamElement) -> StreamElement:
+        """Note what `element` says of the turn, and return it."""
+        if isinstance(element, MessageElement) and element.message.role in {"assistant", "tool"}:
+            self._answers.append(element.message)
+        elif isinstance(element, TurnEnd) or (isinstance(element, EndOfStream) and element.reason == "done"):
+            if any(one.role == "assistant" for one in self._answers) and not self._is_kept:
+                self._is_kept = True
+                self._keep((self._question, *self._answers))
+        return element
+
+
+class _Elements:
+    """One iteration of a reply. It holds no `Run`, so that a bare loop that is left ends the run at once."""
+
+    def __init__(self, elements: AsyncIterator[StreamElement], turn: _Turn) -> None:
+        self._elements = elements
+        self._turn = turn
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamElement:
+        return self._turn.see(await anext(self._elements))
+
+
+class _Text:
+    """One iteration of a reply's text. No generator: one that is left early is closed late."""
+
+    def __init__(self, elements: _Elements) -> None:
+        self._elements = elements
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            element = await anext(self._elements)
+            if isinstance(element, TextElement):
+                return element.text
+
+
+class ChatReply:
+    """One turn: iterate its elements, or its text, as they arrive. Made by `ChatSession.reply()`.
+
+    Use it with `async with`; a bare `async for element in session.reply("…")` is as safe while the reply is not stored. Once its
+    `TurnEnd` has been taken, the turn is in the session's history; left earlier, failed or cancelled, it is not.
+    """
+
+    def __init__(self, run: Run, question: Message, keep: Callable[[Iterable[Message]], None]) -> None:
+        self._run = run
+        self._turn = _Turn(question, keep)
+
+    def __aiter__(self) -> AsyncIterator[StreamElement]:
+        return _Elements(aiter(self._run), self._turn)
+
+    def text(self) -> AsyncIterator[str]:
+        """Iterate the text fragments alone, as strings."""
+        return _Text(_Elements(aiter(self._run), self._turn))
+
+    async def message(self) -> Message:
+        """Iterate what is left and return the answer.
+
+        Cancellation: the run goes on until the reply is left.
+
+        Raises:
+            StageError: If a stage failed.
+            RunTimeoutError: If it took too long.
+            RunStateError: If the pipeline answered nothing.
+        """
+        answer: Message | None = None
+        async for element in self:
+            if isinstance(element, MessageElement) and element.message.role == "assistant":
+                answer = element.message
+        if answer is None:
+            raise RunStateError(f"{self._run.run_id} gave no message of the assistant; end the pipeline with a model")
+        return answer
+
+    @property
+    def run(self) -> Run:
+        """The run that answers. What is iterated here directly is not seen by the session."""
+        return self._run
+
+    async def __aenter__(self) -> Self:
+        await self._run.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        return await self._run.__aexit__(kind, error, traceback)

@@ -1,0 +1,77 @@
+"""Which model the chat talks to: the options first, then the environment, else the offline provider.
+
+Above: `_chat`. Below: `providers`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import ConfigError
+from ..providers import OpenAIProvider
+from ._offline import offline_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..providers import Provider
+    from ._options import ChatOptions
+
+__all__ = ["Connection", "open_connection"]
+
+_OPENAI = "https://api.openai.com/v1"
+_KEY = "OPENAI_API_KEY"
+_WORD_PAUSE_S = 0.03  # quick reading speed: fast enough not to bore, slow enough to be seen
+
+_HOW_TO_CONNECT = """\
+Offline: a scripted provider answers by rules. No model is asked, and nothing leaves this machine.
+To talk to a real model, name any OpenAI-compatible server:
+  streamflow chat --base-url http://localhost:11434/v1 --model llama3.2
+or set OPENAI_BASE_URL, OPENAI_MODEL and OPENAI_API_KEY."""
+
+
+class Connection(NamedTuple):
+    """The model, and what to tell the user about it."""
+
+    provider: Provider
+    """Who answers."""
+    notice: str
+    """What is said at the start; never a key."""
+
+
+async def open_connection(options: ChatOptions, *, is_watched: bool, stack: AsyncExitStack) -> Connection:
+    """Return who answers. `stack` closes it.
+
+    Args:
+        options: What the user asked for.
+        is_watched: Whether somebody sees the words come, so that the offline provider takes its time.
+        stack: Gets what must be closed.
+
+    Raises:
+        ConfigError: If an option or variable is wrong, or does not suffice.
+        MissingExtraError: If the HTTP client is not installed.
+    """
+    base_url, key = _server(options, os.environ)
+    if base_url is None:
+        pause_s = _WORD_PAUSE_S if is_watched else 0.0
+        return Connection(offline_provider(pause_s if options.delay_s is None else options.delay_s), _HOW_TO_CONNECT)
+    model = options.model or os.environ.get("OPENAI_MODEL") or None
+    provider = OpenAIProvider(base_url, model=model, api_key=key, timeout_s=options.timeout_s)
+    await stack.enter_async_context(provider)
+    which = "the server's own choice of model" if model is None else f"model {model}"
+    return Connection(provider, f"Connected to {base_url}, {which}, {'with' if key else 'without'} a key.")
+
+
+def _server(options: ChatOptions, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return address and key of the server; no address: offline."""
+    if options.offline:
+        return None, None
+    key = environment.get(options.api_key_env or _KEY) or None
+    if options.api_key_env is not None and key is None:
+        raise ConfigError("--api-key-env", f"the environment variable {options.api_key_env} is not set, or empty")
+    base_url = options.base_url or environment.get("OPENAI_BASE_URL") or (_OPENAI if key else None)
+    if base_url is None and options.model is not None:
+        raise ConfigError("--model", f"needs a server: give --base-url, or set OPENAI_BASE_URL or {_KEY}")
+    return base_url, key

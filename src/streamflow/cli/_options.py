@@ -1,0 +1,40 @@
+"""What `streamflow chat` was asked to do.
+
+Above: `_main`, which parses it, and the command. Below: nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..runtime import BackendName
+
+__all__ = ["ChatOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """Options of the chat, as they were given; None: not given."""
+
+    base_url: str | None
+    """Address of an OpenAI-compatible server."""
+    model: str | None
+    """Name of the model."""
+    api_key_env: str | None
+    """Environment variable that holds the key."""
+    offline: bool
+    """Whether to stay offline, whatever the environment says."""
+    system: str | None
+    """System message for every route."""
+    timeout_s: float
+    """Longest time of one answer, in seconds."""
+    wait_s: float
+    """Longest time to wait for a first message on standard input that is no terminal, in seconds."""
+    delay_s: float | None
+    """Pause between the words of the offline provider, in seconds."""
+    backend: BackendName
+    """The event loop."""
+    quiet: bool
+    """Whether to print the answers alone."""

@@ -1,0 +1,466 @@
+"""Every state of a channel and what each operation does in it, waiting tasks included; and anyio's interfaces."""
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.lowlevel import checkpoint
+
+from streamflow.channels import open_channel
+from streamflow.elements import TurnEnd
+from streamflow.errors import (
+    ChannelBusyError,
+    ChannelClosedError,
+    ChannelFailedError,
+    ConfigError,
+    ElementError,
+    OutputClosedError,
+)
+from streamflow.testing import EdgeLedger
+
+every_capacity = pytest.mark.parametrize("capacity", [1, 2, 3, 16, 64, 65, 200])
+watched_or_not = pytest.mark.parametrize("watched", [False, True], ids=["bare", "watched"])
+
+
+def open_edge(capacity=16, watched=False):
+    return open_channel(capacity, name="a → b", watch=EdgeLedger().watch("a → b") if watched else None)
+
+
+def fill(send):
+    """Fill the channel to its bound; return how many went in."""
+    count = 0
+    while True:
+        try:
+            send.send_nowait(count)
+        except anyio.WouldBlock:
+            return count
+        count += 1
+
+
+class Caught:
+    """Runs an operation in a task and keeps how it ended."""
+
+    def __init__(self, operation, *args):
+        self.operation, self.args = operation, args
+        self.value = self.error = None
+        self.done = False
+
+    async def __call__(self):
+        try:
+            self.value = await self.operation(*self.args)
+        except (Exception, StopAsyncIteration) as error:
+            self.error = error
+        self.done = True
+
+
+ENDS = {
+    "own close": (lambda send, _: send.close(), ChannelClosedError, None),
+    "own fail": (lambda send, _: send.fail(ValueError()), ChannelClosedError, None),
+    "reader has all": (lambda _, receive: receive.close(), OutputClosedError, "no_more_needed"),
+    "reader fails": (lambda _, receive: receive.close("failure"), OutputClosedError, "failure"),
+}
+
+
+@every_capacity
+@watched_or_not
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_send_after_the_end_says_who_ended_it(capacity, watched, end) -> None:
+    """semantics 2.2: "you closed it" and "the reader has gone" are two errors, the second with its reason."""
+    finish, expected, reason = ENDS[end]
+    send, receive = open_edge(capacity, watched)
+    await send.send(1)
+    finish(send, receive)
+
+    with pytest.raises(expected) as by_send:
+        await send.send(2)
+    with pytest.raises(expected) as by_nowait:
+        send.send_nowait(2)
+    assert not send.try_send(2)
+    assert [getattr(caught.value, "reason", None) for caught in (by_send, by_nowait)] == [reason, reason]
+    assert by_send.value.edge == "a → b"
+    assert not send.is_open
+
+
+@every_capacity
+@watched_or_not
+@pytest.mark.parametrize("end", ENDS)
+async def test_all_senders_that_wait_are_woken_by_every_end(capacity, watched, end) -> None:
+    """semantics 2.2: close, fail and cancel wake who waits, from another task, the whole queue, and nothing is enqueued."""
+    finish, expected, reason = ENDS[end]
+    send, receive = open_edge(capacity, watched)
+    count = fill(send)
+    senders = [Caught(send.send, -number) for number in range(1, 4)]
+
+    async with anyio.create_task_group() as tasks:
+        for sender in senders:
+            tasks.start_soon(sender)
+        await wait_all_tasks_blocked()
+        assert send.statistics().waiting_senders == 3
+        finish(send, receive)
+        await wait_all_tasks_blocked()
+        assert all(sender.done for sender in senders)
+
+    assert [type(sender.error) for sender in senders] == [expected] * 3
+    assert {getattr(sender.error, "reason", None) for sender in senders} == {reason}
+    assert send.statistics().sent == count
+    assert send.statistics().waiting_senders == 0
+
+
+READER_ENDS = {
+    "writer closes": (lambda send, _: send.close(), anyio.EndOfStream, StopAsyncIteration),
+    "writer fails": (lambda send, _: send.fail(ValueError("broke")), ChannelFailedError, ChannelFailedError),
+    "reader closes": (lambda _, receive: receive.close(), ChannelClosedError, ChannelClosedError),
+}
+
+
+@every_capacity
+@watched_or_not
+@pytest.mark.parametrize("end", READER_ENDS)
+async def test_a_reader_that_waits_is_woken_by_every_end(capacity, watched, end) -> None:
+    """semantics 2.2: the reader learns of the end at once, by the error of the form that it called."""
+    finish, by_receive, by_next = READER_ENDS[end]
+    for method, expected in (("receive", by_receive), ("__anext__", by_next)):
+        send, receive = open_edge(capacity, watched)
+        reader = Caught(getattr(receive, method))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader)
+            await wait_all_tasks_blocked()
+            assert receive.statistics().waiting_receiver
+            finish(send, receive)
+            await wait_all_tasks_blocked()
+            assert reader.done
+
+        assert type(reader.error) is expected
+        assert not receive.statistics().waiting_receiver
+
+
+@every_capacity
+@watched_or_not
+async def test_buffered_elements_come_before_a_failure_and_each_error_is_a_new_one(capacity, watched) -> None:
+    """semantics 2.2: FAILED(cause) is met after the buffer, chained to the cause, however often one asks."""
+    send, receive = open_edge(capacity, watched)
+    count = fill(send)
+    cause = ValueError("broke")
+    send.fail(cause)
+
+    assert [await anext(receive) for _ in range(count)] == list(range(count))
+    errors = []
+    for ask in (receive.receive, receive.__anext__, receive.receive):
+        with pytest.raises(ChannelFailedError, match="a → b") as caught:
+            await ask()
+        errors.append(caught.value)
+    with pytest.raises(ChannelFailedError) as caught:
+        receive.receive_nowait()
+    errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 4
+    assert all(error.__cause__ is cause for error in errors)
+    assert receive.statistics().state == "failed"
+
+
+@every_capacity
+@watched_or_not
+async def test_buffered_elements_come_before_the_end(capacity, watched) -> None:
+    """semantics 2.2: a clean end loses nothing, and stays the end."""
+    send, receive = open_edge(capacity, watched)
+    count = fill(send)
+    send.close()
+
+    assert [item async for item in receive] == list(range(count))
+    assert [item async for item in receive] == []
+    with pytest.raises(anyio.EndOfStream):
+        await receive.receive()
+    with pytest.raises(anyio.EndOfStream):
+        receive.receive_nowait()
+    assert receive.try_receive() is None
+
+
+@pytest.mark.parametrize("first", ["close", "fail", "close_with", "reader close"])
+async def test_the_first_end_wins_and_none_raises(first) -> None:
+    """semantics 2.2: terminal states absorb; ends are idempotent, synchronous and never raise."""
+    ends = {
+        "close": lambda send, _: send.close(),
+        "fail": lambda send, _: send.fail(ValueError()),
+        "close_with": lambda send, _: send.close_with("late"),
+        "reader close": lambda _, receive: receive.close(),
+    }
+    send, receive = open_edge()
+    send.send_nowait(1)
+    ends[first](send, receive)
+    state = send.statistics().state
+
+    for end in [*ends.values(), *ends.values()]:
+        end(send, receive)
+
+    assert send.statistics().state == state
+    expected = {"close": "completed", "fail": "failed", "close_with": "completed", "reader close": "cancelled"}
+    assert state == expected[first]
+    assert send.statistics().sent == (2 if first == "close_with" else 1)
+    assert send.statistics().discarded == {"no_more_needed": send.statistics().sent}
+
+
+@pytest.mark.parametrize("end", ["close", "fail"])
+async def test_a_reader_that_closed_is_told_so_also_after_the_writer_ended(end) -> None:
+    """A close that threw elements away must not look like a clean end to whoever reads on."""
+    send, receive = open_edge()
+    send.send_nowait(1)
+    send.close() if end == "close" else send.fail(ValueError())
+    receive.close()
+
+    with pytest.raises(ChannelClosedError):
+        await anext(receive)
+    with pytest.raises(ChannelClosedError):
+        receive.receive_nowait()
+    assert receive.statistics().discarded == {"no_more_needed": 1}
+
+
+@every_capacity
+async def test_a_last_notice_enters_a_full_edge_before_all_who_wait(capacity) -> None:
+    """`close_with`: the error that ends a run cannot wait, and cannot be lost."""
+    send, receive = open_edge(capacity)
+    count = fill(send)
+    waiting = Caught(send.send, "waits")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting)
+        await wait_all_tasks_blocked()
+        send.close_with("notice")
+
+    assert isinstance(waiting.error, ChannelClosedError)
+    assert [item async for item in receive] == [*range(count), "notice"]
+
+
+async def test_a_last_notice_that_is_no_element_is_refused_and_ends_nothing() -> None:
+    """`close_with(None)` is a mistake of the caller, not an end."""
+    send, _ = open_edge()
+
+    with pytest.raises(ElementError):
+        send.close_with(None)
+
+    assert send.is_open
+
+
+@every_capacity
+@watched_or_not
+async def test_a_second_reader_is_refused_at_once_and_the_first_is_undisturbed(capacity, watched) -> None:
+    """semantics 2.1: one task reads an edge."""
+    send, receive = open_edge(capacity, watched)
+    first = Caught(receive.receive)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await wait_all_tasks_blocked()
+        for ask in (receive.receive, receive.__anext__, receive.pass_rest):
+            with pytest.raises(ChannelBusyError, match="a → b"):
+                await ask()
+        with pytest.raises(ChannelBusyError):
+            receive.receive_nowait()
+        assert receive.try_receive() is None
+        send.send_nowait("for the first")
+        # Woken, but not yet run: the element is still the first one's.
+        assert receive.try_receive() is None
+        with pytest.raises(ChannelBusyError):
+            receive.receive_nowait()
+        with pytest.raises(ChannelBusyError):
+            await receive.receive()
+
+    assert first.value == "for the first"
+
+
+@watched_or_not
+async def test_a_second_reader_is_refused_while_the_first_takes_its_checkpoint(watched) -> None:
+    """semantics 2.1 on a wide edge: the checkpoint between elements is no gap for another reader."""
+    send, receive = open_edge(200, watched)
+    fill(send)
+    got, refused = [], []
+
+    async def read():
+        try:
+            for _ in range(100):
+                got.append(await receive.receive())
+        except ChannelBusyError as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(read)
+
+    assert got == list(range(100))
+    assert len(refused) == 1
+    assert await receive.receive() == 100
+
+
+@every_capacity
+@watched_or_not
+async def test_none_is_refused_in_every_state(capacity, watched) -> None:
+    """semantics 1.2: None is no element, however full or closed the edge is."""
+    send, receive = open_edge(capacity, watched)
+    for prepare in (lambda: None, lambda: fill(send), send.close, receive.close):
+        prepare()
+        with pytest.raises(ElementError, match="None is no element"):
+            await send.send(None)
+        for refuse in (send.send_nowait, send.try_send):
+            with pytest.raises(ElementError, match="None is no element"):
+                refuse(None)
+
+    async def generate():
+        yield 1
+        yield None
+
+    send, receive = open_edge(max(capacity, 2), watched)
+    with pytest.raises(ElementError):
+        await send.send_all(generate())
+    assert receive.statistics().sent == 1
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, False, 1.5, 16.0, "16", None])
+def test_a_capacity_that_holds_nothing_is_refused(bad) -> None:
+    """An edge holds at least one element; True is not one."""
+    with pytest.raises(ConfigError, match="capacity") as caught:
+        open_channel(bad)
+
+    assert caught.value.field == "capacity"
+
+
+@every_capacity
+async def test_elements_keep_their_order_through_every_form_of_sending(capacity) -> None:
+    """`send`, `send_all`, data and control share one queue."""
+    items = [number if number % 5 else TurnEnd(index=number) for number in range(4 * capacity)]
+    send, receive = open_edge(capacity)
+
+    async def generate():
+        for item in items[capacity:]:
+            yield item
+
+    async def write():
+        async with send:
+            for item in items[:capacity]:
+                await send.send(item)
+            await send.send_all(generate())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        got = [item async for item in receive]
+
+    assert got == items
+
+
+async def test_send_all_leaves_with_the_error_and_does_not_close_what_it_read() -> None:
+    """`send_all` is the loop of a generator stage: its owner closes the generator."""
+    send, receive = open_edge(2)
+    receive.close()
+
+    async def generate():
+        yield 1
+        yield 2
+
+    items = generate()
+    with pytest.raises(OutputClosedError):
+        await send.send_all(items)
+    assert await anext(items) == 2
+
+
+async def test_the_ends_are_anyio_streams() -> None:
+    """semantics 2.1: `async with`, `aclose`, `receive` to `EndOfStream`, as code written for anyio expects."""
+    send, receive = open_edge()
+    assert isinstance(send, ObjectSendStream)
+    assert isinstance(receive, ObjectReceiveStream)
+
+    async with receive:
+        async with send:
+            await send.send(1)
+        assert await receive.receive() == 1
+        with pytest.raises(anyio.EndOfStream) as caught:
+            await receive.receive()
+        assert caught.value.__suppress_context__
+    with pytest.raises(anyio.ClosedResourceError):
+        await receive.receive()
+    with pytest.raises(anyio.ClosedResourceError):
+        await send.send(1)
+    send, receive = open_edge()
+    await receive.aclose()
+    await receive.aclose()
+    with pytest.raises(anyio.BrokenResourceError):
+        await send.send(1)
+
+
+async def test_aclose_closes_also_when_it_is_cancelled() -> None:
+    """anyio promises that `aclose` closes even when cancelled."""
+    for index in (0, 1):
+        ends = open_edge()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ends[index].aclose()
+        assert scope.cancelled_caught
+        assert not ends[0].is_open
+
+
+@every_capacity
+async def test_a_reader_goes_on_after_a_cancelled_wait(capacity) -> None:
+    """`async for` is an iterator, not a generator: `move_on_after` around a pull does no harm."""
+    send, receive = open_edge(capacity)
+    iterator = aiter(receive)
+
+    for number in range(3):
+        with anyio.move_on_after(1) as scope:
+            await anext(iterator)
+        assert scope.cancelled_caught
+        await send.send(number)
+        with anyio.move_on_after(1) as scope:
+            assert await anext(iterator) == number
+        assert not scope.cancelled_caught
+
+
+async def test_a_loop_that_was_left_can_be_entered_again() -> None:
+    """Leaving `async for` takes nothing and closes nothing."""
+    send, receive = open_edge()
+    for number in range(6):
+        send.send_nowait(number)
+    send.close()
+
+    async for item in receive:
+        if item == 2:
+            break
+
+    assert [item async for item in receive] == [3, 4, 5]
+
+
+@every_capacity
+@watched_or_not
+async def test_a_sender_whose_channel_ends_after_the_wake_up_is_refused(capacity, watched) -> None:
+    """A wake-up is no permission: between it and the run of the sender the reader may close."""
+    send, receive = open_edge(capacity, watched)
+    fill(send)
+    waiting = Caught(send.send, "late")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting)
+        await wait_all_tasks_blocked()
+        while receive.statistics().buffered:
+            receive.receive_nowait()
+        receive.close()
+
+    assert isinstance(waiting.error, OutputClosedError)
+    assert receive.statistics().discarded == {}
+
+
+@every_capacity
+async def test_nobody_overtakes_a_sender_that_waits(capacity) -> None:
+    """semantics 2.1: while one waits, neither `send`, `try_send` nor `send_nowait` of another task goes before it."""
+    send, receive = open_edge(capacity)
+    count = fill(send)
+    first, second = Caught(send.send, "first"), Caught(send.send, "second")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await wait_all_tasks_blocked()
+        for _ in range(count):
+            receive.receive_nowait()
+        assert not send.try_send("overtakes")
+        with pytest.raises(anyio.WouldBlock):
+            send.send_nowait("overtakes")
+        tasks.start_soon(second)
+        await checkpoint()
+        await wait_all_tasks_blocked()
+        assert [await receive.receive(), await receive.receive()] == ["first", "second"]
+        assert send.try_send("open again")
