@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import benchmarks
 
@@ -34,8 +34,7 @@ def question_names() -> list[str]:
 
 def find_question(name: str) -> Question:
     """Return the module of a question."""
-    module: Any = importlib.import_module(f"benchmarks.{_PREFIX}{name}")
-    return module
+    return cast("Question", importlib.import_module(f"benchmarks.{_PREFIX}{name}"))
 
 
 def _first_line(question: Question) -> str:

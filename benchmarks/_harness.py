@@ -4,9 +4,9 @@ Above: `__main__`, the questions. Below: `_child`, started as a process.
 
 Rules:
 
-1. A round measures every case once, in order: A B C, A B C, … A machine that is slow for a while is slow for all of them, so ratios
-   are taken inside a round, and their median is the figure.
-2. The figure is CPU time (user and system) of the timed region alone. Wall time is kept beside it: on a quiet machine the two agree.
+1. A round measures every case once, in order: A B C, A B C, … A machine that is slow for a while is slow for all of them, so
+   ratios are taken inside a round, and their median is the figure.
+2. The figure is CPU time (user and system) of the timed region alone. Wall time is kept beside it: on a quiet machine they agree.
 3. A child warms up before it measures, collects garbage once, and leaves the collector on, as a user's program would.
 """
 
@@ -183,7 +183,8 @@ def measure_in_process(question: str, case: Case) -> Sample:
     if done.returncode != 0:
         message = f"{question}, case {case.label!r}: the measuring process failed\n{done.stderr}"
         raise RuntimeError(message)
-    return json.loads(done.stdout.splitlines()[-1])
+    sample: Sample = json.loads(done.stdout.splitlines()[-1])
+    return sample
 
 
 def run_rounds(

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import asyncio
 import functools
+import sys
 from collections.abc import Callable
+from typing import Literal
 
 import anyio
 
@@ -35,7 +35,8 @@ async def _nothing() -> None:
 def _calls(case: Case) -> Callable[[], object]:
     if case.peer == "streamflow":
         pipeline = build(as_generator, Shape(case.options["stages"]))
-        return functools.partial(pipeline.execute_sync, TextElement("x"), backend=case.backend)
+        backend: Literal["asyncio", "trio"] = "trio" if case.backend == "trio" else "asyncio"
+        return functools.partial(pipeline.execute_sync, TextElement("x"), backend=backend)
     if case.peer == "anyio":
         return functools.partial(anyio.run, _nothing, backend=case.backend)
     return lambda: asyncio.run(_nothing())
@@ -74,7 +75,7 @@ def report(results: Results) -> Report:
         )
         for label in results.cases
     ]
-    table = Table("One blocking call, µs", ("call", "CPU min", "median", "wall median", f"÷ {BASE}"), rows)
+    table = Table("One blocking call, μs", ("call", "CPU min", "median", "wall median", f"÷ {BASE}"), rows)
     ratio = results.ratio("execute_sync / asyncio", BASE, "cpu_us")
     return Report([table], [] if ratio is None else [Goal(f"execute_sync ÷ {BASE}", ratio, 1.6)])
 

@@ -7,7 +7,6 @@ what it is after the warm-up is the start.
 from __future__ import annotations
 
 import sys
-
 from collections.abc import Iterator
 
 from streamflow import TextElement

@@ -1,13 +1,12 @@
 """How far does the source run ahead of a consumer that is slow?
 
-The consumer pauses 2 ms after each of its first fifty elements, then takes the rest as fast as it can. Counted at every element: what
-the source has made, less what the consumer has taken. A bounded peer stays below the sum of its buffers, however long the stream.
+The consumer pauses 2 ms after each of its first fifty elements, then takes the rest as fast as it can. Counted at every element:
+what the source has made, less what the consumer has taken. With bounded edges that depends on their sizes, not on the stream's.
 """
 
 from __future__ import annotations
 
 import sys
-
 from collections.abc import Iterator
 
 import anyio

@@ -69,7 +69,7 @@ def report(results: Results) -> Report:
         goals.append(Goal(f"one element: streamflow ÷ {QUEUE}", to_queue, 2))
     if to_anyio is not None:
         goals.append(Goal(f"one element: streamflow ÷ {ANYIO}", to_anyio, 0.35))
-    return Report([Table("One run of one element, 3 stages, µs", header, rows)], goals)
+    return Report([Table("One run of one element, 3 stages, μs", header, rows)], goals)
 
 
 if __name__ == "__main__":

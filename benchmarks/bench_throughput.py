@@ -77,7 +77,7 @@ def report(results: Results) -> Report:
         if case.options["stages"] == FEW
     ]
     whole = Table(
-        f"{FEW} stages, µs per element (ratios of CPU time: median over paired rounds)",
+        f"{FEW} stages, μs per element (ratios of CPU time: median over paired rounds)",
         ("peer", "loop", "CPU min", "median", "wall median", "k el/s", f"÷ {QUEUE}", "÷ floor"),
         rows,
     )
@@ -105,7 +105,7 @@ def _slopes(results: Results) -> Table:
         )
         for label, case in slopes.cases.items()
     ]
-    title = f"One more stage, CPU µs per element: ({MANY} stages − {FEW} stages) ÷ {MANY - FEW}"
+    title = f"One more stage, CPU μs per element: ({MANY} stages − {FEW} stages) ÷ {MANY - FEW}"
     return Table(title, ("peer", "loop", "min", "median", f"÷ {QUEUE}"), rows)
 
 

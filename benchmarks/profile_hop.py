@@ -1,7 +1,7 @@
-"""Where does the time of one hop go? `python -m benchmarks.profile_hop [asyncio|trio]`
+"""Where does the time of one hop go?
 
-A hop is one more stage: what 10 stages cost more than 3, for each stage and element. Its parts are measured by themselves, because a
-profiler in the hot path costs more than the path:
+`python -m benchmarks.profile_hop [asyncio|trio]`. A hop is one more stage: what 10 stages cost more than 3, for each stage and
+element. Its parts are measured by themselves, because a profiler in the hot path costs more than the path:
 
 - *the stage's own frame*: what one more bare async generator costs;
 - *receive* and *send*: our fast paths, over a channel that has elements, or room, so that nobody waits;
@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import functools
 import pstats
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
-import anyio.lowlevel
 
-from streamflow import TextElement, open_channel
+from streamflow import ReceiveEnd, SendEnd, TextElement, open_channel
 from streamflow.channels._wait import waiter_factory
 
 from ._cli import print_machine
@@ -67,6 +67,8 @@ async def _fast_paths_us(repeats: int) -> tuple[float, float]:
     """Return what `async for` over a channel costs, and what `send_all` costs beyond iterating what it sends."""
     empty, sending, receiving = [], [], []
     for _ in range(repeats):
+        send: SendEnd[TextElement]
+        receive: ReceiveEnd[TextElement]
         send, receive = open_channel(BATCH)
         await send.send(TextElement("x"))  # the first of its type goes the long way
         await receive.receive()
@@ -95,7 +97,7 @@ class _AsyncioWaits:
         self._loop: Any = asyncio.get_running_loop()
         self._make = self._loop.create_future
 
-    def __enter__(self) -> _AsyncioWaits:
+    def __enter__(self) -> Self:
         self._loop.create_future = self._counted
         return self
 
@@ -113,7 +115,7 @@ class _TrioWaits:
     def __init__(self) -> None:
         self.count = 0
 
-    def __enter__(self) -> _TrioWaits:
+    def __enter__(self) -> Self:
         sys.modules["trio"].lowlevel.add_instrument(self)
         return self
 
@@ -193,10 +195,10 @@ async def part_table(backend: str, elements: int = 20_000, repeats: int = 7) -> 
         ("one hop, measured", hop),
     ]
     title = (
-        f"One hop on {backend}, capacity {CAPACITY}: CPU µs per element. A task waits {waits[CAPACITY]:.3f} times per element and "
-        f"stage;\none wait costs {one_wait:.2f} µs with its channel, {bare_wait:.2f} µs without."
+        f"One hop on {backend}, capacity {CAPACITY}: CPU μs per element. A task waits {waits[CAPACITY]:.3f} times per element and "
+        f"stage;\none wait costs {one_wait:.2f} μs with its channel, {bare_wait:.2f} μs without."
     )
-    return Table(title, ("part", "µs", "share"), [(name, number(us, 3), f"{us / hop:.0%}") for name, us in parts])
+    return Table(title, ("part", "μs", "share"), [(name, number(us, 3), f"{us / hop:.0%}") for name, us in parts])
 
 
 async def _calls(stages: int, elements: int) -> dict[str, int]:
@@ -214,7 +216,7 @@ async def _calls(stages: int, elements: int) -> dict[str, int]:
 
 
 async def call_table(backend: str, elements: int = 5_000) -> Table:
-    """Return what a hop calls, and how often; what is called less than once in a hundred elements is left out."""
+    """Return what a hop calls, and how often; what is called less than once in ten elements is left out."""
     few, many = await _calls(FEW, elements), await _calls(MANY, elements)
     per_hop = {name: (calls - few.get(name, 0)) / (MANY - FEW) / elements for name, calls in many.items()}
     rows = [
@@ -231,7 +233,7 @@ def main(backends: list[str]) -> None:
     tables: list[Callable[[str], Awaitable[Table]]] = [part_table, call_table]
     for backend in backends or ["asyncio", "trio"]:
         for table in tables:
-            print(f"\n{run_on(backend, lambda table=table, backend=backend: table(backend))}")
+            print(f"\n{run_on(backend, functools.partial(table, backend))}")
 
 
 if __name__ == "__main__":

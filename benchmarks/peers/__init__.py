@@ -2,16 +2,15 @@
 
 Above: the questions (`bench_*.py`). Below: nothing of ours but the elements.
 
-A file here lists in `PEERS` what it offers. Every peer gets the same iterable of elements, moves each through `Shape.stages` stages that
-change nothing, and counts what arrives. A package that streamflow does not need is imported by `prepare`, never by the file: a
-peer whose packages are not installed is left out, by name.
+A file here lists in `PEERS` what it offers. Every peer gets the same iterable of elements, moves each through `Shape.stages`
+stages that change nothing, and counts what arrives. A package that streamflow does not need is imported by `prepare`, never by the
+file: a peer whose packages are not installed is left out, by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
 import itertools
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -50,7 +49,7 @@ class Peer:
     quick: bool = False
     """Whether it takes part in quick runs."""
     slow: bool = False
-    """Whether an element costs more than 10 µs: quick runs give it fewer, and nobody asks what one more stage costs."""
+    """Whether an element costs more than 10 μs: quick runs give it fewer, and nobody asks what one more stage costs."""
     bound: Callable[[Shape], int | None] | None = None
     """Most elements that it says it has in flight."""
 

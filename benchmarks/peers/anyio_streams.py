@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import anyio
@@ -32,7 +33,7 @@ def _prepare(shape: Shape, each: Each | None) -> Program:
         count = 0
         async with anyio.create_task_group() as group:
             group.start_soon(_source, source, edges[0][0])
-            for (_, input), (output, _) in zip(edges, edges[1:], strict=False):
+            for (_, input), (output, _) in itertools.pairwise(edges):
                 group.start_soon(_stage, input, output)
             async with edges[-1][1] as stream:
                 if each is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,7 +34,7 @@ def _prepare(shape: Shape, each: Each | None) -> Program:
         count = 0
         async with asyncio.TaskGroup() as group:
             group.create_task(_source(source, edges[0]))
-            for before, behind in zip(edges, edges[1:], strict=False):
+            for before, behind in itertools.pairwise(edges):
                 group.create_task(_stage(before, behind))
             if each is None:
                 while await edges[-1].get() is not _END:

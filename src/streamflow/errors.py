@@ -110,7 +110,7 @@ class DecodeError(ElementError):
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
-        self.args = (message, path)
+        self.args: tuple[str, str] = (message, path)
         self.path = path
         """Where the value was wrong, as in `$.message.parts[0]`."""
 
@@ -166,7 +166,7 @@ class BuildError(StreamflowError, ValueError):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(findings)
-        self.findings = tuple(findings)
+        self.findings: tuple[Finding, ...] = tuple(findings)
         """All that is wrong, each with its stage, its place in your code and a way out."""
 
     def __str__(self) -> str:
@@ -254,7 +254,7 @@ class RunTimeoutError(StreamflowError, TimeoutError):
 
     def __init__(self, kind: TimeoutKind, limit_s: float, where: str) -> None:
         super().__init__(kind, limit_s, where)
-        self.kind = kind
+        self.kind: TimeoutKind = kind
         """Which clock ran out."""
         self.limit_s = limit_s
         """The limit, in seconds."""
@@ -360,7 +360,7 @@ class ChannelFailedError(StreamflowError, anyio.BrokenResourceError):
         """The edge, as `a → b`."""
 
     def __str__(self) -> str:
-        return f"edge {self.edge}: the writer failed"
+        return f"edge {self.edge}: the writer failed; its exception is the cause of this one"
 
 
 class ChannelBusyError(StreamflowError, anyio.BusyResourceError):

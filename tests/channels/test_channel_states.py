@@ -1,5 +1,7 @@
 """Every state of a channel and what each operation does in it, waiting tasks included; and anyio's interfaces."""
 
+from contextlib import aclosing
+
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
@@ -15,6 +17,7 @@ from streamflow.errors import (
     ConfigError,
     ElementError,
     OutputClosedError,
+    StreamflowError,
 )
 from streamflow.testing import EdgeLedger
 
@@ -48,7 +51,7 @@ class Caught:
     async def __call__(self):
         try:
             self.value = await self.operation(*self.args)
-        except (Exception, StopAsyncIteration) as error:
+        except (StreamflowError, anyio.EndOfStream, StopAsyncIteration) as error:
             self.error = error
         self.done = True
 
@@ -276,8 +279,9 @@ async def test_a_second_reader_is_refused_while_the_first_takes_its_checkpoint(w
 
     async def read():
         try:
-            for _ in range(100):
-                got.append(await receive.receive())
+            while len(got) < 100:
+                item = await receive.receive()
+                got.append(item)
         except ChannelBusyError as error:
             refused.append(error)
 
@@ -308,8 +312,9 @@ async def test_none_is_refused_in_every_state(capacity, watched) -> None:
         yield None
 
     send, receive = open_edge(max(capacity, 2), watched)
-    with pytest.raises(ElementError):
-        await send.send_all(generate())
+    async with aclosing(generate()) as items:
+        with pytest.raises(ElementError):
+            await send.send_all(items)
     assert receive.statistics().sent == 1
 
 
@@ -354,10 +359,10 @@ async def test_send_all_leaves_with_the_error_and_does_not_close_what_it_read() 
         yield 1
         yield 2
 
-    items = generate()
-    with pytest.raises(OutputClosedError):
-        await send.send_all(items)
-    assert await anext(items) == 2
+    async with aclosing(generate()) as items:
+        with pytest.raises(OutputClosedError):
+            await send.send_all(items)
+        assert await anext(items) == 2
 
 
 async def test_the_ends_are_anyio_streams() -> None:

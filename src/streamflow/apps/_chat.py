@@ -5,7 +5,6 @@ Above: users, `cli`. Below: `runtime`, `providers`, `stages`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from ..runtime import PipelineBuilder
 from ..stages import PromptStage, RouteRule, RouteStage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from ..providers import Provider
     from ..runtime import Pipeline, PipelineConfig
 
@@ -25,11 +26,13 @@ DEFAULT_RULES: tuple[RouteRule, ...] = (
 )
 """What a message is about, where nobody says otherwise; all else is `general`."""
 
-DEFAULT_SYSTEM: Mapping[str, str] = MappingProxyType({
-    "support": "You are a helpful support agent. Be empathetic and solution-focused.",
-    "sales": "You are a friendly sales assistant. Be helpful but not pushy.",
-    "general": "You are a helpful AI assistant. Be friendly and informative.",
-})
+DEFAULT_SYSTEM: Mapping[str, str] = MappingProxyType(
+    {
+        "support": "You are a helpful support agent. Be empathetic and solution-focused.",
+        "sales": "You are a friendly sales assistant. Be helpful but not pushy.",
+        "general": "You are a helpful AI assistant. Be friendly and informative.",
+    }
+)
 """The system message for each route, where nobody says otherwise."""
 
 
@@ -47,7 +50,8 @@ def chat_pipeline(
     """Return a pipeline that answers one turn of a chat: `route` → `prompt` → `model`.
 
     In: the history as `MessageElement`s and last what the user says, as a text or a `MessageElement`.
-    Out: `TurnStart`, the fragments of the answer as they arrive, its `MessageElement`, the `UsageElement` if usage is known, `TurnEnd`.
+    Out: `TurnStart`, the fragments of the answer as they arrive, its `MessageElement`, the `UsageElement` if usage is known,
+    `TurnEnd`.
 
     One pipeline serves any number of chats at once: each turn is one run, and runs share nothing. `ChatSession` keeps a history.
 

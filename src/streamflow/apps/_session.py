@@ -9,13 +9,13 @@ holds a question without its answer, and asking again repeats nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from ..elements import EndOfStream, Message, MessageElement, StreamElement, TextElement, TextPart, TurnEnd
 from ..errors import ElementError, RunStateError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -64,7 +64,9 @@ class ChatSession:
         """
         message = Message("user", said) if isinstance(said, str) else said
         if not _is_said_by_user(message):
-            raise ElementError(f"reply() takes what the user says: a text that is not empty, or a Message; got {said!r:.80}")
+            raise ElementError(
+                f"reply() takes what the user says: a text that is not empty, or a Message; got {said!r:.80}"
+            )
         source = [MessageElement(one) for one in (*self._history, message)]
         return ChatReply(self._pipeline.execute(source, deps=deps), message, self._history.extend)
 
@@ -91,10 +93,10 @@ class _Turn:
         """Note what `element` says of the turn, and return it."""
         if isinstance(element, MessageElement) and element.message.role in {"assistant", "tool"}:
             self._answers.append(element.message)
-        elif isinstance(element, TurnEnd) or (isinstance(element, EndOfStream) and element.reason == "done"):
-            if any(one.role == "assistant" for one in self._answers) and not self._is_kept:
-                self._is_kept = True
-                self._keep((self._question, *self._answers))
+        is_end = isinstance(element, TurnEnd) or (isinstance(element, EndOfStream) and element.reason == "done")
+        if is_end and not self._is_kept and any(one.role == "assistant" for one in self._answers):
+            self._is_kept = True
+            self._keep((self._question, *self._answers))
         return element
 
 

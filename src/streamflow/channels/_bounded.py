@@ -8,13 +8,13 @@ Rules of the state machine, in the order of their importance:
    receiver really runs. So a `receive()` that raises took nothing and a `send()` that raises enqueued nothing, whoever cancels:
    a cancel scope, `Task.cancel()`, `asyncio.timeout()`.
 2. *The fast path is one type look-up and one comparison.* Whatever is unusual (closed, broken, full, senders queueing, a type
-   that the reader does not accept, a watched or very wide edge) is told to it through the values it looks at: `_limit` (0 while
-   senders queue, -1 once closed) and `_plain` (types that need no second look) when sending, `_attention` (how many reasons there
-   are for a second look) when receiving. Control elements are never plain.
-3. *Up to `WIDE` elements the bound itself makes tasks take turns*: neither end can move more than `capacity` elements before it must
-   wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves.
-4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head is woken,
-   and it wakes the next: trio runs the tasks of one batch in random order.
+   that the reader does not accept, a watched or very wide edge) is told to it through the values it looks at: when sending,
+   `_limit` (0 while senders queue, -1 once closed) and `_plain` (types that need no second look); when receiving,
+   `_attention` (how many reasons there are for a second look). Control elements are never plain.
+3. *Up to `WIDE` elements the bound itself makes tasks take turns*: neither end can move more than `capacity` elements
+   before it must wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves.
+4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head
+   is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
 """
 

@@ -4,6 +4,7 @@ Above: `_bounded`, `_send_end`. Below: `_wait` (how to wait on this loop).
 """
 
 # ruff: noqa: SLF001 - the two ends are one object in two parts
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from collections import deque

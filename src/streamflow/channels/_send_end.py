@@ -4,6 +4,7 @@ Above: `_bounded`. Below: `_receive_end`, which holds the state that both ends s
 """
 
 # ruff: noqa: SLF001 - the two ends are one object in two parts
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar

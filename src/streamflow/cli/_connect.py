@@ -6,7 +6,7 @@ Above: `_chat`. Below: `providers`.
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfigError
@@ -15,11 +15,12 @@ from ._offline import offline_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from ..providers import Provider
     from ._options import ChatOptions
 
-__all__ = ["Connection", "open_connection"]
+__all__ = ["Connection", "connection_for"]
 
 _OPENAI = "https://api.openai.com/v1"
 _KEY = "OPENAI_API_KEY"
@@ -39,15 +40,16 @@ class Connection(NamedTuple):
     """Who answers."""
     notice: str
     """What is said at the start; never a key."""
+    opened: AbstractAsyncContextManager[object]
+    """Entered for the time of the chat: keeps what is open between the calls."""
 
 
-async def open_connection(options: ChatOptions, *, is_watched: bool, stack: AsyncExitStack) -> Connection:
-    """Return who answers. `stack` closes it.
+def connection_for(options: ChatOptions, *, is_watched: bool) -> Connection:
+    """Return who answers. Connects to nothing yet, but takes long enough to be felt in an event loop.
 
     Args:
         options: What the user asked for.
         is_watched: Whether somebody sees the words come, so that the offline provider takes its time.
-        stack: Gets what must be closed.
 
     Raises:
         ConfigError: If an option or variable is wrong, or does not suffice.
@@ -56,12 +58,12 @@ async def open_connection(options: ChatOptions, *, is_watched: bool, stack: Asyn
     base_url, key = _server(options, os.environ)
     if base_url is None:
         pause_s = _WORD_PAUSE_S if is_watched else 0.0
-        return Connection(offline_provider(pause_s if options.delay_s is None else options.delay_s), _HOW_TO_CONNECT)
+        provider = offline_provider(pause_s if options.delay_s is None else options.delay_s)
+        return Connection(provider, _HOW_TO_CONNECT, nullcontext())
     model = options.model or os.environ.get("OPENAI_MODEL") or None
-    provider = OpenAIProvider(base_url, model=model, api_key=key, timeout_s=options.timeout_s)
-    await stack.enter_async_context(provider)
+    server = OpenAIProvider(base_url, model=model, api_key=key, timeout_s=options.timeout_s)
     which = "the server's own choice of model" if model is None else f"model {model}"
-    return Connection(provider, f"Connected to {base_url}, {which}, {'with' if key else 'without'} a key.")
+    return Connection(server, f"Server: {base_url}, {which}, {'with' if key else 'without'} a key.", server)
 
 
 def _server(options: ChatOptions, environment: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -80,5 +80,9 @@ class Screen:
         try:
             stream.write(text)
             stream.flush()
-        except (OSError, ValueError):  # a closed pipe; a closed file
+        except BrokenPipeError:  # whoever read has enough: nothing to complain about
             self.is_gone = self.is_gone or stream is self._out
+        except (OSError, ValueError) as error:  # a full disk; a closed file
+            if stream is self._out:
+                self.is_gone = True
+                self.error(f"the output cannot be written: {getattr(error, 'strerror', None) or error}")

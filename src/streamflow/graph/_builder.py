@@ -5,8 +5,10 @@ Above: `runtime.PipelineBuilder`, which makes a pipeline of the graph. Below: `_
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import itertools
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from ..errors import Finding, StageDefinitionError, UnknownStageError
@@ -15,6 +17,7 @@ from ._spec import EdgeSpec, Graph, Node
 from ._validation import check
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
     from ..stages import StageLike
@@ -32,29 +35,27 @@ class GraphBuilder:
         self._edges: list[EdgeSpec] = []
 
     def add(self, *stages: StageLike) -> Self:
-        """Add stages without connecting them.
+        """Add stages without connecting them; all of them, or none where it raises.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
         """
-        where = caller_of_package()
-        for stage in stages:
-            self._add(stage, where)
+        self._add_all(stages, caller_of_package())
         return self
 
     def chain(self, *stages: StageLike | str) -> Self:
-        """Add stages and connect each to the next; a string names a stage that was added before.
+        """Add stages and connect each to the next; all of them, or none where it raises.
 
         Args:
-            stages: Objects, functions, classes; to continue a chain, first the name of its last stage.
+            stages: Objects, functions, classes; a string names a stage that was added before, as to continue a chain behind it.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
             UnknownStageError: If a name was not added before.
         """
         where = caller_of_package()
-        names = [self._known(one, where) if isinstance(one, str) else self._add(one, where) for one in stages]
-        self._edges += [EdgeSpec(source, target, where) for source, target in zip(names, names[1:], strict=False)]
+        names = self._add_all(stages, where)
+        self._edges += [EdgeSpec(source, target, where) for source, target in itertools.pairwise(names)]
         return self
 
     def build_graph(self) -> Graph:
@@ -70,11 +71,20 @@ class GraphBuilder:
                 node.stage.freeze()
         return graph
 
+    def _add_all(self, stages: Iterable[StageLike | str], where: str) -> list[str]:
+        """Add what is no name, and return the names of all."""
+        count = len(self._nodes)
+        try:
+            return [self._known(one, where) if isinstance(one, str) else self._add(one, where) for one in stages]
+        except BaseException:
+            del self._nodes[count:]
+            raise
+
     def _add(self, stage: StageLike, where: str) -> str:
         try:
             spec = as_stage(stage)
         except StageDefinitionError as error:
-            found = [_at(one, where) for one in error.findings]
+            found = [dataclasses.replace(one, where=where) for one in error.findings]
             raise StageDefinitionError(found) from error.__cause__
         self._nodes.append(Node(spec, where))
         return spec.name
@@ -89,13 +99,10 @@ class GraphBuilder:
         )
 
 
-def _at(finding: Finding, where: str) -> Finding:
-    return Finding(finding.kind, finding.stage, finding.message, finding.hint, where)
-
-
 def caller_of_package() -> str:
     """Return `file:line` of the nearest frame outside this package."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller; inspect.stack() reads every source file
+    frame = inspect.currentframe()  # not inspect.stack(), which reads every source file
+    assert frame is not None, "CPython and PyPy have frames"
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

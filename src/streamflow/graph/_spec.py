@@ -54,7 +54,8 @@ class Graph:
         """Return the stages from head to tail. Only for a graph that validation has found to be one chain."""
         following = {edge.source: edge.target for edge in self.edges}
         named = {node.name: node for node in self.nodes}
-        name: str | None = next(node.name for node in self.nodes if node.name not in set(following.values()))
+        fed = set(following.values())
+        name: str | None = next(node.name for node in self.nodes if node.name not in fed)
         ordered: list[Node] = []
         while name is not None:
             ordered.append(named[name])

@@ -34,7 +34,7 @@ def check(graph: Graph) -> None:
     """Raise one error with all findings, if there are any.
 
     Raises:
-        BuildError: With every finding; its subclass when all findings are of one kind.
+        BuildError: With every finding; its subclass when all findings are of one class.
     """
     found = findings(graph)
     if found:
@@ -47,76 +47,93 @@ def findings(graph: Graph) -> list[Finding]:
     if not graph.nodes:
         hint = "add stages: PipelineBuilder().chain(first, second)"
         return [Finding(kind="empty", stage=None, message="the graph has no stage", hint=hint)]
-    found = _duplicates(graph)
-    if found:
-        return found  # edges are by name, so nothing else can be told before names are unique
-    found += _joints(graph)
-    for node in graph.nodes:
-        found += _accumulator(node)
-    if not found:
+    found = [one for node in graph.nodes for one in _accumulator(node)]
+    repeated = _duplicates(graph.nodes)
+    # Edges are by name, so where a stage stands can be told once names are unique, and what arrives there once it stands right.
+    misplaced = [] if repeated else _misplacements(graph)
+    found += repeated + misplaced
+    if not repeated and not misplaced:
         found += _types(graph.chain())
-    return found
+    order = {node.name: number for number, node in reversed(list(enumerate(graph.nodes)))}
+    return sorted(found, key=lambda one: order[one.stage or graph.nodes[0].name])
 
 
-def _duplicates(graph: Graph) -> list[Finding]:
-    counts = Counter(node.name for node in graph.nodes)
-    repeated = [node for number, node in enumerate(graph.nodes) if node.name in {one.name for one in graph.nodes[:number]}]
-    return [
-        Finding(
-            kind="duplicate-name",
-            stage=node.name,
-            message=f"{counts[node.name]} stages are named {node.name!r}",
-            hint="give each its own name, as in MapStage(fn, name='…')",
-            where=node.where,
-        )
-        for node in repeated
-    ]
+def _finding(node: Node, kind: str, message: str, hint: str) -> Finding:
+    return Finding(kind=kind, stage=node.name, message=message, hint=hint, where=node.where)
 
 
-def _joints(graph: Graph) -> list[Finding]:
-    """What is wrong with where stages stand."""
+def _duplicates(nodes: Iterable[Node]) -> list[Finding]:
+    """Report each stage whose name another had before, with the place of that one."""
+    first: dict[str, Node] = {}
     found: list[Finding] = []
-    into, out_of = Counter(edge.target for edge in graph.edges), Counter(edge.source for edge in graph.edges)
-    roots = [node for node in graph.nodes if not into[node.name]]
-    for node in graph.nodes:
-        kind = node.stage.kind
-        if kind is StageKind.SINK and out_of[node.name]:
-            found.append(
-                _misplaced(node, "sink-in-the-middle", "is a sink and has a stage behind it", "put it last")
+    for node in nodes:
+        before = first.setdefault(node.name, node)
+        if before is not node:
+            message = f"two stages are named {node.name!r}, the other was added at {before.where}"
+            hint = (
+                f"give each its own name, as in MapStage(fn, name='…'); to continue behind it, chain({node.name!r}, …)"
             )
-        if kind is StageKind.GENERATE and into[node.name]:
-            found.append(
-                _misplaced(node, "generator-behind-a-stage", "generates and takes no input, but has a stage before it", "put it first")
-            )
-        if out_of[node.name] > 1:
-            found.append(_misplaced(node, "fan-out", "feeds more than one stage", "chain each stage to one other"))
-        if into[node.name] > 1:
-            found.append(_misplaced(node, "fan-in", "is fed by more than one stage", "chain each stage to one other"))
-    found += [
-        _misplaced(node, "two-chains", f"is not connected to {roots[0].name!r}", "continue a chain by naming its last stage first: chain('last', …)")
-        for node in roots[1:]
-    ]
-    if not roots:
-        found.append(Finding(kind="no-head", stage=None, message="every stage has another before it", hint="chains end where they began; cut one"))
+            found.append(_finding(node, "duplicate-name", message, hint))
     return found
-
-
-def _misplaced(node: Node, kind: str, what: str, hint: str) -> Finding:
-    return Finding(kind=kind, stage=node.name, message=f"stage {node.name!r} {what}", hint=hint, where=node.where)
 
 
 def _accumulator(node: Node) -> list[Finding]:
     if node.stage.kind is not StageKind.ACCUMULATE or is_accepted(TurnEnd, node.stage.accepts):
         return []
-    return [
-        Finding(
-            kind="accumulator-without-turn-end",
-            stage=node.name,
-            message=f"stage {node.name!r} accumulates but does not accept TurnEnd, so it cannot flush at the end of a turn",
-            hint="add TurnEnd to accepts=, flush when one comes, and send it on",
-            where=node.where,
-        )
-    ]
+    message = f"stage {node.name!r} accumulates but does not accept TurnEnd, so it cannot flush at the end of a turn"
+    hint = "add TurnEnd to accepts=, flush when one comes, and send it on"
+    return [_finding(node, "accumulator-without-turn-end", message, hint)]
+
+
+def _misplacements(graph: Graph) -> list[Finding]:
+    """Report what is wrong with where stages stand."""
+    into, out_of = Counter(edge.target for edge in graph.edges), Counter(edge.source for edge in graph.edges)
+    heads = [node for node in graph.nodes if not into[node.name]]
+    found: list[Finding] = []
+    for node in graph.nodes:
+        if node.stage.kind is StageKind.SINK and out_of[node.name]:
+            found.append(_misplaced(node, "sink-in-the-middle", "is a sink and has a stage behind it", "put it last"))
+        if node.stage.kind is StageKind.GENERATE and into[node.name]:
+            what = "generates and takes no input, but has a stage before it"
+            found.append(_misplaced(node, "generator-behind-a-stage", what, "put it first"))
+        if out_of[node.name] > 1:
+            found.append(_misplaced(node, "fan-out", "feeds more than one stage", "chain each stage to one other"))
+        if into[node.name] > 1:
+            found.append(_misplaced(node, "fan-in", "is fed by more than one stage", "chain each stage to one other"))
+        if node in heads[1:]:
+            what, hint = f"is not connected to {heads[0].name!r}", "name the last stage of a chain first to continue it"
+            found.append(_misplaced(node, "two-chains", what, f"{hint}: chain('last', …)"))
+    if max(out_of.values(), default=0) <= 1 >= max(into.values(), default=0):
+        found += _cycles(graph, heads)
+    return found
+
+
+def _misplaced(node: Node, kind: str, what: str, hint: str) -> Finding:
+    return _finding(node, kind, f"stage {node.name!r} {what}", hint)
+
+
+def _cycles(graph: Graph, heads: Iterable[Node]) -> list[Finding]:
+    """Report each cycle with its path, in a graph without forks and joins: what no head leads to."""
+    following = {edge.source: edge.target for edge in graph.edges}
+    left = {node.name: node for node in graph.nodes}
+    for head in heads:
+        _follow(head.name, following, left)
+    found: list[Finding] = []
+    while left:
+        first = next(iter(left.values()))
+        path = [*_follow(first.name, following, left), first.name]
+        message = f"the stages {' → '.join(path)} form a cycle"
+        found.append(_finding(first, "cycle", message, "take one of these connections away; a chain ends"))
+    return found
+
+
+def _follow(name: str | None, following: dict[str, str], left: dict[str, Node]) -> list[str]:
+    """Return the names from `name` on, and take them out of `left`."""
+    path: list[str] = []
+    while name is not None and left.pop(name, None) is not None:
+        path.append(name)
+        name = following.get(name)
+    return path
 
 
 def _types(chain: Iterable[Node]) -> list[Finding]:
@@ -130,17 +147,12 @@ def _types(chain: Iterable[Node]) -> list[Finding]:
         wanted = [one for one in stage.accepts if not issubclass(one, ControlElement)]
         if wanted and not taken and before is not None:
             names = " or ".join(one.__name__ for one in wanted)
-            found.append(
-                Finding(
-                    kind="type-mismatch",
-                    stage=node.name,
-                    message=f"stage {node.name!r} accepts {names}, but nothing like that arrives behind {before.name!r}",
-                    hint=f"put a stage between them that makes {names}, or check emits= of {before.name!r}",
-                    where=node.where,
-                )
-            )
+            message = f"stage {node.name!r} accepts {names}, but nothing like that arrives behind {before.name!r}"
+            hint = f"put a stage between them that makes {names}, or check emits= of {before.name!r}"
+            found.append(_finding(node, "type-mismatch", message, hint))
         emitted = everything if stage.emits is None else {one for one in everything if issubclass(one, stage.emits)}
-        arriving, before = (arriving - taken) | emitted, node
+        passing: set[type[StreamElement]] = set() if stage.kind is StageKind.GENERATE else arriving - taken
+        arriving, before = passing | emitted, node
     return found
 
 

@@ -1,7 +1,7 @@
 """Events: what a run or a stage tells whoever listens, beside the stream of elements.
 
-Above: `stages` (a stage emits), `runtime` (delivers). Below: nothing. A listener cannot change the data flow: it runs inline, and what
-it raises is logged once and forgotten.
+Above: `stages` (a stage emits), `runtime` (delivers). Below: nothing.
+A listener cannot change the data flow: it runs inline, and what it raises is logged once and forgotten.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "EventBus"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("streamflow.observe")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
@@ -32,10 +33,10 @@ class Event:
 
 
 class EventBus:
-    """Hand events to listeners, inline and in order.
+    """Hand the events of one run to listeners, inline and in order.
 
     Args:
-        listeners: Called with each event, in this order. One that raises is logged the first time and goes on being called.
+        listeners: Called with each event, in this order. One that raises is logged the first time, and goes on being called.
     """
 
     def __init__(self, listeners: Sequence[Callable[[Event], object]] = ()) -> None:
@@ -47,7 +48,7 @@ class EventBus:
         for number, listener in enumerate(self._listeners):
             try:
                 listener(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever a listener raises, the run goes on
                 if number not in self._complained:
                     self._complained.add(number)
                     _log.exception("event listener %r failed on %r; told once", listener, event.name)

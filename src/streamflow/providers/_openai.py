@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import ssl
 import uuid
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -20,7 +21,6 @@ from ._failures import Failures
 from ._openai_chat import ChatAssembler, encode_request
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncGenerator
     from types import ModuleType, TracebackType
 
@@ -33,7 +33,7 @@ __all__ = ["OpenAIProvider"]
 
 _OPENAI = "https://api.openai.com/v1"
 _MAX_ERROR_BYTES = 64 * 1024  # of the body of a response that is no success
-_READ_ON_S = 0.2  # a server that is going to end the stream does so together with its last event
+_READ_OUT_S = 0.2  # a server that is going to end the stream does so together with its last event
 
 
 class OpenAIProvider:
@@ -43,7 +43,8 @@ class OpenAIProvider:
     verified, and neither errors nor `repr` nor log records hold the key or a message.
 
     `async with provider:` keeps connections open between calls and closes them at the end. Without it every call opens its own
-    connection and closes it, which works in any event loop and leaves nothing behind, but costs a handshake.
+    connection and closes it, which works in any event loop and leaves nothing behind, but costs a handshake. Make the object before
+    the event loop runs if you can: the constructor imports `httpx2` and reads certificates, which takes up to 0.3 s.
 
     ```python
     async with OpenAIProvider("http://127.0.0.1:11434/v1", model="qwen3") as provider:
@@ -99,9 +100,13 @@ class OpenAIProvider:
         self._max_event_bytes = max_event_bytes
         self._max_answer_chars = max_answer_chars
         self._given = client
-        # Here and not at the first call: both take long enough to be felt in a running event loop.
+        # Here and not at the first call: these take long enough to be felt in a running event loop.
         self._http = _import_httpx2()
-        self._tls: ssl.SSLContext | None = None if client is not None else self._http.create_ssl_context()
+        # Where no TLS is spoken, a context that trusts nobody costs nothing and lets nothing through.
+        plain = client is not None or self._base_url.startswith("http:")
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else self._http.create_ssl_context()
+        if client is None:
+            self._new_client()  # never used: the first one of a process imports the rest of httpx2
         self._kept: httpx2.AsyncClient | None = None
         self._kept_in: object = None
 
@@ -151,7 +156,8 @@ class OpenAIProvider:
                         for fragment in answer.take(event.data):
                             yield fragment
                     if answer.done:
-                        await self._read_on(chunks, is_own=is_own)
+                        if not is_own:  # only a connection that was read to its end can be used again
+                            await self._read_out(chunks)
                         break
             except DecodeError as error:
                 what = f"an event of more than {self._max_event_bytes} bytes"
@@ -162,7 +168,9 @@ class OpenAIProvider:
                     raise self._cut_off(error, failures) from error
             finally:
                 await response.aclose()
-                await chunks.aclose()
+                # Closing `chunks` would leave a generator inside it to the garbage collector, of which trio complains
+                # (https://github.com/pydantic/httpx2/pull/1212). Reading on in the closed connection ends them all.
+                await self._read_out(chunks)
         finally:
             if is_own:
                 await client.aclose()
@@ -206,7 +214,6 @@ class OpenAIProvider:
         return self._new_client(), True
 
     def _new_client(self) -> httpx2.AsyncClient:
-        assert self._tls is not None
         # No limit of connections: a call that waits for another one's connection would look like a server that is down.
         limits = self._http.Limits(max_connections=None, max_keepalive_connections=20)
         client: httpx2.AsyncClient = self._http.AsyncClient(verify=self._tls, limits=limits)
@@ -255,12 +262,14 @@ class OpenAIProvider:
             raise failures.of_status(response.status_code, bytes(body[:_MAX_ERROR_BYTES]))
         raise failures.of_body(kind, bytes(body[:_MAX_ERROR_BYTES]))
 
-    async def _read_on(self, chunks: AsyncGenerator[bytes, None], *, is_own: bool) -> None:
-        """Read the end of a stream of which all is known, because only then can its connection be used again."""
-        if not is_own:
-            with anyio.move_on_after(_READ_ON_S):
+    async def _read_out(self, chunks: AsyncGenerator[bytes, None]) -> None:
+        """Read what is left of a stream whose end is at hand, and drop it."""
+        with anyio.move_on_after(_READ_OUT_S):
+            try:
                 async for _ in chunks:
                     pass
+            except (self._http.TransportError, self._http.StreamError):
+                pass
 
     def _cut_off(self, error: httpx2.TransportError, failures: Failures) -> Exception:
         if isinstance(error, self._http.TimeoutException):
@@ -306,10 +315,15 @@ def _checked_key(api_key: str | None) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return why a connection did not come about, in the operating system's words where it has any."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
-        seen = seen.__cause__ or seen.__context__
+    """Return why a connection did not come about, in the words of TLS or of the operating system where they have any."""
+    causes = [error]
+    for seen in causes:  # grows while it is read
+        if isinstance(seen, ssl.SSLError):
+            return str(seen)
+        if isinstance(seen, OSError) and seen.errno:
+            # The event loops have words of their own for the same number; name resolution has its own, negative numbers.
+            return os.strerror(seen.errno) if seen.errno > 0 else seen.strerror or "unknown host"
+        if isinstance(seen, BaseExceptionGroup):
+            causes += cast("BaseExceptionGroup[BaseException]", seen).exceptions
+        causes += [one for one in (seen.__cause__, seen.__context__) if one is not None and one not in causes]
     return "the connection broke"

@@ -10,4 +10,14 @@ from ._result import Result, Timings
 from ._run import Run
 from ._sync import BackendName, SyncStream
 
-__all__ = ["BackendName", "Pipeline", "PipelineBuilder", "PipelineConfig", "Result", "Run", "SyncStream", "Timings", "live_runs"]
+__all__ = [
+    "BackendName",
+    "Pipeline",
+    "PipelineBuilder",
+    "PipelineConfig",
+    "Result",
+    "Run",
+    "SyncStream",
+    "Timings",
+    "live_runs",
+]

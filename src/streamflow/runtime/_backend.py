@@ -20,7 +20,6 @@ from ..errors import RunStateError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
-    from types import ModuleType
     from typing import Any
 
     import trio

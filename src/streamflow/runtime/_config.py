@@ -6,7 +6,7 @@ Above: `_pipeline`, `_engine`. Below: `errors`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -39,7 +39,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time, in seconds, that cancelled stages may take to end; then they are named in `run.zombies` and left behind."""
 
     def __post_init__(self) -> None:
-        size: object = self.buffer_size
+        size = cast("object", self.buffer_size)
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ConfigError("buffer_size", f"an edge holds at least 1 element, got {size!r}; the default is 16")
         for field in ("timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s"):
@@ -50,7 +50,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             message = f"a shutdown needs a deadline: a positive number of seconds, got {self.shutdown_timeout_s!r}"
             raise ConfigError("shutdown_timeout_s", message)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed.
 
         Raises:
@@ -63,4 +63,4 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 and math.isfinite(value)

@@ -4,8 +4,8 @@ Above: `_run`, what the caller holds. Below: `_jobs` (tasks), `_watchdog` (limit
 
 How a run ends, in the words of the code:
 
-1. A stage that *returns* has completed: what is left for it to pass by is passed on, its output is closed, its input is closed with
-   `no_more_needed`. So has one that leaves with `OutputClosedError` of its own output.
+1. A stage that *returns* has completed: what is left for it to pass by is passed on, its output is closed, its input is
+   closed with `no_more_needed`. So has one that leaves with `OutputClosedError` of its own output.
 2. A stage that *raises* has failed. The first failure is recorded before anything is closed, so that no consequence of it can be taken
    for the cause. Everything before the stage is cancelled; its output is closed with one fatal `ErrorElement` behind what was
    sent; everything behind it drains that and ends by itself.
@@ -21,19 +21,26 @@ import contextvars
 import itertools
 import logging
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import EDGE_WATCH, open_channel
 from ..elements import EndReason, ErrorElement, StreamElement
-from ..errors import ChannelClosedError, ElementError, OutputClosedError, ProviderError, RunStateError, RunTimeoutError, StageError
+from ..errors import (
+    OutputClosedError,
+    ProviderError,
+    RunStateError,
+    RunTimeoutError,
+    StageError,
+)
 from ..observe import Event
-from ..stages import CURRENT_RUN, EVERYTHING, RunContext, StageKind, admission, feed
+from ..stages import CURRENT_RUN, RunContext, StageKind, feed
 from ._backend import current_backend
 from ._jobs import Job, JobGroup, is_made_of
 from ._tracebacks import trimmed
-from ._watchdog import EdgeClock, Limit, RunClock, StageClock, watch_limits
+from ._watchdog import RunClock, watch_limits
+from ._wiring import StageRun, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     from ..graph import Node
     from ..observe import EventBus
     from ._config import PipelineConfig
+    from ._watchdog import Limit
 
 __all__ = ["Engine", "live_runs"]
 
@@ -50,37 +58,6 @@ _log = logging.getLogger("streamflow.runtime")
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 _numbers = itertools.count(1)
-
-
-class _StageRun:
-    """One stage in one run."""
-
-    def __init__(self, node: Node, index: int) -> None:
-        self.node = node
-        self.name = node.name
-        self.index = index
-        self.input: ReceiveEnd[Any]
-        self.output: SendEnd[Any]
-        self.writes: SendEnd[Any]  # what the stage is given as output: a refusing one for a sink
-        self.job: Job
-        self.helpers: dict[Job, None] = {}
-        self.helpers_ended: anyio.Event | None = None
-        self.clock: StageClock | None = None
-
-    def cancel(self) -> None:
-        self.job.cancel()
-        for helper in self.helpers:
-            helper.cancel()
-
-    def is_expected(self, job: Job, error: BaseException) -> bool:
-        """Say whether `error` is how this stage learned that its reader has gone, or that the run has stopped it."""
-        if job.cancel_requested:
-            return is_made_of(error, (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError))
-        return is_made_of(error, OutputClosedError) and _first_leaf(error).args[0] == self.output.name
-
-    def in_hand(self) -> int | None:
-        """Return the ordinal of the element that the stage took last and is working on, None when there is none."""
-        return None if self.input.end_was_told or not self.input.received else self.input.received - 1
 
 
 class Engine:
@@ -102,10 +79,10 @@ class Engine:
         deps: object,
         bus: EventBus,
     ) -> None:
-        self.run_id = f"run-{next(_numbers)}"
-        self.config = config
-        self.started = False
-        self.cancelled = False  # by the caller
+        self.run_id: str = f"run-{next(_numbers)}"
+        self.config: PipelineConfig = config
+        self.started: bool = False
+        self.cancelled: bool = False  # by the caller
         self.failure: BaseException | None = None
         self.notice: ErrorElement | None = None
         self.reason: EndReason = "done"
@@ -118,7 +95,7 @@ class Engine:
         self._deps = deps
         self._bus = bus
         self._context = contextvars.copy_context()
-        self._stages: list[_StageRun] = []
+        self._stages: list[StageRun] = []
         self._feeder: Job | None = None
         self._watchdog: Job | None = None
         self._suppressed: list[StageError] = []
@@ -131,75 +108,37 @@ class Engine:
         self.started = True
         _LIVE.add(self)
         clock = RunClock(anyio.current_time)
-        self._stages = [_StageRun(node, index) for index, node in enumerate(self._nodes)]
-        self._open_edges(clock)
+        self._stages = [StageRun(node, index) for index, node in enumerate(self._nodes)]
+        wiring = wire(self._stages, self.config, clock, self._context)
+        self.inlet, self.outlet = wiring.inlet, wiring.outlet
         deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
-        if self._source is not None and self._nodes[0].stage.kind is not StageKind.GENERATE:
-            source, inlet = self._source, self.inlet
+        source, self._source = self._source, None
+        if self._nodes[0].stage.kind is StageKind.GENERATE:
+            self.inlet.close()
+        elif source is not None:
             self._feeder = Job("source", self._feeder_ended)
-            self._start(self._feeder, lambda: feed(source, inlet))
-        self._source = None
+            self._start(self._feeder, partial(feed, source, self.inlet))
         for stage in self._stages:
-            stage.job = Job(stage.name, lambda job, error, stage=stage: self._stage_ended(stage, job, error))
-            self._start(stage.job, lambda stage=stage: self._work(stage, deadline))
-        limits = self._limits(clock)
-        if limits:
+            stage.job = Job(stage.name, partial(self._stage_ended, stage))
+            self._start(stage.job, partial(self._work, stage, deadline))
+        if wiring.limits:
             self._watchdog = Job("watchdog", self._watchdog_ended)
-            self._start(self._watchdog, lambda: self._watch(limits, clock))
+            self._start(self._watchdog, partial(self._watch, wiring.limits, clock))
 
     def _start(self, job: Job, work: Callable[[], Awaitable[object]]) -> None:
         # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
         self.jobs.start(job, work, self._context.copy())
 
-    def _open_edges(self, clock: RunClock) -> None:
-        config = self.config
-        timed = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
-        ledger = self._context.get(EDGE_WATCH)
-        for stage in self._stages:
-            stage.clock = None if stage.node.stage.timeout_s is None else StageClock(clock.started)
-        self._edge_clocks: list[tuple[EdgeClock, str, int]] = []
-        before: SendEnd[Any] | None = None
-        for index in range(len(self._stages) + 1):
-            writer = self._stages[index - 1] if index else None
-            reader = self._stages[index] if index < len(self._stages) else None
-            name = f"{writer.name if writer else 'source'} → {reader.name if reader else 'consumer'}"
-            clocks = [one.clock for one in (writer, reader) if one is not None and one.clock is not None]
-            watch = ledger(name) if ledger is not None else None
-            if timed or clocks:
-                watch = EdgeClock(clock, writer and writer.clock, reader and reader.clock, watch)
-                # A full edge is its reader's doing: to drain through a reader that is stuck would be to wait for ever.
-                self._edge_clocks.append((watch, name, min(index, len(self._stages) - 1)))
-            accepts = reader.node.stage.accepts if reader else EVERYTHING
-            gate = admission(accepts, producer=writer.name if writer else "source")
-            send, receive = open_channel(config.buffer_size, name=name, admit=gate, watch=watch)
-            if writer is None:
-                self.inlet = send
-            else:
-                writer.output = writer.writes = send
-            if reader is None:
-                self.outlet = receive
-            else:
-                reader.input = receive
-            before = send
-        assert before is not None
-        for stage in self._stages:
-            if stage.node.stage.kind is StageKind.SINK:
-                stage.writes, _ = open_channel(1, name=f"{stage.name} → nothing", admit=_refuse(stage.name))
-            else:
-                stage.input.forward_to(stage.output)
-        if self._nodes[0].stage.kind is StageKind.GENERATE:
-            self.inlet.close()
-
     # The work of the tasks
 
-    async def _work(self, stage: _StageRun, deadline: float | None) -> None:
+    async def _work(self, stage: StageRun, deadline: float | None) -> None:
         run: RunContext[Any] = RunContext(
             run_id=self.run_id,
             stage=stage.name,
             deps=self._deps,
             deadline_s=deadline,
             emit=self._emit,
-            start_soon=lambda work, name: self._start_helper(stage, work, name),
+            start_soon=partial(self._start_helper, stage),
         )
         CURRENT_RUN.set(run)
         await stage.node.stage.start(run)(stage.input, stage.writes, run)
@@ -209,11 +148,11 @@ class Engine:
         if stage.input.at_end:
             await stage.input.pass_rest()
 
-    def _start_helper(self, stage: _StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
+    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
             message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
             raise RunStateError(message)
-        helper = Job(f"{stage.name}/{name}", lambda job, error: self._helper_ended(stage, job, error))
+        helper = Job(f"{stage.name}/{name}", partial(self._helper_ended, stage))
         stage.helpers[helper] = None
         # The helper sees what the stage has set so far.
         self.jobs.start(helper, work, contextvars.copy_context())
@@ -223,13 +162,13 @@ class Engine:
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
-    def _stage_ended(self, stage: _StageRun, job: Job, error: BaseException | None) -> None:
+    def _stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         for helper in stage.helpers:
             helper.cancel()
         if stage.clock is not None:
             stage.clock.busy_since = None
-        if error is not None and not stage.is_expected(job, error):
+        if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
         stage.output.close()
         stage.input.close("failure" if self.failure is not None else "no_more_needed")
@@ -237,10 +176,10 @@ class Engine:
             self.jobs.cancel()
         self._settle()
 
-    def _helper_ended(self, stage: _StageRun, job: Job, error: BaseException | None) -> None:
+    def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         stage.helpers.pop(job)
-        if error is not None and not stage.is_expected(job, error):
+        if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._fail(_stage_error(stage.name, stage.node.where, None, error), stage)
         if not stage.helpers and stage.helpers_ended is not None:
             stage.helpers_ended.set()
@@ -271,7 +210,7 @@ class Engine:
 
     # Ending early
 
-    def _fail(self, error: BaseException, stage: _StageRun | None, reason: EndReason = "error") -> None:
+    def _fail(self, error: BaseException, stage: StageRun | None, reason: EndReason = "error") -> None:
         """Record a failure of `stage`, or of the source, and stop it and everything before it."""
         notice = None
         if self.notice is None:
@@ -327,37 +266,6 @@ class Engine:
         lines += [f"  edge {edge.statistics()}" for edge in edges]
         return "\n".join(lines)
 
-    # Limits
-
-    def _limits(self, clock: RunClock) -> list[Limit]:
-        config = self.config
-        limits: list[Limit] = []
-        if config.timeout_s is not None:
-            limits.append(Limit("run", config.timeout_s, "the run", lambda: clock.started))
-        if config.first_element_timeout_s is not None:
-            limits.append(
-                Limit(
-                    "first_element",
-                    config.first_element_timeout_s,
-                    "the run",
-                    lambda: None if self.outlet.statistics().sent else clock.started,
-                )
-            )
-        if config.idle_timeout_s is not None:
-            limits.append(Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved))
-        if config.backpressure_timeout_s is not None:
-            limits += [
-                Limit("backpressure", config.backpressure_timeout_s, f"edge {name}", lambda edge=edge: edge.full_since, reader)
-                for edge, name, reader in self._edge_clocks
-            ]
-        for stage in self._stages:
-            seconds, busy = stage.node.stage.timeout_s, stage.clock
-            if seconds is not None and busy is not None:
-                limits.append(
-                    Limit("stage", seconds, f"stage {stage.name!r}", lambda busy=busy: busy.busy_since, stage.index)
-                )
-        return limits
-
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
         passed = await watch_limits(limits, clock.now)
         if passed.kind == "backpressure":
@@ -388,18 +296,3 @@ def _notice(error: BaseException, stage: str) -> ErrorElement:
     if isinstance(cause, ProviderError):
         return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
     return ErrorElement("stage_failed", f"stage {stage!r} failed: {type(cause).__name__}", stage, fatal=True)
-
-
-def _first_leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[Any] = error
-        error = group.exceptions[0]
-    return error
-
-
-def _refuse(sink: str) -> Callable[[object], bool]:
-    def admit(_item: object) -> bool:
-        message = f"stage {sink!r} is a sink and cannot send; make it a transform to send elements on"
-        raise ElementError(message)
-
-    return admit

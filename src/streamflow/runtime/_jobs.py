@@ -6,7 +6,7 @@ Above: `_engine`. Below: `_backend`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from ._backend import Backend, Task
 
-__all__ = ["Job", "JobGroup", "is_made_of"]
+__all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
 
 
 class Job:
     """One task of a run."""
 
     def __init__(self, name: str, ended: Callable[[Job, BaseException | None], None]) -> None:
-        self.name = name
+        self.name: str = name
         """What it is called in reports."""
-        self.cancel_requested = False
+        self.cancel_requested: bool = False
         """Whether the run has asked it to end."""
         self._ended = ended
         self._task: Task | None = None
@@ -65,7 +65,7 @@ class JobGroup:
     """All tasks of one run that are alive."""
 
     def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+        self.backend: Backend = backend
         """The event loop that they run on."""
         self.alive: dict[Job, None] = {}
         """The tasks, in the order in which they were started."""
@@ -104,6 +104,13 @@ class JobGroup:
 def is_made_of(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
     """Say whether `error` is of `kinds`, or a group of nothing else."""
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[Any] = error
-        return all(is_made_of(one, kinds) for one in group.exceptions)
+        leaves = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return all(is_made_of(one, kinds) for one in leaves)
     return isinstance(error, kinds)
+
+
+def leaf_of(error: BaseException) -> BaseException:
+    """Return `error`, or the first exception of a group, however deep."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

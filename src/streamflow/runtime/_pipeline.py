@@ -119,7 +119,9 @@ class Pipeline:
         """
         if self.unbounded_stages:
             return None
-        edges = len(self._chain) + 1 - sum(one.stage.kind in (StageKind.SINK, StageKind.GENERATE) for one in self._chain)
+        edges = (
+            len(self._chain) + 1 - sum(one.stage.kind in (StageKind.SINK, StageKind.GENERATE) for one in self._chain)
+        )
         return edges * self._config.buffer_size + sum(one.stage.max_held or 0 for one in self._chain) + 1
 
     @property

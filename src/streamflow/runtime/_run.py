@@ -2,9 +2,9 @@
 
 Above: users, `_pipeline`. Below: `_engine`, which the run's tasks hold instead, so that losing this object ends the run.
 
-Ownership: whoever is last to hold the run ends it. In a bare `async for element in pipeline.execute(…)` the `Run` is gone as soon as the
-iteration has begun, so the iteration owns the run and ends it silently when the loop lets go of it. A `Run` that was stored owns
-itself, and says so when it is lost without having been ended.
+Ownership: whoever is last to hold the run ends it. In a bare `async for element in pipeline.execute(…)` the `Run` is gone as
+soon as the iteration has begun, so the iteration owns the run and ends it silently when the loop lets go of it. A `Run` that
+was stored owns itself, and says so when it is lost without having been ended.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class Run:
             ...
     ```
 
-    A bare `async for element in pipeline.execute("hello")` is as safe while the run is not stored: leaving the loop ends it at once.
-    Made by `Pipeline.execute()`; nothing starts before the block or the loop is entered.
+    A bare `async for element in pipeline.execute("hello")` is as safe while the run is not stored: leaving the loop ends it at
+    once. Made by `Pipeline.execute()`; nothing starts before the block or the loop is entered.
 
     The output ends with one `EndOfStream`. After a failure an `ErrorElement` comes before it, and the pull after it raises
     `StageError` or `RunTimeoutError`. The body of the loop is never cancelled by a failure.
@@ -319,7 +319,9 @@ class Run:
             return
         if self._iteration is not None and self._iteration() is not None:
             return  # a bare loop: the iteration is the owner now
-        message = f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"
+        message = (
+            f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"
+        )
         warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
         _abandon(engine)
 
@@ -330,7 +332,9 @@ class Run:
 
     def _require_live(self, call: str) -> None:
         if not self._live:
-            message = f"{call}: {self._engine.run_id} has a source of its own; call execute() without one to feed it yourself"
+            message = (
+                f"{call}: {self._engine.run_id} has a source of its own; call execute() without one to feed it yourself"
+            )
             raise RunStateError(message)
         if not self._engine.started:
             message = f"{call}: {self._engine.run_id} has not been started; enter it with 'async with' first"

@@ -8,13 +8,15 @@ passed. A wait that begins after it looked cannot end before `limit` from then, 
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..channels import ChannelWatch
     from ..errors import TimeoutKind
 
@@ -24,7 +26,8 @@ _ROUNDING_S = 1e-9
 """A timer that fires at `since + limit` may find the difference one rounding step short of the limit."""
 
 
-class Limit(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limit:
     """One limit of one run."""
 
     kind: TimeoutKind
@@ -35,7 +38,7 @@ class Limit(NamedTuple):
     """The stage, edge or run that is waited for."""
     since: Callable[[], float | None]
     """When the wait began; None while nobody waits."""
-    position: int = -1
+    position: int
     """Which stage of the chain fails when it is passed, with all before it; the last one for the whole run."""
 
 
@@ -43,8 +46,12 @@ class RunClock:
     """When something last moved on any watched edge."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        self.now = now
-        self.started = self.moved = now()
+        self.now: Callable[[], float] = now
+        """The event loop's clock, in seconds."""
+        self.started: float = now()
+        """When the run was started."""
+        self.moved: float = self.started
+        """When an element last moved on a watched edge."""
 
 
 class StageClock:
@@ -58,8 +65,16 @@ class EdgeClock:
     """Watch of one edge: notes the times that limits are about, and tells a further watch, if there is one."""
 
     def __init__(
-        self, run: RunClock, writer: StageClock | None, reader: StageClock | None, further: ChannelWatch | None
+        self,
+        name: str,
+        run: RunClock,
+        *,
+        writer: StageClock | None,
+        reader: StageClock | None,
+        further: ChannelWatch | None,
     ) -> None:
+        self.name: str = name
+        """The edge, as `a → b`."""
         self._run = run
         self._writer = writer
         self._reader = reader

@@ -33,13 +33,16 @@ def is_accepted(kind: type, accepts: ElementTypes) -> bool:
 
 
 def admission(accepts: ElementTypes, *, producer: str) -> Callable[[object], bool]:
-    """Return the gatekeeper of an edge from `producer` to a stage that `accepts` these types (see `open_channel(admit=)`)."""
+    """Return the gatekeeper of an edge from `producer` to a stage that `accepts` these types (see `open_channel(admit=)`).
+
+    It raises `ElementError` for what is no element, and for an `EndOfStream`.
+    """
 
     def admit(item: object) -> bool:
         kind = type(item)
         if not isinstance(item, StreamElement):
             raise ElementError(_refusal(producer, item))
-        if kind is EndOfStream:
+        if issubclass(kind, EndOfStream):
             message = f"stage {producer!r} sent EndOfStream, which only the runtime makes; just return, or send TurnEnd"
             raise ElementError(message)
         return is_accepted(kind, accepts)

@@ -2,8 +2,8 @@
 
 Above: `_forms`, `_functional`. Below: `_contract`, `elements`.
 
-An annotation that leaves the types open (`Any`, `object`, a type variable, a bare `AsyncIterator`, a stream class of the user's own that
-says nothing) is as none. One that can only be a mistake is an error at once.
+An annotation that leaves the types open (`Any`, `object`, a type variable, a bare `AsyncIterator`, a class of the user's own that
+does not tell) is as none. One that can only be a mistake is an error at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import functools
 import inspect
 import types
 import typing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
@@ -93,7 +93,7 @@ def declared_types(given: object, stage: str, field: str) -> ElementTypes:
     Raises:
         StageDefinitionError: If one of them is no element type.
     """
-    several: tuple[object, ...] = given if isinstance(given, tuple) else (given,)
+    several = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
     found = [one for one in several if isinstance(one, type) and issubclass(one, StreamElement)]
     if not several or len(found) != len(several):
         message = f"stage {stage!r}: {field}={given!r:.80} is no element type"
@@ -151,7 +151,8 @@ def _nonlocals(function: Any) -> dict[str, object]:
     values: dict[str, object] = {}
     names: tuple[str, ...] = getattr(getattr(function, "__code__", None), "co_freevars", ())
     for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
-        with contextlib.suppress(ValueError):  # empty: a function that names itself is not bound yet while it is decorated
+        # An empty one raises: a function that names itself is not bound yet while it is being decorated.
+        with contextlib.suppress(ValueError):
             values[name] = cell.cell_contents
     return values
 
@@ -198,13 +199,9 @@ def _united(several: list[ElementTypes | None]) -> ElementTypes | None:
 
 def _behind_alias(annotation: Any) -> Any:
     """Return what a `type X = …` alias stands for."""
-    while isinstance(annotation, _ALIASES):
+    while hasattr(annotation, "__value__"):  # a TypeAliasType, which Python 3.11 does not have by that name
         annotation = annotation.__value__
     return annotation
-
-
-# New in Python 3.12; before, there are none.
-_ALIASES: tuple[type, ...] = (typing.TypeAliasType,) if hasattr(typing, "TypeAliasType") else ()
 
 
 def _shown(annotation: Any) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import anyio
 
 from ..errors import RunStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
 __all__ = ["CURRENT_RUN", "RunContext", "current_run"]
 
@@ -22,6 +22,13 @@ DepsT_co = TypeVar("DepsT_co", covariant=True)
 ArgsT = TypeVarTuple("ArgsT")
 
 _log = logging.getLogger("streamflow.stage")
+
+
+class _StageLogger(logging.LoggerAdapter[logging.Logger]):
+    """An adapter that adds to the `extra=` of a call, where the standard one puts its own in the place of it."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
 
 
 class RunContext(Generic[DepsT_co]):
@@ -58,8 +65,8 @@ class RunContext(Generic[DepsT_co]):
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger named `streamflow.stage.<name>`, whose records carry `run_id` and `stage`."""
-        return logging.LoggerAdapter(_log.getChild(self.stage), {"run_id": self.run_id, "stage": self.stage})
+        """A logger named `streamflow.stage.<name>`, whose records carry `run_id` and `stage` beside what `extra=` gives."""
+        return _StageLogger(_log.getChild(self.stage), {"run_id": self.run_id, "stage": self.stage})
 
     def emit(self, name: str, data: Mapping[str, object] | None = None) -> None:
         """Tell the run's listeners that something happened. Never waits, never raises what a listener raises.
@@ -70,15 +77,22 @@ class RunContext(Generic[DepsT_co]):
         """
         self._emit(self.stage, name, data or {})
 
-    def start_soon(
-        self, func: Callable[[Unpack[ArgsT]], Awaitable[object]], *args: Unpack[ArgsT], name: str | None = None
-    ) -> None:
-        """Start a helper task that belongs to this stage.
+    def start_soon(self, func: Callable[[*ArgsT], Awaitable[object]], *args: *ArgsT, name: str | None = None) -> None:
+        """Start a helper task that belongs to this stage, and sees the context variables of its caller.
 
         The stage has completed when its own function and all its helpers have. A helper that raises fails the stage.
         Cancellation: helpers are cancelled with the stage, and when the stage's own function raises.
+
+        Args:
+            func: Called with `args` in the new task, and awaited.
+            args: What `func` is called with.
+            name: What reports call it; default the function's.
+
+        Raises:
+            RunStateError: If the stage has ended, or is being cancelled.
         """
-        self._start_soon(lambda: func(*args), name or getattr(func, "__name__", "helper"))
+        own_name: str = getattr(func, "__name__", "helper")
+        self._start_soon(lambda: func(*args), own_name if name is None else name)
 
     def __repr__(self) -> str:
         return f"<RunContext run_id={self.run_id!r} stage={self.stage!r}>"

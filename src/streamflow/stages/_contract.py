@@ -60,8 +60,8 @@ class StageKind(enum.Enum):
 class Stage(Protocol):
     """What a class needs to be a stage. `BaseStage` is the convenient way, not the only one.
 
-    `process` may take the `RunContext` as one more parameter. A class may also have the attributes of `BaseStage`, and a plain method
-    `open(run)`: called once per run, it returns the object whose `process` is run instead, and which may keep the run's state.
+    `process` may take the `RunContext` as one more parameter. A class may also have the attributes of `BaseStage`, and a method
+    `open(run)`, not async: called once per run, it returns the object whose `process` is run, and which may keep the run's state.
     """
 
     @property
@@ -71,9 +71,9 @@ class Stage(Protocol):
 
     @property
     def process(self) -> Callable[..., Awaitable[None] | AsyncIterator[StreamElement]]:
-        """The stage's work in one run: `async def process(self, input, output)`, or an async generator `process(self, stream)`.
+        """The stage's work in one run: an async function of `input, output`, or an async generator of one stream.
 
-        A sink takes `(self, input)` alone, a generator that generates takes nothing.
+        A sink may take its input alone; an async generator that generates takes nothing.
         """
         ...
 
@@ -99,14 +99,15 @@ class BaseStage:
     emits: type | tuple[type, ...] | None = None
     """Element types that it sends; None: what its output is annotated with, else unknown."""
     max_held: int | None
-    """Most elements that it holds at a time; None when it cannot say, the default of those that accumulate. Else 1."""
+    """Most elements that it holds at a time; None when it cannot say. Left unset: 1, and None for the kinds `ACCUMULATE` and
+    `BIDIRECTIONAL`, which keep elements between pulls."""
     timeout_s: float | None = None
     """Longest time, in seconds, that it may neither send nor ask for an element nor wait for either; None: no limit."""
 
     _frozen = False
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name if name is not None else snake_case(type(self).__name__.removesuffix("Stage"))
+        self.name = checked_name(type(self), name if name is not None else class_name(type(self)))
 
     def freeze(self) -> None:
         """Forbid changes from now on; called when the stage becomes part of a pipeline. Idempotent."""
@@ -147,8 +148,8 @@ class StageSpec:
     """Types that it sends; None when unknown."""
     start: Callable[[RunContext[Any]], StageBody]
     """Called once per run, in the stage's task; returns what to await."""
-    max_held: int | None
-    """Most elements that it holds at a time; None when it cannot say, the default of those that accumulate. Else 1."""
+    max_held: int | None = 1
+    """Most elements that it holds at a time; None when it cannot say."""
     timeout_s: float | None = None
     """Longest time, in seconds, that its own code may take between two dealings with its edges."""
     freeze: Callable[[], None] | None = None
@@ -173,8 +174,12 @@ def checked_name(owner: object, name: object) -> str:
     """
     if isinstance(name, str) and name.strip():
         return name
-    message = f"the stage {owner!r:.80} has no name" if name is None else f"{name!r:.80} cannot be the name of {owner!r:.80}"
-    raise definition_error(None, message, "a stage's name is a non-empty string; a BaseStage gets it in super().__init__()")
+    message = (
+        f"the stage {owner!r:.80} has no name" if name is None else f"{name!r:.80} cannot be the name of {owner!r:.80}"
+    )
+    raise definition_error(
+        None, message, "a stage's name is a non-empty string; a BaseStage gets it in super().__init__()"
+    )
 
 
 def definition_error(stage: str | None, message: str, hint: str) -> StageDefinitionError:

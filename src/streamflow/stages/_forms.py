@@ -4,23 +4,27 @@ Above: `graph`, which asks for `as_stage()`. Below: `_contract`, `_annotations`,
 
 | given | runs as |
 |---|---|
-| async generator function of a stream (`@stage` or bare) | one generator per run |
+| async generator function `(stream[, run])`, with `@stage` or bare | one generator per run |
+| async generator function `([run])` | the same, at the head of a graph: it generates |
 | async function `(input, output[, run])` | that function |
 | function of one element, sync or async | a loop that sends what it returns; a generator function sends what it yields |
-| object with `process` | that method; for each run what `open(run)` returns, if it has that |
+| object with `process`, of one of the first three forms | that method; if it has `open(run)`, that of what this returns |
 | class with `process` | one instance per run |
+
+Parameters with a default keep it, except one called `run`.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from ..elements import TurnEnd
 from ._admission import ALL_DATA, ElementTypes
-from ._annotations import declared_types, parameters, stream_types, value_types
-from ._contract import BaseStage, StageKind, StageSpec, definition_error, snake_case
-from ._loops import drive_generator, flat_map_loop, map_loop
+from ._annotations import called, declared_types, parameters, stream_types, value_types
+from ._contract import BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
+from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +39,9 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 StageLike: TypeAlias = "Stage | StageSpec | type | Callable[..., object]"
-"""What can be given as a stage; see the table of this module."""
+"""What can be given as a stage: a function, an object or class with `process`, a `StageSpec`."""
+
+_Declared: TypeAlias = "Callable[[], ElementTypes | None]"  # read only where no keyword or attribute says more
 
 _HINT = "give an async generator function, a function of one element, an object or class with process(), or @stage"
 
@@ -60,8 +66,9 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         super().__init__(name if name is not None else function_name(func))
         self.func = func
         """The function as it was written."""
-        count = len(parameters(func))
-        is_generator = inspect.isasyncgenfunction(func)
+        self.__doc__ = func.__doc__
+        count = len(parameters(func, self.name))
+        is_generator = inspect.isasyncgenfunction(called(func))
         if kind is None:
             kind = StageKind.GENERATE if is_generator and count == 0 else StageKind.TRANSFORM
         self.kind = kind
@@ -99,7 +106,8 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
     The function is one of: an async generator of one stream (`stream`, or `stream, run`); an async function `(input, output)` or
     `(input, output, run)`; a function of one element, sync or async, or a generator of several. An async generator without
-    parameters generates: it stands at the head of a graph.
+    parameters, or with `kind=StageKind.GENERATE` and `run` alone, generates: it stands at the head of a graph. Parameters with a
+    default keep it, except one called `run`.
 
     Args:
         func: The function, when used as `@stage` without parentheses.
@@ -112,15 +120,16 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Source: semantics 3.1–3.3.
     """
     if func is None:
-        return lambda decorated: stage_of(decorated, **options)
-    return stage_of(func)
+        return functools.partial(_stage_of, **options)
+    return _stage_of(func)
 
 
-def stage_of(func: Callable[P, R_co], **options: Any) -> FunctionStage[P, R_co]:
+def _stage_of(func: object, **options: Any) -> FunctionStage[..., object]:
     """Return `func` as a stage, and check at once that it is one."""
-    if not callable(func) or isinstance(func, type):
+    if not callable(func) or isinstance(func, (type, BaseStage)):
         message = f"@stage was given {func!r:.80}, which is no function"
-        raise definition_error(None, message, "a class is a stage as it is: give the class, or an object of it, to chain()")
+        hint = "a class or an object with process() is a stage as it is: give it to chain()"
+        raise definition_error(None, message, hint)
     made = FunctionStage(func, **options)
     as_stage(made)
     return made
@@ -145,6 +154,10 @@ def as_stage(given: StageLike) -> StageSpec:
     Raises:
         StageDefinitionError: If it is no stage, or a stage without a name.
     """
+    return _spec_of(given)
+
+
+def _spec_of(given: object) -> StageSpec:
     if isinstance(given, StageSpec):
         return given
     if inspect.iscoroutine(given) or inspect.isasyncgen(given) or inspect.isgenerator(given):
@@ -155,7 +168,7 @@ def as_stage(given: StageLike) -> StageSpec:
     if isinstance(given, type):
         return _from_class(given)
     if isinstance(given, FunctionStage):
-        return _from_function(given)
+        return _from_function(cast("FunctionStage[..., object]", given))
     if callable(getattr(given, "process", None)):
         return _from_object(given)
     if callable(given):
@@ -165,131 +178,155 @@ def as_stage(given: StageLike) -> StageSpec:
 
 
 def _from_class(given: type) -> StageSpec:
-    name = snake_case(given.__name__.removesuffix("Stage"))
+    name = class_name(given)
     if not callable(getattr(given, "process", None)):
         raise definition_error(name, f"the class {given.__name__} has no process() method", _HINT)
     try:
         probe = given()
     except TypeError as error:
         message = f"the class {given.__name__} cannot be made without arguments ({error})"
-        raise definition_error(name, message, "give an object of it instead, or a class that needs no arguments") from error
-    if not isinstance(getattr(probe, "name", None), str):
-        probe.name = name
-    spec = _from_object(probe)
+        raise definition_error(
+            name, message, "give an object of it instead, or a class that needs no arguments"
+        ) from error
+    return _from_object(probe, name, make=given)
+
+
+def _from_object(given: Any, default_name: str | None = None, make: type | None = None) -> StageSpec:
+    """Return the stage that an object is, or one that makes an object for each run."""
+    name = getattr(given, "name", None)
+    name = checked_name(given, default_name if name is None else name)
+    kind = _kind_of(given, name)
+    body, reads, writes = _process_form(given.process, kind, name)
+    opens = hasattr(given, "open")
+    if opens:
+        _check_opener(given.open, name)
 
     def start(run: RunContext[Any]) -> StageBody:
-        return _from_object(given(), fallback_name=spec.name).start(run)
+        if make is None and not opens:
+            return body
+        one: Any = given if make is None else make()
+        if opens:
+            one = one.open(run)
+            if not callable(getattr(one, "process", None)):
+                message = f"stage {name!r}: open(run) returned {one!r:.80}, which has no process() method"
+                raise definition_error(name, message, "return an object with process(), which may be self")
+        return _process_form(one.process, kind, name)[0]
 
-    return _replace(spec, start)
-
-
-def _replace(spec: StageSpec, start: Callable[[RunContext[Any]], StageBody]) -> StageSpec:
-    return StageSpec(
-        name=spec.name,
-        kind=spec.kind,
-        accepts=spec.accepts,
-        emits=spec.emits,
-        start=start,
-        max_held=spec.max_held,
-        timeout_s=spec.timeout_s,
-    )
+    return _spec(given, name, kind, (reads, writes), start, is_shared=make is None)
 
 
-def _from_object(given: Any, fallback_name: str | None = None) -> StageSpec:
-    name = _checked_name(given, getattr(given, "name", fallback_name) or fallback_name)
-    process = given.process
-    body = _process_body(process, name)
-    opener = getattr(given, "open", None)
-
-    def start(run: RunContext[Any]) -> StageBody:
-        return body if opener is None else _process_body(opener(run).process, name)
-
-    is_generator = inspect.isasyncgenfunction(process)
-    names = [one.name for one in parameters(process)]
-    kind = getattr(given, "kind", StageKind.TRANSFORM)
-    found = stream_types(process, names[0], name) if names else None
-    sent = stream_types(process, "return" if is_generator else names[1], name) if is_generator or len(names) > 1 else None
-    return _spec(given, name, kind, (found, sent), start)
-
-
-def _from_function(given: FunctionStage[..., Any]) -> StageSpec:
-    func, name = given.func, _checked_name(given, given.name)
-    names = [one.name for one in parameters(func)]
-    if given.is_per_element:
-        loop = flat_map_loop if inspect.isgeneratorfunction(func) else map_loop
-        found = value_types(func, names[0], name)
-        sent = stream_types(func, "return", name) if loop is flat_map_loop else value_types(func, "return", name)
-
-        async def body(input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> None:
-            await loop(func, input, output)
-
-    elif inspect.isasyncgenfunction(func):
-        body = _generator_body(func, len(names), given.kind, name)
-        has_input = given.kind is not StageKind.GENERATE
-        found = stream_types(func, names[0], name) if names and has_input else None
-        sent = stream_types(func, "return", name)
-    else:
-        body = _process_body(func, name)
-        found = stream_types(func, names[0], name)
-        sent = stream_types(func, names[1], name) if len(names) > 1 else None
-    return _spec(given, name, given.kind, (found, sent), lambda _run: body)
+def _from_function(given: FunctionStage[..., object]) -> StageSpec:
+    name = checked_name(given, given.name)
+    kind = _kind_of(given, name)
+    form = _element_form if given.is_per_element else _process_form
+    body, reads, writes = form(given.func, kind, name)
+    return _spec(given, name, kind, (reads, writes), lambda _run: body)
 
 
 def _spec(
     given: Any,
     name: str,
     kind: StageKind,
-    annotated: tuple[ElementTypes | None, ElementTypes | None],
+    annotated: tuple[_Declared, _Declared],
     start: Callable[[RunContext[Any]], StageBody],
+    *,
+    is_shared: bool = True,
 ) -> StageSpec:
     accepts, emits = getattr(given, "accepts", None), getattr(given, "emits", None)
-    accepted = annotated[0] if accepts is None else declared_types(accepts, name, "accepts")
-    default = (*ALL_DATA, TurnEnd) if kind is StageKind.ACCUMULATE else ALL_DATA
+    default: ElementTypes = (*ALL_DATA, TurnEnd) if kind is StageKind.ACCUMULATE else ALL_DATA
     # A stage that keeps elements between pulls, or lives on its own, cannot be trusted to hold just one unless it says so.
-    holds = None if kind in (StageKind.ACCUMULATE, StageKind.BIDIRECTIONAL) else 1
+    holds = None if kind in {StageKind.ACCUMULATE, StageKind.BIDIRECTIONAL} else 1
     return StageSpec(
         name=name,
         kind=kind,
-        accepts=accepted or default,
-        emits=annotated[1] if emits is None else declared_types(emits, name, "emits"),
+        accepts=(annotated[0]() if accepts is None else declared_types(accepts, name, "accepts")) or default,
+        emits=annotated[1]() if emits is None else declared_types(emits, name, "emits"),
         start=start,
-        max_held=getattr(given, "max_held", holds),
-        timeout_s=getattr(given, "timeout_s", None),
-        freeze=given.freeze if isinstance(given, BaseStage) else None,
+        max_held=_above_0(getattr(given, "max_held", holds), name, "max_held", int),
+        timeout_s=_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
+        freeze=given.freeze if is_shared and isinstance(given, BaseStage) else None,
     )
 
 
-def _checked_name(given: object, name: object) -> str:
-    if isinstance(name, str) and name.strip():
-        return name
-    message = f"the stage {given!r:.80} has no name"
-    raise definition_error(None, message, "give it a non-empty string as name")
+def _kind_of(given: object, name: str) -> StageKind:
+    kind = getattr(given, "kind", StageKind.TRANSFORM)
+    if isinstance(kind, StageKind):
+        return kind
+    hint = f"use one of {', '.join(map(str, StageKind))}"
+    raise definition_error(name, f"stage {name!r}: kind={kind!r:.80} is no StageKind", hint)
 
 
-def _process_body(process: Callable[..., Any], name: str) -> StageBody:
-    count = len(parameters(process))
-    if inspect.isasyncgenfunction(process):
-        return _generator_body(process, count, StageKind.TRANSFORM, name)
-    if not inspect.iscoroutinefunction(process) or not 1 <= count <= 3:
+def _above_0(value: Any, name: str, field: str, wanted: type[int | float]) -> Any:
+    if value is None or (isinstance(value, (int, wanted)) and not isinstance(value, bool) and value > 0):
+        return value
+    message = f"stage {name!r}: {field}={value!r:.80} is no {wanted.__name__} above 0"
+    raise definition_error(name, message, "give one, or None")
+
+
+def _check_opener(opener: Any, name: str) -> None:
+    if callable(opener) and not inspect.iscoroutinefunction(opener) and len(parameters(opener, name)) == 1:
+        return
+    message = f"stage {name!r}: its open is not what the runtime calls for each run"
+    hint = "write 'def open(self, run)', not async, which returns an object with process(); or call it something else"
+    raise definition_error(name, message, hint)
+
+
+def _element_form(func: Callable[..., Any], kind: StageKind, name: str) -> tuple[StageBody, _Declared, _Declared]:
+    """Return the body of a function of one element, and what tells its types."""
+    taken = parameters(func, name)[0]
+    reads = functools.partial(value_types, func, taken, name)
+    if kind is StageKind.GENERATE:
+        message = f"stage {name!r}: {name}{inspect.signature(func)} generates, but is no async generator"
+        raise definition_error(name, message, "write 'async def' with 'yield'; it takes nothing, or the run")
+    if kind is StageKind.SINK:
+
+        async def drain(input: ReceiveEnd[Any], _output: SendEnd[Any], _run: RunContext[Any]) -> None:
+            await sink_loop(func, input)
+
+        return drain, reads, _nothing
+    is_generator = inspect.isgeneratorfunction(called(func))
+    loop = flat_map_loop if is_generator else map_loop
+
+    async def body(input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> None:
+        await loop(func, input, output)
+
+    return body, reads, functools.partial(stream_types if is_generator else value_types, func, "return", name)
+
+
+def _process_form(process: Callable[..., Any], kind: StageKind, name: str) -> tuple[StageBody, _Declared, _Declared]:
+    """Return the body of a function of whole streams, and what tells its types."""
+    names = parameters(process, name)
+    if inspect.isasyncgenfunction(called(process)):
+        return _generator_form(process, names, kind, name)
+    fewest = 1 if kind is StageKind.SINK else 2
+    if not inspect.iscoroutinefunction(called(process)) or not fewest <= len(names) <= 3 or names[1:2] == ["run"]:
         message = f"stage {name!r}: process{inspect.signature(process)} is no stage function"
-        hint = "write 'async def process(self, input, output)', with 'run' as a third parameter if you need it"
-        raise definition_error(name, message, hint)
+        hint = "write 'async def process(input, output)', with 'run' as a third parameter if you need it"
+        raise definition_error(name, message, f"{hint}; a sink may take 'input' alone")
 
     async def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> None:
-        await process(*(input, output, run)[:count])
+        await process(*(input, output, run)[: len(names)])
 
-    return body
+    writes = _nothing if len(names) == 1 else functools.partial(stream_types, process, names[1], name)
+    return body, functools.partial(stream_types, process, names[0], name), writes
 
 
-def _generator_body(func: Callable[..., Any], count: int, kind: StageKind, name: str) -> StageBody:
+def _generator_form(
+    func: Callable[..., Any], names: list[str], kind: StageKind, name: str
+) -> tuple[StageBody, _Declared, _Declared]:
     has_input = kind is not StageKind.GENERATE
-    if not has_input <= count <= has_input + 1:
-        message = f"stage {name!r}: {name}{inspect.signature(func)} takes {count} parameters"
-        hint = "an async generator stage takes the stream, or the stream and the run; one that generates takes none, or the run"
+    if kind is StageKind.SINK or not has_input <= len(names) <= has_input + 1:
+        message = f"stage {name!r}: {name}{inspect.signature(func)} is no async generator of the kind {kind.value!r}"
+        hint = "one takes the stream, or the stream and the run; one that generates takes nothing, or the run; a sink is none"
         raise definition_error(name, message, hint)
 
     async def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> None:
         arguments = (input, run) if has_input else (run,)
-        await drive_generator(func(*arguments[:count]), output)
+        await drive_generator(func(*arguments[: len(names)]), output)
 
-    return body
+    reads = functools.partial(stream_types, func, names[0], name) if has_input else _nothing
+    return body, reads, functools.partial(stream_types, func, "return", name)
+
+
+def _nothing() -> None:
+    """Stand in for an annotation where there is no parameter."""

@@ -28,7 +28,7 @@ class _OfFunction(BaseStage):
 
     def __init__(
         self,
-        func: Callable[..., object],
+        func: object,
         name: str | None,
         accepts: type | tuple[type, ...] | None,
         emits: type | tuple[type, ...] | None = None,
@@ -37,9 +37,12 @@ class _OfFunction(BaseStage):
             message = f"{type(self).__name__} was given {func!r:.80}, which is no function"
             raise definition_error(name, message, "give it a function of one element")
         super().__init__(name if name is not None else function_name(func))
-        taken = parameters(func)
+        taken = parameters(func, self.name)
+        if len(taken) != 1:
+            message = f"stage {self.name!r}: its function must be given {len(taken)} arguments ({', '.join(taken)})"
+            raise definition_error(self.name, message, f"{type(self).__name__} gives it one element")
         self._func: Callable[[Any], Any] = func
-        self.accepts = accepts if accepts is not None or not taken else value_types(func, taken[0].name, self.name)
+        self.accepts = accepts if accepts is not None else value_types(func, taken[0], self.name)
         self.emits = emits
 
 
@@ -210,4 +213,8 @@ class CollectStage(SinkStage):
         name: str = "collect",
         accepts: type | tuple[type, ...] | None = None,
     ) -> None:
-        super().__init__(into.append, name=name, accepts=accepts)
+        append = getattr(into, "append", None)
+        if not callable(append):
+            message = f"CollectStage was given {into!r:.80}, a {type(into).__name__}, which has no append()"
+            raise definition_error(name, message, "give it a list, or a deque")
+        super().__init__(append, name=name, accepts=accepts)

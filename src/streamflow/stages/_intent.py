@@ -6,9 +6,8 @@ Above: users, `apps`. Below: `_contract`.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, cast
 
 from ..elements import Message, MessageElement, TextElement
 from ..errors import ConfigError
@@ -32,8 +31,8 @@ class RouteRule:
 
     label: str
     """The route."""
-    when: Sequence[str] | Callable[[str], bool]
-    """Keywords, one of which stands anywhere in the text, in upper or lower case, also inside a word; or a predicate of the text."""
+    when: Collection[str] | Callable[[str], bool]
+    """Keywords, one of which stands in the text, in upper or lower case, also inside a word; or a predicate of the text."""
     confidence: float = 1.0
     """How sure the rule is, from 0 to 1."""
 
@@ -48,8 +47,8 @@ class RouteRule:
 class RouteStage(BaseStage):
     """Find out what each message of the user is about, and say so in its metadata: `route` and `confidence`.
 
-    In: `MessageElement`; those of the user are stamped, others go on as they are. `TextElement`: each is one whole message of the user,
-    and goes on as a `MessageElement` with its header. Join the fragments of a stream before this stage.
+    In: `MessageElement`; those of the user are stamped, others go on as they are. `TextElement`: each is one whole message of the
+    user, and goes on as a `MessageElement` with its header. Join the fragments of a stream before this stage.
     Out: one `MessageElement` for each.
 
     Flow:
@@ -80,18 +79,12 @@ class RouteStage(BaseStage):
         name: str = "route",
     ) -> None:
         super().__init__(name)
-        if isinstance(rules, str) or not isinstance(rules, Iterable):
-            raise ConfigError("rules", f"give a list of RouteRule, got {rules!r:.80}")
-        self._rules = tuple(rules)
-        for place, rule in enumerate(self._rules):
-            _check_rule(f"rules[{place}]", rule)
+        self._rules = _checked_rules(rules)
         _check_label("default", default)
         _check_confidence("default_confidence", default_confidence)
         self._default = RouteRule(default, lambda _text: True, default_confidence)
 
-    async def process(
-        self, input: ReceiveEnd[TextElement | MessageElement], output: SendEnd[MessageElement]
-    ) -> None:
+    async def process(self, input: ReceiveEnd[TextElement | MessageElement], output: SendEnd[MessageElement]) -> None:
         """Run the stage."""
         async for element in input:
             whole = as_message(element)
@@ -119,20 +112,28 @@ def as_message(element: TextElement | MessageElement) -> MessageElement:
     )
 
 
-def _check_rule(field: str, rule: object) -> None:
-    if not isinstance(rule, RouteRule):
-        raise ConfigError(field, f"give RouteRule(label, keywords or predicate), got {rule!r:.80}")
-    _check_label(f"{field}.label", rule.label)
-    _check_when(f"{field}.when", rule.when)
-    _check_confidence(f"{field}.confidence", rule.confidence)
+def _checked_rules(given: object) -> tuple[RouteRule, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError("rules", f"give a list of RouteRule, got {given!r:.80}")
+    rules: list[RouteRule] = []
+    for place, rule in enumerate(cast("Iterable[object]", given)):
+        field = f"rules[{place}]"
+        if not isinstance(rule, RouteRule):
+            raise ConfigError(field, f"give RouteRule(label, keywords or predicate), got {rule!r:.80}")
+        _check_label(f"{field}.label", rule.label)
+        _check_when(f"{field}.when", rule.when)
+        _check_confidence(f"{field}.confidence", rule.confidence)
+        rules.append(rule)
+    return tuple(rules)
 
 
 def _check_when(field: str, when: object) -> None:
     if callable(when):
         return
-    if isinstance(when, str) or not isinstance(when, Sequence):
+    if isinstance(when, str) or not isinstance(when, Collection):
         raise ConfigError(field, f"give a list of keywords, or a predicate of the text, got {when!r:.80}")
-    if not when or not all(isinstance(keyword, str) and keyword for keyword in when):
+    keywords = cast("Collection[object]", when)
+    if not keywords or not all(isinstance(keyword, str) and keyword for keyword in keywords):
         raise ConfigError(field, f"give at least one keyword, and none that is empty, got {when!r:.80}")
 
 
@@ -142,6 +143,5 @@ def _check_label(field: str, label: object) -> None:
 
 
 def _check_confidence(field: str, confidence: object) -> None:
-    is_number = isinstance(confidence, (int, float)) and not isinstance(confidence, bool)
-    if not is_number or not math.isfinite(confidence) or not 0 <= confidence <= 1:
+    if not isinstance(confidence, (int, float)) or isinstance(confidence, bool) or not 0 <= confidence <= 1:
         raise ConfigError(field, f"how sure a rule is goes from 0 to 1, got {confidence!r:.80}")

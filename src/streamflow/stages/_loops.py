@@ -1,81 +1,89 @@
 """The loops behind the shorter stage forms: what runs when the author wrote a generator, or a function of one element.
 
 Above: `_forms`, `_functional`. Below: `channels`.
+
+What a function returns tells whether it must be awaited, not how it was written: a plain function may return a coroutine too.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, cast
+
+from ..elements import StreamElement
+from ..errors import ElementError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from ..channels import ReceiveEnd, SendEnd
-    from ..elements import StreamElement
 
-__all__ = ["drive_generator", "filter_loop", "flat_map_loop", "is_async", "map_loop", "sink_loop"]
-
-
-def is_async(func: Callable[..., object]) -> bool:
-    """Say whether calling `func` gives something to await."""
-    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(getattr(func, "__call__", None))  # noqa: B004
+__all__ = ["drive_generator", "filter_loop", "flat_map_loop", "map_loop", "sink_loop"]
 
 
-async def drive_generator(stream: AsyncIterator[StreamElement], output: SendEnd[Any]) -> None:
+async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]) -> None:
     """Send everything that an async generator yields.
 
     Cancellation: the generator is closed by the task that iterates it, also when the reader has gone.
     """
-    try:
+    async with aclosing(stream):
         await output.send_all(stream)
-    finally:
-        if inspect.isasyncgen(stream):
-            await stream.aclose()
 
 
 async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
-    """Send `func(element)` for each element; `func` may be async."""
-    if is_async(func):
-        async for element in input:
-            await output.send(await func(element))
-    else:
-        async for element in input:
-            result = func(element)
-            if not output.try_send(result):
-                await output.send(result)
+    """Send `func(element)`, awaited if need be, for each element."""
+    async for element in input:
+        result = func(element)
+        if not isinstance(result, StreamElement) and inspect.isawaitable(result):
+            result = await result
+        if not output.try_send(result):
+            await output.send(result)
 
 
 async def filter_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
-    """Send each element for which `func(element)` is true; `func` may be async."""
-    waits = is_async(func)
+    """Send each element for which `func(element)`, awaited if need be, is true."""
     async for element in input:
         verdict = func(element)
-        if (await verdict if waits else verdict) and not output.try_send(element):
+        if type(verdict) is not bool and inspect.isawaitable(verdict):
+            verdict = await verdict
+        if verdict and not output.try_send(element):
             await output.send(element)
 
 
 async def flat_map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
-    """Send each of the elements that `func(element)` gives: an iterable, an async iterable, or an awaited iterable."""
+    """Send each of the elements that `func(element)`, awaited if need be, gives: an iterable or an async iterable.
+
+    Cancellation: a generator of either kind is closed by the task that iterates it, also when the reader has gone.
+    """
     async for element in input:
-        results: Awaitable[Iterable[Any]] | AsyncIterable[Any] | Iterable[Any] = func(element)
+        results = func(element)
+        if inspect.isawaitable(results):
+            results = await results
         if inspect.isasyncgen(results):
-            async with aclosing(results):
-                async for result in results:
-                    await output.send(result)
+            await drive_generator(results, output)
         elif isinstance(results, AsyncIterable):
-            async for result in results:
-                await output.send(result)
+            await output.send_all(cast("AsyncIterable[StreamElement]", results))
+        elif inspect.isgenerator(results):
+            with closing(results):
+                await _send_each(results, output)
         else:
-            for result in await results if isinstance(results, Awaitable) else results:
-                if not output.try_send(result):
-                    await output.send(result)
+            await _send_each(results, output)
+
+
+async def _send_each(results: object, output: SendEnd[Any]) -> None:
+    if not isinstance(results, Iterable) or isinstance(results, str):
+        message = f"a function that gives several elements gave {results!r:.80}, a {type(results).__name__}"
+        raise ElementError(f"{message}; return a list of elements, or yield them")
+    for result in cast("Iterable[StreamElement]", results):
+        if not output.try_send(result):
+            await output.send(result)
 
 
 async def sink_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any]) -> None:
-    """Call `func(element)` for each element; `func` may be async."""
-    waits = is_async(func)
+    """Call `func(element)` for each element, and await what it returns if need be."""
     async for element in input:
         outcome = func(element)
-        if waits:
+        if outcome is not None and inspect.isawaitable(outcome):
             await outcome

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..elements import Message, MessageElement, TextElement, TurnEnd
 from ..errors import ConfigError
@@ -25,10 +25,10 @@ class PromptStage(BaseStage):
 
     In: `MessageElement`, the conversation, oldest first, as `RouteStage` or a store gives it; `TextElement`, each a whole message
     of the user; `TurnEnd`. Messages without content are left out.
-    Out, for each turn with a message: the system message, whose text is chosen by `metadata["route"]` of the user's last message and
-    which carries that as its own `route`; then those of the last `history_limit` messages before the newest, and the newest, just as
-    they came; then the `TurnEnd`, if one came. System messages in the history count as history and follow right behind the
-    chosen one. Results of tools whose call was left out are left out too. Every `TurnEnd` starts a new collection.
+    Out, for each turn with a message: the system message, whose text is chosen by `metadata["route"]` of the user's last message,
+    and which carries that `route` too; the last `history_limit` messages before the newest, and the newest, just as they came; the
+    `TurnEnd`, if one came. System messages in the history count as history and follow right behind the chosen one. Results of
+    tools whose call was left out are left out too. Every `TurnEnd` starts a new collection.
 
     No text is a template: what users, stores and `system` say reaches the model letter by letter.
 
@@ -64,9 +64,7 @@ class PromptStage(BaseStage):
         super().__init__(name)
         self._system = _checked_system(system, default_route)
         self._default_route = default_route
-        if not isinstance(history_limit, int) or isinstance(history_limit, bool) or history_limit < 0:
-            raise ConfigError("history_limit", f"give a number of messages, 0 or more, got {history_limit!r:.80}")
-        self.max_held = history_limit + 1
+        self.max_held = _checked_limit(history_limit) + 1
 
     async def process(
         self,
@@ -122,6 +120,12 @@ def _without_orphans(held: deque[MessageElement]) -> list[MessageElement]:
     return kept
 
 
+def _checked_limit(limit: object) -> int:
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise ConfigError("history_limit", f"give a number of messages, 0 or more, got {limit!r:.80}")
+    return limit
+
+
 def _checked_system(system: object, default_route: object) -> dict[str, str]:
     if not isinstance(default_route, str) or not default_route.strip():
         raise ConfigError("default_route", f"a route is a non-empty text, got {default_route!r:.80}")
@@ -130,10 +134,12 @@ def _checked_system(system: object, default_route: object) -> dict[str, str]:
     if not isinstance(system, Mapping) or not system:
         raise ConfigError("system", f"give a text, or a dict of a text for each route, got {system!r:.80}")
     texts: dict[str, str] = {}
-    for route, text in system.items():
+    for route, text in cast("Mapping[object, object]", system).items():
         if not isinstance(route, str) or not isinstance(text, str):
             raise ConfigError(f"system[{route!r:.80}]", f"routes and their texts are strings, got {text!r:.80}")
         texts[route] = text
     if default_route not in texts:
-        raise ConfigError("default_route", f"system has no text for {default_route!r}; it has {', '.join(map(repr, texts))}")
+        raise ConfigError(
+            "default_route", f"system has no text for {default_route!r}; it has {', '.join(map(repr, texts))}"
+        )
     return texts

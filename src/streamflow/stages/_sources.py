@@ -33,20 +33,30 @@ def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable
     """
     if isinstance(source, (StreamElement, str)):
         return (source,)
+    refusal = _refusal(source)
+    if refusal is not None:
+        raise SourceError(refusal)
+    return source
+
+
+def _refusal(source: object) -> str | None:
+    """Say why `source` is none, None when it is one."""
+    what = type(source).__name__
     if isinstance(source, (bytes, bytearray, memoryview)):
-        message = f"a source of {type(source).__name__}: wrap it in AudioElement or DataElement; {_ALLOWED}"
-        raise SourceError(message)
-    if inspect.iscoroutine(source):
-        source.close()
-        message = f"the source is a coroutine; await it first, or make it an async generator; {_ALLOWED}"
-        raise SourceError(message)
-    if callable(source) and not isinstance(source, (Iterable, AsyncIterable)):
-        message = f"the source is the function {source!r:.80}; call it, and give what it returns"
-        raise SourceError(message)
-    if isinstance(source, (AsyncIterable, Iterable)) and not isinstance(source, Mapping):
-        return source
-    message = f"the source {source!r:.80}, a {type(source).__name__}, cannot be iterated for elements; {_ALLOWED}"
-    raise SourceError(message)
+        return f"the source is {what}; wrap it in AudioElement or DataElement"
+    if isinstance(source, Mapping):
+        return f"the source is a {what}, whose items are its keys; give a list of elements, or wrap it in DataElement"
+    if isinstance(source, (set, frozenset)):
+        return f"the source is a {what}, which has no order; give a list of elements"
+    if inspect.isawaitable(source):
+        if inspect.iscoroutine(source):
+            source.close()  # else Python warns that it was never awaited, besides our own error
+        return f"the source is a {what}; await it first and give what it returns, or make it an async generator"
+    if isinstance(source, (AsyncIterable, Iterable)):
+        return None
+    if callable(source):
+        return f"the source is the function {source!r:.80}; call it, and give what it returns"
+    return f"the source {source!r:.80}, a {what}, cannot be iterated for elements; {_ALLOWED}"
 
 
 async def feed(

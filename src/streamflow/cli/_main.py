@@ -1,0 +1,145 @@
+"""The `streamflow` command: its options, and the dispatch to what they ask for.
+
+Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .. import __version__
+from ..errors import ConfigError, MissingExtraError, StreamflowError
+from ._chat import FAILED, INTERRUPTED, MISUSED, chat
+from ._connect import connection_for
+from ._options import ChatOptions
+from ._screen import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_CHAT_HELP = """\
+Chat with a model in the terminal; the answer appears as it arrives.
+
+What you say is typed, or piped on standard input, one message per line. With neither, a bundled conversation is
+shown. Without a server the offline provider answers, by rules: no model is asked."""
+
+_CHAT_MORE = """\
+environment:
+  OPENAI_BASE_URL, OPENAI_API_KEY  connect to a server without options; a key alone means OpenAI
+  OPENAI_MODEL                     the model, where --model is not given
+
+exit codes:
+  0    ended by /quit, Ctrl-D, or the end of the input
+  1    an answer failed (a terminal chat goes on instead), or the output could not be written
+  2    wrong options
+  130  Ctrl-C; during an answer in a terminal, Ctrl-C stops the answer and the chat goes on
+
+examples:
+  streamflow chat
+  streamflow chat --base-url http://localhost:11434/v1 --model llama3.2
+  echo "What is backpressure?" | streamflow chat --quiet"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; see `streamflow chat --help` for the codes.
+
+    Args:
+        argv: The arguments; None: those of the process.
+    """
+    screen = Screen(sys.stdout, sys.stderr)
+    try:
+        return _run(argv, screen)
+    except KeyboardInterrupt:  # before the chat has begun to listen for it, or after
+        screen.error("interrupted")
+        return INTERRUPTED
+    except StreamflowError as error:
+        screen.error(str(error))
+        return MISUSED if isinstance(error, ConfigError) else FAILED
+    finally:
+        if screen.is_gone:
+            screen.abandon()
+
+
+def _run(argv: Sequence[str] | None, screen: Screen) -> int:
+    parser = _parser()
+    try:
+        given = parser.parse_args(argv)
+    except SystemExit as end:  # after --help, --version, or a wrong option
+        return end.code if isinstance(end.code, int) else MISUSED
+    if given.command is None:
+        parser.print_help(sys.stderr)
+        return MISUSED
+    if given.backend == "trio" and importlib.util.find_spec("trio") is None:
+        raise MissingExtraError("trio", "trio")
+    options = ChatOptions(**{name: value for name, value in vars(given).items() if name != "command"})
+    connection = connection_for(options, is_watched=screen.is_terminal)
+    return anyio.run(functools.partial(chat, options, connection, screen, sys.stdin), backend=options.backend)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="streamflow", description="A runtime for streaming LLM, voice and multimodal pipelines."
+    )
+    parser.add_argument("--version", action="version", version=f"streamflow {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
+    command = commands.add_parser(
+        "chat",
+        help="chat with a model, or with the offline provider",
+        description=_CHAT_HELP,
+        epilog=_CHAT_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    server = command.add_argument_group("the model")
+    server.add_argument(
+        "--base-url", metavar="URL", help="address of an OpenAI-compatible server, as in http://localhost:11434/v1"
+    )
+    server.add_argument("--model", metavar="NAME", help="name of the model; default: the server's choice")
+    server.add_argument(
+        "--api-key-env", metavar="VAR", help="environment variable that holds the key; default OPENAI_API_KEY"
+    )
+    server.add_argument("--offline", action="store_true", help="stay offline, whatever the environment says")
+    server.add_argument(
+        "--system", metavar="TEXT", help="system message; default: one for each of support, sales, general"
+    )
+    server.add_argument(
+        "--timeout-s", metavar="N", type=_duration, default=120.0, help="longest time of one answer; default 120"
+    )
+    talk = command.add_argument_group("the chat")
+    talk.add_argument("--quiet", action="store_true", help="print the answers alone")
+    talk.add_argument(
+        "--wait-s", metavar="N", type=_duration, default=5.0, help="longest wait for a first piped message; default 5"
+    )
+    talk.add_argument(
+        "--delay-s",
+        metavar="N",
+        type=_pause,
+        help="pause between the offline provider's words; default 0.03 in a terminal, else 0",
+    )
+    talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
+    return parser
+
+
+def _duration(text: str) -> float:
+    seconds = _pause(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError("give more than 0 seconds")
+    return seconds
+
+
+def _pause(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (0 <= seconds < math.inf):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
