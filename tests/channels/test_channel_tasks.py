@@ -87,7 +87,9 @@ async def test_waiting_senders_are_served_in_the_order_of_their_arrival(capacity
     async def wait(number):
         with scopes[number]:
             await send.send(number)
+            accepted.append(number)
 
+    accepted, got = [], []
     async with anyio.create_task_group() as tasks:
         for number in range(6):
             tasks.start_soon(wait, number)
@@ -96,16 +98,15 @@ async def test_waiting_senders_are_served_in_the_order_of_their_arrival(capacity
             receive.receive_nowait()
         for number in leaving:
             scopes[number].cancel()
-        got = []
-        while len(got) < min(room, capacity) or receive.statistics().buffered or send.statistics().waiting_senders:
+        await wait_all_tasks_blocked()
+        while receive.statistics().buffered:
+            got.append(receive.receive_nowait())
             await wait_all_tasks_blocked()
-            while receive.statistics().buffered:
-                got.append(receive.receive_nowait())
-            if not receive.statistics().buffered and not send.statistics().waiting_senders:
-                break
 
     served = [item for item in got if item != "filler"]
-    assert served == [number for number in range(6) if number not in leaving]
+    # A sender that was woken before it was cancelled may still send.
+    assert served == sorted(accepted)
+    assert set(served) >= set(range(6)) - leaving
     ledger.check(ended=True)
 
 

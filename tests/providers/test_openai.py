@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 from contextlib import aclosing
+from itertools import pairwise
 
 import httpx2
 import pytest
@@ -243,7 +244,7 @@ WIRE = b"".join([
 async def test_any_cut_of_the_bytes_gives_the_same_elements(places):
     """Where the network cuts a stream changes nothing."""
     borders = [0, *sorted(places), len(WIRE)]
-    chunks = [WIRE[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    chunks = [WIRE[start:end] for start, end in pairwise(borders)]
     got = await ask(Memory(chunks))
 
     assert [one.text for one in got[:-2]] == ["hm ü", "Hel", "lo", "\n\n", "🌍", "\u2028 data: x"]
@@ -419,9 +420,8 @@ async def test_a_client_of_one_s_own_is_used_and_left_open():
     """Who opened it closes it."""
     memory = Memory([STOP])
     client = httpx2.AsyncClient(transport=memory)
-    async with OpenAIProvider(BASE, client=client) as lent:
-        async with aclosing(lent.stream(ASKED)) as stream:
-            assert [type(element) async for element in stream] == [MessageElement]
+    async with OpenAIProvider(BASE, client=client) as lent, aclosing(lent.stream(ASKED)) as stream:
+        assert [type(element) async for element in stream] == [MessageElement]
 
     assert not memory.closed
     await client.aclose()

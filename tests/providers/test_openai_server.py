@@ -86,26 +86,26 @@ async def test_an_answer_arrives_whole(provider, behaviour, has_usage):
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "code", "retryable", "texts"),
+    ("behaviour", "told", "texts"),
     [
-        ("cut", "truncated", True, ["Hel"]),
-        ("unfinished", "truncated", True, ["Hel"]),
-        ("error-chunk", "rate_limited", True, ["Hel"]),
-        ("huge", "protocol", False, []),
-        ("status-401", "auth", False, []),
-        ("status-403", "auth", False, []),
-        ("status-429", "rate_limited", True, []),
-        ("quota", "rate_limited", False, []),
-        ("status-500", "overloaded", True, []),
-        ("status-404", "bad_request", False, []),
-        ("status-307", "protocol", False, []),
-        ("leak", "bad_request", False, []),
-        ("page", "protocol", False, []),
-        ("whole", "protocol", False, []),
-        ("error-body", "overloaded", True, []),
+        ("cut", ("truncated", True), ["Hel"]),
+        ("unfinished", ("truncated", True), ["Hel"]),
+        ("error-chunk", ("rate_limited", True), ["Hel"]),
+        ("huge", ("protocol", False), []),
+        ("status-401", ("auth", False), []),
+        ("status-403", ("auth", False), []),
+        ("status-429", ("rate_limited", True), []),
+        ("quota", ("rate_limited", False), []),
+        ("status-500", ("overloaded", True), []),
+        ("status-404", ("bad_request", False), []),
+        ("status-307", ("protocol", False), []),
+        ("leak", ("bad_request", False), []),
+        ("page", ("protocol", False), []),
+        ("whole", ("protocol", False), []),
+        ("error-body", ("overloaded", True), []),
     ],
 )
-async def test_a_failure_is_told_by_its_code_and_without_secrets(provider, caplog, behaviour, code, retryable, texts):
+async def test_a_failure_is_told_by_its_code_and_without_secrets(provider, caplog, behaviour, told, texts):
     """`Provider.stream` — Raises, after the fragments that came; neither key nor prompt is in what is told or logged."""
     caplog.set_level(logging.DEBUG)
     request, got = call(behaviour), []
@@ -113,13 +113,13 @@ async def test_a_failure_is_told_by_its_code_and_without_secrets(provider, caplo
         async with aclosing(provider.stream(request)) as stream:
             async for element in stream:
                 got.append(element)  # noqa: PERF401 - what came before the error counts
-    told = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(provider)
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(provider)
 
-    assert (caught.value.code, caught.value.retryable) == (code, retryable)
+    assert (caught.value.code, caught.value.retryable) == told
     assert [element.text for element in got] == texts
     assert caplog.records
-    assert KEY not in told
-    assert PROMPT not in told
+    assert KEY not in shown
+    assert PROMPT not in shown
 
 
 @pytest.mark.parametrize("is_kept", [False, True])

@@ -1,7 +1,5 @@
 """`ProviderStage`: the contract of a turn."""
 
-from contextlib import aclosing
-
 import anyio
 import pytest
 
@@ -140,7 +138,7 @@ async def test_a_failure_in_the_middle_fails_the_stage_after_what_was_sent():
     error = ProviderError("overloaded", "the model is busy", retryable=True)
     pipeline = build(ScriptedProvider([Rule("", "one two three", error=error, error_after=2)]))
     got = []
-    with pytest.raises(StageError, match="stage 'model' failed.*the model is busy") as caught:
+    with pytest.raises(StageError, match=r"stage 'model' failed.*the model is busy") as caught:
         async for element in pipeline.execute(user("go")):
             got.append(element)  # noqa: PERF401 - what came before the error counts
 
@@ -204,10 +202,9 @@ async def test_a_stage_behind_that_needs_no_more_ends_the_model_call():
     provider = FromList(*[TextElement(str(number)) for number in range(9)], hold=anyio.Event())
 
     async def first(stream):
-        async with aclosing(stream):
-            async for element in stream:
-                yield element
-                return
+        async for element in stream:
+            yield element
+            return
 
     pipeline = PipelineBuilder(PipelineConfig(buffer_size=1)).chain(ProviderStage(provider), first).build()
     got = [element async for element in pipeline.execute(user("go"))]

@@ -220,6 +220,14 @@ async def test_result_of_a_cancelled_run_says_so():
     assert result.elements == ()
 
 
+async def test_a_run_that_is_cancelled_before_its_start_never_starts():
+    """5.6: nothing more includes everything."""
+    run = three.execute("x")
+    run.cancel()
+    with pytest.raises(RunStateError, match="has ended"):
+        aiter(run)
+
+
 async def test_text_gives_the_strings_alone_and_may_be_left():
     """5.2: `run.text()` yields the strings; also in the bare form, also when left early."""
     pipeline = PipelineBuilder().chain(PassthroughStage("p")).build()

@@ -59,7 +59,7 @@ USAGE_CHUNK = json.dumps({"id": "chatcmpl-1", "model": "served", "choices": [], 
 END = [chunk(finish="stop"), USAGE_CHUNK, "[DONE]"]
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The connection is to be closed at once, in the middle of the answer."""
 
 
@@ -87,7 +87,7 @@ async def gated(call: Call) -> AsyncIterator[str]:
 
 async def cut(call: Call) -> AsyncIterator[str]:
     yield chunk({"content": "Hel"})
-    raise Cut
+    raise CutError
 
 
 async def unfinished(call: Call) -> AsyncIterator[str]:
@@ -113,7 +113,7 @@ async def no_usage(call: Call) -> AsyncIterator[str]:
 async def cut_after_finish(call: Call) -> AsyncIterator[str]:
     for data in [*tokens(), END[0]]:
         yield data
-    raise Cut
+    raise CutError
 
 
 async def reasoning(call: Call) -> AsyncIterator[str]:
@@ -200,7 +200,7 @@ async def complete(call: Call, writer: asyncio.StreamWriter, gone: asyncio.Task[
         call.how = "finished" if answer.done() and not answer.exception() else "disconnected"
         if not answer.done():
             answer.cancel()
-        elif isinstance(answer.exception(), Cut):
+        elif isinstance(answer.exception(), CutError):
             call.how = "cut"
     call.ended.set()
 
@@ -254,7 +254,8 @@ async def main(port: int) -> None:
             writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", port)
-    print("port", server.sockets[0].getsockname()[1], flush=True)
+    sys.stdout.write(f"port {server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
     await server.serve_forever()
 
 

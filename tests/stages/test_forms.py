@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 
@@ -31,12 +29,10 @@ from streamflow import (
     StageKind,
     StreamElement,
     TextElement,
-    TurnEnd,
     stage,
 )
-from streamflow.errors import OutputClosedError
-from streamflow.stages import FunctionStage, StageLike, as_stage
-from streamflow.testing import assert_all_stages_stopped, run_stage
+from streamflow.stages import StageLike, as_stage
+from streamflow.testing import assert_all_stages_stopped
 
 Stream = AsyncIterator[StreamElement]
 Behaviour = Callable[[Stream], Stream]
@@ -88,7 +84,7 @@ async def observe(
     return seen, error
 
 
-# The forms. Each takes the same behaviour: a function of streams where the form allows it, a function of one element else.
+# Each form takes the same behaviour: a function of streams where the form allows it, a function of one element else.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -534,45 +530,3 @@ async def test_every_form_behaves_as_one_task_that_reads_and_writes(form: Form, 
             assert isinstance(error.__cause__, BoomError)
             assert end.reason == "error"
             assert isinstance(seen[-2], ErrorElement)
-
-
-# What one form alone can show
-
-
-async def test_a_process_meets_the_end_of_its_reader_and_may_let_it_pass() -> None:
-    """semantics 3.1: upstream meets `OutputClosedError(no_more_needed)` at its next send; leaving with it is completion."""
-    met: list[OutputClosedError] = []
-
-    async def subject(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
-        try:
-            async for element in input:
-                await output.send(element)
-        except OutputClosedError as error:
-            met.append(error)
-            raise
-
-    seen, error = await observe(subject, leaver(2), source=Numbers(1000).stream(), capacity=2)
-
-    assert [(one.reason, one.edge) for one in met] == [("no_more_needed", "subject → leaver")]
-    assert error is None
-    assert texts(seen) == ["0", "1"]
-
-
-async def test_a_process_may_go_on_after_the_end_of_its_reader() -> None:
-    """semantics 3.1: `OutputClosedError` is told, not forced: a stage may still read on, for what it does besides sending."""
-    read: list[str] = []
-
-    async def subject(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
-        async for element in input:
-            read.append(element.text)
-            with contextlib.suppress(OutputClosedError):
-                await output.send(element)
-
-    async def only_one(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
-        yield await anext(stream)
-
-    seen, error = await observe(subject, only_one, PassthroughStage(), source=Numbers(9).stream(), capacity=1)
-
-    assert error is None
-    assert texts(seen) == ["0"]
-    assert read[0] == "0"

@@ -1,6 +1,7 @@
 """The SSE parser and encoder, against the WHATWG standard."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ def parse(*chunks: bytes, **options) -> list[SSEEvent]:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     borders = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(borders)]
 
 
 def naive(data: bytes) -> list[SSEEvent]:
@@ -33,7 +34,7 @@ def naive(data: bytes) -> list[SSEEvent]:
             kind, retry, held = "", None, []
             continue
         field, _, value = line.partition(":")
-        value = value[1:] if value.startswith(" ") else value
+        value = value.removeprefix(" ")
         if field == "data":
             held.append(value)
         elif field == "event":

@@ -6,9 +6,9 @@ How a run ends, in the words of the code:
 
 1. A stage that *returns* has completed: what is left for it to pass by is passed on, its output is closed, its input is
    closed with `no_more_needed`. So has one that leaves with `OutputClosedError` of its own output.
-2. A stage that *raises* has failed. The first failure is recorded before anything is closed, so that no consequence of it can be taken
-   for the cause. Everything before the stage is cancelled; its output is closed with one fatal `ErrorElement` behind what was
-   sent; everything behind it drains that and ends by itself.
+2. A stage that *raises* has failed. The first failure is recorded before anything is closed, so that no consequence of it
+   can be taken for the cause. Everything before the stage is cancelled; its output is closed with one fatal `ErrorElement`
+   behind what was sent; everything behind it drains that and ends by itself.
 3. When the last stage has ended, whatever still runs has nobody to work for, and is cancelled.
 4. The consumer meets the end of the outlet, waits for the tasks that are left, and only then learns the reason.
 
@@ -116,18 +116,21 @@ class Engine:
         if self._nodes[0].stage.kind is StageKind.GENERATE:
             self.inlet.close()
         elif source is not None:
-            self._feeder = Job("source", self._feeder_ended)
-            self._start(self._feeder, partial(feed, source, self.inlet))
+            self._feeder = self._job("source", partial(feed, source, self.inlet), self._feeder_ended)
         for stage in self._stages:
-            stage.job = Job(stage.name, partial(self._stage_ended, stage))
-            self._start(stage.job, partial(self._work, stage, deadline))
+            work = partial(self._work, stage, deadline)
+            stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
         if wiring.limits:
-            self._watchdog = Job("watchdog", self._watchdog_ended)
-            self._start(self._watchdog, partial(self._watch, wiring.limits, clock))
+            work = partial(self._watch, wiring.limits, clock)
+            self._watchdog = self._job("watchdog", work, self._watchdog_ended)
+        first = [one for one in (self._feeder, self._watchdog) if one is not None]
+        self.jobs.start(*first, *(stage.job for stage in self._stages))
 
-    def _start(self, job: Job, work: Callable[[], Awaitable[object]]) -> None:
+    def _job(
+        self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
+    ) -> Job:
         # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
-        self.jobs.start(job, work, self._context.copy())
+        return Job(name, work, ended, self._context.copy())
 
     # The work of the tasks
 
@@ -152,10 +155,11 @@ class Engine:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
             message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
             raise RunStateError(message)
-        helper = Job(f"{stage.name}/{name}", partial(self._helper_ended, stage))
-        stage.helpers[helper] = None
         # The helper sees what the stage has set so far.
-        self.jobs.start(helper, work, contextvars.copy_context())
+        context = contextvars.copy_context()
+        helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), context)
+        stage.helpers[helper] = None
+        self.jobs.start(helper)
 
     def _emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:
         self._bus.publish(Event(name=name, run_id=self.run_id, stage=stage, data=data))

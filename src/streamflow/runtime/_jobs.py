@@ -22,12 +22,20 @@ __all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
 class Job:
     """One task of a run."""
 
-    def __init__(self, name: str, ended: Callable[[Job, BaseException | None], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[object]],
+        ended: Callable[[Job, BaseException | None], None],
+        context: Context,
+    ) -> None:
         self.name: str = name
         """What it is called in reports."""
         self.cancel_requested: bool = False
         """Whether the run has asked it to end."""
+        self._work = work
         self._ended = ended
+        self._context = context
         self._task: Task | None = None
         self._begun = False
 
@@ -37,11 +45,11 @@ class Job:
         if self._begun and self._task is not None:
             self._task.cancel()
 
-    def start(self, work: Callable[[], Awaitable[object]], backend: Backend, context: Context) -> None:
+    def start(self, backend: Backend) -> None:
         """Start it in a task of its own."""
-        self._task = backend.spawn(self._run(work), self.name, context)
+        self._task = backend.spawn(self._run(), self.name, self._context)
 
-    async def _run(self, work: Callable[[], Awaitable[object]]) -> None:
+    async def _run(self) -> None:
         # Nothing may leave this coroutine: the event loop is its parent, and trio ends the program over what a system task raises.
         # Asyncio would throw a cancellation into a task before its first step, and no line of it would run, so cancel() waits
         # until the task has begun.
@@ -49,16 +57,14 @@ class Job:
         error: BaseException | None = None
         try:
             if not self.cancel_requested:
-                await work()
+                await self._work()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
+        ended = self._ended
+        # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
+        del self._work, self._ended, self._context
         self._task = None
-        ended, self._ended = self._ended, _already_ended  # the two would keep each other alive
         ended(self, error)
-
-
-def _already_ended(_job: Job, _error: BaseException | None) -> None:
-    """Stand in for the listener of a task that has ended."""
 
 
 class JobGroup:
@@ -71,10 +77,11 @@ class JobGroup:
         """The tasks, in the order in which they were started."""
         self._empty: anyio.Event | None = None
 
-    def start(self, job: Job, work: Callable[[], Awaitable[object]], context: Context) -> None:
-        """Start a task that belongs to this group until `remove()`."""
-        self.alive[job] = None
-        job.start(work, self.backend, context)
+    def start(self, *jobs: Job) -> None:
+        """Start tasks that belong to this group until `remove()`. All are known before the first one runs."""
+        self.alive.update(dict.fromkeys(jobs))
+        for job in jobs:
+            job.start(self.backend)
 
     def remove(self, job: Job) -> None:
         """Forget a task that has ended."""

@@ -257,6 +257,8 @@ class Run:
 
     def cancel(self) -> None:
         """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises."""
+        if not self._engine.started:
+            self._outcome.over = True
         self._engine.cancel()
 
     async def aclose(self) -> None:

@@ -46,6 +46,9 @@ _STREAMS = (
     ObjectSendStream,
 )
 
+# Other classes may be a protocol of the user's own, of which we know nothing.
+_MISTAKES = (StreamElement, str, bytes, int, float, collections.abc.Mapping, types.NoneType)
+
 # Names that linters like to move under TYPE_CHECKING: an annotation that uses them is understood all the same.
 _KNOWN = {one.__name__: one for one in _STREAMS} | {name: getattr(elements, name) for name in elements.__all__}
 
@@ -164,7 +167,7 @@ def _streamed(annotation: Any, which: str, stage: str) -> ElementTypes | None:
         return _united([_streamed(one, which, stage) for one in arguments if one is not types.NoneType])
     if not isinstance(origin, type) or origin is object:
         return None
-    if issubclass(origin, StreamElement) or (origin.__module__ == "builtins" and origin not in _STREAMS):
+    if issubclass(origin, _MISTAKES):
         message = f"stage {stage!r}: {which!r} is annotated with {_shown(annotation)}, which is no stream of elements"
         raise definition_error(stage, message, f"a stage of this form has a stream there, as in {_example(which)}")
     if origin is tuple:
