@@ -58,9 +58,8 @@ async def test_a_turn_comes_out_from_its_start_to_its_end() -> None:
 async def test_tokens_arrive_while_the_model_is_still_speaking() -> None:
     """Semantics 5.3: each token leaves the pipeline before the next is made, a virtual second later."""
     began = anyio.current_time()
-    arrivals: list[float] = []
     async with chat_pipeline(ScriptedProvider(default="a b c", delay_s=1.0)).execute("hi") as run:
-        arrivals.extend([anyio.current_time() - began async for _ in run.text()])
+        arrivals = [anyio.current_time() - began async for _ in run.text()]
 
     assert arrivals == pytest.approx([1.0, 2.0, 3.0])
 

@@ -16,7 +16,7 @@ Start = Callable[..., subprocess.Popen[str]]
 def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What the command sees of the environment: nothing that connects it anywhere."""
     for name in list(os.environ):
-        if name.startswith("OPENAI_") or name in {"PYTHONIOENCODING", "PYTHONUTF8"}:
+        if name.startswith("OPENAI_") or name in {"PYTHONIOENCODING", "PYTHONUNBUFFERED", "PYTHONUTF8"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     monkeypatch.setenv("PYTHONUTF8", "1")

@@ -122,6 +122,13 @@ async def test_fragments_leave_while_the_model_still_answers():
     assert times == [60, 120, 180]
 
 
+async def test_a_provider_that_knows_no_usage_reports_none():
+    """Unknown is not zero: there is no usage element then."""
+    provider = FromList(TextElement("a"), MessageElement(Message("assistant", "a")))
+
+    assert show((await build(provider).run(user("go"))).elements) == ["TurnStart", "a", "MessageElement", "TurnEnd"]
+
+
 async def test_usage_so_far_passes_at_once_and_the_final_one_after_the_whole():
     """Only the total waits for the whole."""
     so_far, total = UsageElement(Usage(output_tokens=1)), UsageElement(Usage(output_tokens=2), final=True)

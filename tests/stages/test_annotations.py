@@ -419,7 +419,7 @@ MISTAKES = [
         lambda: FlatMapStage(wrong(TextElement, TextElement)),
         "'return' is annotated with TextElement, which is no stream",
     ),
-    (lambda: FlatMapStage(wrong(TextElement, list[str])), "'return' is annotated with str"),
+    (lambda: FlatMapStage(wrong(TextElement, list[str])), "with str, which is no element type"),
     (lambda: SinkStage(wrong(bytes)), "'element' is annotated with bytes"),
     (
         lambda: stage(accepts=int)(wrong(TextElement)),

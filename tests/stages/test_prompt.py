@@ -109,6 +109,13 @@ async def test_a_turn_end_flushes_goes_on_and_starts_anew() -> None:
     ]
 
 
+async def test_the_route_of_a_turn_does_not_outlive_it() -> None:
+    """A turn in which the user says nothing is of the default route, whatever the turn before was about."""
+    got = await prompted([user("buy", route="sales"), TurnEnd(), assistant("Anything else?")])
+
+    assert said(got)[3:] == [("system", SYSTEMS["general"]), ("assistant", "Anything else?")]
+
+
 async def test_a_turn_without_a_message_asks_for_nothing() -> None:
     """Out: no system message alone; an empty message is none."""
     assert await prompted([TurnEnd()]) == [TurnEnd()]

@@ -103,12 +103,22 @@ def test_what_is_encoded_is_what_is_parsed(data, event, id, retry_ms, places):
             [SSEEvent("first event", id="1"), SSEEvent("second event"), SSEEvent(" third event")],
         ),
         (b"data\n\ndata\ndata\n\ndata:", [SSEEvent(""), SSEEvent("\n")]),
+        (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [SSEEvent("a")]),
+        (b"\n\xef\xbb\xbfdata: b\n\n", []),
         (b"data:test\n\ndata: test\n\n", [SSEEvent("test"), SSEEvent("test")]),
     ],
 )
 def test_the_examples_of_the_standard_are_read_as_it_says(stream, events):
     """https://html.spec.whatwg.org/multipage/server-sent-events.html, end of 9.2.6."""
     assert parse(stream) == events
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
+def test_all_three_line_ends_end_a_line_when_bytes_come_one_by_one(line_end):
+    """A CR ends its line at once, and a line feed that follows it ends no other."""
+    stream = line_end.join([b"data: a", b"data: b", b"", b"", b"id: 1", b"data: c", b"", b""])
+
+    assert parse(*[bytes([byte]) for byte in stream]) == [SSEEvent("a\nb"), SSEEvent("c", id="1")]
 
 
 def test_an_id_stays_for_the_events_that_follow():
@@ -149,8 +159,9 @@ def test_an_event_beyond_the_limit_is_an_error_after_the_events_before_it():
             use()
     with pytest.raises(DecodeError, match="max_event_bytes=20"):
         parse(*[b"data: 1234\n"] * 5, max_event_bytes=20)
-    with pytest.raises(DecodeError, match="max_event_bytes=20"):
-        parse(*[b"x"] * 30, max_event_bytes=20)
+    for piece in (b"x", b"data\n"):
+        with pytest.raises(DecodeError, match="max_event_bytes=20"):
+            parse(*[piece] * 30, max_event_bytes=20)
 
 
 def test_events_and_comments_together_may_be_as_long_as_they_like():

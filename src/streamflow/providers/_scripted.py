@@ -177,12 +177,10 @@ class ScriptedProvider:
     def _plan(self, request: ModelRequest) -> tuple[Rule, list[str], list[str]]:
         """Return the rule that applies, and the tokens of its thoughts and of its answer."""
         text = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-        for rule in self._rules:
-            values = rule.match(text)
-            if values is not None:
-                said = rule.answer(request) if callable(rule.answer) else _fill(rule.answer, values)
-                return rule, list(self._split(rule.thinking)), list(self._split(said))
-        raise AssertionError("the default rule applies to everything")
+        # There is always one: the last rule is the default, which applies to everything.
+        rule, values = next((rule, values) for rule in self._rules if (values := rule.match(text)) is not None)
+        said = rule.answer(request) if callable(rule.answer) else _fill(rule.answer, values)
+        return rule, list(self._split(rule.thinking)), list(self._split(said))
 
     def _usage(self, request: ModelRequest, output_tokens: int) -> Usage:
         return Usage(

@@ -1,0 +1,91 @@
+"""Every form in which you can write a stage. All of them run as one task between two bounded edges."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import anyio
+
+from streamflow import (
+    BaseStage,
+    PipelineBuilder,
+    ReceiveEnd,
+    RunContext,
+    SendEnd,
+    StageKind,
+    TextElement,
+    TurnEnd,
+    stage,
+)
+
+
+# A function of one element. It may be async; a generator function gives several elements for one.
+@stage
+def split(element: TextElement) -> Iterator[TextElement]:
+    for word in element.text.split():
+        yield TextElement(word)
+
+
+# An async generator of the stream: the usual form for whatever looks at more than one element.
+@stage
+async def without_repeats(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+    last = None
+    async for element in stream:
+        if element.text != last:
+            yield element
+        last = element.text
+
+
+# A process reads and writes its two edges itself. Return when done: the runtime closes them.
+@stage
+async def first_four(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+    taken = 0
+    async for element in input:
+        await output.send(element)
+        taken += 1
+        if taken == 4:
+            return
+
+
+# With a third parameter, `run`, a stage can ask its run for what the caller gave, and tell what happened.
+@stage
+async def number(stream: AsyncIterator[TextElement], run: RunContext[int]) -> AsyncIterator[TextElement]:
+    count = run.deps
+    async for element in stream:
+        yield TextElement(f"{count}:{element.text}")
+        count += 1
+    run.emit("numbered", {"up_to": count - 1})
+
+
+# A class has settings. Its object is shared by all runs, so what belongs to one run lives in locals of `process`.
+class Join(BaseStage):
+    kind = (
+        StageKind.ACCUMULATE
+    )  # it keeps elements between pulls: so it gets turn ends, and sends what it has before each
+    max_held = 100
+
+    def __init__(self, separator: str, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.separator = separator
+
+    async def process(self, input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[TextElement | TurnEnd]) -> None:
+        held: list[str] = []
+        async for element in input:
+            if isinstance(element, TextElement):
+                held.append(element.text)
+            if isinstance(element, TurnEnd) or len(held) == self.max_held:
+                await output.send(TextElement(self.separator.join(held)))
+                held.clear()
+            if isinstance(element, TurnEnd):
+                await output.send(element)
+        if held:
+            await output.send(TextElement(self.separator.join(held)))
+
+
+async def main():
+    builder = PipelineBuilder().chain(split, without_repeats, first_four, number, Join(" | "))
+    pipeline = builder.on_event(lambda event: print(f"event {event.name}: {dict(event.data)}")).build()
+    print(pipeline)
+    print((await pipeline.run("to be or or not to be", deps=1)).text)
+
+
+if __name__ == "__main__":
+    anyio.run(main)
