@@ -4,17 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import anyio
 
-from streamflow import (
-    BaseStage,
-    PipelineBuilder,
-    ReceiveEnd,
-    RunContext,
-    SendEnd,
-    StageKind,
-    TextElement,
-    TurnEnd,
-    stage,
-)
+from streamflow import BaseStage, PipelineBuilder, ReceiveEnd, RunContext, SendEnd, TextElement, stage
 
 
 # A function of one element. It may be async; a generator function gives several elements for one.
@@ -45,7 +35,7 @@ async def first_four(input: ReceiveEnd[TextElement], output: SendEnd[TextElement
             return
 
 
-# With a third parameter, `run`, a stage can ask its run for what the caller gave, and tell what happened.
+# With one more parameter, `run`, a stage can ask for what the caller gave, and tell what happened.
 @stage
 async def number(stream: AsyncIterator[TextElement], run: RunContext[int]) -> AsyncIterator[TextElement]:
     count = run.deps
@@ -55,33 +45,30 @@ async def number(stream: AsyncIterator[TextElement], run: RunContext[int]) -> As
     run.emit("numbered", {"up_to": count - 1})
 
 
-# A class has settings. Its object is shared by all runs, so what belongs to one run lives in locals of `process`.
-class Join(BaseStage):
-    kind = (
-        StageKind.ACCUMULATE
-    )  # it keeps elements between pulls: so it gets turn ends, and sends what it has before each
-    max_held = 100
-
-    def __init__(self, separator: str, *, name: str | None = None) -> None:
+# A class has settings. All runs share its object, which is frozen: what belongs to one run lives in locals of `process`.
+class Frame(BaseStage):
+    def __init__(self, left: str, right: str, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.separator = separator
+        self.left, self.right = left, right
 
-    async def process(self, input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[TextElement | TurnEnd]) -> None:
-        held: list[str] = []
+    async def process(self, input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
         async for element in input:
-            if isinstance(element, TextElement):
-                held.append(element.text)
-            if isinstance(element, TurnEnd) or len(held) == self.max_held:
-                await output.send(TextElement(self.separator.join(held)))
-                held.clear()
-            if isinstance(element, TurnEnd):
-                await output.send(element)
-        if held:
-            await output.send(TextElement(self.separator.join(held)))
+            await output.send(TextElement(f"{self.left}{element.text}{self.right}"))
+
+
+# A class that is given itself is made anew for each run, so it may keep the state of the run.
+class Capitals:
+    def __init__(self) -> None:
+        self.seen = 0
+
+    async def process(self, stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            self.seen += 1
+            yield TextElement(element.text.upper() if self.seen == 1 else element.text)
 
 
 async def main():
-    builder = PipelineBuilder().chain(split, without_repeats, first_four, number, Join(" | "))
+    builder = PipelineBuilder().chain(split, without_repeats, first_four, Capitals, number, Frame("[", "]"))
     pipeline = builder.on_event(lambda event: print(f"event {event.name}: {dict(event.data)}")).build()
     print(pipeline)
     print((await pipeline.run("to be or or not to be", deps=1)).text)

@@ -54,9 +54,8 @@ async def main():
         print(f"raised: stage {error.stage!r}, element #{error.index}, cause {error.__cause__!r}")
 
     print("A run that takes too long")
-    hurried = PipelineConfig(idle_timeout_s=0.1)
     try:
-        await show(PipelineBuilder(hurried).chain(stall).build(), ["first", "second"])
+        await show(PipelineBuilder(PipelineConfig(idle_timeout_s=0.2)).chain(stall).build(), ["first", "second"])
     except RunTimeoutError as error:
         print(f"raised: {error.kind} limit of {error.limit_s:g} s")
 

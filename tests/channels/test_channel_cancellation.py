@@ -14,7 +14,7 @@ every_mode = pytest.mark.parametrize("how", MODES)
 watched_or_not = pytest.mark.parametrize("watched", [False, True], ids=["bare", "watched"])
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 EDGES = pytest.mark.parametrize(
-    ("capacity", "total"), [(1, 4), (2, 6), (3, 8), (16, 34), (64, 70), (65, 75), (200, 75)]
+    ("capacity", "total"), [(1, 4), (2, 6), (3, 8), (16, 20), (64, 67), (65, 68), (200, 40)]
 )
 
 
@@ -48,7 +48,7 @@ async def sweep(scenario, how, check, *works):
         report = await cancel_sweep(lambda: scenario(*services), how=how, check=lambda _: check(*services))
         tasks.cancel_scope.cancel()
     if report.completed:
-        assert report.ticks > 2
+        assert report.ticks > 1
 
 
 class Edge:
@@ -166,7 +166,7 @@ async def test_both_ends_cancelled_natively_can_go_on(capacity, total, how) -> N
     await sweep(scenario, how, check)
 
 
-@EDGES
+@pytest.mark.parametrize(("capacity", "total"), [(1, 4), (2, 5), (16, 18), (65, 34)])
 @every_mode
 async def test_one_of_several_waiting_senders_cancelled_holds_nobody_up(capacity, total, how) -> None:
     """semantics 2.1, 2.3: whichever place in the queue the cancelled one has, the others get through, each in order."""
@@ -178,38 +178,35 @@ async def test_one_of_several_waiting_senders_cancelled_holds_nobody_up(capacity
             got.append(item)
             await checkpoint()
 
-    async def write_others(send):
-        async def one(name):
-            for number in range(total // 2):
-                await send.send((name, number))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one, "left")
-            tasks.start_soon(one, "right")
+    async def write(send, name):
+        for number in range(total):
+            await send.send((name, number))
 
     async def write_own():
         nonlocal sent
-        while sent < total // 2:
+        while sent < total:
             await edge[0].send(("own", sent))
             sent += 1
 
-    async def scenario(reader, others):
+    async def scenario(reader, left, right):
         nonlocal edge, got, sent
         edge, got, sent = open_channel(capacity), [], 0
         reader.begin(edge[1], got)
-        others.begin(edge[0])
+        left.begin(edge[0], "left")
+        right.begin(edge[0], "right")
         await write_own()
 
-    async def check(reader, others):
+    async def check(reader, left, right):
         await write_own()
-        await others.idle.wait()
+        await left.idle.wait()
+        await right.idle.wait()
         edge[0].close()
         await reader.idle.wait()
         for name in ("own", "left", "right"):
-            assert [number for who, number in got if who == name] == list(range(total // 2))
-        assert len(got) == 3 * (total // 2)
+            assert [number for who, number in got if who == name] == list(range(total))
+        assert len(got) == 3 * total
 
-    await sweep(scenario, how, check, read, write_others)
+    await sweep(scenario, how, check, read, write, write)
 
 
 class Passing:

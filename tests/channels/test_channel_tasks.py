@@ -196,7 +196,8 @@ async def test_the_fast_path_does_not_suspend(capacity) -> None:
             await send.send(TurnEnd())
             assert isinstance(await anext(receive), TurnEnd)
         assert ticks == before
-        await checkpoint()
+        for _ in range(3):  # trio shuffles: after one the ticker need not have run
+            await checkpoint()
         assert ticks > before
         tasks.cancel_scope.cancel()
 

@@ -74,7 +74,7 @@ async def test_what_passes_by_leaves_behind_the_results_of_what_was_taken_before
     }
     items = [makers[kind](number) for number, kind in enumerate(kinds)]
     feed, receive, output, drain, ledger = open_pair(capacity, room, watched)
-    taken, got = [], []
+    taken = []
 
     async def write():
         async with feed:
@@ -92,8 +92,7 @@ async def test_what_passes_by_leaves_behind_the_results_of_what_was_taken_before
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write)
         tasks.start_soon(process)
-        async for item in drain:
-            got.append(item)
+        got = [item async for item in drain]
 
     assert got == items
     assert taken == [item for item in items if isinstance(item, ACCEPTED)]

@@ -1,0 +1,76 @@
+"""The examples print what `examples/expected/<name>.txt` says: started as a user starts them, and on trio.
+
+A new example needs nothing here but its file of expected output.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
+
+NAMES = [example.stem for example in EXAMPLES]
+
+ASYNC_EXAMPLES = [example for example in EXAMPLES if "anyio.run(main)" in example.read_text(encoding="utf-8")]
+
+# An example starts its event loop with `anyio.run(main)`; this makes trio what it means.
+ON_TRIO = """
+import functools, runpy, sys
+import anyio
+anyio.run = functools.partial(anyio.run, backend="trio")
+runpy.run_path(sys.argv[1], run_name="__main__")
+assert "trio" in sys.modules
+"""
+
+
+def output_of(*arguments: str) -> str:
+    """Return what a Python process prints on standard output; any warning, and anything on standard error, fails."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "PYTHON"))}
+    command = [sys.executable, "-W", "error", *arguments]
+    ended = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env={**environment, "PYTHONUTF8": "1"}, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def expected(example: Path) -> str:
+    return (example.parent / "expected" / f"{example.stem}.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
+def test_an_example_prints_what_it_should(example: Path) -> None:
+    """Examples are the first thing that a newcomer runs: `python examples/<name>.py`."""
+    assert output_of(str(example)) == expected(example)
+
+
+@pytest.mark.parametrize("example", ASYNC_EXAMPLES, ids=lambda example: example.stem)
+def test_an_example_prints_the_same_on_trio(example: Path) -> None:
+    """What the examples show holds on both event loops."""
+    assert output_of("-c", ON_TRIO, str(example)) == expected(example)
+
+
+def test_the_examples_are_numbered_in_reading_order_and_short() -> None:
+    """A newcomer reads them one after the other; each fits on a screen or two, and none lacks its output or has too much."""
+    assert [name.partition("_")[0] for name in NAMES] == [f"{number:02}" for number in range(1, len(NAMES) + 1)]
+    lines = {example.name: example.read_text(encoding="utf-8").count("\n") for example in EXAMPLES}
+    assert {name: count for name, count in lines.items() if count >= 80} == {}
+    assert sorted(one.stem for one in (EXAMPLES[0].parent / "expected").iterdir()) == NAMES
+
+
+def test_a_wrong_output_is_found(tmp_path: Path) -> None:
+    """The checks above can fail: on other output, on a warning, on an error."""
+    example = tmp_path / "07_wrong.py"
+    (tmp_path / "expected").mkdir()
+    (tmp_path / "expected" / "07_wrong.txt").write_text("right\n", encoding="utf-8")
+    for program in ("print('wrong')", "import warnings; print('right'); warnings.warn('x')", "print('right'); 1 / 0"):
+        example.write_text(program, encoding="utf-8")
+        with pytest.raises(AssertionError):
+            test_an_example_prints_what_it_should(example)
