@@ -11,10 +11,11 @@ from streamflow.testing import EdgeLedger, cancel_sweep
 
 MODES = ["scope", "native", "timeout"]
 every_mode = pytest.mark.parametrize("how", MODES)
-watched_or_not = pytest.mark.parametrize("watched", [False, True], ids=["bare", "watched"])
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+SIZES = [(1, 4), (2, 6), (3, 8), (16, 20), (64, 67), (65, 68), (200, 40)]
 EDGES = pytest.mark.parametrize(
-    ("capacity", "total"), [(1, 4), (2, 6), (3, 8), (16, 20), (64, 67), (65, 68), (200, 40)]
+    ("capacity", "total", "watched"),
+    [(*size, False) for size in SIZES] + [(2, 6, True), (65, 68, True)],
 )
 
 
@@ -83,8 +84,7 @@ class Edge:
 
 @EDGES
 @every_mode
-@watched_or_not
-async def test_a_cancelled_sender_sent_nothing_and_can_send_again(capacity, total, how, watched) -> None:
+async def test_a_cancelled_sender_sent_nothing_and_can_send_again(capacity, total, watched, how) -> None:
     """semantics 2.3: a `send()` that raises enqueued nothing; retried, all arrives once and in order."""
     edge = None
 
@@ -104,8 +104,7 @@ async def test_a_cancelled_sender_sent_nothing_and_can_send_again(capacity, tota
 
 @EDGES
 @every_mode
-@watched_or_not
-async def test_a_cancelled_reader_took_nothing_and_can_read_on(capacity, total, how, watched) -> None:
+async def test_a_cancelled_reader_took_nothing_and_can_read_on(capacity, total, watched, how) -> None:
     """semantics 2.3: a `receive()` that raises took nothing; what it did not take the next pull gives."""
     edge = None
 
@@ -125,8 +124,7 @@ async def test_a_cancelled_reader_took_nothing_and_can_read_on(capacity, total, 
 
 @EDGES
 @every_mode
-@watched_or_not
-async def test_both_ends_cancelled_together_can_go_on(capacity, total, how, watched) -> None:
+async def test_both_ends_cancelled_together_can_go_on(capacity, total, watched, how) -> None:
     """semantics 2.3: a run's sender and reader cancelled in one step leave a channel that works."""
     edge = None
 
@@ -150,13 +148,13 @@ async def test_both_ends_cancelled_together_can_go_on(capacity, total, how, watc
 @on_asyncio
 @EDGES
 @pytest.mark.parametrize("how", ["native", "timeout"])
-async def test_both_ends_cancelled_natively_can_go_on(capacity, total, how) -> None:
+async def test_both_ends_cancelled_natively_can_go_on(capacity, total, watched, how) -> None:
     """semantics 2.3: the same where `asyncio.gather` cancels both tasks by `Task.cancel()`."""
     edge = None
 
     async def scenario():
         nonlocal edge
-        edge = Edge(capacity, total, watched=False)
+        edge = Edge(capacity, total, watched)
         await asyncio.gather(edge.write(), edge.read())
 
     async def check():
@@ -254,8 +252,7 @@ class Passing:
 
 @EDGES
 @every_mode
-@watched_or_not
-async def test_a_reader_cancelled_while_elements_pass_it_by_loses_none(capacity, total, how, watched) -> None:
+async def test_a_reader_cancelled_while_elements_pass_it_by_loses_none(capacity, total, watched, how) -> None:
     """semantics 2.3, 3.3: an element that passes by is in one edge or in the other, never in neither, never in both."""
     stage = None
 

@@ -350,6 +350,38 @@ async def test_elements_keep_their_order_through_every_form_of_sending(capacity)
     assert got == items
 
 
+@every_capacity
+@watched_or_not
+async def test_what_is_sent_in_bulk_is_converted_where_its_type_is_unknown(capacity, watched) -> None:
+    """`send_all` and `send_each` give a source's own types to `convert`, and keep the order."""
+    send, receive = open_edge(capacity, watched)
+    asked = []
+
+    def convert(item):
+        asked.append(item)
+        return item if isinstance(item, tuple) else (item,)
+
+    async def generate():
+        for number in range(capacity):
+            yield number
+            yield (-number,)
+
+    async def write():
+        async with send:
+            await send.send_each([0, (1,), 2, (3,)], convert)
+            await send.send_all(generate(), convert)
+            await send.send_each(iter([("plain",)] * 3))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        got = [item async for item in receive]
+
+    numbers = [sign * number for number in range(capacity) for sign in (1, -1)]
+    assert got == [*((number,) for number in (0, 1, 2, 3, *numbers)), *[("plain",)] * 3]
+    assert asked[0] == 0
+    assert {item for item in asked if isinstance(item, int)} == {0, 2, *range(capacity)}
+
+
 async def test_send_all_leaves_with_the_error_and_does_not_close_what_it_read() -> None:
     """`send_all` is the loop of a generator stage: its owner closes the generator."""
     send, receive = open_edge(2)
@@ -447,6 +479,59 @@ async def test_a_sender_whose_channel_ends_after_the_wake_up_is_refused(capacity
 
     assert isinstance(waiting.error, OutputClosedError)
     assert receive.statistics().discarded == {}
+
+
+async def send_each(send, item):
+    await send.send_each([item])
+
+
+async def send_all(send, item):
+    async def generate():
+        yield item
+
+    async with aclosing(generate()) as items:
+        await send.send_all(items)
+
+
+async def send_one(send, item):
+    await send.send(item)
+
+
+async def try_send(send, item):
+    assert send.try_send(item)
+
+
+@every_capacity
+@watched_or_not
+@pytest.mark.parametrize("write", [send_one, send_all, send_each, try_send])
+async def test_a_reader_that_waits_is_woken_by_every_form_of_sending(capacity, watched, write) -> None:
+    """The first element of a type goes the long way, the second one the short way; both wake the reader."""
+    send, receive = open_edge(capacity, watched)
+
+    for number in range(2):
+        reader = Caught(receive.receive)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader)
+            await wait_all_tasks_blocked()
+            await write(send, number)
+            await wait_all_tasks_blocked()
+            assert reader.value == number
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3, 16, 64])
+async def test_try_receive_wakes_a_sender_that_waits(capacity) -> None:
+    """The short way of the reader makes room like any other."""
+    send, receive = open_edge(capacity)
+    fill(send)
+    waiting = Caught(send.send, "waited")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting)
+        await wait_all_tasks_blocked()
+        while receive.statistics().buffered > capacity // 2:
+            assert receive.try_receive() is not None
+        await wait_all_tasks_blocked()
+        assert waiting.done
 
 
 @every_capacity

@@ -224,7 +224,7 @@ class Gaps:
 
 
 WIDE_ONES = pytest.mark.parametrize("capacity", [65, 200, 10**6])
-TOTAL = 1500
+TOTAL = 600
 
 
 @WIDE_ONES

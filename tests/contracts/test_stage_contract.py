@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import anyio
@@ -19,7 +20,6 @@ from streamflow import (
     AudioElement,
     BaseStage,
     CollectStage,
-    DataElement,
     EndOfStream,
     ErrorElement,
     FilterStage,
@@ -57,9 +57,9 @@ from streamflow.testing import (
     tasks_alive,
 )
 
-CAPACITIES = (1, 2, 3, 16, 100)
+CAPACITIES = (1, 2, 16, 100)
 
-TEXTS = tuple(TextElement(text) for text in ("hello", "how", "are", "you", "today"))
+TEXTS = tuple(TextElement(text) for text in ("hello", "how", "today"))
 SOUND, BAD = AudioElement(b""), ErrorElement("code", "message", "elsewhere")
 MESSAGES = tuple(MessageElement(Message("user", text)) for text in ("hello", "and again"))
 
@@ -173,7 +173,7 @@ async def joining(input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[Text
     await output.send(TextElement(held))
 
 
-TURNS = (*TEXTS[:2], TurnEnd(index=0), *TEXTS[2:])
+TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 
 CONTRACT_STAGES: dict[str, Entry] = {
@@ -208,15 +208,33 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "spec": Entry(lambda: as_stage(streaming)),
 }
 
-every_stage = pytest.mark.parametrize("entry", CONTRACT_STAGES.values(), ids=CONTRACT_STAGES)
+KINDS = {name: as_stage(entry.make()).kind for name, entry in CONTRACT_STAGES.items()}
+
+
+def stages_that(*, read: bool = False, send: bool = False) -> pytest.MarkDecorator:
+    """Parametrise a test with the stages under contract, or with those of them that have an input, or an output."""
+    names = [
+        name
+        for name, kind in KINDS.items()
+        if not (read and kind is StageKind.GENERATE) and not (send and kind is StageKind.SINK)
+    ]
+    return pytest.mark.parametrize("entry", [CONTRACT_STAGES[name] for name in names], ids=names)
+
+
+every_stage = stages_that()
 
 
 def pipeline_of(entry: Entry, capacity: int = 16) -> Pipeline:
     return PipelineBuilder(PipelineConfig(buffer_size=capacity, timeout_s=60)).chain(entry.make()).build()
 
 
-def has_input(entry: Entry) -> bool:
-    return as_stage(entry.make()).kind is not StageKind.GENERATE
+def is_sink(entry: Entry) -> bool:
+    return as_stage(entry.make()).kind is StageKind.SINK
+
+
+def told(elements: Iterable[StreamElement]) -> list[str]:
+    """Return what elements say, without the ids that a provider counts up from call to call."""
+    return [re.sub(r"scripted-\d+", "scripted", repr(one)) for one in data_of(elements)]
 
 
 def data_of(elements: Iterable[StreamElement]) -> list[StreamElement]:
@@ -277,10 +295,10 @@ async def test_its_results_are_the_same_at_every_capacity(entry: Entry) -> None:
     for capacity in CAPACITIES:
         with EdgeLedger() as ledger:
             results.append(await run_stage(entry.make(), entry.items, capacity=capacity))
-        ledger.check()
+        ledger.check(ended=True)
 
     assert all(result == results[0] for result in results)
-    assert bool(results[0]) == (as_stage(entry.make()).kind is not StageKind.SINK)
+    assert bool(results[0]) != is_sink(entry)
     await assert_all_stages_stopped()
 
 
@@ -293,29 +311,23 @@ async def test_an_empty_input_ends_it(entry: Entry) -> None:
         assert result.errors == ()
 
 
-@every_stage
+@stages_that(read=True)
 async def test_what_it_does_not_accept_keeps_its_place_and_is_untouched(entry: Entry) -> None:
     """semantics 1.4, 1.5, 3.3: error elements and other control pass every stage, before, between and behind its results."""
-    if not has_input(entry):
-        pytest.skip("it has no input")
-    is_sink = as_stage(entry.make()).kind is StageKind.SINK
     aside: list[StreamElement] = [BAD, TurnReset(), BAD] if entry.takes_all else [BAD, SOUND, TurnReset(), BAD]
     for capacity in CAPACITIES:
         alone = await run_stage(entry.make(), entry.items, capacity=capacity)
         before = await run_stage(entry.make(), [*aside, *entry.items], capacity=capacity)
-        assert before == ([] if is_sink else [*aside, *alone])
+        assert before == ([] if is_sink(entry) else [*aside, *alone])
         assert all(one is other for one, other in zip(before, aside, strict=False))
     behind = await run_stage(entry.make(), [*entry.items, *aside], capacity=CAPACITIES[-1])
-    assert behind == ([] if is_sink else [*alone, *aside])
+    assert behind == ([] if is_sink(entry) else [*alone, *aside])
 
 
-@every_stage
+@stages_that(read=True, send=True)
 async def test_an_input_of_nothing_for_it_passes_whole(entry: Entry) -> None:
     """semantics 3.3: what it does not accept neither stops nor is stopped, however much there is."""
-    spec = as_stage(entry.make())
-    if not has_input(entry) or spec.kind is StageKind.SINK:
-        pytest.skip("it has no input or no output")
-    items = [BAD, TurnReset()] * 100
+    items = [BAD, TurnReset()] * 10
     for capacity in CAPACITIES:
         got = await run_stage(entry.make(), items, capacity=capacity)
         assert [one for one in got if type(one) in {ErrorElement, TurnReset}] == items
@@ -326,7 +338,7 @@ async def test_runs_at_the_same_time_share_nothing(entry: Entry) -> None:
     """semantics 3.4: one blueprint, many runs: each gives what it gives alone."""
     pipeline = pipeline_of(entry, 1)
     source = entry.items if pipeline.takes_source else None
-    alone = data_of((await pipeline.run(source)).elements)
+    alone = told((await pipeline.run(source)).elements)
 
     async with pipeline.execute(source) as first, pipeline.execute(source) as second:
         seen: dict[object, list[StreamElement]] = {first: [], second: []}
@@ -338,7 +350,7 @@ async def test_runs_at_the_same_time_share_nothing(entry: Entry) -> None:
                 except StopAsyncIteration:
                     open_runs.remove(run)
 
-    assert [data_of(one) for one in seen.values()] == [alone, alone]
+    assert [told(one) for one in seen.values()] == [alone, alone]
 
 
 @every_stage
@@ -356,12 +368,9 @@ async def test_a_consumer_that_leaves_ends_it_and_its_source(entry: Entry) -> No
         assert run.zombies == ()
 
 
-@every_stage
+@stages_that(read=True, send=True)
 async def test_a_consumer_that_stops_reading_stops_it(entry: Entry) -> None:
     """semantics 5.4: behind a consumer that has stopped, the source stops too, within the bound that is told."""
-    spec = as_stage(entry.make())
-    if not has_input(entry) or spec.kind is StageKind.SINK:
-        pytest.skip("nothing stops it")
     pipeline = pipeline_of(entry, 2)
     given = 0
 
@@ -381,37 +390,33 @@ async def test_a_consumer_that_stops_reading_stops_it(entry: Entry) -> None:
 
 
 @every_stage
-@pytest.mark.parametrize("how", ["scope", "native", "timeout"])
-async def test_it_can_be_cancelled_at_any_moment(entry: Entry, how: CancelMode, anyio_backend_name: str) -> None:
+async def test_it_can_be_cancelled_at_any_moment(entry: Entry, anyio_backend_name: str) -> None:
     """semantics 5.5, 2.3: at every tick of its life: no task left, no open source, and the next run is as good as new."""
-    if how != "scope" and anyio_backend_name == "trio":
-        pytest.skip("trio has cancel scopes alone")
+    modes: tuple[CancelMode, ...] = ("scope",) if anyio_backend_name == "trio" else ("scope", "native", "timeout")
     pipeline = pipeline_of(entry, 2)
     takes_source = pipeline.takes_source
-    expected = data_of((await pipeline.run(entry.items if takes_source else None)).elements)
+    expected = told((await pipeline.run(entry.items if takes_source else None)).elements)
     sources: list[Source] = []
 
-    async def scenario() -> list[StreamElement]:
+    async def scenario() -> list[str]:
         sources.append(Source(entry.items))
         async with pipeline.execute(sources[-1].stream() if takes_source else None) as run:
-            return data_of([element async for element in run])
+            return told([element async for element in run])
 
-    def check(outcome: Outcome[list[StreamElement]]) -> None:
+    def check(outcome: Outcome[list[str]]) -> None:
         assert sources[-1].closed == sources[-1].begun
         if not outcome.cancelled:
             assert outcome.value == expected
 
-    report = await cancel_sweep(scenario, how=how, check=check)
+    for how in modes:
+        report = await cancel_sweep(scenario, how=how, check=check)
+        assert report.completed
+        assert report.ticks > 2
 
-    assert report.completed
-    assert report.ticks > 2
 
-
-@every_stage
+@stages_that(read=True)
 async def test_a_source_that_fails_fails_the_run_and_not_the_stage(entry: Entry) -> None:
     """semantics 5.6: the failure has the name of the source; the stage ends by itself, and what it made still comes out."""
-    if not has_input(entry):
-        pytest.skip("it has no source")
 
     async def failing() -> AsyncIterator[StreamElement]:
         for item in entry.items:
@@ -419,7 +424,7 @@ async def test_a_source_that_fails_fails_the_run_and_not_the_stage(entry: Entry)
         raise ZeroDivisionError
 
     pipeline = pipeline_of(entry)
-    expected = data_of((await pipeline.run(entry.items)).elements)
+    expected = told((await pipeline.run(entry.items)).elements)
     seen: list[StreamElement] = []
     async with pipeline.execute(failing()) as run:
         with pytest.raises(StageError, match="stage 'source' failed") as caught:
@@ -427,17 +432,12 @@ async def test_a_source_that_fails_fails_the_run_and_not_the_stage(entry: Entry)
                 seen.append(element)  # noqa: PERF401 - what came before the failure counts
 
     assert caught.value.stage == "source"
-    made = [one for one in data_of(seen) if not isinstance(one, ErrorElement)]
-    assert made == expected[: len(made)]
-    assert len(made) == len(expected)
+    assert told(one for one in seen if not isinstance(one, ErrorElement)) == expected
 
 
-@every_stage
+@stages_that(read=True, send=True)
 async def test_streaming_is_real(entry: Entry) -> None:
     """semantics 5.3: the first result leaves while the input is still open; what accumulates gets its turn's end for that."""
-    spec = as_stage(entry.make())
-    if not has_input(entry) or spec.kind is StageKind.SINK:
-        pytest.skip("it has no input or no output")
     pipeline = pipeline_of(entry, 1)
     async with pipeline.execute(Source(entry.items, forever=True).stream()) as run:
         first = await anext(run)
@@ -458,11 +458,10 @@ async def test_it_is_frozen_once_it_is_part_of_a_pipeline(entry: Entry) -> None:
     else:
         once, again = await pipeline.run(), await pipeline.run()
 
-    assert once.elements == again.elements
+    assert told(once.elements) == told(again.elements)
 
 
 def test_an_entry_has_something_to_say() -> None:
     """The registry: an example without data would let every check above pass in silence."""
     for name, entry in CONTRACT_STAGES.items():
-        assert entry.items or not has_input(entry), name
-        assert not any(isinstance(item, DataElement) for item in entry.items), name
+        assert bool(entry.items) == (KINDS[name] is not StageKind.GENERATE), name

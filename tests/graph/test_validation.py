@@ -73,9 +73,7 @@ def kinds(error: BuildError) -> list[tuple[str, str | None]]:
 
 
 ONE_FINDING = [
-    pytest.param(
-        PipelineBuilder, BuildError, ("empty", None), "the graph has no stage; add stages", id="empty graph"
-    ),
+    pytest.param(PipelineBuilder, BuildError, ("empty", None), "the graph has no stage; add stages", id="empty graph"),
     pytest.param(
         lambda: PipelineBuilder().chain(named("a"), named("a")),
         DuplicateStageError,
@@ -337,7 +335,7 @@ def test_every_mismatch_of_a_chain_is_found() -> None:
 def test_behind_a_generator_comes_only_what_it_emits() -> None:
     """semantics 4.2: nothing passes a stage by that has no input."""
 
-    @stage(kind=StageKind.GENERATE, accepts=AudioElement)
+    @stage(kind=StageKind.GENERATE, accepts=TextElement)
     async def talking() -> AsyncIterator[TextElement]:
         yield TextElement("x")
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow import (
@@ -115,6 +115,7 @@ class DoublingProcess(BaseStage):
 ITEMS = st.lists(st.sampled_from([TextElement("a"), LoudElement("b"), SOUND, END, BAD, BellElement()]), max_size=12)
 
 
+@settings(max_examples=30)
 @pytest.mark.parametrize("given_stage", [doubling, DoublingProcess()], ids=["generator", "process"])
 @given(items=ITEMS, capacity=st.integers(1, 3))
 async def test_what_a_stage_does_not_accept_leaves_behind_the_results_of_what_it_took_before(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow import (
@@ -51,7 +51,8 @@ def texts(elements: Iterable[StreamElement]) -> list[str]:
     return [one.text for one in elements if isinstance(one, TextElement)]
 
 
-@given(words=st.lists(st.text("ab", max_size=3), max_size=12), capacity=st.integers(1, 3))
+@settings(max_examples=25)
+@given(words=st.lists(st.text("ab", max_size=3), max_size=5), capacity=st.integers(1, 3))
 async def test_the_functional_stages_do_what_the_builtins_do(words: list[str], capacity: int) -> None:
     """semantics 3.2: map, filter and flat map are those of Python, in order, whatever the capacity."""
     assert texts(await run_stage(MapStage(upper), words, capacity=capacity)) == [word.upper() for word in words]

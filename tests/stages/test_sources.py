@@ -45,6 +45,21 @@ class Iterable:
         return iter([A, B])
 
 
+class AsyncIterated:
+    """An async iterator that is no generator, and cannot be closed."""
+
+    def __init__(self) -> None:
+        self.left: list[StreamElement] = [B, A]
+
+    def __aiter__(self) -> AsyncIterator[StreamElement]:
+        return self
+
+    async def __anext__(self) -> StreamElement:
+        if not self.left:
+            raise StopAsyncIteration
+        return self.left.pop()
+
+
 class AsyncList:
     """An async iterable that makes an async generator."""
 
@@ -77,6 +92,7 @@ class AsyncList:
         (async_generator, [A, B]),
         (Iterable, [A, B]),
         (AsyncList, [A, B]),
+        (AsyncIterated, [A, B]),
         (lambda: map(TextElement, "ab"), [A, B]),
         ({"x": A, "y": B}.values, [A, B]),
     ],
@@ -202,7 +218,7 @@ async def test_a_generator_is_closed(ending: str) -> None:
 @pytest.mark.parametrize("ending", ENDINGS[:-1])
 async def test_what_an_async_iterable_makes_is_closed(ending: str) -> None:
     """semantics 5.5: the iteration belongs to the run, the iterable to the caller, who may iterate it again."""
-    source = AsyncList(1 if ending == "its end" else 500)
+    source = AsyncList(1 if ending == "its end" else 20)
 
     await run_to(ending, source)
     await run_to("its end", source)

@@ -190,10 +190,11 @@ def test_discards_stand_for_what_is_missing_and_for_no_more() -> None:
         ledger.check()
 
     record = EdgeLedger().watch("edge")
-    for item in "abcdef":
+    items = list("abcdef")
+    for item in items:
         record.on_sent(item)
     record.on_discarded(1, "oldest")
-    record.on_received("abcdef"[2])
+    record.on_received(items[2])
     assert "before 'a'" in record.findings()[0]
 
 

@@ -10,7 +10,7 @@ Rules of the state machine, in the order of their importance:
 2. *The fast path is one type look-up and one comparison.* Whatever is unusual (closed, broken, full, senders queueing, a type
    that the reader does not accept, a watched or very wide edge) is told to it through the values it looks at: when sending,
    `_limit` (0 while senders queue, -1 once closed) and `_plain` (types that need no second look); when receiving,
-   `_attention` (how many reasons there are for a second look). Control elements are never plain.
+   `attention` (how many reasons there are for a second look). Control elements are never plain.
 3. *Up to `WIDE` elements the bound itself makes tasks take turns*: neither end can move more than `capacity` elements
    before it must wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves.
 4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head
@@ -66,5 +66,5 @@ def open_channel(
         raise ConfigError("capacity", f"an edge holds at least 1 element, got {capacity!r}; the default is 16")
     receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit or _admit_any, watch)
     send_end: SendEnd[T] = SendEnd(receive_end)
-    receive_end.bind(send_end)
+    receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
     return send_end, receive_end

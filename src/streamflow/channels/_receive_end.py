@@ -8,7 +8,7 @@ Above: `_bounded`, `_send_end`. Below: `_wait` (how to wait on this loop).
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -19,7 +19,7 @@ from ._wait import waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Sequence, Coroutine
     from typing import Self
 
     from ._send_end import SendEnd
@@ -66,29 +66,27 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._end: int | None = None
         self._checkpoint_at = _BUDGET
         self._watch = watch
-        # Above 0: the next receive takes the unusual way. One for a watched or wide edge, one for each element that the
-        # reader does not accept, one while a task waits.
-        self._attention = int(watch is not None or capacity > WIDE)
+        self.attention: int = int(watch is not None or capacity > WIDE)
+        """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
+        buffer that is not plain, a task that waits."""
+        self.received: int = 0
+        """Elements handed out so far; the ordinal of the element in hand is one less."""
+        self.backlog: Sequence[T_co] = self._buffer
+        """What is in the edge, oldest first; to be looked at only."""
         self._half = capacity // 2
         self._low = self._half
         self._cause: BaseException | None = None
         self._discarded: dict[str, int] = {}
-        self.name = name
+        self.name: str = name
         """The edge, as `a → b`."""
-        self.capacity = capacity
+        self.capacity: int = capacity
         """The bound, in elements."""
         self.state: ChannelState = "open"
         """Open, or how the channel ended."""
         self.reason: CloseReason = "no_more_needed"
         """Why the reader closed; meaningful once `state` is `cancelled`."""
-        self.received = 0
-        """Elements handed out so far; the ordinal of the element in hand is one less."""
-        self.end_was_told = False
+        self.end_was_told: bool = False
         """Whether the reader has been told that the channel has ended."""
-
-    def bind(self, sender: SendEnd[Any]) -> None:
-        """Tell this end whose fast path it has to open and to shut."""
-        self._sender = sender
 
     def __aiter__(self) -> Self:
         return self
@@ -105,7 +103,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             ChannelBusyError: If another task is waiting here.
             OutputClosedError: If an element had to be passed on, and the reader of the output has gone.
         """
-        if self._buffer and not self._attention:
+        if self._buffer and not self.attention:
             self.received += 1
             item = self._buffer.popleft()
             if self._turns and len(self._buffer) <= self._low:
@@ -128,14 +126,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             raise anyio.EndOfStream from None
 
     def try_receive(self) -> T_co | None:
-        """Take the next element if the fast path can; else None, also on a watched edge and on one wider than `WIDE`."""
-        if self._buffer and not self._attention:
-            self.received += 1
-            item = self._buffer.popleft()
-            if self._turns and len(self._buffer) <= self._low:
-                self._wake_sender()
-            return item
-        return None
+        """Take the next element if it is there and nothing has to be looked at; else None, always on a watched or wide edge."""
+        return self._take() if self._buffer and not self.attention else None
 
     def receive_nowait(self) -> T_co:
         """Take the next element without waiting.
@@ -162,7 +154,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 raise anyio.WouldBlock
             self._take()
 
-    def forward_to(self, output: SendEnd[Any]) -> None:
+    def forward_to(self, output: SendEnd[Never]) -> None:
         """Pass elements that this reader does not accept on to `output`, in order, whenever the reader asks for more.
 
         Without it they are taken and dropped, which is right for a reader that has no output. The last ones, behind which the
@@ -271,7 +263,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         item = self._buffer.popleft()
         self.received += 1
         if type(item) not in self._plain:
-            self._attention -= 1
+            self.attention -= 1
         if self._watch is not None:
             self._watch.on_received(item)
         if self._turns and len(self._buffer) <= self._low:
@@ -279,20 +271,39 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         return item
 
     async def _receive_unusual(self) -> T_co:
-        """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge."""
+        """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
+
+        The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every
+        coroutine on it would be passed through again when this task is woken.
+        """
         if self._receiving:
             raise ChannelBusyError(self.name)
         while True:
             if self.capacity > WIDE and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
-            if not self._buffer:
-                if self.state != "open":
-                    self._raise_unless_completed()
-                    self.end_was_told = True
-                    raise StopAsyncIteration
-                self._reopen_sender()
-                await self._wait_for_item()
-            elif self._accepts(self._buffer[0]):
+            if self._buffer and not self.attention:
+                self.received += 1
+                item = self._buffer.popleft()
+                if self._turns and len(self._buffer) <= self._low:
+                    self._wake_sender()
+                return item
+            if not self._buffer and self.state == "open":
+                if self.capacity > WIDE:
+                    self._reopen_sender()
+                waiter = self._waiter = (self._make_waiter or self._find_loop())()
+                self._receiving = True
+                self.attention += 1
+                if self._watch is not None:
+                    self._watch.on_blocked("receive", blocked=True)
+                try:
+                    await waiter
+                finally:
+                    self._waiter = None
+                    self._receiving = False
+                    self.attention -= 1
+                    if self._watch is not None:
+                        self._watch.on_blocked("receive", blocked=False)
+            elif self._buffer and self._accepts(self._buffer[0]):
                 return self._take()
             elif self.at_end:
                 self._raise_unless_completed()
@@ -317,36 +328,23 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
         try:
-            await self._forward._send_in_turn(self._take, source=self)
+            await self._forward._send_in_turn(self._buffer[0], source=self)
         finally:
             self._end_waiting()
-
-    async def _wait_for_item(self) -> None:
-        waiter = self._waiter = self._new_waiter()  # first: without a running event loop it raises
-        self._begin_waiting()
-        if self._watch is not None:
-            self._watch.on_blocked("receive", blocked=True)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            self._end_waiting()
-            if self._watch is not None:
-                self._watch.on_blocked("receive", blocked=False)
 
     def _begin_waiting(self) -> None:
-        """From now on no other task can receive: `_attention` sends it where it is refused."""
+        """From now on no other task can receive: `attention` sends it where it is refused."""
         self._receiving = True
-        self._attention += 1
+        self.attention += 1
 
     def _end_waiting(self) -> None:
         self._receiving = False
-        self._attention -= 1
+        self.attention -= 1
 
-    def _new_waiter(self) -> Waiter:
-        if self._make_waiter is None:
-            self._make_waiter = waiter_factory()
-        return self._make_waiter()
+    def _find_loop(self) -> Callable[[], Waiter]:
+        """Remember what makes waiters for the event loop that is running."""
+        self._make_waiter = waiter_factory()
+        return self._make_waiter
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

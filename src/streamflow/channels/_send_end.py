@@ -7,7 +7,7 @@ Above: `_bounded`. Below: `_receive_end`, which holds the state that both ends s
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -19,7 +19,7 @@ from ._receive_end import WIDE, Turn
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterable, Callable
+    from collections.abc import AsyncIterable, Callable, Iterable
 
     from ._receive_end import ReceiveEnd
     from ._watching import ChannelStatistics
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["SendEnd"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
+U = TypeVar("U")
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 class SendEnd(ObjectSendStream[T_contra]):
@@ -59,23 +64,46 @@ class SendEnd(ObjectSendStream[T_contra]):
             self._buffer.append(item)
             if self._peer._waiter is not None:
                 self._peer._wake()
-        elif not self._try_send_unusual(item):
-            await self._send_in_turn(lambda: item)
+        elif type(item) in self._plain or not self._try_send_unusual(item):
+            await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[T_contra]) -> None:
-        """Send everything that `items` gives, as `send()` does; the loop of a stage that is a generator.
+    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+        """Send everything that `items` gives, as `send()` does: the loop of a stage that is a generator, and of a source.
 
-        Cancellation: as `send()`. Does not close `items`.
+        Args:
+            items: What to send. It is not closed.
+            convert: Given each item of a type that this channel does not know yet, returns what to send instead.
+
+        Cancellation: as `send()`.
         """
-        buffer, plain, peer = self._buffer, self._plain, self._peer
+        buffer, plain, peer, last = self._buffer, self._plain, self._peer, None
         async for item in items:
-            # The fast path of send(), without the call.
-            if type(item) in plain and len(buffer) < self._limit:
-                buffer.append(item)
+            # The fast path of send(), without the call; most streams are of one type.
+            kind = type(item)
+            if (kind is last or kind in plain) and len(buffer) < self._limit:
+                last = kind
+                buffer.append(cast("T_contra", item))
                 if peer._waiter is not None:
                     peer._wake()
-            elif not self._try_send_unusual(item):
-                await self._send_in_turn(lambda item=item: item)
+            else:
+                converted = convert(item)
+                if not self._try_send_unusual(converted):
+                    await self._send_in_turn(converted)
+
+    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+        """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
+        buffer, plain, peer, last = self._buffer, self._plain, self._peer, None
+        for item in items:
+            kind = type(item)
+            if (kind is last or kind in plain) and len(buffer) < self._limit:
+                last = kind
+                buffer.append(cast("T_contra", item))
+                if peer._waiter is not None:
+                    peer._wake()
+            else:
+                converted = convert(item)
+                if not self._try_send_unusual(converted):
+                    await self._send_in_turn(converted)
 
     def try_send(self, item: T_contra) -> bool:
         """Put `item` into the channel if that needs no waiting.
@@ -170,17 +198,18 @@ class SendEnd(ObjectSendStream[T_contra]):
         peer = self._peer
         self._examine(item)
         if type(item) not in self._plain:
-            peer._attention += 1
+            peer.attention += 1
         self._buffer.append(item)
         if peer._watch is not None:
             peer._watch.on_sent(item)
         if peer._waiter is not None:
             peer._wake()
 
-    async def _send_in_turn(self, take: Callable[[], T_contra], source: ReceiveEnd[T_contra] | None = None) -> None:
-        """Wait for this task's turn and for room, then send in one step what `take()` returns.
+    async def _send_in_turn(self, item: T_contra, source: ReceiveEnd[Any] | None = None) -> None:
+        """Wait for this task's turn and for room, then send `item`.
 
-        Where that comes out of `source`, there is nothing to wait for once `source` is empty: it was closed.
+        If it is the next one in `source`, it is taken out of there in the same step. Once `source` is empty there is nothing to
+        wait for: it was closed.
         """
         peer, buffer, turns = self._peer, self._buffer, self._peer._turns
         turn = Turn()
@@ -194,7 +223,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 and (turns[0] is not turn or len(buffer) >= peer.capacity)
                 and (source is None or source._buffer)
             ):
-                turn.waiter = peer._new_waiter()
+                turn.waiter = (peer._make_waiter or peer._find_loop())()
                 if peer._watch is not None:
                     peer._watch.on_blocked("send", blocked=True)
                 try:
@@ -203,7 +232,9 @@ class SendEnd(ObjectSendStream[T_contra]):
                     if peer._watch is not None:
                         peer._watch.on_blocked("send", blocked=False)
             self._raise_if_closed()
-            self._put(take())
+            if source is not None:
+                source._take()
+            self._put(item)
         finally:
             turns.remove(turn)
             peer._end_turn()

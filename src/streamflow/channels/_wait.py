@@ -58,12 +58,13 @@ class _TrioWaiter:
         self._done = True
         return _trio().lowlevel.Abort.SUCCEEDED
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Iterator[Any]:
         if self._done:
-            return
+            return iter(())
         lowlevel = _trio().lowlevel
         self._task = lowlevel.current_task()
-        yield from lowlevel.wait_task_rescheduled(self._abort).__await__()
+        # Handed on, not yielded from: one frame less on the way of every wake-up.
+        return lowlevel.wait_task_rescheduled(self._abort).__await__()
 
 
 def _trio() -> ModuleType:

@@ -99,12 +99,15 @@ class _Iteration:
     def __init__(self, outcome: _Outcome, run: Run) -> None:
         self._outcome = outcome
         self._outlet = outcome.engine.outlet
+        self._backlog = self._outlet.backlog
         self._run = weakref.ref(run)
 
     def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Coroutine[None, None, StreamElement]:
+        if self._backlog and not self._outlet.attention:
+            return self._outlet.__anext__()  # the next element is there, and is plain data
         return _pull(self._outlet, self._outcome)
 
     def next_text(self) -> Coroutine[None, None, str]:
@@ -130,9 +133,6 @@ class _TextIteration:
 
 
 async def _pull(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> StreamElement:
-    element = outlet.try_receive()
-    if element is not None:
-        return element
     engine = outcome.engine
     if not engine.jobs.backend.is_here():
         message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"

@@ -27,7 +27,7 @@ from ._contract import BaseStage, StageKind, StageSpec, checked_name, class_name
 from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ..channels import ReceiveEnd, SendEnd
     from ._context import RunContext
@@ -212,7 +212,7 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
                 raise definition_error(name, message, "return an object with process(), which may be self")
         return _process_form(one.process, kind, name)[0]
 
-    return _spec(given, name, kind, (reads, writes), start, is_shared=make is None)
+    return _spec(given, name, kind, (reads, writes), start)
 
 
 def _from_function(given: FunctionStage[..., object]) -> StageSpec:
@@ -229,8 +229,6 @@ def _spec(
     kind: StageKind,
     annotated: tuple[_Declared, _Declared],
     start: Callable[[RunContext[Any]], StageBody],
-    *,
-    is_shared: bool = True,
 ) -> StageSpec:
     accepts, emits = getattr(given, "accepts", None), getattr(given, "emits", None)
     default: ElementTypes = (*ALL_DATA, TurnEnd) if kind is StageKind.ACCUMULATE else ALL_DATA
@@ -244,7 +242,7 @@ def _spec(
         start=start,
         max_held=_above_0(getattr(given, "max_held", holds), name, "max_held", int),
         timeout_s=_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
-        freeze=given.freeze if is_shared and isinstance(given, BaseStage) else None,
+        freeze=given.freeze if isinstance(given, BaseStage) else None,
     )
 
 
@@ -304,8 +302,9 @@ def _process_form(process: Callable[..., Any], kind: StageKind, name: str) -> tu
         hint = "write 'async def process(input, output)', with 'run' as a third parameter if you need it"
         raise definition_error(name, message, f"{hint}; a sink may take 'input' alone")
 
-    async def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> None:
-        await process(*(input, output, run)[: len(names)])
+    def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> Awaitable[None]:
+        awaited: Awaitable[None] = process(*(input, output, run)[: len(names)])
+        return awaited
 
     writes = _nothing if len(names) == 1 else functools.partial(stream_types, process, names[1], name)
     return body, functools.partial(stream_types, process, names[0], name), writes
@@ -320,9 +319,9 @@ def _generator_form(
         hint = "one takes the stream, or the stream and the run; one that generates takes nothing, or the run; a sink is none"
         raise definition_error(name, message, hint)
 
-    async def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> None:
+    def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> Awaitable[None]:
         arguments = (input, run) if has_input else (run,)
-        await drive_generator(func(*arguments[: len(names)]), output)
+        return drive_generator(func(*arguments[: len(names)]), output)
 
     reads = functools.partial(stream_types, func, names[0], name) if has_input else _nothing
     return body, reads, functools.partial(stream_types, func, "return", name)

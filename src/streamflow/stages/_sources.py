@@ -76,10 +76,7 @@ async def feed(
 async def _feed_sync(source: Iterable[StreamElement | str], output: SendEnd[StreamElement]) -> None:
     iterator = iter(source)
     try:
-        for item in iterator:
-            element = TextElement(item) if isinstance(item, str) else item
-            if not output.try_send(element):
-                await output.send(element)
+        await output.send_each(iterator, _as_element)
     finally:
         if inspect.isgenerator(iterator):
             iterator.close()
@@ -88,12 +85,13 @@ async def _feed_sync(source: Iterable[StreamElement | str], output: SendEnd[Stre
 async def _feed_async(source: AsyncIterable[StreamElement | str], output: SendEnd[StreamElement]) -> None:
     iterator: AsyncIterator[StreamElement | str] = aiter(source)
     try:
-        async for item in iterator:
-            element = TextElement(item) if isinstance(item, str) else item
-            if not output.try_send(element):
-                await output.send(element)
+        await output.send_all(iterator, _as_element)
     finally:
         if isinstance(source, ObjectReceiveStream):
             await source.aclose()
         elif inspect.isasyncgen(iterator):
             await iterator.aclose()
+
+
+def _as_element(item: StreamElement | str) -> StreamElement:
+    return TextElement(item) if isinstance(item, str) else item
