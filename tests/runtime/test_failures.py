@@ -59,7 +59,7 @@ async def drain(run) -> tuple[list, Exception | None]:
 @pytest.mark.parametrize("capacity", [1, 2, 16])
 @pytest.mark.parametrize("position", [0, 1, 2])
 async def test_data_then_the_error_element_then_the_end_then_one_stage_error(position: int, capacity: int):
-    """5.6: the consumer sees what was sent, one fatal error element, `EndOfStream(error)`, then `StageError`, then the end for ever."""
+    """5.6: the consumer sees what was sent, one fatal error element, `EndOfStream(error)`, `StageError`, the end for ever."""
     stages: list = [PassthroughStage("a"), PassthroughStage("b"), PassthroughStage("c")]
     stages[position] = fails_on("3")
     async with build(*stages, capacity=capacity).execute(["0", "1", "2", "3", "4"]) as run:
@@ -470,7 +470,7 @@ async def test_a_helper_that_fails_fails_its_stage():
             await output.send(element)
         await anyio.sleep(1000)
 
-    with pytest.raises(StageError, match="helped.*in the helper"):
+    with pytest.raises(StageError, match=r"helped.*in the helper"):
         await build(PassthroughStage("p"), helped).run("x")
     await assert_all_stages_stopped()
 

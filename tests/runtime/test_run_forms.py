@@ -474,9 +474,8 @@ async def test_a_run_dropped_in_another_thread_ends():
     thread = threading.Thread(target=drop)
     thread.start()
     await anyio.to_thread.run_sync(thread.join)
-    with anyio.fail_after(5):
-        while tasks_alive() != before:
-            await anyio.sleep(0.01)
+    await assert_all_stages_stopped()
+    await assert_no_tasks_left(before)
 
 
 def test_main_may_return_while_a_run_is_alive():

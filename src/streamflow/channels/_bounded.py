@@ -20,7 +20,7 @@ Rules of the state machine, in the order of their importance:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import ConfigError, ElementError
 from ._receive_end import ReceiveEnd
@@ -62,7 +62,8 @@ def open_channel(
     Raises:
         ConfigError: If `capacity` is no integer from 1 up.
     """
-    if not isinstance(capacity, int) or isinstance(capacity, bool) or capacity < 1:
+    given = cast("object", capacity)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         raise ConfigError("capacity", f"an edge holds at least 1 element, got {capacity!r}; the default is 16")
     receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit or _admit_any, watch)
     send_end: SendEnd[T] = SendEnd(receive_end)

@@ -19,7 +19,7 @@ from ._wait import waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence, Coroutine
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from ._send_end import SendEnd
@@ -270,7 +270,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             self._wake_sender()
         return item
 
-    async def _receive_unusual(self) -> T_co:
+    async def _receive_unusual(self) -> T_co:  # noqa: PLR0912 - one loop, see below
         """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
 
         The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every

@@ -7,14 +7,14 @@ cancellation loses nothing. trio is imported only when it is the loop that runs.
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import RunStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from types import ModuleType
 
     import trio
 
@@ -37,38 +37,45 @@ class Waiter(Protocol):
         ...
 
 
-class _TrioWaiter:
-    """A `Waiter` on trio."""
+@functools.cache
+def _trio_waiter() -> type[Waiter]:
+    """Return the `Waiter` of trio. Made when trio runs for the first time, so that it need not look for trio at every wait."""
+    lowlevel = sys.modules["trio"].lowlevel
+    current_task, reschedule, wait = lowlevel.current_task, lowlevel.reschedule, lowlevel.wait_task_rescheduled
+    succeeded: trio.lowlevel.Abort = lowlevel.Abort.SUCCEEDED
 
-    __slots__ = ("_done", "_task")
+    class TrioWaiter:
+        __slots__ = ("_done", "_task")
 
-    def __init__(self) -> None:
-        self._done = False
-        self._task: trio.lowlevel.Task | None = None
+        def __init__(self) -> None:
+            self._done = False
+            self._task: trio.lowlevel.Task | None = None
 
-    def done(self) -> bool:
-        return self._done
+        def done(self) -> bool:
+            return self._done
 
-    def set_result(self, result: None, /) -> None:
-        self._done = True
-        if self._task is not None:  # else a watch closed the edge between the making and the waiting
-            _trio().lowlevel.reschedule(self._task)
+        def set_result(self, result: None, /) -> None:
+            self._done = True
+            if self._task is not None:  # else a watch closed the edge between the making and the waiting
+                reschedule(self._task)
 
-    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._done = True
-        return _trio().lowlevel.Abort.SUCCEEDED
+        def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+            self._done = True
+            return succeeded
 
-    def __await__(self) -> Iterator[Any]:
-        if self._done:
-            return iter(())
-        lowlevel = _trio().lowlevel
-        self._task = lowlevel.current_task()
-        # Handed on, not yielded from: one frame less on the way of every wake-up.
-        return lowlevel.wait_task_rescheduled(self._abort).__await__()
+        def __await__(self) -> Generator[Any, Any, None]:
+            if self._done:
+                return _nothing()
+            self._task = current_task()
+            # Handed on, not yielded from: one frame less on the way of every wake-up.
+            return cast("Generator[Any, Any, None]", wait(self._abort).__await__())
+
+    return TrioWaiter
 
 
-def _trio() -> ModuleType:
-    return sys.modules["trio"]
+def _nothing() -> Generator[Any, Any, None]:
+    """Wait for nothing."""
+    yield from ()
 
 
 def running_trio() -> bool:
@@ -84,7 +91,7 @@ def waiter_factory() -> Callable[[], Waiter]:
         RunStateError: If no event loop is running in this thread.
     """
     if running_trio():
-        return _TrioWaiter
+        return _trio_waiter()
     try:
         return asyncio.get_running_loop().create_future
     except RuntimeError:

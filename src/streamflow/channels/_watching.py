@@ -6,9 +6,11 @@ Above: `_receive_end`, `runtime` (timeouts), `testing` (the ledger). Below: noth
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["EDGE_WATCH", "ChannelState", "ChannelStatistics", "ChannelWatch"]
 

@@ -94,9 +94,9 @@ class BaseStage:
 
     kind: StageKind = StageKind.TRANSFORM
     """What the stage does to the number of elements."""
-    accepts: type | tuple[type, ...] | None = None
+    accepts: Accepts | None = None
     """Element types that `process` gets; None: what its input is annotated with, else all data. Others pass it by in order."""
-    emits: type | tuple[type, ...] | None = None
+    emits: Accepts | None = None
     """Element types that it sends; None: what its output is annotated with, else unknown."""
     max_held: int | None
     """Most elements that it holds at a time; None when it cannot say. Left unset: 1, and None for the kinds `ACCUMULATE` and

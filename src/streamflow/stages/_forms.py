@@ -58,8 +58,8 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         *,
         name: str | None = None,
         kind: StageKind | None = None,
-        accepts: type | tuple[type, ...] | None = None,
-        emits: type | tuple[type, ...] | None = None,
+        accepts: Accepts | None = None,
+        emits: Accepts | None = None,
         max_held: int | None = None,
         timeout_s: float | None = None,
     ) -> None:
@@ -89,8 +89,8 @@ def stage(
     *,
     name: str | None = None,
     kind: StageKind | None = None,
-    accepts: type | tuple[type, ...] | None = None,
-    emits: type | tuple[type, ...] | None = None,
+    accepts: Accepts | None = None,
+    emits: Accepts | None = None,
     max_held: int | None = None,
     timeout_s: float | None = None,
 ) -> Callable[[Callable[P, R_co]], FunctionStage[P, R_co]]: ...

@@ -30,8 +30,8 @@ class _OfFunction(BaseStage):
         self,
         func: object,
         name: str | None,
-        accepts: type | tuple[type, ...] | None,
-        emits: type | tuple[type, ...] | None = None,
+        accepts: Accepts | None,
+        emits: Accepts | None = None,
     ) -> None:
         if not callable(func):
             message = f"{type(self).__name__} was given {func!r:.80}, which is no function"
@@ -69,14 +69,14 @@ class MapStage(_OfFunction):
         func: Callable[[InT], StreamElement | Awaitable[StreamElement]],
         *,
         name: str | None = None,
-        accepts: type | tuple[type, ...] | None = None,
-        emits: type | tuple[type, ...] | None = None,
+        accepts: Accepts | None = None,
+        emits: Accepts | None = None,
     ) -> None:
         super().__init__(func, name, accepts, emits)
         if emits is None:
             self.emits = value_types(func, "return", self.name)
 
-    async def process(self, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
         await map_loop(self._func, input, output)
 
@@ -100,12 +100,12 @@ class FilterStage(_OfFunction):
         func: Callable[[InT], bool | Awaitable[bool]],
         *,
         name: str | None = None,
-        accepts: type | tuple[type, ...] | None = None,
+        accepts: Accepts | None = None,
     ) -> None:
         super().__init__(func, name, accepts)
         self.emits = self.accepts
 
-    async def process(self, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
         await filter_loop(self._func, input, output)
 
@@ -133,14 +133,14 @@ class FlatMapStage(_OfFunction):
         ],
         *,
         name: str | None = None,
-        accepts: type | tuple[type, ...] | None = None,
-        emits: type | tuple[type, ...] | None = None,
+        accepts: Accepts | None = None,
+        emits: Accepts | None = None,
     ) -> None:
         super().__init__(func, name, accepts, emits)
         if emits is None:
             self.emits = stream_types(func, "return", self.name)
 
-    async def process(self, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
         await flat_map_loop(self._func, input, output)
 
@@ -185,11 +185,11 @@ class SinkStage(_OfFunction):
         func: Callable[[InT], object],
         *,
         name: str | None = None,
-        accepts: type | tuple[type, ...] | None = None,
+        accepts: Accepts | None = None,
     ) -> None:
         super().__init__(func, name, accepts)
 
-    async def process(self, input: ReceiveEnd[Any]) -> None:
+    async def process(self, input: ReceiveEnd[StreamElement]) -> None:
         """Run the stage."""
         await sink_loop(self._func, input)
 
@@ -211,7 +211,7 @@ class CollectStage(SinkStage):
         into: MutableSequence[StreamElement],
         *,
         name: str = "collect",
-        accepts: type | tuple[type, ...] | None = None,
+        accepts: Accepts | None = None,
     ) -> None:
         append = getattr(into, "append", None)
         if not callable(append):
