@@ -28,6 +28,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "BuildError": (errors.BuildError([FINDING]), "rename one with name="),
     "StageDefinitionError": (errors.StageDefinitionError([FINDING]), "rename one with name="),
     "UnknownStageError": (errors.UnknownStageError([FINDING]), "rename one with name="),
+    "CycleError": (errors.CycleError([FINDING]), "rename one with name="),
     "DuplicateStageError": (errors.DuplicateStageError([FINDING]), "rename one with name="),
     "StagePlacementError": (errors.StagePlacementError([FINDING]), "rename one with name="),
     "TypeMismatchError": (errors.TypeMismatchError([FINDING]), "rename one with name="),

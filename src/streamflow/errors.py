@@ -7,6 +7,7 @@ StreamflowError
 ├── ConfigError                    a setting with a wrong value; names the field
 ├── BuildError                     a graph that cannot run; lists every finding
 │   ├── StageDefinitionError       what was given is no stage, or a stage without a name
+│   ├── CycleError                 edges that lead back to where they began
 │   ├── UnknownStageError          a name that was not added
 │   ├── DuplicateStageError        two stages of one name
 │   ├── StagePlacementError        a stage where it cannot stand (a sink in the middle, …)
@@ -45,6 +46,7 @@ __all__ = [
     "ChannelFailedError",
     "CloseReason",
     "ConfigError",
+    "CycleError",
     "DecodeError",
     "DuplicateStageError",
     "ElementError",
@@ -180,6 +182,10 @@ class StageDefinitionError(BuildError, TypeError):
     """What was given is no stage, or a stage that lacks a name or a method."""
 
 
+class CycleError(BuildError):
+    """Edges lead from a stage back to itself; the message shows the way."""
+
+
 class UnknownStageError(BuildError):
     """A stage was named that was not added before."""
 
@@ -237,7 +243,7 @@ class StageError(StreamflowError):
         if self.index is not None:
             text += f" on element #{self.index}"
         if self.__cause__ is not None:
-            text += f": {type(self.__cause__).__name__}: {self.__cause__}"
+            text += f": {type(self.__cause__).__name__}" + (f": {self.__cause__}" if str(self.__cause__) else "")
         if self.where is not None:
             text += f" (stage added at {self.where})"
         return text

@@ -80,7 +80,7 @@ async def test_a_failed_turn_leaves_no_trace_and_can_be_asked_again() -> None:
         with pytest.raises(StageError, match="the model is busy"):
             async with session.reply("fail") as reply:
                 async for text in reply.text():
-                    got.append(text)  # noqa: PERF401 - what comes before the failure counts
+                    got.append(text)
         assert got == ["This", " breaks"]
     await session.reply("two").message()
 

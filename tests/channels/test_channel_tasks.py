@@ -227,10 +227,17 @@ WIDE_ONES = pytest.mark.parametrize("capacity", [65, 200, 10**6])
 TOTAL = 600
 
 
+def fill_and_close(send, total):
+    for number in range(total):
+        send.send_nowait(number)
+    send.close()
+
+
 @WIDE_ONES
 @pytest.mark.parametrize("watched", [False, True], ids=["bare", "watched"])
 @pytest.mark.parametrize(
-    "pace", ["both", "late reader", "nowait reader", "mixed reader", "writer alone", "reader alone"]
+    "pace",
+    ["both", "late", "late, pausing writer", "late, pausing writer, nowait", "mixed", "writer alone", "reader alone"],
 )
 async def test_a_wide_edge_lets_others_run_every_64_elements(capacity, watched, pace, anyio_backend_name) -> None:
     """semantics 2.4: edges wider than 64 take a checkpoint at least every 64 elements, in both directions."""
@@ -242,28 +249,29 @@ async def test_a_wide_edge_lets_others_run_every_64_elements(capacity, watched, 
 
     async def write():
         for number in range(total):
+            # Long enough for the reader to be somewhere in the middle of what it found.
+            while "pausing" in pace and number == 300 and len(got) < 150:
+                await checkpoint()
             await send.send(number)
             gaps.note("sent")
         send.close()
 
     async def read():
-        for _ in range(20 if pace == "late reader" else 0):
+        for _ in range(20 if "late" in pace else 0):
             await checkpoint()
         async for item in receive:
             gaps.note("received")
             got.append(item)
-            if pace == "nowait reader":
+            if "nowait" in pace:
                 await checkpoint()
                 while receive.statistics().buffered:
                     got.append(receive.receive_nowait())
-            elif pace == "mixed reader" and receive.statistics().buffered:
+            elif pace == "mixed" and receive.statistics().buffered:
                 got.append(receive.receive_nowait())
                 gaps.note("received")
 
     if pace == "reader alone":
-        for number in range(total):
-            send.send_nowait(number)
-        send.close()
+        fill_and_close(send, total)
     async with anyio.create_task_group() as ticker:
         ticker.start_soon(gaps.tick)
         async with anyio.create_task_group() as tasks:
@@ -272,7 +280,6 @@ async def test_a_wide_edge_lets_others_run_every_64_elements(capacity, watched, 
         ticker.cancel_scope.cancel()
 
     assert got == (list(range(total)) if "read" in tasks_of else [])
-
     assert max(gaps.worst.values()) <= gaps.allowed
     assert gaps.ticks >= total // gaps.allowed
     ledger.check()

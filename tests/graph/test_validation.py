@@ -25,7 +25,7 @@ from streamflow import (
     TurnEnd,
     stage,
 )
-from streamflow.errors import BuildError, DuplicateStageError, StagePlacementError, TypeMismatchError
+from streamflow.errors import BuildError, CycleError, DuplicateStageError, StagePlacementError, TypeMismatchError
 from streamflow.graph import Graph, check, findings
 
 
@@ -125,21 +125,21 @@ ONE_FINDING = [
     ),
     pytest.param(
         lambda: PipelineBuilder().chain(named("a"), "a"),
-        BuildError,
+        CycleError,
         ("cycle", "a"),
         "the stages a → a form a cycle",
         id="cycle of one",
     ),
     pytest.param(
         lambda: PipelineBuilder().chain(named("a"), named("b"), named("c"), "a"),
-        BuildError,
+        CycleError,
         ("cycle", "a"),
         "the stages a → b → c → a form a cycle",
         id="cycle",
     ),
     pytest.param(
         lambda: PipelineBuilder().chain(named("a"), named("b")).chain(named("c"), named("d"), "c"),
-        BuildError,
+        CycleError,
         ("cycle", "c"),
         "the stages c → d → c form a cycle",
         id="cycle beside a chain",

@@ -138,7 +138,7 @@ async def test_each_fragment_leaves_before_the_next_chunk_is_read():
     async with aclosing(provider(memory).stream(ASKED)) as stream:
         async for element in stream:
             if isinstance(element, TextElement):
-                made.append(memory.body.made)  # noqa: PERF401 - read at each step
+                made.append(memory.body.made)
 
     assert made == [1, 2, 3]
 

@@ -118,7 +118,7 @@ async def test_a_failure_is_told_by_its_code_and_without_secrets(provider, caplo
     with pytest.raises(ProviderError) as caught:
         async with aclosing(provider.stream(request)) as stream:
             async for element in stream:
-                got.append(element)  # noqa: PERF401 - what came before the error counts
+                got.append(element)
     shown = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(provider)
 
     assert (caught.value.code, caught.value.retryable) == told

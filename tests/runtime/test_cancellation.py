@@ -22,8 +22,10 @@ from streamflow import (
     StageError,
     StreamElement,
     TextElement,
+    open_channel,
     stage,
 )
+from streamflow.errors import OutputClosedError
 from streamflow.testing import (
     Outcome,
     assert_all_stages_stopped,
@@ -311,3 +313,52 @@ async def test_an_early_return_cancels_a_source_that_waits():
     assert result.text == "a"
     assert anyio.current_time() == began
     assert closed == ["closed"]
+
+
+async def test_upstream_of_an_early_return_meets_the_closed_output_not_a_cancellation():
+    """3.1: whoever waits for room learns that the reader has gone; only who waits for something else is cancelled."""
+    log: list[str] = []
+
+    @stage
+    async def sends(stream: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        try:
+            async for element in stream:
+                await output.send(element)
+        except OutputClosedError as error:
+            log.append(error.reason)
+            raise
+
+    @stage
+    async def sleeps(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        try:
+            async for element in stream:
+                yield element
+                if element.text == "3":
+                    await anyio.sleep(10**6)
+        except anyio.get_cancelled_exc_class():
+            log.append("cancelled")
+            raise
+
+    @stage
+    async def first(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        yield await anext(stream)
+        await anyio.sleep(1)
+
+    config = PipelineConfig(buffer_size=1)
+    source = [str(number) for number in range(100)]
+    began = anyio.current_time()
+    result = await PipelineBuilder(config).chain(sends, first).build().run(source)
+    assert (result.reason, log) == ("done", ["no_more_needed"])
+
+    result = await PipelineBuilder(PipelineConfig(buffer_size=16)).chain(sleeps, first).build().run(source)
+    assert (result.reason, log) == ("done", ["no_more_needed", "cancelled"])
+    assert anyio.current_time() == began + 2
+
+
+async def test_a_channel_given_as_source_is_closed_also_when_the_run_ends_before_it_began():
+    """5.5: no open source is left, however early the end comes."""
+    send, receive = open_channel(4)
+    await send.send(TextElement("x"))
+    async with PipelineBuilder().chain(PassthroughStage("p")).build().execute(receive) as run:
+        run.cancel()
+    assert receive.statistics().state == "cancelled"

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from streamflow import ConfigError, PipelineConfig
+from streamflow import ConfigError, PipelineBuilder, PipelineConfig
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "16", None])
@@ -45,3 +45,16 @@ def test_replace_makes_a_checked_copy():
         config.replace(sizes=3)
     with pytest.raises(AttributeError):
         config.buffer_size = 3  # type: ignore[misc]
+
+
+def test_a_builder_takes_settings_and_listeners_of_the_right_kind():
+    """Bad input: what is no configuration, and what cannot be called inline."""
+    with pytest.raises(ConfigError, match=r"config: a PipelineConfig was expected, got \{'buffer_size': 3\}"):
+        PipelineBuilder({"buffer_size": 3})  # type: ignore[arg-type]
+
+    async def waits(event: object) -> None:
+        """Never called."""
+
+    for listener in (None, waits):
+        with pytest.raises(ConfigError, match="listener: a plain function of one event was expected"):
+            PipelineBuilder().on_event(listener)  # type: ignore[arg-type]

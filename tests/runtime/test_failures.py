@@ -481,3 +481,31 @@ async def test_a_stage_error_survives_pickling():
         await build(fails_on("x")).run("x")
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (copy.stage, copy.index, copy.where) == ("boom", 0, caught.value.where)
+
+
+async def test_a_cause_without_text_leaves_no_empty_colon():
+    """The message stays readable for exceptions that say nothing."""
+    with pytest.raises(StageError) as caught:
+        await build(fails_on("x", error=RuntimeError())).run("x")
+    assert "failed on element #0: RuntimeError (stage added" in str(caught.value)
+
+
+async def test_a_stage_that_receives_until_there_is_nothing_more_has_completed():
+    """3.1: leaving with the end of its own input is completion; anyio's way to say it is an exception."""
+
+    @stage
+    async def receives(stream: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        while True:
+            await output.send(await stream.receive())
+
+    result = await build(receives).run(["a", "b"])
+    assert (result.text, result.reason) == ("ab", "done")
+
+
+async def test_a_failure_before_a_cancel_is_raised_by_the_block():
+    """5.6: nothing more comes out of a cancelled run, and yet no failure is lost."""
+    with pytest.raises(StageError):
+        async with build(fails_on("x")).execute("x") as run:
+            await anyio.sleep(1)
+            run.cancel()
+            assert [element async for element in run] == []

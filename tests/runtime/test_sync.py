@@ -20,7 +20,7 @@ from streamflow import (
     TextElement,
     stage,
 )
-from streamflow.errors import SourceError, SyncInAsyncError
+from streamflow.errors import ConfigError, MissingExtraError, SourceError, SyncInAsyncError
 
 BACKENDS = ["asyncio", "trio"]
 
@@ -206,3 +206,18 @@ def test_execute_sync_a_thousand_times_leaks_no_thread():
     for _ in range(1000):
         assert pipeline.execute_sync("x").text == "x"
     assert threading.active_count() == before
+
+
+def test_an_event_loop_that_does_not_exist_is_refused():
+    """Bad input: the name of the backend."""
+    with pytest.raises(ConfigError, match="backend: there are 'asyncio' and 'trio', got 'trip'"):
+        loud.execute_sync("x", backend="trip")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="backend"):
+        loud.stream_sync("x", backend="trip")  # type: ignore[arg-type]
+
+
+def test_a_missing_trio_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch):
+    """The absence of an optional dependency names the extra."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"streamflow-runtime\[trio\]"):
+        loud.execute_sync("x", backend="trio")

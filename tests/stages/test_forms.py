@@ -77,7 +77,7 @@ async def observe(
     async with pipeline.execute(source) as run:
         try:
             async for element in run:
-                seen.append(element)  # noqa: PERF401 - what came before the failure counts
+                seen.append(element)
         except StageError as failure:
             error = failure
     await assert_all_stages_stopped()
@@ -243,7 +243,7 @@ def sink_class(behaviour: Behaviour, sunk: list[StreamElement]) -> StageLike:
         async def process(self, input: ReceiveEnd[StreamElement]) -> None:
             async with aclosing(behaviour(input)) as results:
                 async for result in results:
-                    sunk.append(result)  # noqa: PERF401 - what came before the failure counts
+                    sunk.append(result)
 
     return Subject()
 

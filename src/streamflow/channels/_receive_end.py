@@ -14,7 +14,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason
+from ..elements import TurnEnd
+from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
 from ._wait import waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
@@ -31,6 +32,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 WIDE = 64
 """Widest edge that needs no checkpoints of its own, in elements; gaps of other tasks stay below 0.1 ms at this width."""
+
+ASIDE = 1000
+"""Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
 _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
@@ -59,6 +63,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._turns: deque[Turn] = deque()
         self._sender: SendEnd[Any] | None = None
         self._forward: SendEnd[Any] | None = None
+        self._aside: deque[Any] | None = None
+        self._owes = False  # the reader keeps something whose results have not been sent
         self._waiter: Waiter | None = None
         self._make_waiter: Callable[[], Waiter] | None = None
         self._receiving = False
@@ -149,6 +155,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 return item
             if self.at_end:
                 self._raise_unless_completed()
+                self.end_was_told = True
                 raise anyio.EndOfStream
             if not self._buffer or self._forward is not None:
                 raise anyio.WouldBlock
@@ -161,6 +168,18 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         channel ends, stay for `pass_rest()`.
         """
         self._forward = output
+
+    def keep_aside(self) -> None:
+        """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
+
+        What would be passed on is kept aside from the first element that the reader takes until the output, which
+        `forward_to()` has named, is about to send a `TurnEnd`, and leaves just before that; the rest is for `pass_rest()`. At
+        most `ASIDE` elements.
+        """
+        self._aside = deque()
+        self.attention += 1
+        if self._forward is not None:
+            self._forward._debtor = self
 
     @property
     def at_end(self) -> bool:
@@ -185,6 +204,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        await self._pass_aside()
         while self._buffer:
             await self._pass_one()
 
@@ -270,7 +290,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             self._wake_sender()
         return item
 
-    async def _receive_unusual(self) -> T_co:  # noqa: PLR0912 - one loop, see below
+    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
         """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
 
         The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every
@@ -304,13 +324,34 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                     if self._watch is not None:
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
+                self._owes = self._owes or not isinstance(self._buffer[0], TurnEnd)
                 return self._take()
             elif self.at_end:
                 self._raise_unless_completed()
                 self.end_was_told = True
                 raise StopAsyncIteration
+            elif self._aside is not None and self._owes:
+                self._put_aside(self._aside)
             else:
                 await self._pass_one()
+
+    def _put_aside(self, aside: deque[Any]) -> None:
+        if len(aside) >= ASIDE:
+            message = (
+                f"edge {self.name}: {ASIDE} elements wait until the reader, which accumulates, sends a TurnEnd behind its "
+                "results; end turns more often, or declare bypass='early' so that they need not wait"
+            )
+            raise ElementError(message)
+        aside.append(self._take())
+
+    async def _pass_aside(self) -> None:
+        while self._aside and self._forward is not None:
+            item = self._aside.popleft()
+            try:
+                await self._forward._send_in_turn(item)
+            except BaseException:
+                self._aside.appendleft(item)
+                raise
 
     async def _take_checkpoint(self) -> None:
         self._begin_waiting()

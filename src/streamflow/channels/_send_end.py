@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectSendStream
 
-from ..elements import ControlElement
+from ..elements import ControlElement, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
 from ._receive_end import WIDE, Turn
 
@@ -46,7 +46,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         self._plain = peer._plain
         self._limit = peer._open_limit()
         self._closed = False
-        self.name = peer.name
+        self._debtor: ReceiveEnd[Any] | None = None  # keeps elements aside that are to leave before the next TurnEnd
+        self.name: str = peer.name
         """The edge, as `a → b`."""
 
     async def send(self, item: T_contra) -> None:
@@ -132,7 +133,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         """
         self._examine(item)
         self._raise_if_closed()
-        if self._peer._turns or len(self._buffer) >= self._peer.capacity:
+        if self._peer._turns or len(self._buffer) >= self._peer.capacity or self._must_pay(item):
             raise anyio.WouldBlock
         self._put(item)
 
@@ -181,10 +182,14 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _try_send_unusual(self, item: T_contra) -> bool:
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
         self._examine(item)
-        if len(self._buffer) >= self._limit:
+        if len(self._buffer) >= self._limit or self._must_pay(item):
             return False
         self._put(item)
         return True
+
+    def _must_pay(self, item: T_contra) -> bool:
+        """Say whether elements that were kept aside have to leave before `item`."""
+        return self._debtor is not None and bool(self._debtor._aside) and isinstance(item, TurnEnd)
 
     def _examine(self, item: T_contra) -> None:
         """Refuse what is no element; remember the type of what needs no second look."""
@@ -197,6 +202,8 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _put(self, item: T_contra) -> None:
         peer = self._peer
         self._examine(item)
+        if self._debtor is not None and isinstance(item, TurnEnd):
+            self._debtor._owes = False
         if type(item) not in self._plain:
             peer.attention += 1
         self._buffer.append(item)
@@ -211,6 +218,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         If it is the next one in `source`, it is taken out of there in the same step. Once `source` is empty there is nothing to
         wait for: it was closed.
         """
+        if self._debtor is not None and self._must_pay(item):
+            await self._debtor._pass_aside()
         peer, buffer, turns = self._peer, self._buffer, self._peer._turns
         turn = Turn()
         turns.append(turn)

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..elements import ControlElement, StreamElement, TurnEnd
-from ..errors import BuildError, DuplicateStageError, Finding, StagePlacementError, TypeMismatchError
+from ..errors import BuildError, CycleError, DuplicateStageError, Finding, StagePlacementError, TypeMismatchError
 from ..stages import StageKind, is_accepted
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "findings"]
 
 _CLASSES: dict[str, type[BuildError]] = {
+    "cycle": CycleError,
     "duplicate-name": DuplicateStageError,
     "sink-in-the-middle": StagePlacementError,
     "generator-behind-a-stage": StagePlacementError,

@@ -16,6 +16,7 @@ from ._protocol import ModelRequest
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import Message
+    from ..stages import Accepts
     from ._protocol import Provider
 
 __all__ = ["ProviderStage"]
@@ -50,9 +51,9 @@ class ProviderStage(BaseStage):
         ConfigError: If a number is out of its range.
     """
 
-    kind = StageKind.ACCUMULATE
-    accepts = (MessageElement, TurnEnd)
-    emits = (TurnStart, TextElement, ThinkingElement, MessageElement, UsageElement, TurnEnd)
+    kind: StageKind = StageKind.ACCUMULATE
+    accepts: Accepts | None = (MessageElement, TurnEnd)
+    emits: Accepts | None = (TurnStart, TextElement, ThinkingElement, MessageElement, UsageElement, TurnEnd)
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class ProviderStage(BaseStage):
             raise ConfigError("max_tokens", f"{max_tokens} is out of range; give 1 or more")
         if max_messages < 1:
             raise ConfigError("max_messages", f"{max_messages} is out of range; give 1 or more")
-        self.max_held = max_messages
+        self.max_held: int | None = max_messages
         self._provider = provider
         self._model = model
         self._temperature = temperature

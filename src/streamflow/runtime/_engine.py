@@ -9,7 +9,8 @@ How a run ends, in the words of the code:
 2. A stage that *raises* has failed. The first failure is recorded before anything is closed, so that no consequence of it
    can be taken for the cause. Everything before the stage is cancelled; its output is closed with one fatal `ErrorElement`
    behind what was sent; everything behind it drains that and ends by itself.
-3. When the last stage has ended, whatever still runs has nobody to work for, and is cancelled.
+3. When the last stage has ended, whatever still runs has nobody to work for. The source is cancelled; stages that wait for room
+   learn that their reader has gone; those that wait for anything else are cancelled too, once the consumer waits for them.
 4. The consumer meets the end of the outlet, waits for the tasks that are left, and only then learns the reason.
 
 The tasks hold this object and never the caller's, so that losing the caller's object ends the run.
@@ -35,7 +36,7 @@ from ..errors import (
     StageError,
 )
 from ..observe import Event
-from ..stages import CURRENT_RUN, RunContext, StageKind, feed
+from ..stages import CURRENT_RUN, RunContext, StageKind, close_source, feed
 from ._backend import current_backend
 from ._jobs import Job, JobGroup, is_made_of
 from ._tracebacks import trimmed
@@ -117,6 +118,7 @@ class Engine:
             self.inlet.close()
         elif source is not None:
             self._feeder = self._job("source", partial(feed, source, self.inlet), self._feeder_ended)
+            self._feeder.instead = partial(close_source, source)
         for stage in self._stages:
             work = partial(self._work, stage, deadline)
             stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
@@ -148,7 +150,7 @@ class Engine:
         while stage.helpers:
             stage.helpers_ended = anyio.Event()
             await stage.helpers_ended.wait()
-        if stage.input.at_end:
+        if stage.input.end_was_told:
             await stage.input.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
@@ -176,8 +178,8 @@ class Engine:
             self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
         stage.output.close()
         stage.input.close("failure" if self.failure is not None else "no_more_needed")
-        if stage is self._stages[-1]:
-            self.jobs.cancel()
+        if stage is self._stages[-1] and self._feeder is not None:
+            self._feeder.cancel()
         self._settle()
 
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
@@ -242,10 +244,14 @@ class Engine:
             self.outlet.close()
 
     async def finish(self, *, shield: bool) -> None:
-        """Wait until all tasks have ended, `shutdown_timeout_s` at most; what is left is named in `zombies`.
+        """Let tasks end that are just ending, cancel the others, and wait for them, `shutdown_timeout_s` at most.
+
+        What is left then is named in `zombies`.
 
         Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
         """
+        await self.jobs.unwind(shield=shield)
+        self.jobs.cancel()
         if not await self.jobs.wait(self.config.shutdown_timeout_s, shield=shield):
             self.zombies = tuple(job.name for job in self.jobs.alive)
             _log.warning(

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +34,8 @@ class Job:
         """What it is called in reports."""
         self.cancel_requested: bool = False
         """Whether the run has asked it to end."""
+        self.instead: Callable[[], Awaitable[object]] | None = None
+        """What to do when it is cancelled before it has begun; None: nothing."""
         self._work = work
         self._ended = ended
         self._context = context
@@ -56,13 +59,15 @@ class Job:
         self._begun = True
         error: BaseException | None = None
         try:
-            if not self.cancel_requested:
-                await self._work()
+            work = self.instead if self.cancel_requested else self._work
+            if work is not None:
+                await work()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
         ended = self._ended
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
         del self._work, self._ended, self._context
+        self.instead = None
         self._task = None
         ended(self, error)
 
@@ -93,6 +98,14 @@ class JobGroup:
         """Ask all of them to end. Idempotent."""
         for job in tuple(self.alive):
             job.cancel()
+
+    async def unwind(self, *, shield: bool) -> None:
+        """Give tasks that are not cancelled the turns of the event loop that they need to end by themselves."""
+        with anyio.CancelScope(shield=shield):
+            for _ in range(3 * len(self.alive)):
+                if all(job.cancel_requested for job in self.alive):
+                    return
+                await anyio.lowlevel.checkpoint()
 
     async def wait(self, timeout_s: float = math.inf, *, shield: bool) -> bool:
         """Wait until all have ended.

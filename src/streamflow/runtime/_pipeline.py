@@ -6,18 +6,19 @@ Above: users. Below: `_run`, `_engine`, `graph`.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
-from ..errors import SourceError
+from ..errors import ConfigError, SourceError
 from ..graph import GraphBuilder, caller_of_package
 from ..observe import EventBus
 from ..stages import StageKind, open_source
 from ._config import PipelineConfig
 from ._engine import Engine
 from ._run import Run
-from ._sync import SyncStream, forbid_inside_a_loop
+from ._sync import SyncStream, check_backend, forbid_inside_a_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,11 +84,14 @@ class Pipeline:
 
         Raises:
             SyncInAsyncError: If called inside a running event loop.
+            ConfigError: If there is no such backend.
+            MissingExtraError: If trio is asked for and not installed.
             SourceError: If `source` cannot be iterated for elements.
             StageError: If a stage failed.
             RunTimeoutError: If the run, a stage or an edge took too long.
         """
         forbid_inside_a_loop("execute_sync")
+        check_backend(backend)
         return anyio.run(functools.partial(self.run, source, deps=deps), backend=backend)
 
     def stream_sync(
@@ -97,8 +101,11 @@ class Pipeline:
 
         Raises:
             SyncInAsyncError: If called inside a running event loop.
+            ConfigError: If there is no such backend.
+            MissingExtraError: If trio is asked for and not installed.
         """
         forbid_inside_a_loop("stream_sync")
+        check_backend(backend)
         return SyncStream(functools.partial(self.execute, self._or_nothing(source), deps=deps), backend)
 
     @property
@@ -149,11 +156,22 @@ class PipelineBuilder(GraphBuilder):
 
     def __init__(self, config: PipelineConfig | None = None) -> None:
         super().__init__()
+        given = cast("object", config)
+        if given is not None and not isinstance(given, PipelineConfig):
+            raise ConfigError(
+                "config", f"a PipelineConfig was expected, got {given!r:.80}; write PipelineConfig(buffer_size=…)"
+            )
         self._config = config if config is not None else PipelineConfig()
         self._listeners: list[Callable[[Event], object]] = []
 
     def on_event(self, listener: Callable[[Event], object]) -> Self:
         """Call `listener` with every event of every run, inline; what it raises is logged once and changes nothing."""
+        given = cast("object", listener)
+        if not callable(given) or inspect.iscoroutinefunction(given):
+            message = (
+                f"a plain function of one event was expected, got {listener!r:.80}; it is called inline and cannot wait"
+            )
+            raise ConfigError("listener", message)
         self._listeners.append(listener)
         return self
 

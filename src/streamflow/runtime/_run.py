@@ -256,7 +256,10 @@ class Run:
     # Ending
 
     def cancel(self) -> None:
-        """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises."""
+        """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises.
+
+        A failure from before, which nobody has been told, is still raised when the block of the run is left.
+        """
         if not self._engine.started:
             self._outcome.over = True
         self._engine.cancel()

@@ -5,12 +5,13 @@ Above: `_pipeline`. Below: `_run`.
 
 from __future__ import annotations
 
+import importlib.util
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from anyio.from_thread import start_blocking_portal
 
-from ..errors import SyncInAsyncError
+from ..errors import ConfigError, MissingExtraError, SyncInAsyncError
 from ._backend import loop_is_running
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..elements import StreamElement
     from ._run import Run
 
-__all__ = ["BackendName", "SyncStream", "forbid_inside_a_loop"]
+__all__ = ["BackendName", "SyncStream", "check_backend", "forbid_inside_a_loop"]
 
 BackendName = Literal["asyncio", "trio"]
 """An event loop that a blocking call can run on; `trio` needs the extra of that name."""
@@ -37,6 +38,19 @@ def forbid_inside_a_loop(call: str) -> None:
     """
     if loop_is_running():
         raise SyncInAsyncError(call)
+
+
+def check_backend(backend: str) -> None:
+    """Refuse an event loop that does not exist or is not installed.
+
+    Raises:
+        ConfigError: If there is no such backend.
+        MissingExtraError: If it is trio and trio is not installed.
+    """
+    if backend not in get_args(BackendName):
+        raise ConfigError("backend", f"there are {' and '.join(map(repr, get_args(BackendName)))}, got {backend!r:.80}")
+    if backend == "trio" and importlib.util.find_spec("trio") is None:
+        raise MissingExtraError("trio", "trio")
 
 
 class SyncStream:

@@ -10,6 +10,8 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from ..channels import EDGE_WATCH, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ..stages import EVERYTHING, StageKind, admission
@@ -19,8 +21,6 @@ from ._watchdog import EdgeClock, Limit, StageClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
-
-    import anyio
 
     from ..channels import ChannelWatch, ReceiveEnd, SendEnd
     from ..elements import StreamElement
@@ -67,6 +67,8 @@ class StageRun:
         """Say whether `error` is how this stage learned that its reader has gone, or that the run has stopped it."""
         if job.cancel_requested:
             return is_made_of(error, (cancelled, OutputClosedError, ChannelClosedError))
+        if self.input.end_was_told and isinstance(error, anyio.EndOfStream):
+            return True  # it called receive() until there was nothing more
         leaf = leaf_of(error)
         return (
             is_made_of(error, OutputClosedError)
@@ -128,6 +130,8 @@ def _fit_ends(stages: Sequence[StageRun]) -> None:
             stage.writes = open_channel(1, name=f"{stage.name} → nothing", admit=partial(_refuse, stage.name))[0]
         else:
             stage.input.forward_to(stage.output)
+            if stage.node.stage.kind is StageKind.ACCUMULATE and stage.node.stage.bypass == "late":
+                stage.input.keep_aside()
 
 
 def _refuse(sink: str, _item: object) -> bool:

@@ -3,20 +3,22 @@
 Above: `graph` joins stages, `runtime` runs them. Below: `channels`, `elements`.
 """
 
-from ._admission import ALL_DATA, EVERYTHING, ElementTypes, admission, is_accepted
+from ._admission import ALL_DATA, EVERYTHING, Accepts, ElementTypes, admission, is_accepted
 from ._context import CURRENT_RUN, RunContext, current_run
-from ._contract import BaseStage, Stage, StageBody, StageKind, StageSpec
+from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec
 from ._forms import FunctionStage, StageLike, as_stage, stage
 from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
 from ._intent import RouteRule, RouteStage
 from ._prompt import PromptStage
-from ._sources import Source, feed, open_source
+from ._sources import Source, close_source, feed, open_source
 
 __all__ = [
     "ALL_DATA",
     "CURRENT_RUN",
     "EVERYTHING",
+    "Accepts",
     "BaseStage",
+    "Bypass",
     "CollectStage",
     "ElementTypes",
     "FilterStage",
@@ -37,6 +39,7 @@ __all__ = [
     "StageSpec",
     "admission",
     "as_stage",
+    "close_source",
     "current_run",
     "feed",
     "is_accepted",

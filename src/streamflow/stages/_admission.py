@@ -13,10 +13,13 @@ from ..errors import ElementError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ALL_DATA", "EVERYTHING", "ElementTypes", "admission", "is_accepted"]
+__all__ = ["ALL_DATA", "EVERYTHING", "Accepts", "ElementTypes", "admission", "is_accepted"]
 
 ElementTypes = tuple[type[StreamElement], ...]
 """Element types that a stage accepts or emits; a type stands for its subclasses too."""
+
+Accepts = type[StreamElement] | ElementTypes
+"""How element types are given as `accepts=` and `emits=`: one type, or a tuple of them."""
 
 ALL_DATA: ElementTypes = (StreamElement,)
 """The default of every stage: all data. A control element reaches only stages that name its type, or `ControlElement`."""

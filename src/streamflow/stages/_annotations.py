@@ -63,12 +63,13 @@ def called(func: Callable[..., object]) -> Callable[..., object]:
     return call
 
 
-def parameters(func: Callable[..., object], stage: str | None) -> list[str]:
+def parameters(func: Callable[..., object], stage: str | None, *, of_element: bool = False) -> list[str]:
     """Return the names of the parameters that the runtime fills, by position: those without a default, and one called `run`.
 
     Args:
         func: The stage's function; a bound `self` does not count.
         stage: Name of the stage, for errors.
+        of_element: Whether it is known to take one element, so that `*args` leaves nothing open.
 
     Raises:
         StageDefinitionError: If it cannot be called by position, or hides what it takes behind `*args`.
@@ -84,6 +85,8 @@ def parameters(func: Callable[..., object], stage: str | None) -> list[str]:
         if one.kind is one.KEYWORD_ONLY and one.default is one.empty:
             message = f"{where}: its function needs the keyword {one.name!r}, which the runtime does not give"
             raise definition_error(stage, message, "give it a default, or bind it with functools.partial")
+        if one.kind is one.VAR_POSITIONAL and not names and of_element:
+            return [one.name]
         if one.kind is one.VAR_POSITIONAL and not names:
             message = f"{where}: its function takes *{one.name}, which does not tell the form of the stage"
             raise definition_error(stage, message, "name its parameters; in a decorator use functools.wraps")

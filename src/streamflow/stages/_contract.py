@@ -14,7 +14,7 @@ import dataclasses
 import enum
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from ..errors import Finding, RunStateError, StageDefinitionError
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import StreamElement
-    from ._admission import ElementTypes
+    from ._admission import Accepts, ElementTypes
     from ._context import RunContext
 
 __all__ = [
     "BaseStage",
+    "Bypass",
     "Stage",
     "StageBody",
     "StageKind",
@@ -40,6 +41,10 @@ __all__ = [
 
 StageBody = Callable[["ReceiveEnd[Any]", "SendEnd[Any]", "RunContext[Any]"], Awaitable[None]]
 """What the runtime awaits once per run: reads the first, writes the second, may ask the third."""
+
+
+Bypass = Literal["late", "early"]
+"""When elements that a stage does not accept pass it by; see `BaseStage.bypass`."""
 
 
 class StageKind(enum.Enum):
@@ -103,11 +108,14 @@ class BaseStage:
     `BIDIRECTIONAL`, which keep elements between pulls."""
     timeout_s: float | None = None
     """Longest time, in seconds, that it may neither send nor ask for an element nor wait for either; None: no limit."""
+    bypass: Bypass = "late"
+    """When elements that an accumulating stage does not accept leave: `late`, behind the results of all that it took before them,
+    so with the next `TurnEnd` that it sends; `early`, as they come. Other stages hold nothing, and are passed by as they come."""
 
     _frozen = False
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = checked_name(type(self), name if name is not None else class_name(type(self)))
+        self.name: str = checked_name(type(self), name if name is not None else class_name(type(self)))
 
     def freeze(self) -> None:
         """Forbid changes from now on; called when the stage becomes part of a pipeline. Idempotent."""
@@ -152,6 +160,8 @@ class StageSpec:
     """Most elements that it holds at a time; None when it cannot say."""
     timeout_s: float | None = None
     """Longest time, in seconds, that its own code may take between two dealings with its edges."""
+    bypass: Bypass = "late"
+    """Whether what an accumulating stage does not accept waits for its results."""
     freeze: Callable[[], None] | None = None
     """Called when the stage becomes part of a pipeline."""
 

@@ -21,7 +21,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from ..elements import TurnEnd
-from ._admission import ALL_DATA, ElementTypes
+from ._admission import ALL_DATA, Accepts, ElementTypes
 from ._annotations import called, declared_types, parameters, stream_types, value_types
 from ._contract import BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
 from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ._context import RunContext
-    from ._contract import Stage, StageBody
+    from ._contract import Bypass, Stage, StageBody
 
 __all__ = ["FunctionStage", "StageLike", "as_stage", "function_name", "stage"]
 
@@ -62,20 +62,24 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         emits: Accepts | None = None,
         max_held: int | None = None,
         timeout_s: float | None = None,
+        bypass: Bypass = "late",
     ) -> None:
         super().__init__(name if name is not None else function_name(func))
-        self.func = func
+        self.func: Callable[P, R_co] = func
         """The function as it was written."""
-        self.__doc__ = func.__doc__
+        self.__doc__: str | None = func.__doc__
         count = len(parameters(func, self.name))
         is_generator = inspect.isasyncgenfunction(called(func))
         if kind is None:
             kind = StageKind.GENERATE if is_generator and count == 0 else StageKind.TRANSFORM
-        self.kind = kind
-        self.accepts, self.emits, self.timeout_s = accepts, emits, timeout_s
+        self.kind: StageKind = kind
+        self.accepts: Accepts | None = accepts
+        self.emits: Accepts | None = emits
+        self.timeout_s: float | None = timeout_s
+        self.bypass: Bypass = bypass
         if max_held is not None:
-            self.max_held = max_held
-        self.is_per_element = not is_generator and count == 1
+            self.max_held: int | None = max_held
+        self.is_per_element: bool = not is_generator and count == 1
         """Whether the function takes one element, not a stream."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -93,6 +97,7 @@ def stage(
     emits: Accepts | None = None,
     max_held: int | None = None,
     timeout_s: float | None = None,
+    bypass: Bypass = "late",
 ) -> Callable[[Callable[P, R_co]], FunctionStage[P, R_co]]: ...
 def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a stage out of a function.
@@ -112,7 +117,8 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Args:
         func: The function, when used as `@stage` without parentheses.
         options: `name` in the graph, default the function's; `kind`; `accepts` and `emits`, default what the annotations say;
-            `max_held`, most elements that it holds; `timeout_s`, longest time in seconds between two dealings with its edges.
+            `max_held`, most elements that it holds; `timeout_s`, longest time in seconds between two dealings with its edges;
+            `bypass`, when what an accumulating one does not accept leaves.
 
     Raises:
         StageDefinitionError: If it is no such function.
@@ -242,6 +248,7 @@ def _spec(
         start=start,
         max_held=_above_0(getattr(given, "max_held", holds), name, "max_held", int),
         timeout_s=_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
+        bypass=_bypass_of(given, name),
         freeze=given.freeze if isinstance(given, BaseStage) else None,
     )
 
@@ -252,6 +259,15 @@ def _kind_of(given: object, name: str) -> StageKind:
         return kind
     hint = f"use one of {', '.join(map(str, StageKind))}"
     raise definition_error(name, f"stage {name!r}: kind={kind!r:.80} is no StageKind", hint)
+
+
+def _bypass_of(given: object, name: str) -> Bypass:
+    bypass: object = getattr(given, "bypass", "late")
+    if bypass in {"late", "early"}:
+        return bypass
+    raise definition_error(
+        name, f"stage {name!r}: bypass={bypass!r:.80} is neither 'late' nor 'early'", "use one of them"
+    )
 
 
 def _above_0(value: Any, name: str, field: str, wanted: type[int | float]) -> Any:
@@ -297,8 +313,9 @@ def _process_form(process: Callable[..., Any], kind: StageKind, name: str) -> tu
     if inspect.isasyncgenfunction(called(process)):
         return _generator_form(process, names, kind, name)
     fewest = 1 if kind is StageKind.SINK else 2
-    if not inspect.iscoroutinefunction(called(process)) or not fewest <= len(names) <= 3 or names[1:2] == ["run"]:
-        message = f"stage {name!r}: process{inspect.signature(process)} is no stage function"
+    if not inspect.iscoroutinefunction(called(process)) or not fewest <= len(names) <= 3 or "run" in names[:2]:
+        called_as = getattr(process, "__name__", "process")
+        message = f"stage {name!r}: {called_as}{inspect.signature(process)} is no stage function"
         hint = "write 'async def process(input, output)', with 'run' as a third parameter if you need it"
         raise definition_error(name, message, f"{hint}; a sink may take 'input' alone")
 
@@ -314,7 +331,8 @@ def _generator_form(
     func: Callable[..., Any], names: list[str], kind: StageKind, name: str
 ) -> tuple[StageBody, _Declared, _Declared]:
     has_input = kind is not StageKind.GENERATE
-    if kind is StageKind.SINK or not has_input <= len(names) <= has_input + 1:
+    misplaced = has_input and names[:1] == ["run"]
+    if kind is StageKind.SINK or misplaced or not has_input <= len(names) <= has_input + 1:
         message = f"stage {name!r}: {name}{inspect.signature(func)} is no async generator of the kind {kind.value!r}"
         hint = "one takes the stream, or the stream and the run; one that generates takes nothing, or the run; a sink is none"
         raise definition_error(name, message, hint)

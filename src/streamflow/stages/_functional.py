@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, MutableSequence
 
     from ..channels import ReceiveEnd, SendEnd
+    from ._admission import Accepts
 
 __all__ = ["CollectStage", "FilterStage", "FlatMapStage", "MapStage", "PassthroughStage", "SinkStage"]
 
@@ -37,13 +38,13 @@ class _OfFunction(BaseStage):
             message = f"{type(self).__name__} was given {func!r:.80}, which is no function"
             raise definition_error(name, message, "give it a function of one element")
         super().__init__(name if name is not None else function_name(func))
-        taken = parameters(func, self.name)
+        taken = parameters(func, self.name, of_element=True)
         if len(taken) != 1:
             message = f"stage {self.name!r}: its function must be given {len(taken)} arguments ({', '.join(taken)})"
             raise definition_error(self.name, message, f"{type(self).__name__} gives it one element")
         self._func: Callable[[Any], Any] = func
-        self.accepts = accepts if accepts is not None else value_types(func, taken[0], self.name)
-        self.emits = emits
+        self.accepts: Accepts | None = accepts if accepts is not None else value_types(func, taken[0], self.name)
+        self.emits: Accepts | None = emits
 
 
 class MapStage(_OfFunction):
@@ -74,7 +75,7 @@ class MapStage(_OfFunction):
     ) -> None:
         super().__init__(func, name, accepts, emits)
         if emits is None:
-            self.emits = value_types(func, "return", self.name)
+            self.emits: Accepts | None = value_types(func, "return", self.name)
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
@@ -103,7 +104,7 @@ class FilterStage(_OfFunction):
         accepts: Accepts | None = None,
     ) -> None:
         super().__init__(func, name, accepts)
-        self.emits = self.accepts
+        self.emits: Accepts | None = self.accepts
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
@@ -115,7 +116,7 @@ class FlatMapStage(_OfFunction):
 
     Flow:
         emits: for each element that `func` gives, as it comes.
-        backpressures: while the output is full; holds one element and what is left of its results.
+        backpressures: while the output is full; holds one element and what is left of its results, so it cannot say how many.
         fails: with what `func` raises; `ElementError` if it gives no elements.
         cancels: closes the async generator that it is reading.
 
@@ -125,6 +126,8 @@ class FlatMapStage(_OfFunction):
         accepts: Element types for `func`; default its annotation.
         emits: Element types that it gives; default its annotation.
     """
+
+    max_held: int | None = None
 
     def __init__(
         self,
@@ -138,7 +141,7 @@ class FlatMapStage(_OfFunction):
     ) -> None:
         super().__init__(func, name, accepts, emits)
         if emits is None:
-            self.emits = stream_types(func, "return", self.name)
+            self.emits: Accepts | None = stream_types(func, "return", self.name)
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
@@ -178,7 +181,7 @@ class SinkStage(_OfFunction):
         accepts: Element types for `func`; default its annotation. Others end here.
     """
 
-    kind = StageKind.SINK
+    kind: StageKind = StageKind.SINK
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from ._contract import BaseStage
 
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
+    from ._admission import Accepts
 
 __all__ = ["RouteRule", "RouteStage", "as_message"]
 
@@ -67,8 +68,8 @@ class RouteStage(BaseStage):
     Source: seed 000 (RouterStage).
     """
 
-    accepts = (TextElement, MessageElement)
-    emits = (MessageElement,)
+    accepts: Accepts | None = (TextElement, MessageElement)
+    emits: Accepts | None = (MessageElement,)
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from ._intent import as_message
 
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
+    from ._admission import Accepts
 
 __all__ = ["PromptStage"]
 
@@ -49,9 +50,9 @@ class PromptStage(BaseStage):
     Source: seed 000 (LLMStage).
     """
 
-    kind = StageKind.ACCUMULATE
-    accepts = (TextElement, MessageElement, TurnEnd)
-    emits = (MessageElement, TurnEnd)
+    kind: StageKind = StageKind.ACCUMULATE
+    accepts: Accepts | None = (TextElement, MessageElement, TurnEnd)
+    emits: Accepts | None = (MessageElement, TurnEnd)
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class PromptStage(BaseStage):
         super().__init__(name)
         self._system = _checked_system(system, default_route)
         self._default_route = default_route
-        self.max_held = _checked_limit(history_limit) + 1
+        self.max_held: int | None = _checked_limit(history_limit) + 1
 
     async def process(
         self,

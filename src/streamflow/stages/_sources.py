@@ -17,7 +17,7 @@ from ..errors import SourceError
 if TYPE_CHECKING:
     from ..channels import SendEnd
 
-__all__ = ["Source", "feed", "open_source"]
+__all__ = ["Source", "close_source", "feed", "open_source"]
 
 Source = StreamElement | str | Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 """What a run can be fed with: an element, a string, an iterable or async iterable of them, or a channel's receiving end."""
@@ -71,6 +71,12 @@ async def feed(
         await _feed_async(source, output)
     else:
         await _feed_sync(source, output)
+
+
+async def close_source(source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> None:
+    """Close a source that was not fed: a channel's receiving end. A generator that has not begun holds nothing."""
+    if isinstance(source, ObjectReceiveStream):
+        await source.aclose()
 
 
 async def _feed_sync(source: Iterable[StreamElement | str], output: SendEnd[StreamElement]) -> None:
