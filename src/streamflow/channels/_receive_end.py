@@ -76,7 +76,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
-        """Elements handed out so far; the ordinal of the element in hand is one less."""
+        """Elements handed out or passed on so far."""
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, oldest first; to be looked at only."""
         self._half = capacity // 2
@@ -154,8 +154,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                     self._reopen_sender()  # else the room that is made here would be filled in one go
                 return item
             if self.at_end:
-                self._raise_unless_completed()
                 self.end_was_told = True
+                self._raise_unless_completed()
                 raise anyio.EndOfStream
             if not self._buffer or self._forward is not None:
                 raise anyio.WouldBlock
@@ -174,7 +174,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
 
         What would be passed on is kept aside from the first element that the reader takes until the output, which
         `forward_to()` has named, is about to send a `TurnEnd`, and leaves just before that; the rest is for `pass_rest()`. At
-        most `ASIDE` elements.
+        most `ASIDE` elements; they count as buffered, beyond the capacity.
         """
         self._aside = deque()
         self.attention += 1
@@ -189,11 +189,16 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._end is None:
             # Nothing enters any more, so one look is enough: a look per element would be quadratic in the capacity.
             behind = (number for number, item in enumerate(reversed(self._buffer)) if self._accepts(item))
-            self._end = self.received + len(self._buffer) - next(behind, len(self._buffer))
-        return not self._buffer or self.received >= self._end
+            self._end = self.position + len(self._buffer) - next(behind, len(self._buffer))
+        return not self._buffer or self.position >= self._end
+
+    @property
+    def position(self) -> int:
+        """Elements that have left the head of the edge, those kept aside included; the ordinal of the one in hand is one less."""
+        return self.received + (len(self._aside) if self._aside is not None else 0)
 
     async def pass_rest(self) -> None:
-        """Pass on what is left `at_end`. These elements were behind the last accepted one, so they leave behind its results.
+        """Pass on what was kept aside and what is left `at_end`: the reader has met the end and sent its last result.
 
         Cancellation: what was not passed on stays in the channel.
 
@@ -204,9 +209,21 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
-        await self._pass_aside()
+        await self.pass_aside()
         while self._buffer:
             await self._pass_one()
+
+    async def pass_aside(self) -> None:
+        """Pass on what was kept aside, for a reader that has sent its last result without having met the end.
+
+        Cancellation: what was not passed on stays aside.
+
+        Raises:
+            OutputClosedError: If the reader of the output has gone.
+        """
+        aside = self._aside
+        while aside and self._forward is not None:
+            await self._forward._send_in_turn(None, rest=aside, take=lambda: self._count(aside.popleft()))
 
     def close(self, reason: CloseReason = "no_more_needed") -> None:
         """End the channel from this side: what is buffered is discarded and counted, senders get `OutputClosedError(reason)`.
@@ -226,9 +243,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             name=self.name,
             state=self.state,
             capacity=self.capacity,
-            sent=self.received + len(self._buffer) + sum(self._discarded.values()),
+            sent=self.position + len(self._buffer) + sum(self._discarded.values()),
             received=self.received,
-            buffered=len(self._buffer),
+            buffered=len(self._buffer) + self.position - self.received,
             discarded=dict(self._discarded),
             waiting_senders=len(self._turns),
             waiting_receiver=self._receiving,
@@ -247,25 +264,29 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
         if state == "cancelled":
             self._closed = True
-            if self._buffer:
+            if self._buffer or self._aside:
                 self._discard(reason)
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
         if self._sender is not None:
             self._sender._limit = -1
+            self._sender._debtor = None
             self._sender = None  # the ends no longer know each other: nothing waits for the garbage collector
         if self._waiter is not None:
             self._wake()
         self._wake_senders()
 
     def _discard(self, reason: CloseReason) -> None:
-        self._discarded[reason] = self._discarded.get(reason, 0) + len(self._buffer)
+        count = len(self._buffer) + self.position - self.received
+        self._discarded[reason] = self._discarded.get(reason, 0) + count
         if self._watch is not None:
-            self._watch.on_discarded(len(self._buffer), reason)
+            self._watch.on_discarded(count, reason)
         self._buffer.clear()
-        if self._receiving and self._forward is not None:
-            self._forward._peer._wake_senders()  # this reader may wait there, for room for what is gone now
+        if self._aside is not None:
+            self._aside.clear()
+        if self._forward is not None:
+            self._forward._peer._wake_senders()  # a task may wait there, for room for what is gone now
 
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
@@ -278,16 +299,21 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         return type(item) in self._plain or self._admit(item)
 
     def _take(self) -> T_co:
-        if not self._buffer:  # closed by another task while this one waited to pass the element by
-            raise ChannelClosedError(self.name)
+        item: T_co = self._count(self._pop())
+        return item
+
+    def _pop(self) -> T_co:
         item = self._buffer.popleft()
-        self.received += 1
         if type(item) not in self._plain:
             self.attention -= 1
-        if self._watch is not None:
-            self._watch.on_received(item)
         if self._turns and len(self._buffer) <= self._low:
             self._wake_sender()
+        return item
+
+    def _count(self, item: Any) -> Any:
+        self.received += 1
+        if self._watch is not None:
+            self._watch.on_received(item)
         return item
 
     async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
@@ -327,8 +353,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 self._owes = self._owes or not isinstance(self._buffer[0], TurnEnd)
                 return self._take()
             elif self.at_end:
-                self._raise_unless_completed()
                 self.end_was_told = True
+                self._raise_unless_completed()
                 raise StopAsyncIteration
             elif self._aside is not None and self._owes:
                 self._put_aside(self._aside)
@@ -342,16 +368,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 "results; end turns more often, or declare bypass='early' so that they need not wait"
             )
             raise ElementError(message)
-        aside.append(self._take())
-
-    async def _pass_aside(self) -> None:
-        while self._aside and self._forward is not None:
-            item = self._aside.popleft()
-            try:
-                await self._forward._send_in_turn(item)
-            except BaseException:
-                self._aside.appendleft(item)
-                raise
+        aside.append(self._pop())
 
     async def _take_checkpoint(self) -> None:
         self._begin_waiting()
@@ -369,9 +386,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
         try:
-            await self._forward._send_in_turn(self._buffer[0], source=self)
+            await self._forward._send_in_turn(None, rest=self._buffer, take=self._take)
         finally:
             self._end_waiting()
+        if self._closed:  # by another task, while this one waited
+            raise ChannelClosedError(self.name)
 
     def _begin_waiting(self) -> None:
         """From now on no other task can receive: `attention` sends it where it is refused."""

@@ -19,7 +19,7 @@ from ._receive_end import WIDE, Turn
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable, Sized
 
     from ._receive_end import ReceiveEnd
     from ._watching import ChannelStatistics
@@ -212,14 +212,16 @@ class SendEnd(ObjectSendStream[T_contra]):
         if peer._waiter is not None:
             peer._wake()
 
-    async def _send_in_turn(self, item: T_contra, source: ReceiveEnd[Any] | None = None) -> None:
+    async def _send_in_turn(
+        self, item: T_contra | None, rest: Sized | None = None, take: Callable[[], T_contra] | None = None
+    ) -> None:
         """Wait for this task's turn and for room, then send `item`.
 
-        If it is the next one in `source`, it is taken out of there in the same step. Once `source` is empty there is nothing to
-        wait for: it was closed.
+        Or move what `take()` gives then, in the same step. Once `rest`, which that comes from, is empty there is nothing to
+        wait for: it was closed, or another task was here before.
         """
-        if self._debtor is not None and self._must_pay(item):
-            await self._debtor._pass_aside()
+        if self._debtor is not None and item is not None and self._must_pay(item):
+            await self._debtor.pass_aside()
         peer, buffer, turns = self._peer, self._buffer, self._peer._turns
         turn = Turn()
         turns.append(turn)
@@ -230,7 +232,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             while (
                 peer.state == "open"
                 and (turns[0] is not turn or len(buffer) >= peer.capacity)
-                and (source is None or source._buffer)
+                and (rest is None or len(rest))
             ):
                 turn.waiter = (peer._make_waiter or peer._find_loop())()
                 if peer._watch is not None:
@@ -241,9 +243,10 @@ class SendEnd(ObjectSendStream[T_contra]):
                     if peer._watch is not None:
                         peer._watch.on_blocked("send", blocked=False)
             self._raise_if_closed()
-            if source is not None:
-                source._take()
-            self._put(item)
+            if item is not None:
+                self._put(item)
+            elif rest and take is not None:
+                self._put(take())
         finally:
             turns.remove(turn)
             peer._end_turn()

@@ -152,6 +152,8 @@ class Engine:
             await stage.helpers_ended.wait()
         if stage.input.end_was_told:
             await stage.input.pass_rest()
+        else:
+            await stage.input.pass_aside()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:

@@ -78,7 +78,7 @@ class StageRun:
 
     def in_hand(self) -> int | None:
         """Return the ordinal of the element that it took last and is working on, None when there is none."""
-        return None if self.input.end_was_told or not self.input.received else self.input.received - 1
+        return None if self.input.end_was_told or not self.input.position else self.input.position - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
