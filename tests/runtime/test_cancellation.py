@@ -208,6 +208,37 @@ async def test_a_stage_that_does_not_end_is_named_and_left_behind(caplog: pytest
     await assert_all_stages_stopped()
 
 
+async def test_a_stubborn_stage_is_waited_for_once():
+    """5.5: the consumer that goes on to the end waits for the deadline one time, not at each of the last pulls."""
+    release = anyio.Event()
+
+    @stage
+    async def stubborn(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        try:
+            async for element in stream:
+                yield element
+            await anyio.sleep(10**6)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await release.wait()
+
+    @stage
+    async def boom(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        yield await anext(stream)
+        raise ValueError
+
+    pipeline = PipelineBuilder(PipelineConfig(shutdown_timeout_s=2)).chain(stubborn, boom).build()
+    began = anyio.current_time()
+    with pytest.raises(StageError, match="boom"):
+        async with pipeline.execute("x") as run:
+            async for _ in run:
+                pass
+    assert anyio.current_time() - began == pytest.approx(2)
+    assert run.zombies == ("stubborn",)
+    release.set()
+    await assert_all_stages_stopped()
+
+
 async def test_a_stage_that_swallows_its_cancellation_once_does_not_hold_the_run():
     """SF-27: a stage that goes on after its cancellation meets closed edges and ends."""
     log: list[str] = []

@@ -179,7 +179,7 @@ class Engine:
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
         stage.output.close()
-        stage.input.close("failure" if self.failure is not None else "no_more_needed")
+        stage.input.close("failure" if self.notice is not None else "no_more_needed")
         if stage is self._stages[-1] and self._feeder is not None:
             self._feeder.cancel()
         self._settle()
@@ -252,6 +252,8 @@ class Engine:
 
         Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
         """
+        if self.zombies:
+            return  # they were waited for once
         await self.jobs.unwind(shield=shield)
         self.jobs.cancel()
         if not await self.jobs.wait(self.config.shutdown_timeout_s, shield=shield):

@@ -263,8 +263,10 @@ def _kind_of(given: object, name: str) -> StageKind:
 
 def _bypass_of(given: object, name: str) -> Bypass:
     bypass: object = getattr(given, "bypass", "late")
-    if bypass in {"late", "early"}:
-        return bypass
+    if bypass == "late":
+        return "late"
+    if bypass == "early":
+        return "early"
     raise definition_error(
         name, f"stage {name!r}: bypass={bypass!r:.80} is neither 'late' nor 'early'", "use one of them"
     )
