@@ -27,7 +27,7 @@ run: $(VENV)/.stamp-run ## start the chat in the terminal, offline; ARGS="--help
 test: $(VENV)/.stamp-test ## run the tests and hold the kernel's coverage; with ARGS ("-k name") only those tests, no coverage
 ifeq ($(strip $(ARGS)),)
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -m "not services"
+	@$(PY) -m coverage run -m pytest -n auto -m "not services"
 	@$(PY) -m coverage combine --quiet
 	@echo "==> coverage of the kernel: at least $(KERNEL_COVERAGE) %"
 	@$(PY) -m coverage report --fail-under=$(KERNEL_COVERAGE) \

@@ -415,6 +415,20 @@ async def test_position_counts_what_the_consumer_has_taken():
     assert three.execute("x").position == 0
 
 
+async def test_an_iteration_is_its_own_iterator():
+    """5.1: `aiter()` of what `aiter()` gave is the same; so are two waits for the end of one run."""
+    run = three.execute(endless())
+    iteration = aiter(run)
+    assert aiter(iteration) is iteration
+    text = run.text()
+    assert aiter(text) is text
+    async with anyio.create_task_group() as group:
+        group.start_soon(run.aclose)
+        group.start_soon(run.aclose)
+    await three.execute("never started").aclose()
+    await assert_all_stages_stopped()
+
+
 async def test_a_second_task_that_iterates_gets_an_error_at_once():
     """2.1: one task reads an edge; the first is not disturbed."""
     from streamflow.errors import ChannelBusyError

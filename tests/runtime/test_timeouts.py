@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import anyio
@@ -17,10 +18,11 @@ from streamflow import (
     RunContext,
     RunTimeoutError,
     SendEnd,
+    StageError,
     TextElement,
     stage,
 )
-from streamflow.testing import assert_all_stages_stopped
+from streamflow.testing import EdgeLedger, assert_all_stages_stopped
 
 
 async def every(seconds: float, count: int = 1000) -> AsyncIterator[str]:
@@ -219,3 +221,30 @@ async def test_a_run_timeout_carries_what_failed_while_it_was_stopped():
     async with build(bad_cleanup, timeout_s=1).execute(every(10)) as run:
         _, error, _ = await consume(run)
     assert [one.stage for one in error.suppressed] == ["bad_cleanup"]
+
+
+async def test_a_limit_and_a_ledger_watch_the_same_edges():
+    """5.9, 2.5: who watches an edge does not hide it from the other."""
+
+    @stage
+    async def first(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        yield await anext(stream)
+        await anyio.sleep(1)
+
+    with EdgeLedger(capacity=2) as ledger:
+        result = await build(PassthroughStage("p"), first, buffer_size=2, idle_timeout_s=5).run(every(0.0, 20))
+    assert result.text == "0"
+    ledger.check(ended=True)
+    assert ledger.edges["p → first"].discarded
+    assert ledger.edges["source → p"].blocked
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_watchdog_that_is_cancelled_from_outside_is_no_silent_end_of_the_limits():
+    """5.9: a run whose limits are not watched any more fails instead of waiting without them."""
+    async with build(PassthroughStage("p"), timeout_s=1000).execute(every(10)) as run:
+        await anext(run)
+        next(task for task in asyncio.all_tasks() if task.get_name() == "watchdog").cancel()
+        with pytest.raises(StageError, match="watchdog"):
+            async for _ in run:
+                pass

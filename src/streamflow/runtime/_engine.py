@@ -204,7 +204,7 @@ class Engine:
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         if error is not None and not job.cancel_requested:
-            self._fail(error, self._stages[-1])
+            self._fail(_stage_error("watchdog", None, None, error), self._stages[-1])
         self._settle()
 
     def _settle(self) -> None:
