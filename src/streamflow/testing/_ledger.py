@@ -42,7 +42,7 @@ class EdgeRecord:
         """What the reader took, passed on or dropped, in order."""
         self.discarded: Counter[str] = Counter()
         """How many elements were thrown away, by reason."""
-        self.peak = 0
+        self.peak: int = 0
         """Most elements that the edge held at one time."""
         self.blocked: Counter[str] = Counter()
         """How many times a task began to wait, by `send` and `receive`."""

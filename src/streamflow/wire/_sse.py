@@ -59,7 +59,7 @@ class SSEParser:
         if max_event_bytes < 1:
             raise ConfigError("max_event_bytes", f"{max_event_bytes} is no size; give 1 or more")
         self._max = max_event_bytes
-        self.last_event_id = ""
+        self.last_event_id: str = ""
         """The id to send as `Last-Event-ID` when reconnecting; empty when there was none."""
         self.retry_ms: int | None = None
         """How long to wait before a reconnection, in milliseconds; None when the peer did not say."""
