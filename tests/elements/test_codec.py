@@ -248,8 +248,12 @@ def test_deep_nesting_is_a_decode_error_or_ignored_and_never_exhausts_the_stack(
     else:
         name = bytes([0xA0 + len(field)]) + field.encode()
         data = b"\x83\xa4type\xa4data\xa4name\xa1x" + name + b"\x81\xa1a" + b"\x91" * depth + b"\x90"
-    if field == "ignored" and depth == 101:
-        assert decode(data, format=format) == DataElement("x")
+    if field == "ignored" and depth < 200_000:
+        # How deep a field may be that nobody reads depends on Python's own limit, which differs between its versions.
+        try:
+            assert decode(data, format=format) == DataElement("x")
+        except DecodeError:
+            assert depth > 101
         return
 
     with pytest.raises(DecodeError, match="nested"):

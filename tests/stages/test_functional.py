@@ -250,3 +250,13 @@ def returns_later(_element: StreamElement) -> Awaitable[bool]:
 async def test_a_coroutine_is_awaited_and_never_taken_for_true() -> None:
     """`FilterStage`: a plain function may return a coroutine; the coroutine itself is no verdict."""
     assert await run_stage(FilterStage(returns_later), ["a", "b"]) == []
+
+
+async def test_a_function_with_a_default_for_its_element_is_given_the_element() -> None:
+    """semantics 3.2: these stages give their function one element, whatever it would do without."""
+
+    def shout(element: TextElement = TextElement("nothing")) -> TextElement:  # noqa: B008
+        return TextElement(element.text.upper())
+
+    assert await run_stage(MapStage(shout), ["a"]) == [TextElement("A")]
+    assert await run_stage(FilterStage(bool, name="all"), ["a"]) == [TextElement("a")]

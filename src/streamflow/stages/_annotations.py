@@ -81,6 +81,8 @@ def parameters(func: Callable[..., object], stage: str | None, *, of_element: bo
     where = f"stage {stage!r}" if stage else "a stage"
     positional = [one for one in given if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
     names = [one.name for one in positional if one.default is one.empty or one.name == "run"]
+    if of_element and not names:
+        names = [one.name for one in positional[:1]]  # such as `bool`, which has a default for what it is given
     for one in given:
         if one.kind is one.KEYWORD_ONLY and one.default is one.empty:
             message = f"{where}: its function needs the keyword {one.name!r}, which the runtime does not give"
