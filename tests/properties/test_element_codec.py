@@ -21,7 +21,7 @@ from streamflow.elements import (
     thaw,
 )
 from streamflow.errors import DecodeError
-from streamflow.testing._strategies import (
+from streamflow.testing import (
     control_elements,
     data_elements,
     elements,

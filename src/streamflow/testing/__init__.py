@@ -1,15 +1,33 @@
-"""What you need to test your own stages: virtual time, and cancellation at every point.
+"""What you need to test your own stages: virtual time, cancellation at every point, a ledger of edges, strategies.
 
-Above: tests. Below: the whole package. Nothing here is imported by it.
+Above: tests. Below: the whole package. Nothing here is imported by it. The Hypothesis strategies need the extra `testing`, and
+Hypothesis is imported when the first of them is asked for.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._clock import BackendName, run_virtual, virtual_time
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
+from ._on_demand import strategy as _strategy
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
+
+if TYPE_CHECKING:
+    from ._strategies import (
+        control_elements,
+        data_elements,
+        elements,
+        json_objects,
+        json_values,
+        messages,
+        metadata,
+        parts,
+        text_elements,
+        usages,
+    )
 
 __all__ = [
     "BackendName",
@@ -21,8 +39,22 @@ __all__ = [
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "control_elements",
+    "data_elements",
+    "elements",
+    "json_objects",
+    "json_values",
+    "messages",
+    "metadata",
+    "parts",
     "run_stage",
     "run_virtual",
     "tasks_alive",
+    "text_elements",
+    "usages",
     "virtual_time",
 ]
+
+
+def __getattr__(name: str) -> object:
+    return _strategy(name)

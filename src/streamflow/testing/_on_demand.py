@@ -1,0 +1,43 @@
+"""Hypothesis strategies on demand: Hypothesis is an extra, and takes a while to import.
+
+Above: `testing`, whose `__getattr__` this is. Below: `_strategies`.
+"""
+
+from __future__ import annotations
+
+from ..errors import MissingExtraError
+
+__all__ = ["strategy"]
+
+_NAMES = frozenset(
+    {
+        "control_elements",
+        "data_elements",
+        "elements",
+        "json_objects",
+        "json_values",
+        "messages",
+        "metadata",
+        "parts",
+        "text_elements",
+        "usages",
+    }
+)
+
+
+def strategy(name: str) -> object:
+    """Return the strategy of that name from `_strategies`.
+
+    Raises:
+        AttributeError: If there is none.
+        MissingExtraError: If Hypothesis is not installed.
+    """
+    if name not in _NAMES:
+        message = f"module 'streamflow.testing' has no attribute {name!r}"
+        raise AttributeError(message)
+    try:
+        from . import _strategies  # noqa: PLC0415 - see the top
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("hypothesis", "testing") from error
+    found: object = getattr(_strategies, name)
+    return found
