@@ -252,8 +252,8 @@ class Engine:
 
         Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
         """
-        if self.zombies:
-            return  # they were waited for once
+        if not self.jobs.alive or self.zombies:  # zombies were waited for once
+            return
         await self.jobs.unwind(shield=shield)
         self.jobs.cancel()
         if not await self.jobs.wait(self.config.shutdown_timeout_s, shield=shield):

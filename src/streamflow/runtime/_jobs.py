@@ -113,11 +113,12 @@ class JobGroup:
         Returns:
             Whether they have, within `timeout_s`.
         """
-        if self.alive:
-            if self._empty is None:
-                self._empty = anyio.Event()
-            with anyio.move_on_after(timeout_s, shield=shield):
-                await self._empty.wait()
+        if not self.alive:
+            return True
+        if self._empty is None:
+            self._empty = anyio.Event()
+        with anyio.move_on_after(timeout_s, shield=shield):
+            await self._empty.wait()
         return not self.alive
 
 
