@@ -13,6 +13,7 @@ from streamflow import (
     CollectStage,
     FilterStage,
     MapStage,
+    Message,
     PassthroughStage,
     PipelineBuilder,
     ReceiveEnd,
@@ -24,7 +25,7 @@ from streamflow import (
     TextElement,
     stage,
 )
-from streamflow.errors import StageDefinitionError
+from streamflow.errors import SourceError, StageDefinitionError
 from streamflow.stages import StageLike
 from streamflow.testing import run_stage
 
@@ -199,3 +200,11 @@ async def test_what_open_returns_must_have_a_process(opened_as: object) -> None:
 
     with pytest.raises(StageError, match=r"open\(run\) returned .*, which has no process"):
         await run_stage(given, ["x"])
+
+
+def test_a_list_of_stages_and_a_bare_message_are_told_how_to_mend_them() -> None:
+    """Bad input: the two mistakes that a newcomer makes first."""
+    with pytest.raises(StageDefinitionError, match=r"unpack it: chain\(\*stages\)"):
+        PipelineBuilder().chain([PassthroughStage("a"), PassthroughStage("b")])  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match=r"wrap it: MessageElement\(message\)"):
+        PipelineBuilder().chain(PassthroughStage("a")).build().execute(Message("user", "hello"))  # type: ignore[arg-type]

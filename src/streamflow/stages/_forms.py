@@ -180,7 +180,7 @@ def _spec_of(given: object) -> StageSpec:
     if callable(given):
         return _from_function(FunctionStage(given))
     message = f"a stage was expected, got {given!r:.80}, a {type(given).__name__}"
-    raise definition_error(None, message, _HINT)
+    raise definition_error(None, message, "unpack it: chain(*stages)" if isinstance(given, (list, tuple)) else _HINT)
 
 
 def _from_class(given: type) -> StageSpec:

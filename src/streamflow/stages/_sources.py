@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from anyio.abc import ObjectReceiveStream
 
-from ..elements import StreamElement, TextElement
+from ..elements import Message, StreamElement, TextElement
 from ..errors import SourceError
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def _refusal(source: object) -> str | None:
         return None
     if callable(source):
         return f"the source is the function {source!r:.80}; call it, and give what it returns"
-    return f"the source {source!r:.80}, a {what}, cannot be iterated for elements; {_ALLOWED}"
+    allowed = "wrap it: MessageElement(message)" if isinstance(source, Message) else _ALLOWED
+    return f"the source {source!r:.80}, a {what}, cannot be iterated for elements; {allowed}"
 
 
 async def feed(
