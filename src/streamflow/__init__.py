@@ -34,7 +34,7 @@ from .elements import (
     encode,
     register_element,
 )
-from .errors import BuildError, ConfigError, ElementError, RunTimeoutError, StageError, StreamflowError
+from .errors import BuildError, BuildWarning, ConfigError, ElementError, RunTimeoutError, StageError, StreamflowError
 from .observe import Event
 from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run
 from .stages import (
@@ -44,6 +44,7 @@ from .stages import (
     FlatMapStage,
     MapStage,
     PassthroughStage,
+    Resource,
     RunContext,
     SinkStage,
     Stage,
@@ -58,6 +59,7 @@ __all__ = [
     "AudioElement",
     "BaseStage",
     "BuildError",
+    "BuildWarning",
     "CollectStage",
     "ConfigError",
     "ControlElement",
@@ -81,6 +83,7 @@ __all__ = [
     "PipelineConfig",
     "Priority",
     "ReceiveEnd",
+    "Resource",
     "Result",
     "Run",
     "RunContext",

@@ -8,7 +8,7 @@ StreamflowError
 ├── BuildError                     a graph that cannot run; lists every finding
 │   ├── StageDefinitionError       what was given is no stage, or a stage without a name
 │   ├── CycleError                 edges that lead back to where they began
-│   ├── UnknownStageError          a name that was not added
+│   ├── UnknownStageError          a name that was not added, or a port that is not there
 │   ├── DuplicateStageError        two stages of one name
 │   ├── StagePlacementError        a stage where it cannot stand (a sink in the middle, …)
 │   └── TypeMismatchError          nothing that arrives at a stage is accepted by it
@@ -16,6 +16,8 @@ StreamflowError
 ├── StageError                     a stage raised; its own exception is the cause
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
 ├── RunStateError                  a run used after its end, twice, or from another event loop
+├── PipelineBusyError              as many runs are going as may be
+├── ShutdownTimeoutError           stages did not end though they were cancelled (also TimeoutError)
 ├── SyncInAsyncError               `execute_sync()` called inside a running event loop
 ├── ChannelClosedError             you closed this end                       (also anyio.ClosedResourceError)
 ├── OutputClosedError              the reader has gone; stop, do not retry   (also anyio.BrokenResourceError)
@@ -24,6 +26,8 @@ StreamflowError
 ├── ProviderError                  a model provider failed; says whether a retry may help
 └── MissingExtraError              an optional dependency is not installed; names the extra
 ```
+
+Beside the tree, a Python warning: `BuildWarning` (a `UserWarning`), a graph that can run and probably not as it was meant.
 
 Above: everything. Below: nothing but anyio's exception classes.
 Constructor arguments are kept in `args` and the text is made by `__str__`, so every error survives `pickle`.
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BuildError",
+    "BuildWarning",
     "ChannelBusyError",
     "ChannelClosedError",
     "ChannelFailedError",
@@ -53,9 +58,11 @@ __all__ = [
     "Finding",
     "MissingExtraError",
     "OutputClosedError",
+    "PipelineBusyError",
     "ProviderError",
     "RunStateError",
     "RunTimeoutError",
+    "ShutdownTimeoutError",
     "SourceError",
     "StageDefinitionError",
     "StageError",
@@ -152,7 +159,7 @@ class Finding:
     hint: str
     """A way out."""
     where: str | None = None
-    """`file:line` of the call that added the stage."""
+    """`file:line` of the call that added the stage, or the connection that is wrong."""
 
     def __str__(self) -> str:
         place = f" (added at {self.where})" if self.where else ""
@@ -178,6 +185,10 @@ class BuildError(StreamflowError, ValueError):
         return f"{len(self.findings)} findings:\n{lines}"
 
 
+class BuildWarning(UserWarning):
+    """A graph can run, but some of what flows in it is lost. Shown at your line that said so; hide it with `warnings`."""
+
+
 class StageDefinitionError(BuildError, TypeError):
     """What was given is no stage, or a stage that lacks a name or a method."""
 
@@ -187,7 +198,7 @@ class CycleError(BuildError):
 
 
 class UnknownStageError(BuildError):
-    """A stage was named that was not added before."""
+    """A stage was named that was not added, or a port that the stage does not have."""
 
 
 class DuplicateStageError(BuildError):
@@ -195,7 +206,7 @@ class DuplicateStageError(BuildError):
 
 
 class StagePlacementError(BuildError):
-    """A stage stands where it cannot: a sink before other stages, a generator behind one, a second chain."""
+    """A stage stands where it cannot, or its edges do not fit: a sink before other stages, a fork that was not declared, …"""
 
 
 class TypeMismatchError(BuildError):
@@ -294,6 +305,43 @@ class RunStateError(StreamflowError, RuntimeError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class PipelineBusyError(StreamflowError, RuntimeError):
+    """As many runs of a pipeline are going as its configuration allows.
+
+    Args:
+        limit: How many that is.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+        """Most runs at a time."""
+
+    def __str__(self) -> str:
+        count = "1 run is" if self.limit == 1 else f"{self.limit} runs are"
+        return f"{count} going, the most that max_concurrent_runs allows; wait for one to end, or raise the limit"
+
+
+class ShutdownTimeoutError(StreamflowError, TimeoutError):
+    """Tasks did not end although they were cancelled, when their pipeline was shut down.
+
+    Args:
+        timeout_s: How long the shutdown waited before it cancelled, in seconds.
+        stages: What did not end.
+    """
+
+    def __init__(self, timeout_s: float, stages: tuple[str, ...]) -> None:
+        super().__init__(timeout_s, stages)
+        self.timeout_s = timeout_s
+        """How long the shutdown waited before it cancelled, in seconds."""
+        self.stages = stages
+        """What did not end."""
+
+    def __str__(self) -> str:
+        names = ", ".join(map(repr, self.stages))
+        return f"{names} did not end within the shutdown ({self.timeout_s:g} s); a stage must let cancellation pass"
 
 
 class SyncInAsyncError(StreamflowError, RuntimeError):

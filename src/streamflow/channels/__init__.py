@@ -1,9 +1,12 @@
-"""How elements flow: bounded channels, one per edge.
+"""How elements flow: bounded channels, one per edge, and the ends where edges fork and join.
 
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
 from ._bounded import open_channel
+from ._control import ControlJoin
+from ._fork import ForkEnd
+from ._merge import MergeEnd
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import running_trio
@@ -15,6 +18,9 @@ __all__ = [
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
+    "ControlJoin",
+    "ForkEnd",
+    "MergeEnd",
     "ReceiveEnd",
     "SendEnd",
     "open_channel",

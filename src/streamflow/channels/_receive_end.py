@@ -72,6 +72,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._end: int | None = None
         self._checkpoint_at = _BUDGET
         self._watch = watch
+        self._wide = capacity > WIDE
+        self._merges = False  # whether the elements come from other edges, see `_merge`
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -148,6 +150,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._receiving:
             raise ChannelBusyError(self.name)
         while True:
+            if self._merges and not self._buffer:
+                self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
                 item = self._take()
                 if self.capacity > WIDE:
@@ -210,7 +214,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._receiving:
             raise ChannelBusyError(self.name)
         await self.pass_aside()
-        while self._buffer:
+        while self._buffer or (self._merges and self._refill()):
             await self._pass_one()
 
     async def pass_aside(self) -> None:
@@ -286,7 +290,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._aside is not None:
             self._aside.clear()
         if self._forward is not None:
-            self._forward._peer._wake_senders()  # a task may wait there, for room for what is gone now
+            self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
 
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
@@ -325,8 +329,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._receiving:
             raise ChannelBusyError(self.name)
         while True:
-            if self.capacity > WIDE and self.received >= self._checkpoint_at:
+            if self._wide and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
+            if self._merges and not self._buffer:
+                self._refill()
             if self._buffer and not self.attention:
                 self.received += 1
                 item = self._buffer.popleft()
@@ -360,6 +366,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 self._put_aside(self._aside)
             else:
                 await self._pass_one()
+
+    def _refill(self) -> bool:
+        """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
+        return False
 
     def _put_aside(self, aside: deque[Any]) -> None:
         if len(aside) >= ASIDE:

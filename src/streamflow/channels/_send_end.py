@@ -19,10 +19,11 @@ from ._receive_end import WIDE, Turn
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterable, Callable, Iterable, Sized
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 
     from ._receive_end import ReceiveEnd
-    from ._watching import ChannelStatistics
+    from ._wait import Waiter
+    from ._watching import ChannelStatistics, ChannelWatch
 
 __all__ = ["SendEnd"]
 
@@ -32,6 +33,14 @@ U = TypeVar("U")
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+async def _watched(waiter: Waiter, watch: ChannelWatch) -> None:
+    watch.on_blocked("send", blocked=True)
+    try:
+        await waiter
+    finally:
+        watch.on_blocked("send", blocked=False)
 
 
 class SendEnd(ObjectSendStream[T_contra]):
@@ -212,8 +221,34 @@ class SendEnd(ObjectSendStream[T_contra]):
         if peer._waiter is not None:
             peer._wake()
 
+    def _wake_waiting(self) -> None:
+        """Let tasks that wait for room look again."""
+        self._peer._wake_senders()
+
+    def _queue_up(self) -> Turn:
+        """Take the last place in the queue of waiting senders; nobody overtakes it from now on."""
+        turn = Turn()
+        self._peer._turns.append(turn)
+        self._limit = min(self._limit, 0)
+        return turn
+
+    def _must_wait(self, turn: Turn) -> bool:
+        """Say whether it is not this sender's turn yet, or there is no room; no more once the channel has ended."""
+        peer = self._peer
+        return peer.state == "open" and (peer._turns[0] is not turn or len(self._buffer) >= peer.capacity)
+
+    def _turn_to_come(self, turn: Turn) -> Awaitable[None]:
+        """Return what to await until it may be this sender's turn. The waiter itself, if nobody watches: no frame more."""
+        peer = self._peer
+        turn.waiter = (peer._make_waiter or peer._find_loop())()
+        return turn.waiter if peer._watch is None else _watched(turn.waiter, peer._watch)
+
+    def _leave_queue(self, turn: Turn) -> None:
+        self._peer._turns.remove(turn)
+        self._peer._end_turn()
+
     async def _send_in_turn(
-        self, item: T_contra | None, rest: Sized | None = None, take: Callable[[], T_contra] | None = None
+        self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
     ) -> None:
         """Wait for this task's turn and for room, then send `item`.
 
@@ -222,31 +257,16 @@ class SendEnd(ObjectSendStream[T_contra]):
         """
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
-        peer, buffer, turns = self._peer, self._buffer, self._peer._turns
-        turn = Turn()
-        turns.append(turn)
-        self._limit = min(self._limit, 0)
+        turn = self._queue_up()
         try:
-            if peer.capacity > WIDE:
+            if self._peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
-            while (
-                peer.state == "open"
-                and (turns[0] is not turn or len(buffer) >= peer.capacity)
-                and (rest is None or len(rest))
-            ):
-                turn.waiter = (peer._make_waiter or peer._find_loop())()
-                if peer._watch is not None:
-                    peer._watch.on_blocked("send", blocked=True)
-                try:
-                    await turn.waiter
-                finally:
-                    if peer._watch is not None:
-                        peer._watch.on_blocked("send", blocked=False)
+            while self._must_wait(turn) and (rest is None or len(rest)):
+                await self._turn_to_come(turn)
             self._raise_if_closed()
             if item is not None:
                 self._put(item)
             elif rest and take is not None:
                 self._put(take())
         finally:
-            turns.remove(turn)
-            peer._end_turn()
+            self._leave_queue(turn)

@@ -4,7 +4,18 @@ Above: `runtime`. Below: `stages`.
 """
 
 from ._builder import GraphBuilder, caller_of_package
-from ._spec import EdgeSpec, Graph, Node
+from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, Node
 from ._validation import check, findings
 
-__all__ = ["EdgeSpec", "Graph", "GraphBuilder", "Node", "caller_of_package", "check", "findings"]
+__all__ = [
+    "EdgeSpec",
+    "Endpoint",
+    "ForkSpec",
+    "Graph",
+    "GraphBuilder",
+    "JoinSpec",
+    "Node",
+    "caller_of_package",
+    "check",
+    "findings",
+]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Finding, StageDefinitionError, UnknownStageError
 from ..stages import as_stage
-from ._spec import EdgeSpec, Graph, Node
+from ._spec import EdgeSpec, Endpoint, Graph, Node
 from ._validation import check
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class GraphBuilder:
         """
         where = caller_of_package()
         names = self._add_all(stages, where)
-        self._edges += [EdgeSpec(source, target, where) for source, target in itertools.pairwise(names)]
+        self._edges += [EdgeSpec(Endpoint(source), Endpoint(target), where) for source, target in itertools.pairwise(names)]
         return self
 
     def build_graph(self) -> Graph:
@@ -86,7 +86,7 @@ class GraphBuilder:
         except StageDefinitionError as error:
             found = [dataclasses.replace(one, where=where) for one in error.findings]
             raise StageDefinitionError(found) from error.__cause__
-        self._nodes.append(Node(spec, where))
+        self._nodes.append(Node(spec.name, spec, where))
         return spec.name
 
     def _known(self, name: str, where: str) -> str:

@@ -1,63 +1,183 @@
-"""The graph as data: stages and the edges between them. Immutable; nothing here runs.
+"""The graph as data: stages, the edges between them, and where edges fork and join. Immutable; nothing here runs.
 
-Above: `_builder`, `_validation`, `runtime`. Below: `stages`.
+Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `stages`.
+
+An *endpoint* is where an edge begins or ends: a stage, or one named port of it. An input endpoint without an edge is a *head*: the
+source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer. A stage that generates has no input
+endpoint, a sink has no output endpoint.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..stages import StageSpec
+    from collections.abc import Iterable
 
-__all__ = ["EdgeSpec", "Graph", "Node"]
+    from ..stages import ElementTypes, StageSpec
+
+__all__ = ["EdgeSpec", "Endpoint", "ForkSpec", "Graph", "JoinSpec", "NestSpec", "Node"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """Where an edge begins or ends."""
+
+    stage: str
+    """Name of the stage in the graph."""
+    port: str = ""
+    """Name of its port; empty for a stage without named ports."""
+
+    def __str__(self) -> str:
+        return f"{self.stage}:{self.port}" if self.port else self.stage
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
     """One stage in its graph."""
 
+    name: str
+    """Name in the graph: the stage's own, behind the prefixes of the pipelines that it is nested in."""
     stage: StageSpec
     """What it is."""
     where: str
     """`file:line` of the call that added it."""
 
     @property
-    def name(self) -> str:
-        """Name of the stage."""
-        return self.stage.name
+    def inputs(self) -> dict[Endpoint, ElementTypes]:
+        """The input endpoints, with the types that each accepts."""
+        return {Endpoint(self.name, port): accepts for port, accepts in self.stage.inputs.items()}
+
+    @property
+    def outputs(self) -> dict[Endpoint, ElementTypes | None]:
+        """The output endpoints, with the types that each emits; None when unknown."""
+        return {Endpoint(self.name, port): emits for port, emits in self.stage.outputs.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EdgeSpec:
     """One edge between two stages."""
 
-    source: str
-    """Name of the stage that writes."""
-    target: str
-    """Name of the stage that reads."""
+    source: Endpoint
+    """What writes."""
+    target: Endpoint
+    """What reads."""
+    where: str
+    """`file:line` of the call that made it."""
+    buffer: int | None = None
+    """Capacity, in elements; None: what the pipeline's configuration says."""
+
+    def __str__(self) -> str:
+        return f"{self.source} → {self.target}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForkSpec:
+    """Says that the edges out of one endpoint are branches, each of which gets what its stage accepts."""
+
+    source: Endpoint
+    """What writes."""
+    where: str
+    """`file:line` of the call that made it."""
+    otherwise: Endpoint | None = None
+    """The branch for data that no other branch accepts; None: such data is dropped and counted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JoinSpec:
+    """Says that the edges into one endpoint are merged."""
+
+    target: Endpoint
+    """What reads."""
     where: str
     """`file:line` of the call that made it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class NestSpec:
+    """Says that a pipeline was nested here; the names of its stages begin with its own and a slash."""
+
+    name: str
+    """What it is called in the graph."""
+    where: str
+    """`file:line` of the call that added it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Graph:
-    """Stages and edges, in the order in which they were added."""
+    """Stages, edges, forks and joins, in the order in which they were added."""
 
     nodes: tuple[Node, ...]
     """The stages."""
-    edges: tuple[EdgeSpec, ...]
-    """The edges; a stage without an edge into it is fed by the source, one without an edge out of it feeds the consumer."""
+    edges: tuple[EdgeSpec, ...] = ()
+    """The edges between them."""
+    forks: tuple[ForkSpec, ...] = ()
+    """Where edges fork."""
+    joins: tuple[JoinSpec, ...] = ()
+    """Where edges join."""
+    nested: tuple[NestSpec, ...] = ()
+    """The pipelines that were nested into it."""
+
+    @property
+    def heads(self) -> tuple[Endpoint, ...]:
+        """Input endpoints that the source feeds."""
+        fed = {edge.target for edge in self.edges}
+        return tuple(one for node in self.nodes for one in node.inputs if one not in fed)
+
+    @property
+    def leaves(self) -> tuple[Endpoint, ...]:
+        """Output endpoints that feed the consumer."""
+        taken = {edge.source for edge in self.edges}
+        return tuple(one for node in self.nodes for one in node.outputs if one not in taken)
+
+    def edges_into(self, target: Endpoint) -> tuple[EdgeSpec, ...]:
+        """Return the edges that end at `target`."""
+        return tuple(edge for edge in self.edges if edge.target == target)
+
+    def edges_out_of(self, source: Endpoint) -> tuple[EdgeSpec, ...]:
+        """Return the edges that begin at `source`."""
+        return tuple(edge for edge in self.edges if edge.source == source)
 
     def chain(self) -> tuple[Node, ...]:
-        """Return the stages from head to tail. Only for a graph that validation has found to be one chain."""
-        following = {edge.source: edge.target for edge in self.edges}
-        named = {node.name: node for node in self.nodes}
-        fed = set(following.values())
-        name: str | None = next(node.name for node in self.nodes if node.name not in fed)
+        """Return the stages from head to tail. Only while there is nothing but chains."""
+        return self.order()
+
+    def order(self) -> tuple[Node, ...]:
+        """Return the stages so that each comes behind all that feed it, else as they were added.
+
+        Raises:
+            graphlib.CycleError: If there is a cycle, which validation has refused before.
+        """
+        into: dict[str, set[str]] = {node.name: set() for node in self.nodes}
+        for edge in self.edges:
+            into[edge.target.stage].add(edge.source.stage)
+        named = {node.name: (number, node) for number, node in enumerate(self.nodes)}
+        sorter = TopologicalSorter(into)
+        sorter.prepare()
         ordered: list[Node] = []
-        while name is not None:
-            ordered.append(named[name])
-            name = following.get(name)
+        while sorter.is_active():
+            ready = sorted(named[name] for name in sorter.get_ready())
+            ordered += [node for _, node in ready]
+            sorter.done(*(node.name for _, node in ready))
         return tuple(ordered)
+
+    def downstream(self, *names: str) -> frozenset[str]:
+        """Return the names of all stages that elements from these stages can reach, themselves left out unless in a cycle."""
+        following: defaultdict[str, list[str]] = defaultdict(list)
+        for edge in self.edges:
+            following[edge.source.stage].append(edge.target.stage)
+        return _reachable(names, following)
+
+
+def _reachable(names: Iterable[str], following: defaultdict[str, list[str]]) -> frozenset[str]:
+    found: set[str] = set()
+    waiting = [one for name in names for one in following[name]]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += following[name]
+    return frozenset(found)

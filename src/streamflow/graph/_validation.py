@@ -88,7 +88,7 @@ def _accumulator(node: Node) -> list[Finding]:
 
 def _misplacements(graph: Graph) -> list[Finding]:
     """Report what is wrong with where stages stand."""
-    into, out_of = Counter(edge.target for edge in graph.edges), Counter(edge.source for edge in graph.edges)
+    into, out_of = Counter(edge.target.stage for edge in graph.edges), Counter(edge.source.stage for edge in graph.edges)
     heads = [node for node in graph.nodes if not into[node.name]]
     found: list[Finding] = []
     for node in graph.nodes:
@@ -115,7 +115,7 @@ def _misplaced(node: Node, kind: str, what: str, hint: str) -> Finding:
 
 def _cycles(graph: Graph, heads: Iterable[Node]) -> list[Finding]:
     """Report each cycle with its path, in a graph without forks and joins: what no head leads to."""
-    following = {edge.source: edge.target for edge in graph.edges}
+    following = {edge.source.stage: edge.target.stage for edge in graph.edges}
     left = {node.name: node for node in graph.nodes}
     for head in heads:
         _follow(head.name, following, left)

@@ -4,14 +4,16 @@ Above: `_run`, what the caller holds. Below: `_jobs` (tasks), `_watchdog` (limit
 
 How a run ends, in the words of the code:
 
-1. A stage that *returns* has completed: what is left for it to pass by is passed on, its output is closed, its input is
-   closed with `no_more_needed`. So has one that leaves with `OutputClosedError` of its own output.
+1. A stage that *returns* has completed: what is left for it to pass by is passed on, its outputs are closed, its inputs are
+   closed with `no_more_needed`. So has one that leaves with `OutputClosedError` of an output of its own.
 2. A stage that *raises* has failed. The first failure is recorded before anything is closed, so that no consequence of it
-   can be taken for the cause. Everything before the stage is cancelled; its output is closed with one fatal `ErrorElement`
-   behind what was sent; everything behind it drains that and ends by itself.
-3. When the last stage has ended, whatever still runs has nobody to work for. The source is cancelled; stages that wait for room
-   learn that their reader has gone; those that wait for anything else are cancelled too, once the consumer waits for them.
-4. The consumer meets the end of the outlet, waits for the tasks that are left, and only then learns the reason.
+   can be taken for the cause. Everything before the stage and beside it is cancelled; its outputs are closed with one fatal
+   `ErrorElement` behind what was sent; everything behind it drains that and ends by itself.
+3. The *last* stages are those that feed the consumer, and the sinks. When all have ended that a source leads to, it has nobody to
+   work for and is cancelled; stages that wait for room learn that their reader has gone; those that wait for anything else are
+   cancelled too, once the consumer waits for them.
+4. The consumer meets the end of the outlet, waits for the last stages and then for the tasks that are left, and only then learns
+   the reason.
 
 The tasks hold this object and never the caller's, so that losing the caller's object ends the run.
 """
@@ -19,11 +21,10 @@ The tasks hold this object and never the caller's, so that losing the caller's o
 from __future__ import annotations
 
 import contextvars
-import itertools
 import logging
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -35,8 +36,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..observe import Event
-from ..stages import CURRENT_RUN, RunContext, StageKind, close_source, feed
+from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
 from ._jobs import Job, JobGroup, is_made_of
 from ._tracebacks import trimmed
@@ -47,9 +47,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from ..channels import ReceiveEnd, SendEnd
-    from ..graph import Node
-    from ..observe import EventBus
     from ._config import PipelineConfig
+    from ._lifetime import Lifetime
+    from ._plan import Plan
+    from ._reporting import Reporter
     from ._watchdog import Limit
 
 __all__ = ["Engine", "live_runs"]
@@ -58,74 +59,86 @@ _log = logging.getLogger("streamflow.runtime")
 
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
-_numbers = itertools.count(1)
-
 
 class Engine:
     """Everything of one run that its tasks need.
 
     Args:
-        nodes: The stages, from head to tail.
+        plan: The stages and edges.
         config: Sizes and limits.
-        source: What feeds the first edge; None for a live run, which is fed by `inlet`.
+        sources: What feeds each head, by its name; nothing for a live run, which is fed by `inlets`.
         deps: What stages find as `run.deps`.
-        bus: Who hears of events.
+        reporter: Who tells the listeners.
+        lifetime: What it has in common with the other runs of its pipeline.
     """
 
     def __init__(
         self,
-        nodes: tuple[Node, ...],
+        plan: Plan,
         config: PipelineConfig,
-        source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str] | None,
+        sources: Mapping[str, Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]],
         deps: object,
-        bus: EventBus,
+        reporter: Reporter,
+        lifetime: Lifetime,
     ) -> None:
-        self.run_id: str = f"run-{next(_numbers)}"
+        self.run_id: str = reporter.run_id
+        self.plan: Plan = plan
         self.config: PipelineConfig = config
+        self.reporter: Reporter = reporter
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
         self.failure: BaseException | None = None
         self.notice: ErrorElement | None = None
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
-        self.inlet: SendEnd[StreamElement]
+        self.inlets: dict[str, SendEnd[StreamElement]] = {}
         self.outlet: ReceiveEnd[StreamElement]
+        self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
         self.jobs: JobGroup
-        self._nodes = nodes
-        self._source = source
+        self._sources = sources
         self._deps = deps
-        self._bus = bus
+        self._lifetime = lifetime
         self._context = contextvars.copy_context()
         self._stages: list[StageRun] = []
-        self._feeder: Job | None = None
+        self._edges: tuple[ReceiveEnd[Any], ...] = ()
+        self._feeders: dict[str, Job] = {}
         self._watchdog: Job | None = None
+        self._last_stages: set[int] = set()
+        self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
 
     # Starting
 
     def start(self) -> None:
-        """Open the edges and start the tasks, on the event loop that is running."""
+        """Open the edges and start the tasks, on the event loop that is running.
+
+        Raises:
+            PipelineBusyError: If there are as many runs as there may be.
+            RunStateError: If the pipeline has been shut down.
+        """
         self.jobs = JobGroup(current_backend())
+        self._lifetime.enter(self)
         self.started = True
         _LIVE.add(self)
         clock = RunClock(anyio.current_time)
-        self._stages = [StageRun(node, index) for index, node in enumerate(self._nodes)]
-        wiring = wire(self._stages, self.config, clock, self._context)
-        self.inlet, self.outlet = wiring.inlet, wiring.outlet
+        self._stages, wiring = wire(self.plan, self.config, clock, self._context)
+        self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
+        self._edges = wiring.edges
+        self._last_stages = set(self.plan.last_stages)
         deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
-        source, self._source = self._source, None
-        if self._nodes[0].stage.kind is StageKind.GENERATE:
-            self.inlet.close()
-        elif source is not None:
-            self._feeder = self._job("source", partial(feed, source, self.inlet), self._feeder_ended)
-            self._feeder.instead = partial(close_source, source)
+        sources, self._sources = self._sources, {}
+        for head, source in sources.items():
+            work = partial(feed, source, self.inlets[head])
+            feeder = self._feeders[head] = self._job(self._source_name(head), work, partial(self._feeder_ended, head))
+            feeder.instead = partial(close_source, source)
         for stage in self._stages:
             work = partial(self._work, stage, deadline)
             stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
         if wiring.limits:
             work = partial(self._watch, wiring.limits, clock)
             self._watchdog = self._job("watchdog", work, self._watchdog_ended)
-        first = [one for one in (self._feeder, self._watchdog) if one is not None]
+        self.reporter.run_started(self._stages)
+        first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
         self.jobs.start(*first, *(stage.job for stage in self._stages))
 
     def _job(
@@ -134,26 +147,28 @@ class Engine:
         # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
         return Job(name, work, ended, self._context.copy())
 
+    def _source_name(self, head: str) -> str:
+        return "source" if len(self.inlets) == 1 else f"source of {head}"
+
     # The work of the tasks
 
     async def _work(self, stage: StageRun, deadline: float | None) -> None:
+        stage.has_begun = True
         run: RunContext[Any] = RunContext(
             run_id=self.run_id,
             stage=stage.name,
             deps=self._deps,
             deadline_s=deadline,
-            emit=self._emit,
+            emit=self.reporter.emit,
             start_soon=partial(self._start_helper, stage),
+            open_resource=self._lifetime.resource,
         )
         CURRENT_RUN.set(run)
-        await stage.node.stage.start(run)(stage.input, stage.writes, run)
+        await stage.node.stage.start(run)(cast("Any", stage.reads), cast("Any", stage.writes), run)
         while stage.helpers:
             stage.helpers_ended = anyio.Event()
             await stage.helpers_ended.wait()
-        if stage.input.end_was_told:
-            await stage.input.pass_rest()
-        else:
-            await stage.input.pass_aside()
+        await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
@@ -165,9 +180,6 @@ class Engine:
         stage.helpers[helper] = None
         self.jobs.start(helper)
 
-    def _emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:
-        self._bus.publish(Event(name=name, run_id=self.run_id, stage=stage, data=data))
-
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
     def _stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
@@ -178,10 +190,13 @@ class Engine:
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
+        self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
         stage.output.close()
-        stage.input.close("failure" if self.notice is not None else "no_more_needed")
-        if stage is self._stages[-1] and self._feeder is not None:
-            self._feeder.cancel()
+        stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
+        self._last_stages.discard(stage.index)
+        for head, feeder in self._feeders.items():
+            if not self._last_stages & self.plan.served[head]:
+                feeder.cancel()
         self._settle()
 
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
@@ -193,48 +208,81 @@ class Engine:
             stage.helpers_ended.set()
         self._settle()
 
-    def _feeder_ended(self, job: Job, error: BaseException | None) -> None:
+    def _feeder_ended(self, head: str, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
+        del self._feeders[head]
         expected = (anyio.get_cancelled_exc_class(), OutputClosedError) if job.cancel_requested else OutputClosedError
         if error is not None and not is_made_of(error, expected):
-            self._fail(_stage_error("source", None, None, error), None)
-        self.inlet.close()
+            self._fail(_stage_error(self._source_name(head), None, None, error), head)
+        self.inlets[head].close()
         self._settle()
 
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         if error is not None and not job.cancel_requested:
-            self._fail(_stage_error("watchdog", None, None, error), self._stages[-1])
+            self._fail(_stage_error("watchdog", None, None, error), None)
         self._settle()
 
     def _settle(self) -> None:
         alive = self.jobs.alive
         if len(alive) == 1 and self._watchdog in alive:
             self._watchdog.cancel()
+        if not self._last_stages and self._no_more_waiting is not None:
+            self._no_more_waiting.set()
         if not alive:
             _LIVE.discard(self)
             self._stages = []
-            self._feeder = self._watchdog = None
+            self._watchdog = None
+            self._end()
+
+    def _end(self) -> None:
+        """Tell everybody that the run has ended. Idempotent."""
+        self._lifetime.leave(self)
+        self.reporter.run_ended(self)
 
     # Ending early
 
-    def _fail(self, error: BaseException, stage: StageRun | None, reason: EndReason = "error") -> None:
-        """Record a failure of `stage`, or of the source, and stop it and everything before it."""
+    def _fail(self, error: BaseException, culprit: StageRun | str | None, reason: EndReason = "error") -> None:
+        """Record a failure, and stop everything that is not behind it.
+
+        Args:
+            error: What the caller is told.
+            culprit: The stage that failed; or the head whose source did; None: the whole run, behind which there is nothing.
+            reason: Why the run ends.
+        """
         notice = None
+        if isinstance(culprit, StageRun):
+            culprit.failure = error
         if self.notice is None:
             self.failure, self.reason = error, reason
-            self.notice = notice = _notice(error, stage.name if stage is not None else "source")
+            stage = culprit.name if isinstance(culprit, StageRun) else "source"
+            self.notice = notice = _notice(error, stage)
         elif isinstance(error, StageError):
             self._suppressed.append(error)
-        output = self.inlet if stage is None else stage.output
-        if notice is not None:
+        output: SendEnd[Any] | None = None
+        behind: frozenset[int] = frozenset()
+        if isinstance(culprit, StageRun):
+            output, behind = culprit.output, culprit.downstream
+        elif culprit is not None:
+            output, behind = self.inlets[culprit], self.plan.fed[culprit]
+        if output is not None and notice is not None and not (isinstance(culprit, StageRun) and culprit.is_sink):
             output.close_with(notice)
-        if self._feeder is not None:
-            self._feeder.cancel()
-        for one in self._stages[: 0 if stage is None else stage.index + 1]:
-            one.cancel()
-            one.input.close("failure")
-        output.close()
+        self.stop_sources()
+        for one in self._stages:
+            if one.index not in behind:
+                one.cancel()
+                one.close_inputs("failure")
+        if output is not None:
+            output.close()
+        if self._no_more_waiting is not None:
+            self._no_more_waiting.set()
+
+    def stop_sources(self) -> None:
+        """End all input: the sources are cancelled and closed, and nothing can be sent. What is inside goes on. Idempotent."""
+        for feeder in self._feeders.values():
+            feeder.cancel()
+        for inlet in self.inlets.values():
+            inlet.close()
 
     def cancel(self) -> None:
         """End the run because the caller wants no more: everything is cancelled, nothing more comes out. Idempotent."""
@@ -244,6 +292,26 @@ class Engine:
                 self.reason = "cancelled"
             self.jobs.cancel()
             self.outlet.close()
+            for leaf in self.leaves.values():
+                leaf.close()
+            if self._no_more_waiting is not None:
+                self._no_more_waiting.set()
+
+    def cut_short(self) -> None:
+        """Cancel what still runs; the consumer gets what is on its way to it, and the reason `cancelled`. Idempotent."""
+        if self.jobs.alive:
+            if self.notice is None:
+                self.reason = "cancelled"
+            self.jobs.cancel()
+
+    async def finish_last_stages(self) -> None:
+        """Wait until all sinks have ended, and all stages that feed the consumer; or until the run fails.
+
+        Cancellation: changes nothing.
+        """
+        if self._last_stages and self.notice is None and not self.cancelled:
+            self._no_more_waiting = self._no_more_waiting or anyio.Event()
+            await self._no_more_waiting.wait()
 
     async def finish(self, *, shield: bool) -> None:
         """Let tasks end that are just ending, cancel the others, and wait for them, `shutdown_timeout_s` at most.
@@ -252,18 +320,18 @@ class Engine:
 
         Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
         """
-        if not self.jobs.alive or self.zombies:  # zombies were waited for once
-            return
-        await self.jobs.unwind(shield=shield)
-        self.jobs.cancel()
-        if not await self.jobs.wait(self.config.shutdown_timeout_s, shield=shield):
-            self.zombies = tuple(job.name for job in self.jobs.alive)
-            _log.warning(
-                "%s: %s did not end within %g s of being cancelled; a stage must let cancellation pass",
-                self.run_id,
-                ", ".join(self.zombies),
-                self.config.shutdown_timeout_s,
-            )
+        if self.jobs.alive and not self.zombies:  # zombies were waited for once
+            await self.jobs.unwind(shield=shield)
+            self.jobs.cancel()
+            if not await self.jobs.wait(self.config.shutdown_timeout_s, shield=shield):
+                self.zombies = tuple(job.name for job in self.jobs.alive)
+                _log.warning(
+                    "%s: %s did not end within %g s of being cancelled; a stage must let cancellation pass",
+                    self.run_id,
+                    ", ".join(self.zombies),
+                    self.config.shutdown_timeout_s,
+                )
+                self._end()
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
@@ -276,8 +344,7 @@ class Engine:
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""
         lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
-        edges = [self.inlet, *(stage.output for stage in self._stages)]
-        lines += [f"  edge {edge.statistics()}" for edge in edges]
+        lines += [f"  edge {edge.statistics()}" for edge in self._edges]
         return "\n".join(lines)
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
@@ -285,8 +352,14 @@ class Engine:
         if passed.kind == "backpressure":
             # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
             edges = [one for one in limits if one.kind == "backpressure"]
-            passed = list(itertools.takewhile(lambda one: one.since() is not None, edges[edges.index(passed) :]))[-1]
-        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), self._stages[passed.position], "timeout")
+            following: Limit | None = passed
+            while following is not None and following.stage is not None:
+                passed = following
+                full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
+                following = next((one for one in full if one.since() is not None), None)
+            passed = following or passed
+        culprit = None if passed.stage is None else self._stages[passed.stage]
+        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), culprit, "timeout")
 
 
 def live_runs() -> list[str]:

@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, cast
 
 import anyio
 
-from ..errors import ConfigError, SourceError
+from ..errors import ConfigError
 from ..graph import GraphBuilder, caller_of_package
-from ..observe import EventBus
-from ..stages import StageKind, open_source
+from ..stages import open_sources
 from ._config import PipelineConfig
 from ._engine import Engine
+from ._lifetime import Lifetime
+from ._plan import make_plan
+from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncStream, check_backend, forbid_inside_a_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
     from typing import Self
 
     from ..graph import Graph
     from ..observe import Event
     from ..stages import Source
+    from ._reporting import Listener
     from ._result import Result
     from ._sync import BackendName
 
@@ -34,37 +38,44 @@ __all__ = ["Pipeline", "PipelineBuilder"]
 
 
 class Pipeline:
-    """A graph of stages that can be run, any number of times and concurrently; runs share nothing.
+    """A graph of stages that can be run, any number of times and concurrently; runs share nothing but resources.
 
-    Made by `PipelineBuilder.build()`. Immutable, and bound to no event loop.
+    ```python
+    async with pipeline:  # opens what stages share; leaving it shuts the pipeline down
+        result = await pipeline.run("hello")
+    ```
+
+    The block is needed only where stages declare resources that are to be open before the first run. Made by
+    `PipelineBuilder.build()`. Immutable, and bound to no event loop.
     """
 
-    def __init__(self, graph: Graph, config: PipelineConfig, listeners: tuple[Callable[[Event], object], ...]) -> None:
+    def __init__(self, graph: Graph, config: PipelineConfig, listeners: tuple[Listener, ...]) -> None:
         self._graph = graph
-        self._chain = graph.chain()
+        self._plan = make_plan(graph, config.buffer_size)
         self._config = config
         self._listeners = listeners
+        resources = [one for node in graph.nodes for one in node.stage.resources]
+        self._lifetime = Lifetime(getattr(config, "max_concurrent_runs", None), config.shutdown_timeout_s, resources)
 
-    def execute(self, source: Source | None = None, *, deps: object = None) -> Run:
+    # Running
+
+    def execute(self, source: Source | Mapping[str, Source] | None = None, *, deps: object = None) -> Run:
         """Return a run, which starts when its `async with` or `async for` is entered.
 
         Args:
             source: An element, a string, an iterable or async iterable of those, or a channel's receiving end, which is read and
-                closed by the run; None: feed it with `run.send()` and `run.close_input()`.
+                closed by the run; where several stages take a source, one for each, by name: `{"ears": …, "eyes": …}`.
+                None: feed it with `run.send()` and `run.close_input()`.
             deps: What stages find as `run.deps`.
 
         Raises:
-            SourceError: If `source` cannot be iterated for elements, or the first stage takes no input.
+            SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
         """
-        head = self._chain[0]
-        if source is not None and not self.takes_source:
-            message = f"stage {head.name!r} generates and takes no source; call execute() without one"
-            raise SourceError(message)
-        opened = None if source is None else open_source(source)
-        engine = Engine(self._chain, self._config, opened, deps, EventBus(self._listeners))
+        opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
+        engine = Engine(self._plan, self._config, opened, deps, Reporter(self._listeners), self._lifetime)
         return Run(engine, caller_of_package(), live=source is None and self.takes_source)
 
-    async def run(self, source: Source | None = None, *, deps: object = None) -> Result:
+    async def run(self, source: Source | Mapping[str, Source] | None = None, *, deps: object = None) -> Result:
         """Run to the end and return everything that came out; without a source, with an empty input.
 
         Cancellation: the run is ended, and its tasks are waited for.
@@ -73,14 +84,21 @@ class Pipeline:
             SourceError: If `source` cannot be iterated for elements.
             StageError: If a stage failed.
             RunTimeoutError: If the run, a stage or an edge took too long.
+            PipelineBusyError: If there are as many runs as there may be.
         """
         async with self.execute(self._or_nothing(source), deps=deps) as run:
             return await run.result()
 
     def execute_sync(
-        self, source: Source | None = None, *, deps: object = None, backend: BackendName = "asyncio"
+        self,
+        source: Source | Mapping[str, Source] | None = None,
+        *,
+        deps: object = None,
+        backend: BackendName = "asyncio",
     ) -> Result:
         """Run to the end and return everything that came out, blocking; without a source, with an empty input.
+
+        Resources that stages ask for are opened, and closed before it returns.
 
         Raises:
             SyncInAsyncError: If called inside a running event loop.
@@ -89,13 +107,18 @@ class Pipeline:
             SourceError: If `source` cannot be iterated for elements.
             StageError: If a stage failed.
             RunTimeoutError: If the run, a stage or an edge took too long.
+            PipelineBusyError: If there are as many runs as there may be.
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        return anyio.run(functools.partial(self.run, source, deps=deps), backend=backend)
+        return anyio.run(functools.partial(self._run_alone, source, deps), backend=backend)
 
     def stream_sync(
-        self, source: Source | None = None, *, deps: object = None, backend: BackendName = "asyncio"
+        self,
+        source: Source | Mapping[str, Source] | None = None,
+        *,
+        deps: object = None,
+        backend: BackendName = "asyncio",
     ) -> SyncStream:
         """Return the output as an iterator for a plain `for` loop; without a source, with an empty input.
 
@@ -106,7 +129,44 @@ class Pipeline:
         """
         forbid_inside_a_loop("stream_sync")
         check_backend(backend)
-        return SyncStream(functools.partial(self.execute, self._or_nothing(source), deps=deps), backend)
+        execute = functools.partial(self.execute, self._or_nothing(source), deps=deps)
+        return SyncStream(execute, self._lifetime.close_resources, backend)
+
+    # Its life
+
+    async def __aenter__(self) -> Self:
+        """Open the resources that stages declare; all, or none.
+
+        Raises:
+            RunStateError: If the pipeline has been shut down.
+            Exception: What an opening raised.
+        """
+        await self._lifetime.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    async def shutdown(self, timeout_s: float | None = None) -> None:
+        """End this pipeline: no new runs, no more input for those that there are; when time is up, they are cancelled.
+
+        Runs give what is on its way through them; the consumer of one that had to be cancelled gets `EndOfStream` with the reason
+        `cancelled`. At last the resources are closed. Idempotent.
+
+        Args:
+            timeout_s: How long runs may take to come to their end, in seconds; None: `shutdown_timeout_s`.
+
+        Cancellation: what still runs is cancelled at once, and waited for.
+
+        Raises:
+            ConfigError: If `timeout_s` is no number from 0 up.
+            ShutdownTimeoutError: If stages did not end even though they were cancelled.
+        """
+        await self._lifetime.shut_down(timeout_s)
+
+    # Facts
 
     @property
     def config(self) -> PipelineConfig:
@@ -114,33 +174,45 @@ class Pipeline:
         return self._config
 
     @property
+    def graph(self) -> Graph:
+        """The stages and edges, as data."""
+        return self._graph
+
+    @property
     def takes_source(self) -> bool:
-        """Whether the first stage has an input: False when it generates."""
-        return self._chain[0].stage.kind is not StageKind.GENERATE
+        """Whether a stage has an input that the source feeds: False when all heads generate."""
+        return bool(self._plan.heads)
 
     @property
     def max_in_flight(self) -> int | None:
-        """Most elements that are inside a run at any moment: what edges and stages hold, and the one in the source's hand.
+        """Most elements that are inside a run at any moment: what edges and stages hold, and those in the sources' hands.
 
-        None when a stage cannot say how many it holds; `unbounded_stages` names it.
+        None when a stage cannot say how many it holds; `unbounded_stages` names it. A copy counts as an element.
         """
-        if self.unbounded_stages:
-            return None
-        edges = (
-            len(self._chain) + 1 - sum(one.stage.kind in (StageKind.SINK, StageKind.GENERATE) for one in self._chain)
-        )
-        return edges * self._config.buffer_size + sum(one.stage.max_held or 0 for one in self._chain) + 1
+        return self._plan.max_in_flight
 
     @property
     def unbounded_stages(self) -> tuple[str, ...]:
         """Stages that cannot say how many elements they hold; `max_held=` tells."""
-        return tuple(one.name for one in self._chain if one.stage.max_held is None)
+        return tuple(one.node.name for one in self._plan.stages if one.node.stage.max_held is None)
 
     def __repr__(self) -> str:
-        return f"<Pipeline {' → '.join(one.name for one in self._chain)}>"
+        names = [one.node.name for one in self._plan.stages]
+        is_chain = all(one.outputs == () or len(one.outputs[0].edges) == 1 for one in self._plan.stages)
+        return f"<Pipeline {(' → ' if is_chain else ', ').join(names)}>"
 
-    def _or_nothing(self, source: Source | None) -> Source | None:
-        return () if source is None and self.takes_source else source
+    @property
+    def _generators(self) -> tuple[str, ...]:
+        return tuple(one.node.name for one in self._plan.stages if not one.inputs)
+
+    def _or_nothing(self, source: Source | Mapping[str, Source] | None) -> Source | Mapping[str, Source] | None:
+        return dict.fromkeys(self._plan.heads, ()) if source is None and self.takes_source else source
+
+    async def _run_alone(self, source: Source | Mapping[str, Source] | None, deps: object) -> Result:
+        try:
+            return await self.run(source, deps=deps)
+        finally:
+            await self._lifetime.close_resources()
 
 
 class PipelineBuilder(GraphBuilder):

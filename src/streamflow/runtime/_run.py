@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..channels import ReceiveEnd
+    from ..channels import ReceiveEnd, SendEnd
     from ._engine import Engine
 
 __all__ = ["Run"]
@@ -66,6 +66,7 @@ class _Outcome:
         """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
         engine = self.engine
         if not self.over:
+            await engine.finish_last_stages()
             await engine.finish(shield=False)
         if not engine.cancelled and not self.over:
             if engine.notice is not None and not self.notice_told:
@@ -230,28 +231,34 @@ class Run:
 
     # Feeding a live run
 
-    async def send(self, element: StreamElement | str) -> None:
+    async def send(self, element: StreamElement | str, *, to: str | None = None) -> None:
         """Feed one element into a run that was started without a source, waiting while its first edge is full.
+
+        Args:
+            element: An element; a string becomes a `TextElement`.
+            to: The stage that it is for (`stage:port` for a port), where the source feeds several.
 
         Cancellation: when it raises, the element was not sent.
 
         Raises:
-            RunStateError: If the run has a source, or has not been started.
+            RunStateError: If the run has a source, or has not been started; or if it does not say for which stage it is.
             OutputClosedError: If the run needs no more input, or has ended.
             ChannelClosedError: If `close_input()` was called.
             ElementError: If it is no element.
         """
         self._require_live("send()")
-        await self._engine.inlet.send(TextElement(element) if isinstance(element, str) else element)
+        inlet = self._inlet("send()", to)
+        await inlet.send(TextElement(element) if isinstance(element, str) else element)
 
-    def close_input(self) -> None:
-        """Say that nothing more will be sent; the run then ends by itself. Idempotent.
+    def close_input(self, to: str | None = None) -> None:
+        """Say that nothing more will be sent, to one stage or to all; the run then ends by itself. Idempotent.
 
         Raises:
-            RunStateError: If the run has a source, or has not been started.
+            RunStateError: If the run has a source, or has not been started; or if the source does not feed that stage.
         """
         self._require_live("close_input()")
-        self._engine.inlet.close()
+        for inlet in self._engine.inlets.values() if to is None else (self._inlet("close_input()", to),):
+            inlet.close()
 
     # Ending
 
@@ -334,6 +341,16 @@ class Run:
         if not self._engine.started:
             self._engine.start()
             self._outcome.began_s = anyio.current_time()
+
+    def _inlet(self, call: str, to: str | None) -> SendEnd[StreamElement]:
+        inlets = self._engine.inlets
+        name = next(iter(inlets)) if to is None and len(inlets) == 1 else to
+        if name in inlets:
+            return inlets[name]
+        heads = ", ".join(map(repr, inlets))
+        problem = f"there is no input {to!r}" if to is not None else f"{self._engine.run_id} has several inputs"
+        message = f"{call}: {problem}; say for which stage it is: to= one of {heads}"
+        raise RunStateError(message)
 
     def _require_live(self, call: str) -> None:
         if not self._live:

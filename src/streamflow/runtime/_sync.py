@@ -15,7 +15,7 @@ from ..errors import ConfigError, MissingExtraError, SyncInAsyncError
 from ._backend import loop_is_running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
     from typing import Self
 
@@ -59,8 +59,11 @@ class SyncStream:
     Leaving the loop early: use `with`, or `close()`, or let go of it. Made by `Pipeline.stream_sync()`.
     """
 
-    def __init__(self, execute: Callable[[], Run], backend: BackendName) -> None:
+    def __init__(
+        self, execute: Callable[[], Run], tidy_up: Callable[[], Awaitable[None]], backend: BackendName
+    ) -> None:
         self._execute = execute
+        self._tidy_up = tidy_up
         self._backend = backend
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
@@ -110,6 +113,7 @@ class SyncStream:
 
     def _open(self) -> Run:
         self._portal = self._stack.enter_context(start_blocking_portal(self._backend))
+        self._stack.callback(self._portal.call, self._tidy_up)
         self._run = self._portal.call(self._make)
         self._stack.callback(self._portal.call, self._run.aclose)
         return self._run

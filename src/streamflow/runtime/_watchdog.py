@@ -38,8 +38,8 @@ class Limit:
     """The stage, edge or run that is waited for."""
     since: Callable[[], float | None]
     """When the wait began; None while nobody waits."""
-    position: int
-    """Which stage of the chain fails when it is passed, with all before it; the last one for the whole run."""
+    stage: int | None = None
+    """Which stage fails when it is passed, with all that is not behind it; None: all of them."""
 
 
 class RunClock:

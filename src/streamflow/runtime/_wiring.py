@@ -1,6 +1,6 @@
-"""The edges of one run: opened between its stages, watched where a limit or a test asks for it.
+"""The edges of one run: opened between its stages, watched where a limit, a measurement or a test asks for it.
 
-Above: `_engine`. Below: `channels`, `stages`, `_watchdog`.
+Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 """
 
 from __future__ import annotations
@@ -8,54 +8,69 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from ..channels import EDGE_WATCH, open_channel
+from ..channels import EDGE_WATCH, ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
-from ..stages import EVERYTHING, StageKind, admission
+from ..stages import StageKind
 from ._jobs import is_made_of, leaf_of
 from ._watchdog import EdgeClock, Limit, StageClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextvars import Context
 
-    from ..channels import ChannelWatch, ReceiveEnd, SendEnd
+    from ..channels import ChannelWatch, ReceiveEnd
     from ..elements import StreamElement
+    from ..errors import CloseReason
     from ..graph import Node
     from ._config import PipelineConfig
     from ._jobs import Job
+    from ._plan import InputPlan, OutputPlan, Plan, StagePlan
     from ._watchdog import RunClock
 
 __all__ = ["StageRun", "Wiring", "wire"]
+
+_End = TypeVar("_End")
 
 
 class StageRun:
     """One stage in one run."""
 
-    def __init__(self, node: Node, index: int) -> None:
-        self.node: Node = node
+    def __init__(self, plan: StagePlan, clock: StageClock | None) -> None:
+        self.node: Node = plan.node
         """The stage in its graph."""
-        self.name: str = node.name
+        self.name: str = plan.node.name
         """Name of the stage."""
-        self.index: int = index
-        """Its place in the chain, from 0."""
-        self.input: ReceiveEnd[Any]
-        """The edge before it; one that has ended, for a stage that generates."""
+        self.index: int = plan.index
+        """Its number in the plan."""
+        self.downstream: frozenset[int] = plan.downstream
+        """The stages that its elements can reach."""
+        self.inputs: tuple[ReceiveEnd[Any], ...] = ()
+        """What it reads."""
         self.output: SendEnd[Any]
-        """The edge behind it."""
-        self.writes: SendEnd[Any]
-        """What it is given as output: `output`, for a sink one that refuses everything."""
+        """All that it writes, as one."""
+        self.reads: ReceiveEnd[Any] | Mapping[str, ReceiveEnd[Any]]
+        """What it is given as input: an end, or ends by port; one that has ended, for a stage that generates."""
+        self.writes: SendEnd[Any] | Mapping[str, SendEnd[Any]]
+        """What it is given as output: an end, or ends by port; for a sink one that refuses everything."""
         self.job: Job
         """Its task."""
         self.helpers: dict[Job, None] = {}
         """Its helper tasks that are alive."""
         self.helpers_ended: anyio.Event | None = None
         """Set when the last helper has ended, once somebody waits for it."""
-        self.clock: StageClock | None = None
+        self.clock: StageClock | None = clock
         """Since when it is busy, if it has a limit."""
+        self.has_begun: bool = False
+        """Whether its work has begun; a stage may be cancelled before."""
+        self.failure: BaseException | None = None
+        """What it failed with, or was made to fail with when it took too long."""
+        self.is_sink: bool = not plan.outputs
+        """Whether it has no output."""
 
     def cancel(self) -> None:
         """Ask its tasks to end."""
@@ -63,75 +78,171 @@ class StageRun:
         for helper in self.helpers:
             helper.cancel()
 
+    def close_inputs(self, reason: CloseReason) -> None:
+        """Tell all that feed it that it takes no more."""
+        for one in self.inputs:
+            one.close(reason)
+
+    async def pass_rest(self) -> None:
+        """Pass on what is left to pass it by. Cancellation: what was not passed on stays where it is."""
+        for one in self.inputs:
+            await (one.pass_rest() if one.end_was_told else one.pass_aside())
+
     def is_expected(self, job: Job, error: BaseException, cancelled: type[BaseException]) -> bool:
         """Say whether `error` is how this stage learned that its reader has gone, or that the run has stopped it."""
         if job.cancel_requested:
             return is_made_of(error, (cancelled, OutputClosedError, ChannelClosedError))
-        if self.input.end_was_told and isinstance(error, anyio.EndOfStream):
+        if isinstance(error, anyio.EndOfStream) and any(one.end_was_told for one in self.inputs):
             return True  # it called receive() until there was nothing more
         leaf = leaf_of(error)
         return (
             is_made_of(error, OutputClosedError)
             and isinstance(leaf, OutputClosedError)
-            and leaf.edge == self.output.name
+            and leaf.edge in self._own_edges()
         )
 
     def in_hand(self) -> int | None:
         """Return the ordinal of the element that it took last and is working on, None when there is none."""
-        return None if self.input.end_was_told or not self.input.position else self.input.position - 1
+        if len(self.inputs) != 1:
+            return None
+        one = self.inputs[0]
+        return None if one.end_was_told or not one.position else one.position - 1
+
+    def _own_edges(self) -> set[str]:
+        ports = [] if isinstance(self.writes, SendEnd) else list(self.writes.values())
+        return {one.name for one in (self.output, *ports)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wiring:
     """What the engine needs of a run's edges."""
 
-    inlet: SendEnd[StreamElement]
-    """Writes the first edge."""
+    inlets: dict[str, SendEnd[StreamElement]]
+    """Writes the edge into each head, by its name."""
     outlet: ReceiveEnd[StreamElement]
-    """Reads the last one."""
+    """Reads all leaves."""
+    leaves: dict[str, ReceiveEnd[StreamElement]]
+    """Reads the edge from each leaf, by its name."""
+    edges: tuple[ReceiveEnd[Any], ...]
+    """All edges, in the order of the plan."""
     limits: list[Limit]
     """All limits of the run."""
 
 
-def wire(stages: Sequence[StageRun], config: PipelineConfig, clock: RunClock, context: Context) -> Wiring:
-    """Open the edges of a chain of stages, and return its outer ends and its limits."""
-    for stage in stages:
-        stage.clock = None if stage.node.stage.timeout_s is None else StageClock(clock.started)
-    further = context.get(EDGE_WATCH)
-    clocks: list[EdgeClock] = []
-    ends: list[tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]]] = []
-    for writer, reader in zip((None, *stages), (*stages, None), strict=True):
-        name = f"{writer.name if writer else 'source'} → {reader.name if reader else 'consumer'}"
-        watch: ChannelWatch | None = further(name) if further is not None else None
-        wrote = writer.clock if writer else None
-        reads = reader.clock if reader else None
-        if config.idle_timeout_s is not None or config.backpressure_timeout_s is not None or wrote or reads:
-            watch = EdgeClock(name, clock, writer=wrote, reader=reads, further=watch)
-            clocks.append(watch)
-        accepts = reader.node.stage.accepts if reader else EVERYTHING
-        gate = admission(accepts, producer=writer.name if writer else "source")
-        send: SendEnd[StreamElement]
-        receive: ReceiveEnd[StreamElement]
-        send, receive = open_channel(config.buffer_size, name=name, admit=gate, watch=watch)
-        ends.append((send, receive))
-        if writer is not None:
-            writer.output = writer.writes = send
-        if reader is not None:
-            reader.input = receive
-    _fit_ends(stages)
-    inlet, outlet = ends[0][0], ends[-1][1]
-    return Wiring(inlet, outlet, _limits(stages, config, clock, clocks, outlet))
+class _Ends:
+    """The two ends of each edge of one run."""
+
+    def __init__(self) -> None:
+        self.sends: list[SendEnd[Any]] = []
+        self.receives: list[ReceiveEnd[Any]] = []
+        self.clocks: list[EdgeClock | None] = []
+        self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
+
+    def read(self, plan: InputPlan, watch_for: Callable[[str], ChannelWatch | None]) -> ReceiveEnd[Any]:
+        """Return what reads an input: its edge, or the merge of its edges."""
+        inputs = [self.receives[one] for one in plan.edges]
+        if len(inputs) == 1:
+            return inputs[0]
+        join = None
+        if plan.reach:
+            join = ControlJoin(len(inputs), plan.reach)
+            for fork in plan.reach:
+                self.joins.setdefault(fork, []).append((join, fork))
+        return MergeEnd(plan.name, inputs, plan.gate, watch_for(plan.name), join)
+
+    def write(self, plan: OutputPlan, stage: str) -> SendEnd[Any]:
+        """Return what writes an output: its edge, or the fork of its edges."""
+        if len(plan.edges) == 1:
+            return self.sends[plan.edges[0]]
+        otherwise = None if plan.otherwise is None else self.sends[plan.otherwise]
+        return self.fork(f"{stage}:{plan.port}" if plan.port else stage, plan.edges, plan.fork, otherwise)
+
+    def fork(
+        self, source: str, edges: Sequence[int], number: int, otherwise: SendEnd[Any] | None = None
+    ) -> ForkEnd[Any]:
+        """Return what writes several edges as one."""
+        branches = [self.sends[one] for one in edges]
+        targets = ", ".join(branch.name.partition(" → ")[2] for branch in branches)
+        joins = self.joins.get(number, ())
+        return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins)
 
 
-def _fit_ends(stages: Sequence[StageRun]) -> None:
-    """Let elements pass each stage by, and give stages that lack one an input that has ended or an output that refuses."""
-    for stage in stages:
-        if stage.node.stage.kind is StageKind.SINK:
-            stage.writes = open_channel(1, name=f"{stage.name} → nothing", admit=partial(_refuse, stage.name))[0]
-        else:
-            stage.input.forward_to(stage.output)
-            if stage.node.stage.kind is StageKind.ACCUMULATE and stage.node.stage.bypass == "late":
-                stage.input.keep_aside()
+def wire(plan: Plan, config: PipelineConfig, clock: RunClock, context: Context) -> tuple[list[StageRun], Wiring]:
+    """Open the edges of a run, and return its stages and its outer ends."""
+    stages = [
+        StageRun(one, None if one.node.stage.timeout_s is None else StageClock(clock.started)) for one in plan.stages
+    ]
+    watches = partial(_watch_of, config, clock, context.get(EDGE_WATCH))
+    ends = _Ends()
+    for edge in plan.edges:
+        writer = None if edge.source is None else stages[edge.source].clock
+        reader = None if edge.target is None else stages[edge.target].clock
+        watch = watches(edge.name, writer, reader)
+        ends.clocks.append(watch if isinstance(watch, EdgeClock) else None)
+        send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch)
+        ends.sends.append(send)
+        ends.receives.append(receive)
+    # Readers first: a fork tells the merges below what it copies.
+    for stage, its in zip(stages, plan.stages, strict=True):
+        stage.inputs = tuple(ends.read(one, partial(watches, writer=None, reader=stage.clock)) for one in its.inputs)
+        ports = {one.port: end for one, end in zip(its.inputs, stage.inputs, strict=True)}
+        stage.reads = _for_body(ports, "") if ports else _ended(stage.name)
+    outlet = ends.read(plan.outlet, partial(watches, writer=None, reader=None)) if plan.leaves else _ended("consumer")
+    for stage, its in zip(stages, plan.stages, strict=True):
+        _fit_outputs(stage, its, ends)
+    wiring = Wiring(
+        inlets={name: ends.sends[edge] for name, edge in plan.heads.items()},
+        outlet=outlet,
+        leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
+        edges=tuple(ends.receives),
+        limits=[],
+    )
+    wiring.limits.extend(_limits(plan, config, clock, stages, ends.clocks, wiring.leaves.values()))
+    return stages, wiring
+
+
+def _watch_of(
+    config: PipelineConfig,
+    clock: RunClock,
+    further: Callable[[str], ChannelWatch] | None,
+    name: str,
+    writer: StageClock | None,
+    reader: StageClock | None,
+) -> ChannelWatch | None:
+    told = further(name) if further is not None else None
+    if config.idle_timeout_s is not None or config.backpressure_timeout_s is not None or writer or reader:
+        return EdgeClock(name, clock, writer=writer, reader=reader, further=told)
+    return told
+
+
+def _for_body(ports: dict[str, _End], only: str) -> _End | Mapping[str, _End]:
+    """Return what a stage is given: its only end, or its ends by the names of its ports."""
+    return ports[only] if only in ports else MappingProxyType(ports)
+
+
+def _ended(reader: str) -> ReceiveEnd[Any]:
+    """Return an input that has ended, for who has none."""
+    send, receive = open_channel(1, name=f"nothing → {reader}")
+    send.close()
+    return receive
+
+
+def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
+    """Give a stage its output, or one that refuses, and let elements that it does not accept pass it by."""
+    if not plan.outputs:
+        refusal = partial(_refuse, stage.name)
+        stage.output = stage.writes = open_channel(1, name=f"{stage.name} → nothing", admit=refusal)[0]
+        return
+    ports = {one.port: ends.write(one, stage.name) for one in plan.outputs}
+    stage.writes = _for_body(ports, "")
+    if len(ports) == 1:
+        stage.output = next(iter(ports.values()))
+    else:
+        stage.output = ends.fork(stage.name, [edge for one in plan.outputs for edge in one.edges], plan.fork)
+    for one in stage.inputs:
+        one.forward_to(stage.output)
+        if plan.node.stage.kind is StageKind.ACCUMULATE and plan.node.stage.bypass == "late":
+            one.keep_aside()
 
 
 def _refuse(sink: str, _item: object) -> bool:
@@ -140,40 +251,34 @@ def _refuse(sink: str, _item: object) -> bool:
 
 
 def _limits(
-    stages: Sequence[StageRun],
+    plan: Plan,
     config: PipelineConfig,
     clock: RunClock,
-    edges: list[EdgeClock],
-    outlet: ReceiveEnd[StreamElement],
+    stages: Sequence[StageRun],
+    edges: Sequence[EdgeClock | None],
+    leaves: Iterable[ReceiveEnd[StreamElement]],
 ) -> list[Limit]:
-    last = len(stages) - 1
     limits: list[Limit] = []
     if config.timeout_s is not None:
-        limits.append(Limit("run", config.timeout_s, "the run", lambda: clock.started, last))
+        limits.append(Limit("run", config.timeout_s, "the run", lambda: clock.started))
     if config.first_element_timeout_s is not None:
 
         def waiting_since() -> float | None:
-            return None if outlet.statistics().sent else clock.started
+            return None if any(one.statistics().sent for one in leaves) else clock.started
 
-        limits.append(Limit("first_element", config.first_element_timeout_s, "the run", waiting_since, last))
+        limits.append(Limit("first_element", config.first_element_timeout_s, "the run", waiting_since))
     if config.idle_timeout_s is not None:
-        limits.append(Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved, last))
+        limits.append(Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved))
     if config.backpressure_timeout_s is not None:
         # A full edge is its reader's doing, and the reader is what fails: to drain through one that is stuck is to wait for ever.
-        limits += [
-            Limit(
-                "backpressure",
-                config.backpressure_timeout_s,
-                f"edge {edge.name}",
-                partial(_full_since, edge),
-                min(index, last),
-            )
-            for index, edge in enumerate(edges)
-        ]
+        for edge, its in zip(edges, plan.edges, strict=True):
+            assert edge is not None
+            since = partial(_full_since, edge)
+            limits.append(Limit("backpressure", config.backpressure_timeout_s, f"edge {edge.name}", since, its.target))
     for stage in stages:
         if stage.clock is not None and stage.node.stage.timeout_s is not None:
-            busy_since = partial(_busy_since, stage.clock)
-            limits.append(Limit("stage", stage.node.stage.timeout_s, f"stage {stage.name!r}", busy_since, stage.index))
+            since = partial(_busy_since, stage.clock)
+            limits.append(Limit("stage", stage.node.stage.timeout_s, f"stage {stage.name!r}", since, stage.index))
     return limits
 
 

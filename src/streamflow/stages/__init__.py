@@ -10,7 +10,8 @@ from ._forms import FunctionStage, StageLike, as_stage, stage
 from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
 from ._intent import RouteRule, RouteStage
 from ._prompt import PromptStage
-from ._sources import Source, close_source, feed, open_source
+from ._resources import Resource
+from ._sources import Source, close_source, feed, open_source, open_sources
 
 __all__ = [
     "ALL_DATA",
@@ -27,6 +28,7 @@ __all__ = [
     "MapStage",
     "PassthroughStage",
     "PromptStage",
+    "Resource",
     "RouteRule",
     "RouteStage",
     "RunContext",
@@ -44,5 +46,6 @@ __all__ = [
     "feed",
     "is_accepted",
     "open_source",
+    "open_sources",
     "stage",
 ]

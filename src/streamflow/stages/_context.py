@@ -16,10 +16,13 @@ from ..errors import RunStateError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
+    from ._resources import Resource
+
 __all__ = ["CURRENT_RUN", "RunContext", "current_run"]
 
 DepsT_co = TypeVar("DepsT_co", covariant=True)
 ArgsT = TypeVarTuple("ArgsT")
+T = TypeVar("T")
 
 _log = logging.getLogger("streamflow.stage")
 
@@ -46,6 +49,7 @@ class RunContext(Generic[DepsT_co]):
         deadline_s: float | None,
         emit: Callable[[str, str, Mapping[str, object]], None],
         start_soon: Callable[[Callable[[], Awaitable[object]], str], None],
+        open_resource: Callable[[Resource[Any]], Awaitable[Any]],
     ) -> None:
         self.run_id = run_id
         """Identity of the run, unique in this process."""
@@ -57,6 +61,7 @@ class RunContext(Generic[DepsT_co]):
         """When the run will time out, on the scale of `clock()`; None when it will not."""
         self._emit = emit
         self._start_soon = start_soon
+        self._open_resource = open_resource
 
     @staticmethod
     def clock() -> float:
@@ -93,6 +98,18 @@ class RunContext(Generic[DepsT_co]):
         """
         own_name: str = getattr(func, "__name__", "helper")
         self._start_soon(lambda: func(*args), own_name if name is None else name)
+
+    async def resource(self, resource: Resource[T]) -> T:
+        """Return what all runs of the pipeline share, opened when it is asked for first.
+
+        Cancellation: the opening goes on, for whoever asks next.
+
+        Raises:
+            RunStateError: If the pipeline has been shut down.
+            Exception: What the opening raised; the next call tries again.
+        """
+        opened: T = await self._open_resource(resource)
+        return opened
 
     def __repr__(self) -> str:
         return f"<RunContext run_id={self.run_id!r} stage={self.stage!r}>"

@@ -13,8 +13,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
 from ..errors import Finding, RunStateError, StageDefinitionError
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from ..elements import StreamElement
     from ._admission import Accepts, ElementTypes
     from ._context import RunContext
+    from ._resources import Resource
 
 __all__ = [
+    "NO_PORTS",
     "BaseStage",
     "Bypass",
     "Stage",
@@ -42,6 +45,9 @@ __all__ = [
 StageBody = Callable[["ReceiveEnd[Any]", "SendEnd[Any]", "RunContext[Any]"], Awaitable[None]]
 """What the runtime awaits once per run: reads the first, writes the second, may ask the third."""
 
+
+NO_PORTS: Final[Mapping[str, Any]] = MappingProxyType({})
+"""A side of a stage that has the one end without a name."""
 
 Bypass = Literal["late", "early"]
 """When elements that a stage does not accept pass it by; see `BaseStage.bypass`."""
@@ -78,7 +84,8 @@ class Stage(Protocol):
     def process(self) -> Callable[..., Awaitable[None] | AsyncIterator[StreamElement]]:
         """The stage's work in one run: an async function of `input, output`, or an async generator of one stream.
 
-        A sink may take its input alone; an async generator that generates takes nothing.
+        A sink may take its input alone; an async generator that generates takes nothing. On a side with named ports an async
+        function gets the mapping `inputs` or `outputs` of ends by port instead of the one end.
         """
         ...
 
@@ -105,12 +112,18 @@ class BaseStage:
     """Element types that it sends; None: what its output is annotated with, else unknown."""
     max_held: int | None
     """Most elements that it holds at a time; None when it cannot say. Left unset: 1, and None for the kinds `ACCUMULATE` and
-    `BIDIRECTIONAL`, which keep elements between pulls."""
+    `BIDIRECTIONAL`, which keep elements between pulls, and for several named inputs."""
     timeout_s: float | None = None
     """Longest time, in seconds, that it may neither send nor ask for an element nor wait for either; None: no limit."""
     bypass: Bypass = "late"
     """When elements that an accumulating stage does not accept leave: `late`, behind the results of all that it took before them,
     so with the next `TurnEnd` that it sends; `early`, as they come. Other stages hold nothing, and are passed by as they come."""
+    inputs: Mapping[str, Accepts] = NO_PORTS
+    """Named inputs, with the types that each accepts; empty: the one input. `process` gets a mapping of ends in place of the end."""
+    outputs: Mapping[str, Accepts | None] = NO_PORTS
+    """Named outputs, with the types that each emits, None for unknown; empty: the one output. Given to `process` as a mapping."""
+    resources: tuple[Resource[object], ...] = ()
+    """What it shares with other stages and runs; opened before the first run, see `Resource`."""
 
     _frozen = False
 
@@ -162,8 +175,28 @@ class StageSpec:
     """Longest time, in seconds, that its own code may take between two dealings with its edges."""
     bypass: Bypass = "late"
     """Whether what an accumulating stage does not accept waits for its results."""
+    input_ports: Mapping[str, ElementTypes] = dataclasses.field(default_factory=dict[str, "ElementTypes"])
+    """What each named input accepts; empty when it has the one input without a name."""
+    output_ports: Mapping[str, ElementTypes | None] = dataclasses.field(default_factory=dict[str, "ElementTypes | None"])
+    """What each named output emits, None when unknown; empty when it has the one output without a name."""
+    resources: tuple[Resource[Any], ...] = ()
+    """What it shares with other stages and runs."""
     freeze: Callable[[], None] | None = None
     """Called when the stage becomes part of a pipeline."""
+
+    @property
+    def inputs(self) -> Mapping[str, ElementTypes]:
+        """What each input accepts, by port; the one without a name is `""`. None for a stage that generates."""
+        if self.input_ports or self.kind is StageKind.GENERATE:
+            return self.input_ports
+        return {"": self.accepts}
+
+    @property
+    def outputs(self) -> Mapping[str, ElementTypes | None]:
+        """What each output emits, by port; the one without a name is `""`. None for a sink."""
+        if self.output_ports or self.kind is StageKind.SINK:
+            return self.output_ports
+        return {"": self.emits}
 
 
 def snake_case(name: str) -> str:
@@ -176,20 +209,20 @@ def class_name(cls: type) -> str:
     return snake_case(cls.__name__.removesuffix("Stage") or cls.__name__)
 
 
-def checked_name(owner: object, name: object) -> str:
-    """Return `name`, if it can be the name of a stage.
+def checked_name(owner: object, name: object, what: str | None = None) -> str:
+    """Return `name`, if it can be the name of a stage, or of what is named instead.
 
     Raises:
-        StageDefinitionError: If it is no string, or an empty one.
+        StageDefinitionError: If it is no string, an empty or a padded one, or has a colon, behind which a port is named.
     """
-    if isinstance(name, str) and name.strip():
+    if isinstance(name, str) and name.strip() == name != "" and ":" not in name:
         return name
-    message = (
-        f"the stage {owner!r:.80} has no name" if name is None else f"{name!r:.80} cannot be the name of {owner!r:.80}"
-    )
-    raise definition_error(
-        None, message, "a stage's name is a non-empty string; a BaseStage gets it in super().__init__()"
-    )
+    owned = what if what is not None else f"{owner!r:.80}"
+    message = f"the stage {owned} has no name" if name is None else f"{name!r:.80} cannot be the name of {owned}"
+    hint = "a name is a non-empty string, without a colon and without spaces around it"
+    if not isinstance(name, str):
+        hint += "; a BaseStage gets it in super().__init__()"
+    raise definition_error(None, message, hint)
 
 
 def definition_error(stage: str | None, message: str, hint: str) -> StageDefinitionError:

@@ -6,7 +6,7 @@ Above: `graph`, which asks for `as_stage()`. Below: `_contract`, `_annotations`,
 |---|---|
 | async generator function `(stream[, run])`, with `@stage` or bare | one generator per run |
 | async generator function `([run])` | the same, at the head of a graph: it generates |
-| async function `(input, output[, run])` | that function |
+| async function `(input, output[, run])` | that function; with named ports it gets `inputs`, `outputs` or both as mappings |
 | function of one element, sync or async | a loop that sends what it returns; a generator function sends what it yields |
 | object with `process`, of one of the first three forms | that method; if it has `open(run)`, that of what this returns |
 | class with `process` | one instance per run |
@@ -23,15 +23,18 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, c
 from ..elements import TurnEnd
 from ._admission import ALL_DATA, Accepts, ElementTypes
 from ._annotations import called, declared_types, parameters, stream_types, value_types
-from ._contract import BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
+from ._contract import NO_PORTS, BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
+from ._declared import declared_above_0, declared_bypass, declared_kind, declared_ports, declared_resources
 from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from ..channels import ReceiveEnd, SendEnd
     from ._context import RunContext
     from ._contract import Bypass, Stage, StageBody
+    from ._declared import Ports
+    from ._resources import Resource
 
 __all__ = ["FunctionStage", "StageLike", "as_stage", "function_name", "stage"]
 
@@ -43,6 +46,7 @@ StageLike: TypeAlias = "Stage | StageSpec | type | Callable[..., object]"
 
 _Declared: TypeAlias = "Callable[[], ElementTypes | None]"  # read only where no keyword or attribute says more
 
+_PORTED = "'async def process(inputs, outputs)', with 'input' or 'output' on a side without named ports"
 _HINT = "give an async generator function, a function of one element, an object or class with process(), or @stage"
 
 
@@ -63,6 +67,9 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         max_held: int | None = None,
         timeout_s: float | None = None,
         bypass: Bypass = "late",
+        inputs: Mapping[str, Accepts] = NO_PORTS,
+        outputs: Mapping[str, Accepts | None] = NO_PORTS,
+        resources: tuple[Resource[object], ...] = (),
     ) -> None:
         super().__init__(name if name is not None else function_name(func))
         self.func: Callable[P, R_co] = func
@@ -77,9 +84,12 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         self.emits: Accepts | None = emits
         self.timeout_s: float | None = timeout_s
         self.bypass: Bypass = bypass
+        self.inputs: Mapping[str, Accepts] = inputs
+        self.outputs: Mapping[str, Accepts | None] = outputs
+        self.resources: tuple[Resource[object], ...] = resources
         if max_held is not None:
             self.max_held: int | None = max_held
-        self.is_per_element: bool = not is_generator and count == 1
+        self.is_per_element: bool = not is_generator and count == 1 and not inputs and not outputs
         """Whether the function takes one element, not a stream."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -98,6 +108,9 @@ def stage(
     max_held: int | None = None,
     timeout_s: float | None = None,
     bypass: Bypass = "late",
+    inputs: Mapping[str, Accepts] = NO_PORTS,
+    outputs: Mapping[str, Accepts | None] = NO_PORTS,
+    resources: tuple[Resource[object], ...] = (),
 ) -> Callable[[Callable[P, R_co]], FunctionStage[P, R_co]]: ...
 def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a stage out of a function.
@@ -118,12 +131,14 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         func: The function, when used as `@stage` without parentheses.
         options: `name` in the graph, default the function's; `kind`; `accepts` and `emits`, default what the annotations say;
             `max_held`, most elements that it holds; `timeout_s`, longest time in seconds between two dealings with its edges;
-            `bypass`, when what an accumulating one does not accept leaves.
+            `bypass`, when what an accumulating one does not accept leaves; `inputs` and `outputs`, named ports with what each
+            accepts or emits, which an async function gets as mappings of ends, `(inputs, outputs)`, `(input, outputs)` or
+            `(inputs, output)`; `resources`, what it shares with other runs.
 
     Raises:
         StageDefinitionError: If it is no such function.
 
-    Source: semantics 3.1–3.3.
+    Source: semantics 3.1–3.3, 3.5.
     """
     if func is None:
         return functools.partial(_stage_of, **options)
@@ -165,6 +180,7 @@ def as_stage(given: StageLike) -> StageSpec:
 
 def _spec_of(given: object) -> StageSpec:
     if isinstance(given, StageSpec):
+        checked_name(given, given.name)
         return given
     if inspect.iscoroutine(given) or inspect.isasyncgen(given) or inspect.isgenerator(given):
         if inspect.iscoroutine(given):
@@ -201,8 +217,9 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
     """Return the stage that an object is, or one that makes an object for each run."""
     name = getattr(given, "name", None)
     name = checked_name(given, default_name if name is None else name)
-    kind = _kind_of(given, name)
-    body, reads, writes = _process_form(given.process, kind, name)
+    kind = declared_kind(given, name)
+    ports = declared_ports(given, kind, name)
+    body, reads, writes = _process_form(given.process, kind, name, ports)
     opens = hasattr(given, "open")
     if opens:
         _check_opener(given.open, name)
@@ -216,67 +233,70 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
             if not callable(getattr(one, "process", None)):
                 message = f"stage {name!r}: open(run) returned {one!r:.80}, which has no process() method"
                 raise definition_error(name, message, "return an object with process(), which may be self")
-        return _process_form(one.process, kind, name)[0]
+        return _process_form(one.process, kind, name, ports)[0]
 
-    return _spec(given, name, kind, (reads, writes), start)
+    return _spec(given, name, kind, ports, (reads, writes), start)
 
 
 def _from_function(given: FunctionStage[..., object]) -> StageSpec:
     name = checked_name(given, given.name)
-    kind = _kind_of(given, name)
-    form = _element_form if given.is_per_element else _process_form
-    body, reads, writes = form(given.func, kind, name)
-    return _spec(given, name, kind, (reads, writes), lambda _run: body)
+    kind = declared_kind(given, name)
+    ports = declared_ports(given, kind, name)
+    if given.is_per_element:
+        body, reads, writes = _element_form(given.func, kind, name)
+    else:
+        body, reads, writes = _process_form(given.func, kind, name, ports)
+    return _spec(given, name, kind, ports, (reads, writes), lambda _run: body)
 
 
 def _spec(
     given: Any,
     name: str,
     kind: StageKind,
+    ports: Ports,
     annotated: tuple[_Declared, _Declared],
     start: Callable[[RunContext[Any]], StageBody],
 ) -> StageSpec:
-    accepts, emits = getattr(given, "accepts", None), getattr(given, "emits", None)
-    default: ElementTypes = (*ALL_DATA, TurnEnd) if kind is StageKind.ACCUMULATE else ALL_DATA
-    # A stage that keeps elements between pulls, or lives on its own, cannot be trusted to hold just one unless it says so.
-    holds = None if kind in {StageKind.ACCUMULATE, StageKind.BIDIRECTIONAL} else 1
+    # A stage that keeps elements between pulls, lives on its own or reads several edges cannot be trusted to hold just one
+    # unless it says so.
+    several = kind in {StageKind.ACCUMULATE, StageKind.BIDIRECTIONAL} or len(ports.inputs) > 1
+    held = getattr(given, "max_held", None if several else 1)
     return StageSpec(
         name=name,
         kind=kind,
-        accepts=(annotated[0]() if accepts is None else declared_types(accepts, name, "accepts")) or default,
-        emits=annotated[1]() if emits is None else declared_types(emits, name, "emits"),
+        accepts=_accepts_of(given, name, kind, ports, annotated[0]),
+        emits=_emits_of(given, name, ports, annotated[1]),
         start=start,
-        max_held=_above_0(getattr(given, "max_held", holds), name, "max_held", int),
-        timeout_s=_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
-        bypass=_bypass_of(given, name),
+        max_held=declared_above_0(held, name, "max_held", int),
+        timeout_s=declared_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
+        bypass=declared_bypass(given, name),
+        input_ports=ports.inputs,
+        output_ports=ports.outputs,
+        resources=declared_resources(given, name),
         freeze=given.freeze if isinstance(given, BaseStage) else None,
     )
 
 
-def _kind_of(given: object, name: str) -> StageKind:
-    kind = getattr(given, "kind", StageKind.TRANSFORM)
-    if isinstance(kind, StageKind):
-        return kind
-    hint = f"use one of {', '.join(map(str, StageKind))}"
-    raise definition_error(name, f"stage {name!r}: kind={kind!r:.80} is no StageKind", hint)
+def _accepts_of(given: Any, name: str, kind: StageKind, ports: Ports, annotated: _Declared) -> ElementTypes:
+    """Return what a stage accepts, at any of its inputs."""
+    if ports.inputs:
+        return _united(ports.inputs.values())
+    accepts = getattr(given, "accepts", None)
+    default: ElementTypes = (*ALL_DATA, TurnEnd) if kind is StageKind.ACCUMULATE else ALL_DATA
+    return (annotated() if accepts is None else declared_types(accepts, name, "accepts")) or default
 
 
-def _bypass_of(given: object, name: str) -> Bypass:
-    bypass: object = getattr(given, "bypass", "late")
-    if bypass == "late":
-        return "late"
-    if bypass == "early":
-        return "early"
-    raise definition_error(
-        name, f"stage {name!r}: bypass={bypass!r:.80} is neither 'late' nor 'early'", "use one of them"
-    )
+def _emits_of(given: Any, name: str, ports: Ports, annotated: _Declared) -> ElementTypes | None:
+    """Return what a stage emits, at any of its outputs; None when unknown."""
+    if ports.outputs:
+        known = [one for one in ports.outputs.values() if one is not None]
+        return _united(known) if len(known) == len(ports.outputs) else None
+    emits = getattr(given, "emits", None)
+    return annotated() if emits is None else declared_types(emits, name, "emits")
 
 
-def _above_0(value: Any, name: str, field: str, wanted: type[int | float]) -> Any:
-    if value is None or (isinstance(value, (int, wanted)) and not isinstance(value, bool) and value > 0):
-        return value
-    message = f"stage {name!r}: {field}={value!r:.80} is no {wanted.__name__} above 0"
-    raise definition_error(name, message, "give one, or None")
+def _united(several: Iterable[ElementTypes]) -> ElementTypes:
+    return tuple(dict.fromkeys(kind for types in several for kind in types))
 
 
 def _check_opener(opener: Any, name: str) -> None:
@@ -309,24 +329,33 @@ def _element_form(func: Callable[..., Any], kind: StageKind, name: str) -> tuple
     return body, reads, functools.partial(stream_types if is_generator else value_types, func, "return", name)
 
 
-def _process_form(process: Callable[..., Any], kind: StageKind, name: str) -> tuple[StageBody, _Declared, _Declared]:
+def _process_form(
+    process: Callable[..., Any], kind: StageKind, name: str, ports: Ports
+) -> tuple[StageBody, _Declared, _Declared]:
     """Return the body of a function of whole streams, and what tells its types."""
     names = parameters(process, name)
+    called_as = getattr(process, "__name__", "process")
     if inspect.isasyncgenfunction(called(process)):
+        if ports:
+            message = f"stage {name!r} has named ports, but {called_as}() is an async generator, which has one stream"
+            raise definition_error(name, message, f"write {_PORTED}")
         return _generator_form(process, names, kind, name)
     fewest = 1 if kind is StageKind.SINK else 2
     if not inspect.iscoroutinefunction(called(process)) or not fewest <= len(names) <= 3 or "run" in names[:2]:
-        called_as = getattr(process, "__name__", "process")
         message = f"stage {name!r}: {called_as}{inspect.signature(process)} is no stage function"
-        hint = "write 'async def process(input, output)', with 'run' as a third parameter if you need it"
+        wanted = _PORTED if ports else "'async def process(input, output)'"
+        hint = f"write {wanted}, with 'run' as a third parameter if you need it"
         raise definition_error(name, message, f"{hint}; a sink may take 'input' alone")
+    ports.check_parameters(names, called_as, name)
 
     def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> Awaitable[None]:
         awaited: Awaitable[None] = process(*(input, output, run)[: len(names)])
         return awaited
 
-    writes = _nothing if len(names) == 1 else functools.partial(stream_types, process, names[1], name)
-    return body, functools.partial(stream_types, process, names[0], name), writes
+    # What named ports accept and emit is declared; the annotation of a mapping says nothing more.
+    reads = _nothing if ports.inputs else functools.partial(stream_types, process, names[0], name)
+    has_output = len(names) > 1 and not ports.outputs
+    return body, reads, functools.partial(stream_types, process, names[1], name) if has_output else _nothing
 
 
 def _generator_form(

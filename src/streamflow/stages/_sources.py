@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from anyio.abc import ObjectReceiveStream
 
@@ -15,9 +15,11 @@ from ..elements import Message, StreamElement, TextElement
 from ..errors import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..channels import SendEnd
 
-__all__ = ["Source", "close_source", "feed", "open_source"]
+__all__ = ["Source", "close_source", "feed", "open_source", "open_sources"]
 
 Source = StreamElement | str | Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 """What a run can be fed with: an element, a string, an iterable or async iterable of them, or a channel's receiving end."""
@@ -37,6 +39,39 @@ def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable
     if refusal is not None:
         raise SourceError(refusal)
     return source
+
+
+def open_sources(
+    given: Source | Mapping[str, Source], heads: Sequence[str], generators: Sequence[str] = ()
+) -> dict[str, Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]]:
+    """Check what was given to a graph, and return what to iterate for each of its heads.
+
+    Args:
+        given: A source, or one for each head, by name.
+        heads: The names of what takes a source.
+        generators: The names of the stages that generate, for the error.
+
+    Raises:
+        SourceError: If something cannot be iterated for elements, or if there is not one for each head.
+    """
+    if not heads:
+        names = ", ".join(map(repr, generators))
+        message = f"stage {names} generates and takes no source; call execute() without one"
+        raise SourceError(message)
+    if not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
+        if len(heads) == 1:
+            return {heads[0]: open_source(cast("Source", given))}
+        wanted = ", ".join(f"{name!r}: …" for name in heads)
+        message = f"{len(heads)} stages take a source; give one for each, as {{{wanted}}}, or branch() from one stage"
+        raise SourceError(message)
+    by_name = cast("Mapping[str, Source]", given)
+    unknown = ", ".join(repr(name) for name in by_name if name not in heads)
+    missing = ", ".join(repr(name) for name in heads if name not in by_name)
+    if unknown or missing:
+        problem = f"there is no source for {missing}" if missing else f"{unknown} takes no source"
+        message = f"{problem}; what takes one is {', '.join(map(repr, heads))}; give () for one without elements"
+        raise SourceError(message)
+    return {name: open_source(by_name[name]) for name in heads}
 
 
 def _refusal(source: object) -> str | None:

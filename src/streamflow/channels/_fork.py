@@ -1,0 +1,201 @@
+"""The writing end of several edges at once: each element goes to every branch whose reader accepts its type.
+
+Above: `runtime`, which opens one where a graph forks. Below: `_send_end`, `_control`.
+
+Rules, besides those of `_bounded`:
+
+1. *Reserve, then commit.* A sender queues on all edges that the element goes to, waits until it is first on each and each has room,
+   and then puts the element into all of them in one step: whoever cancels it, no branch has what another lacks.
+2. *Control goes to every branch*, and the merges below are told, so that it leaves them once.
+3. *A branch whose reader has gone is left out*; the others go on. Sending fails when all have gone.
+4. *Data that no branch accepts* goes to the branch that is there for it, else it is dropped and counted.
+"""
+
+# ruff: noqa: SLF001 - the ends are one object in several parts
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio.lowlevel
+
+from ..elements import ControlElement, TurnEnd
+from ..errors import ChannelClosedError, OutputClosedError
+from ._receive_end import WIDE
+from ._send_end import SendEnd
+from ._watching import ChannelStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._control import ControlJoin
+
+__all__ = ["ForkEnd"]
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class ForkEnd(SendEnd[T_contra]):
+    """The writing end of a fork. Several tasks may send; waiting ones queue in order.
+
+    Args:
+        name: What errors and statistics call it, as `a → (b, c)`.
+        branches: The writing ends of the edges that it copies to; at least one.
+        otherwise: Among them, the one for data that no other accepts; None: such data is dropped and counted.
+        joins: The merges below, each with the number by which it knows this fork.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        branches: Sequence[SendEnd[Any]],
+        *,
+        otherwise: SendEnd[Any] | None = None,
+        joins: Sequence[tuple[ControlJoin, int]] = (),
+    ) -> None:
+        super().__init__(branches[0]._peer)  # whose state is never looked at: nothing is plain here
+        self._plain: set[type] = set()
+        self.name: str = name
+        self._branches = tuple(branches)
+        self._otherwise = otherwise
+        self._joins = tuple(joins)
+        self._routes: dict[type, tuple[SendEnd[Any], ...]] = {}
+        self.dropped: dict[str, int] = {}
+        """Data that went nowhere, by reason: `unrouted` (no branch accepts it), `no_more_needed` (those that do have gone)."""
+
+    def send_nowait(self, item: T_contra) -> None:
+        route = self._route_of(item)
+        self._raise_if_closed()
+        if self._must_pay(item) or any(self._is_full(end) for end in route):
+            raise anyio.WouldBlock
+        self._commit(item, route)
+
+    def close(self) -> None:
+        self._closed = True
+        for branch in self._branches:
+            branch.close()
+
+    def fail(self, cause: BaseException) -> None:
+        self._closed = True
+        for branch in self._branches:
+            branch.fail(cause)
+
+    def close_with(self, item: T_contra) -> None:
+        self._tell_joins(item)
+        for branch in self._branches:
+            branch.close_with(item)
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        return any(branch.is_open for branch in self._branches)
+
+    def statistics(self) -> ChannelStatistics:
+        """Return what its edges have done so far, summed."""
+        each = [branch.statistics() for branch in self._branches]
+        states = [one.state for one in each]
+        discarded = dict(self.dropped)
+        for one in each:
+            for reason, count in one.discarded.items():
+                discarded[reason] = discarded.get(reason, 0) + count
+        return ChannelStatistics(
+            name=self.name,
+            state="open" if "open" in states else states[0],
+            capacity=sum(one.capacity for one in each),
+            sent=sum(one.sent for one in each) + sum(self.dropped.values()),
+            received=sum(one.received for one in each),
+            buffered=sum(one.buffered for one in each),
+            discarded=discarded,
+            waiting_senders=max(one.waiting_senders for one in each),
+            waiting_receiver=all(one.waiting_receiver for one in each),
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {', '.join(branch._peer.describe() for branch in self._branches)}>"
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise ChannelClosedError(self.name)
+        if not self.is_open:
+            reasons = {branch._peer.reason for branch in self._branches}
+            raise OutputClosedError(self.name, "failure" if "failure" in reasons else "no_more_needed")
+
+    def _route_of(self, item: object) -> tuple[SendEnd[Any], ...]:
+        """Return where elements of this type go. Raises `ElementError` for what is none."""
+        kind = type(item)
+        route = self._routes.get(kind)
+        if route is None:
+            # Each is asked, also when all get it: an edge refuses what is no element.
+            takers = tuple(end for end in self._branches if end._peer._admit(item) and end is not self._otherwise)
+            if issubclass(kind, ControlElement):
+                takers = self._branches
+            elif not takers and self._otherwise is not None:
+                takers = (self._otherwise,)
+            route = self._routes[kind] = takers
+        return route
+
+    @staticmethod
+    def _is_full(end: SendEnd[Any]) -> bool:
+        return len(end._buffer) >= end._limit and end.is_open
+
+    def _try_send_unusual(self, item: T_contra) -> bool:
+        route = self._route_of(item)
+        for end in route:
+            if len(end._buffer) >= end._limit and end.is_open:
+                return False
+        if self._must_pay(item) or self._closed or not self.is_open:
+            return False
+        self._commit(item, route)
+        return True
+
+    def _examine(self, item: T_contra) -> None:
+        self._route_of(item)
+
+    def _commit(self, item: T_contra, route: tuple[SendEnd[Any], ...]) -> None:
+        """Put `item` into each edge that is open. One step: nothing else runs in between."""
+        if self._debtor is not None and isinstance(item, TurnEnd):
+            self._debtor._owes = False
+        self._tell_joins(item)
+        count = 0
+        for end in route:
+            if end._peer.state == "open":
+                end._put(item)
+                count += 1
+        if not count:
+            reason = "no_more_needed" if route else "unrouted"
+            self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def _tell_joins(self, item: object) -> None:
+        if isinstance(item, ControlElement):
+            for join, number in self._joins:
+                join.expect(item, number)
+
+    def _wake_waiting(self) -> None:
+        for branch in self._branches:
+            branch._wake_waiting()
+
+    async def _send_in_turn(
+        self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
+    ) -> None:
+        if self._debtor is not None and item is not None and self._must_pay(item):
+            await self._debtor.pass_aside()
+        if rest is not None and not rest:
+            return
+        route = self._route_of(item if rest is None else rest[0])
+        turns = [(end, end._queue_up()) for end in route]
+        try:
+            if any(end._peer.capacity > WIDE for end in route):
+                await anyio.lowlevel.checkpoint()
+            while rest is None or len(rest):
+                waits = next(((end, turn) for end, turn in turns if end._must_wait(turn)), None)
+                if waits is None:
+                    break
+                await waits[0]._turn_to_come(waits[1])
+            self._raise_if_closed()
+            if item is not None:
+                self._commit(item, route)
+            elif rest and take is not None:
+                self._commit(take(), route)
+        finally:
+            for end, turn in turns:
+                end._leave_queue(turn)
