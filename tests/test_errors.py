@@ -42,6 +42,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "ChannelFailedError": (errors.ChannelFailedError("a → b"), "edge a → b"),
     "ChannelBusyError": (errors.ChannelBusyError("a → b"), "one task reads an edge"),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),
+    "MiddlewareError": (errors.MiddlewareError("next_twice", "next() was called twice; call it once"), "call it once"),
     "MissingExtraError": (errors.MissingExtraError("httpx2", "http"), "pip install 'streamflow-runtime[http]'"),
 }
 """One error of each class, and the words of its message that tell the place or the way out."""

@@ -24,6 +24,7 @@ StreamflowError
 ├── ChannelFailedError             the writer failed; the cause is chained   (also anyio.BrokenResourceError)
 ├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
 ├── ProviderError                  a model provider failed; says whether a retry may help
+├── MiddlewareError                wrapped middleware failed, or broke its contract
 └── MissingExtraError              an optional dependency is not installed; names the extra
 ```
 
@@ -56,6 +57,7 @@ __all__ = [
     "DuplicateStageError",
     "ElementError",
     "Finding",
+    "MiddlewareError",
     "MissingExtraError",
     "OutputClosedError",
     "PipelineBusyError",
@@ -451,6 +453,27 @@ class ProviderError(StreamflowError):
         """One line for a person."""
         self.retryable = retryable
         """Whether the same request may succeed later."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MiddlewareError(StreamflowError):
+    """Wrapped middleware said that it failed, or broke its contract. Repeats no text of the middleware's: that is the cause.
+
+    What middleware *raises* is not wrapped in this: it is the cause of the `StageError` itself.
+
+    Args:
+        code: What happened: `failed`, `refused`, `retries_exhausted`, `no_fallback`, `bad_result`, `next_twice` or `wrong_context`.
+        message: One line for a person, safe to show.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        """What happened."""
+        self.message = message
+        """One line for a person, safe to show."""
 
     def __str__(self) -> str:
         return self.message

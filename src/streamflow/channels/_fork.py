@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._control import ControlJoin
+    from ._watching import ChannelState
 
 __all__ = ["ForkEnd"]
 
@@ -93,14 +94,14 @@ class ForkEnd(SendEnd[T_contra]):
     def statistics(self) -> ChannelStatistics:
         """Return what its edges have done so far, summed."""
         each = [branch.statistics() for branch in self._branches]
-        states = [one.state for one in each]
+        states: list[ChannelState] = [one.state for one in each]
         discarded = dict(self.dropped)
         for one in each:
             for reason, count in one.discarded.items():
                 discarded[reason] = discarded.get(reason, 0) + count
         return ChannelStatistics(
             name=self.name,
-            state="open" if "open" in states else states[0],
+            state="open" if self.is_open else states[0],
             capacity=sum(one.capacity for one in each),
             sent=sum(one.sent for one in each) + sum(self.dropped.values()),
             received=sum(one.received for one in each),

@@ -18,7 +18,7 @@ Rules, besides those of `_bounded`:
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import ControlElement
 from ._receive_end import WIDE, ReceiveEnd
@@ -144,8 +144,8 @@ class MergeEnd(ReceiveEnd[T_co]):
         if not self._admit(item) or isinstance(item, ControlElement) or self._watch is not None:
             self.attention += 1
         else:
-            self._plain.add(type(item))
-        self._buffer.append(item)
+            self._plain.add(type(cast("object", item)))
+        self._buffer.append(cast("T_co", item))
         if self._watch is not None:
             self._watch.on_sent(item)
 

@@ -4,7 +4,8 @@ Above: `runtime`. Below: `stages`.
 """
 
 from ._builder import GraphBuilder, caller_of_package
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, Node
+from ._nesting import GraphStage, Nestable, SubGraph
+from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check, findings
 
 __all__ = [
@@ -13,8 +14,12 @@ __all__ = [
     "ForkSpec",
     "Graph",
     "GraphBuilder",
+    "GraphStage",
     "JoinSpec",
+    "NestSpec",
+    "Nestable",
     "Node",
+    "SubGraph",
     "caller_of_package",
     "check",
     "findings",

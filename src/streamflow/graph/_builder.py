@@ -1,102 +1,238 @@
 """The builder: collects stages and edges, checks them, hands out an immutable graph. Starts nothing.
 
-Above: `runtime.PipelineBuilder`, which makes a pipeline of the graph. Below: `_spec`, `_validation`.
+Above: `runtime.PipelineBuilder`, which makes a pipeline of the graph. Below: `_said`, `_nesting`, `_validation`.
+
+A call takes what it is given as a stage at once, or raises and changes nothing. What it names is looked up by `build_graph()`, so
+the order of calls does not matter, and every unknown name is told in one report.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import inspect
 import itertools
 import os
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, cast
 
-from ..errors import Finding, StageDefinitionError, UnknownStageError
-from ..stages import as_stage
-from ._spec import EdgeSpec, Endpoint, Graph, Node
+from ..errors import BuildWarning, ConfigError, StageDefinitionError
+from ..stages import as_stage, definition_error
+from ._nesting import checked_buffer, nestable
+from ._said import Link, Named, Said
+from ._spec import Node
+from ._types import unclaimed
 from ._validation import check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator
     from typing import Self
 
     from ..stages import StageLike
+    from ._nesting import GraphStage
+    from ._spec import Graph
 
 __all__ = ["GraphBuilder", "caller_of_package"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
+_warned: dict[str | tuple[str, type[Warning], int], int] = {}  # what Python's filters remember, as a module has it
+
 
 class GraphBuilder:
-    """Collect stages and the edges between them. Every method returns the builder."""
+    """Collect stages and the edges between them. Every method returns the builder, or a builder.
+
+    A stage is given as an object, a function, a class, a pipeline, or a string: the name of a stage, or `name:port`, added before
+    or after. `name/inner` is a stage of the pipeline that was nested as `name`; `name` alone stands for its input and its output.
+    """
 
     def __init__(self) -> None:
-        self._nodes: list[Node] = []
-        self._edges: list[EdgeSpec] = []
+        self._said = Said()
+        self._scope = ""
 
-    def add(self, *stages: StageLike) -> Self:
+    def add(self, *stages: GraphStage) -> Self:
         """Add stages without connecting them; all of them, or none where it raises.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
         """
-        self._add_all(stages, caller_of_package())
+        with self._whole_call(caller_of_package()) as where:
+            for one in stages:
+                self._add(one, where)
         return self
 
-    def chain(self, *stages: StageLike | str) -> Self:
+    def chain(self, *stages: GraphStage | str) -> Self:
         """Add stages and connect each to the next; all of them, or none where it raises.
 
         Args:
-            stages: Objects, functions, classes; a string names a stage that was added before, as to continue a chain behind it.
+            stages: Objects, functions, classes, pipelines, each of which is added; or names, as to continue behind a stage.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
-            UnknownStageError: If a name was not added before.
         """
-        where = caller_of_package()
-        names = self._add_all(stages, where)
-        self._edges += [EdgeSpec(Endpoint(source), Endpoint(target), where) for source, target in itertools.pairwise(names)]
+        with self._whole_call(caller_of_package()) as where:
+            named = [self._named(one, where) if isinstance(one, str) else self._add(one, where) for one in stages]
+            between = [dataclasses.replace(one, is_between=True) for one in named[1:-1]]
+            steps = [*named[:1], *between, *named[1:][-1:]]
+            self._said.links += [Link(source, target) for source, target in itertools.pairwise(steps)]
+            if len(steps) == 1:
+                self._said.alone += steps
         return self
+
+    def connect(self, source: GraphStage | str, target: GraphStage | str, *, buffer: int | None = None) -> Self:
+        """Make one edge. An object that was added before is that stage; another one is added.
+
+        Args:
+            source: What writes.
+            target: What reads.
+            buffer: Capacity of the edge, in elements; None: what the pipeline's configuration says.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If the buffer is no size.
+        """
+        size = checked_buffer(buffer)
+        with self._whole_call(caller_of_package()) as where:
+            self._said.links.append(Link(self._known(source, where), self._known(target, where), size))
+        return self
+
+    def branch(
+        self, source: GraphStage | str, *targets: GraphStage | str, otherwise: GraphStage | str | None = None
+    ) -> Self:
+        """Say that the edges out of `source` are branches, and make those that are not there yet.
+
+        Each branch gets a copy of every element whose type its first stage accepts, and all control elements. Several calls add up.
+
+        ```python
+        builder.chain(listen, llm, tts).branch("llm", "tts", transcript)  # both get what they accept
+        ```
+
+        Args:
+            source: What writes.
+            targets: What reads. An object that was added before is that stage; another one is added.
+            otherwise: One more, for data that no other branch accepts; None: such data is dropped and counted.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+        """
+        with self._whole_call(caller_of_package()) as where:
+            begin = self._known(source, where)
+            ends = [self._known(one, where) for one in targets]
+            rest = None if otherwise is None else self._known(otherwise, where)
+            self._said.forks.append((begin, rest))
+            self._said.links += [Link(begin, end, restates=True) for end in (*ends, *([rest] if rest else []))]
+        return self
+
+    def merge(self, into: GraphStage | str, *sources: GraphStage | str) -> Self:
+        """Say that the edges into `into` are merged, in the order of arrival and fairly, and make those that are not there yet.
+
+        Args:
+            into: What reads.
+            sources: What writes. An object that was added before is that stage; another one is added.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+        """
+        with self._whole_call(caller_of_package()) as where:
+            begins = [self._known(one, where) for one in sources]
+            end = self._known(into, where)
+            self._said.joins.append(end)
+            self._said.links += [Link(begin, end, restates=True) for begin in begins]
+        return self
+
+    def clone(self) -> Self:
+        """Return a builder that has all that this one has, and goes its own way."""
+        made = copy.copy(self)
+        made._said = self._said.copy()  # noqa: SLF001 - our own class
+        return made
+
+    def prefixed(self, prefix: str) -> Self:
+        """Return a view on this builder: what it adds is added here, with `prefix/` in front of its name.
+
+        Names that it is given are looked up behind the prefix first, then outside, so that one function can add the same stages
+        twice. Like the name of a nested pipeline, the prefix alone stands for all that is behind it.
+
+        ```python
+        def add_cleaning(builder: PipelineBuilder) -> None:
+            builder.chain(strip, lower)
+
+
+        add_cleaning(builder.prefixed("left"))
+        builder.connect("left", "join")
+        ```
+
+        Args:
+            prefix: A name, or several with slashes between them.
+
+        Raises:
+            ConfigError: If it is no prefix.
+        """
+        given = cast("object", prefix)
+        parts = given.split("/") if isinstance(given, str) and ":" not in given else [""]
+        if not all(part and part == part.strip() for part in parts):
+            message = f"a name, or several with slashes between them, was expected, got {given!r:.80}"
+            raise ConfigError("prefix", f"{message}; 'left' makes 'left/stage'")
+        view = copy.copy(self)
+        view._scope = f"{self._scope}{prefix}/"  # noqa: SLF001 - our own class
+        return view
 
     def build_graph(self) -> Graph:
         """Check everything and return the graph; its stages are frozen from now on.
 
+        Warns with `BuildWarning` where a branch loses data of a type that is known to come.
+
         Raises:
             BuildError: With every finding.
         """
-        graph = Graph(tuple(self._nodes), tuple(self._edges))
-        check(graph)
+        graph, named = self._said.graph()
+        check(graph, named)
+        for one in unclaimed(graph):
+            file, _, line = (one.where or "").rpartition(":")
+            warnings.warn_explicit(f"{one.message}; {one.hint}", BuildWarning, file, int(line), registry=_warned)
         for node in graph.nodes:
             if node.stage.freeze is not None:
                 node.stage.freeze()
         return graph
 
-    def _add_all(self, stages: Iterable[StageLike | str], where: str) -> list[str]:
-        """Add what is no name, and return the names of all."""
-        count = len(self._nodes)
+    @contextlib.contextmanager
+    def _whole_call(self, where: str) -> Generator[str, None, None]:
+        """Give the line of a call; take back what it said where it raises, and tell its line."""
+        before = self._said.lengths()
         try:
-            return [self._known(one, where) if isinstance(one, str) else self._add(one, where) for one in stages]
-        except BaseException:
-            del self._nodes[count:]
+            yield where
+        except BaseException as error:
+            self._said.forget_after(before)
+            if isinstance(error, StageDefinitionError):
+                found = [dataclasses.replace(one, where=where) for one in error.findings]
+                raise StageDefinitionError(found) from error.__cause__
             raise
 
-    def _add(self, stage: StageLike, where: str) -> str:
-        try:
-            spec = as_stage(stage)
-        except StageDefinitionError as error:
-            found = [dataclasses.replace(one, where=where) for one in error.findings]
-            raise StageDefinitionError(found) from error.__cause__
-        self._nodes.append(Node(spec.name, spec, where))
-        return spec.name
+    def _add(self, given: GraphStage, where: str) -> Named:
+        """Add a stage, or all stages of a pipeline."""
+        nested = nestable(given)
+        if nested is not None:
+            name = self._said.splice(nested, self._scope, where)
+        else:
+            spec = as_stage(cast("StageLike", given))
+            name = self._scope + spec.name
+            self._said.nodes.append(Node(name, spec, where))
+        self._said.given.append((given, self._scope, name))
+        return Named(name, where)
 
-    def _known(self, name: str, where: str) -> str:
-        if any(node.name == name for node in self._nodes):
-            return name
-        known = ", ".join(repr(node.name) for node in self._nodes) or "none yet"
-        hint = f"a string names a stage that was added before ({known}); give the stage itself to add it"
-        raise UnknownStageError(
-            [Finding(kind="unknown-stage", stage=name, message=f"there is no stage {name!r}", hint=hint, where=where)]
-        )
+    def _known(self, given: GraphStage | str, where: str) -> Named:
+        """Return the stage that was given before, by name or as an object; add what was not."""
+        if isinstance(given, str):
+            return self._named(given, where)
+        name = self._said.name_of(given, self._scope)
+        return self._add(given, where) if name is None else Named(name, where)
+
+    def _named(self, text: str, where: str) -> Named:
+        name, colon, port = text.partition(":")
+        if not name.strip() or (colon and not port.strip()):
+            message = f"{text!r} names no stage" if not name.strip() else f"{text!r} names no port of {name!r}"
+            raise definition_error(None, message, "a stage is named as in 'name', a port of it as in 'name:port'")
+        return Named(text, where, self._scope)
 
 
 def caller_of_package() -> str:

@@ -9,7 +9,7 @@ outputs that nothing inside takes. The same holds for every prefix of names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..errors import ConfigError
 from ..stages import checked_name, definition_error
@@ -73,7 +73,7 @@ def nestable(given: object) -> SubGraph | None:
     make: object = getattr(given, "as_stage", None)
     if isinstance(given, type) or not callable(make) or hasattr(given, "process"):
         return None
-    made = cast("object", make("pipeline"))
+    made = make("pipeline")
     if isinstance(made, SubGraph):
         return made
     message = f"a pipeline was expected, but as_stage() of {given!r:.80} returned {made!r:.80}"

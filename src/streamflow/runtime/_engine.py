@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
+from ..channels import EDGE_WATCH, MergeEnd
 from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     OutputClosedError,
@@ -39,9 +40,10 @@ from ..errors import (
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
 from ._jobs import Job, JobGroup, is_made_of
+from ._stats import RunStats, stats_of
 from ._tracebacks import trimmed
 from ._watchdog import RunClock, watch_limits
-from ._wiring import StageRun, wire
+from ._wiring import StageRun, ended_input, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
+    from ._metering import EdgeMeter
     from ._plan import Plan
     from ._reporting import Reporter
     from ._watchdog import Limit
@@ -77,6 +80,7 @@ class Engine:
         plan: Plan,
         config: PipelineConfig,
         sources: Mapping[str, Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]],
+        *,
         deps: object,
         reporter: Reporter,
         lifetime: Lifetime,
@@ -95,12 +99,16 @@ class Engine:
         self.outlet: ReceiveEnd[StreamElement]
         self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
         self.jobs: JobGroup
+        self._taken: set[str] = set()
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
         self._context = contextvars.copy_context()
         self._stages: list[StageRun] = []
         self._edges: tuple[ReceiveEnd[Any], ...] = ()
+        self._meters: tuple[EdgeMeter | None, ...] = ()
+        self._clock: RunClock
+        self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
         self._watchdog: Job | None = None
         self._last_stages: set[int] = set()
@@ -121,16 +129,17 @@ class Engine:
         self.started = True
         _LIVE.add(self)
         clock = RunClock(anyio.current_time)
-        self._stages, wiring = wire(self.plan, self.config, clock, self._context)
+        further = self._context.get(EDGE_WATCH)
+        self._stages, wiring = wire(self.plan, self.config, clock, further, self.reporter.moved)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
-        self._edges = wiring.edges
+        self._edges, self._meters, self._clock = wiring.edges, wiring.meters, clock
         self._last_stages = set(self.plan.last_stages)
         deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
-        sources, self._sources = self._sources, {}
-        for head, source in sources.items():
+        for head, source in self._sources.items():
             work = partial(feed, source, self.inlets[head])
             feeder = self._feeders[head] = self._job(self._source_name(head), work, partial(self._feeder_ended, head))
             feeder.instead = partial(close_source, source)
+        self._sources = dict[str, "Iterable[StreamElement | str]"]()
         for stage in self._stages:
             work = partial(self._work, stage, deadline)
             stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
@@ -236,9 +245,11 @@ class Engine:
             self._end()
 
     def _end(self) -> None:
-        """Tell everybody that the run has ended. Idempotent."""
-        self._lifetime.leave(self)
-        self.reporter.run_ended(self)
+        """Tell everybody that the run has ended. Only the first time counts: tasks that could not be stopped may end later."""
+        if self._ended_s is None:
+            self._ended_s = self._clock.now()
+            self._lifetime.leave(self)
+            self.reporter.run_ended(self)
 
     # Ending early
 
@@ -291,9 +302,8 @@ class Engine:
             if self.notice is None:
                 self.reason = "cancelled"
             self.jobs.cancel()
-            self.outlet.close()
-            for leaf in self.leaves.values():
-                leaf.close()
+            for outlet in (self.outlet, *self.leaves.values()):
+                outlet.close()
             if self._no_more_waiting is not None:
                 self._no_more_waiting.set()
 
@@ -340,6 +350,31 @@ class Engine:
             error.suppressed = tuple(self._suppressed)
             self._suppressed = []
         return error
+
+    def stats(self) -> RunStats:
+        """Return what the run has done so far."""
+        until = self._clock.now() if self._ended_s is None else self._ended_s
+        counts = [edge.statistics() for edge in self._edges]
+        return stats_of(self.run_id, until - self._clock.started, self.plan, counts, self._meters)
+
+    def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
+        """Return what reads one leaf, which is no part of the outlet from now on.
+
+        Raises:
+            RunStateError: If there is no such leaf, or it was taken before.
+        """
+        leaf = self.leaves.get(name)
+        if leaf is None or name in self._taken:
+            problem = f"the output {name!r} was taken before" if name in self._taken else f"there is no output {name!r}"
+            names = ", ".join(map(repr, self.leaves)) or "no output"
+            message = f"{problem}; {self.run_id} has {names}"
+            raise RunStateError(message)
+        self._taken.add(name)
+        if isinstance(self.outlet, MergeEnd):
+            self.outlet.detach(leaf)
+        else:
+            self.outlet = ended_input("consumer")
+        return leaf
 
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""

@@ -77,6 +77,7 @@ class _Keeper:
         self.ended = anyio.Event()
         self._openings: dict[Resource[Any], _Opening] = {}
         self._requests: SendEnd[_Opening]
+        requests: ReceiveEnd[_Opening]
         self._requests, requests = open_channel(name="resources")
         self._closing_errors: list[Exception] = []
         # A context of its own: what a run has set while it asked first is not what all others are to see.
@@ -116,7 +117,7 @@ class _Keeper:
         try:
             manager = opening.resource.open()
             if isinstance(manager, AbstractAsyncContextManager):
-                opening.value = await stack.enter_async_context(cast("AbstractAsyncContextManager[Any]", manager))
+                opening.value = await stack.enter_async_context(manager)
             else:
                 opening.value = stack.enter_context(manager)
         except Exception as error:  # noqa: BLE001 - raised in the tasks that asked for it

@@ -72,7 +72,8 @@ class Pipeline:
             SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
         """
         opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
-        engine = Engine(self._plan, self._config, opened, deps, Reporter(self._listeners), self._lifetime)
+        reporter = Reporter(self._listeners)
+        engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
         return Run(engine, caller_of_package(), live=source is None and self.takes_source)
 
     async def run(self, source: Source | Mapping[str, Source] | None = None, *, deps: object = None) -> Result:

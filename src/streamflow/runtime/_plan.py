@@ -10,13 +10,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ..graph import Endpoint
 from ..stages import EVERYTHING, admission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ..graph import Graph, Node
+    from ..graph import Endpoint, Graph, Node
 
 __all__ = ["EdgePlan", "InputPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
 
@@ -127,105 +126,113 @@ def make_plan(graph: Graph, buffer_size: int) -> Plan:
         graph: The stages and edges.
         buffer_size: Capacity of edges that have none of their own.
     """
-    nodes = graph.order()
-    index = {node.name: number for number, node in enumerate(nodes)}
-    edges: list[EdgePlan] = []
-    into: dict[Endpoint, list[int]] = {one: [] for node in nodes for one in node.inputs}
-    out_of: dict[Endpoint, list[int]] = {one: [] for node in nodes for one in node.outputs}
-    accepted = {one: accepts for node in nodes for one, accepts in node.inputs.items()}
-
-    def add(source: Endpoint | None, target: Endpoint | None, buffer: int | None) -> int:
-        writer = "source" if source is None else source.stage
-        name = f"{'source' if source is None else source} → {'consumer' if target is None else target}"
-        gate = admission(EVERYTHING if target is None else accepted[target], producer=writer)
-        capacity = buffer_size if buffer is None else buffer
-        ends = (None if one is None else index[one.stage] for one in (source, target))
-        edges.append(EdgePlan(name, *ends, capacity, gate))
-        if source is not None:
-            out_of[source].append(len(edges) - 1)
-        if target is not None:
-            into[target].append(len(edges) - 1)
-        return len(edges) - 1
-
-    for edge in graph.edges:
-        add(edge.source, edge.target, edge.buffer)
-    heads = {str(one): add(None, one, None) for one in graph.heads}
-    leaves = {str(one): add(one, None, None) for one in graph.leaves}
-    downstream = {node.name: frozenset(index[one] for one in graph.downstream(node.name)) for node in nodes}
-    otherwise = {fork.source: fork.otherwise for fork in graph.forks if fork.otherwise is not None}
-    catching = {
-        source: next(one for one in out_of[source] if edges[one].name == f"{source} → {target}")
-        for source, target in otherwise.items()
-    }
-    forks: dict[int, tuple[int, ...]] = {}
-
-    def number_fork(branches: Iterable[int]) -> int:
-        forks[len(forks)] = tuple(branches)
-        return len(forks) - 1
-
-    outputs = {
-        node.name: tuple(
-            OutputPlan(one.port, tuple(out_of[one]), catching.get(one), number_fork(out_of[one]))
-            for one in node.outputs
-        )
-        for node in nodes
-    }
-    whole = {
-        name: number_fork(edge for one in plans for edge in one.edges)
-        if len(plans) > 1
-        else plans[0].fork
-        if plans
-        else -1
-        for name, plans in outputs.items()
-    }
-    reach = _reach_of_forks(forks, edges, [downstream[node.name] for node in nodes])
-
-    def entrance(target: Endpoint | None, incoming: Iterable[int]) -> InputPlan:
-        numbers = tuple(incoming)
-        gate = admission(EVERYTHING if target is None else accepted[target], producer="merge")
-        name = f"merge → {'consumer' if target is None else target}"
-        above = {
-            fork: frozenset(position for position, edge in enumerate(numbers) if edge in reached)
-            for fork, reached in reach.items()
-        }
-        joined = {fork: positions for fork, positions in above.items() if len(positions) > 1}
-        return InputPlan("" if target is None else target.port, numbers, gate, name, joined)
-
-    stages = tuple(
-        StagePlan(
-            node=node,
-            index=number,
-            inputs=tuple(entrance(one, into[one]) for one in node.inputs),
-            outputs=outputs[node.name],
-            fork=whole[node.name],
-            downstream=downstream[node.name],
-        )
-        for number, node in enumerate(nodes)
-    )
-    last = frozenset(one.index for one in stages if not one.outputs) | {edges[one].source for one in leaves.values()}
-    fed = {str(one): downstream[one.stage] | {index[one.stage]} for one in graph.heads}
-    return Plan(
-        stages=stages,
-        edges=tuple(edges),
-        heads=heads,
-        leaves=leaves,
-        outlet=entrance(None, leaves.values()),
-        last_stages=last,
-        fed=fed,
-        served={name: reached & last for name, reached in fed.items()},
-    )
+    return _Planner(graph, buffer_size).plan()
 
 
-def _reach_of_forks(
-    forks: Mapping[int, tuple[int, ...]], edges: list[EdgePlan], downstream: list[frozenset[int]]
-) -> dict[int, frozenset[int]]:
-    """Return, for each endpoint that forks, the edges that a copy made there can come to."""
-    reach: dict[int, frozenset[int]] = {}
-    for fork, branches in forks.items():
-        if len(branches) > 1:
-            firsts = {edges[one].target for one in branches} - {None}
-            stages = firsts.union(*(downstream[one] for one in firsts if one is not None))
-            reach[fork] = frozenset(
-                number for number, edge in enumerate(edges) if number in branches or edge.source in stages
+class _Planner:
+    """Numbers the stages, edges and forks of one graph."""
+
+    def __init__(self, graph: Graph, buffer_size: int) -> None:
+        self._graph = graph
+        self._buffer_size = buffer_size
+        self._nodes = graph.order()
+        self._index = {node.name: number for number, node in enumerate(self._nodes)}
+        self._accepts = {one: accepts for node in self._nodes for one, accepts in node.inputs.items()}
+        self._downstream = [frozenset(self._index[one] for one in graph.downstream(node.name)) for node in self._nodes]
+        self._edges: list[EdgePlan] = []
+        self._into: dict[Endpoint, list[int]] = {one: [] for one in self._accepts}
+        self._out_of: dict[Endpoint, list[int]] = {one: [] for node in self._nodes for one in node.outputs}
+        self._forks: list[tuple[int, ...]] = []
+        self._reach: dict[int, frozenset[int]] = {}
+
+    def plan(self) -> Plan:
+        for edge in self._graph.edges:
+            self._add_edge(edge.source, edge.target, edge.buffer)
+        heads = {str(one): self._add_edge(None, one) for one in self._graph.heads}
+        leaves = {str(one): self._add_edge(one, None) for one in self._graph.leaves}
+        outputs = [self._outputs_of(node) for node in self._nodes]
+        whole = [self._fork_of_all(plans) for plans in outputs]
+        self._reach = {number: self._reached_by(fork) for number, fork in enumerate(self._forks) if len(fork) > 1}
+        stages = tuple(
+            StagePlan(
+                node=node,
+                index=number,
+                inputs=tuple(self._input(one, self._into[one]) for one in node.inputs),
+                outputs=outputs[number],
+                fork=whole[number],
+                downstream=self._downstream[number],
             )
-    return reach
+            for number, node in enumerate(self._nodes)
+        )
+        feeding = {self._index[one.stage] for one in self._graph.leaves}
+        last = frozenset(one.index for one in stages if not one.outputs or one.index in feeding)
+        numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
+        fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
+        return Plan(
+            stages=stages,
+            edges=tuple(self._edges),
+            heads=heads,
+            leaves=leaves,
+            outlet=self._input(None, leaves.values()),
+            last_stages=last,
+            fed=fed,
+            served={name: reached & last for name, reached in fed.items()},
+        )
+
+    def _add_edge(self, source: Endpoint | None, target: Endpoint | None, buffer: int | None = None) -> int:
+        number = len(self._edges)
+        edge = EdgePlan(
+            name=f"{'source' if source is None else source} → {'consumer' if target is None else target}",
+            source=None if source is None else self._index[source.stage],
+            target=None if target is None else self._index[target.stage],
+            capacity=self._buffer_size if buffer is None else buffer,
+            gate=self._gate(target, "source" if source is None else source.stage),
+        )
+        self._edges.append(edge)
+        if source is not None:
+            self._out_of[source].append(number)
+        if target is not None:
+            self._into[target].append(number)
+        return number
+
+    def _gate(self, target: Endpoint | None, producer: str) -> Callable[[object], bool]:
+        return admission(EVERYTHING if target is None else self._accepts[target], producer=producer)
+
+    def _outputs_of(self, node: Node) -> tuple[OutputPlan, ...]:
+        otherwise = {fork.source: f"{fork.source} → {fork.otherwise}" for fork in self._graph.forks if fork.otherwise}
+        plans: list[OutputPlan] = []
+        for one in node.outputs:
+            edges = tuple(self._out_of[one])
+            catching = next((edge for edge in edges if self._edges[edge].name == otherwise.get(one)), None)
+            plans.append(OutputPlan(one.port, edges, catching, self._number_fork(edges)))
+        return tuple(plans)
+
+    def _number_fork(self, branches: tuple[int, ...]) -> int:
+        self._forks.append(branches)
+        return len(self._forks) - 1
+
+    def _fork_of_all(self, outputs: tuple[OutputPlan, ...]) -> int:
+        if len(outputs) == 1:
+            return outputs[0].fork
+        return self._number_fork(tuple(edge for one in outputs for edge in one.edges))
+
+    def _reached_by(self, branches: tuple[int, ...]) -> frozenset[int]:
+        """Return the edges that a copy made here can come to."""
+        first = {self._edges[one].target for one in branches}
+        stages = first.union(*(self._downstream[one] for one in first if one is not None)) - {None}
+        behind = {number for number, edge in enumerate(self._edges) if edge.source in stages}
+        return frozenset(behind.union(branches))
+
+    def _input(self, target: Endpoint | None, incoming: Iterable[int]) -> InputPlan:
+        edges = tuple(incoming)
+        above = {
+            fork: frozenset(position for position, edge in enumerate(edges) if edge in reached)
+            for fork, reached in self._reach.items()
+        }
+        return InputPlan(
+            port="" if target is None else target.port,
+            edges=edges,
+            gate=self._gate(target, "merge"),
+            name=f"merge → {'consumer' if target is None else target}",
+            reach={fork: positions for fork, positions in above.items() if len(positions) > 1},
+        )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ._engine import Engine
+    from ._stats import RunStats
 
 __all__ = ["Run"]
 
@@ -133,11 +134,36 @@ class _TextIteration:
         return self._iteration.next_text()
 
 
-async def _pull(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> StreamElement:
-    engine = outcome.engine
+class _LeafIteration:
+    """One iteration of one leaf. It holds the run, which lives as long as somebody reads it."""
+
+    def __init__(self, run: Run, leaf: ReceiveEnd[StreamElement], engine: Engine) -> None:
+        self._run = run
+        self._leaf = leaf
+        self._engine = engine
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamElement:
+        _forbid_elsewhere(self._engine)
+        try:
+            return await self._leaf.__anext__()
+        except ChannelClosedError:
+            raise StopAsyncIteration from None
+
+    def __del__(self) -> None:
+        self._engine.jobs.backend.call(self._leaf.close)
+
+
+def _forbid_elsewhere(engine: Engine) -> None:
     if not engine.jobs.backend.is_here():
         message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"
         raise RunStateError(message)
+
+
+async def _pull(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> StreamElement:
+    _forbid_elsewhere(outcome.engine)
     try:
         return outcome.see(await outlet.__anext__())
     except (StopAsyncIteration, ChannelClosedError):
@@ -208,6 +234,23 @@ class Run:
     def text(self) -> AsyncIterator[str]:
         """Iterate the text fragments alone, as strings; in all else as iterating the run."""
         return _TextIteration(self._iterate())
+
+    def output(self, name: str) -> AsyncIterator[StreamElement]:
+        """Iterate what one leaf gives, alone: a last stage, by name (`stage:port` for a port).
+
+        What it gives is no part of the run's own output from then on, so take it before you iterate the run. Each output has
+        copies of the control elements; after a failure upstream a fatal `ErrorElement` is its last one. The failure itself is
+        raised by the run: when it is iterated to its end, or when its `async with` is left. An output that nobody reads holds up
+        what feeds it; letting go of it ends that branch alone.
+
+        Raises:
+            RunStateError: If there is no such output, or it was taken before.
+        """
+        if self._outcome.over:
+            message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
+            raise RunStateError(message)
+        self._start()
+        return _LeafIteration(self, self._engine.take_leaf(name), self._engine)
 
     async def result(self) -> Result:
         """Iterate what is left and return it.
@@ -320,6 +363,17 @@ class Run:
     def zombies(self) -> tuple[str, ...]:
         """Stages that had not ended when the run gave up waiting for them; empty for a clean end."""
         return self._engine.zombies
+
+    def stats(self) -> RunStats:
+        """Return what the run has done so far: what moved on each edge, and how full it was if `metrics` is on.
+
+        Raises:
+            RunStateError: If the run has not been started.
+        """
+        if not self._engine.started:
+            message = f"stats(): {self._engine.run_id} has not been started; enter it with 'async with' first"
+            raise RunStateError(message)
+        return self._engine.stats()
 
     def __repr__(self) -> str:
         state = "over" if self._outcome.over else "running" if self._engine.started else "not started"

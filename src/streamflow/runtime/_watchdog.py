@@ -17,7 +17,6 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..channels import ChannelWatch
     from ..errors import TimeoutKind
 
 __all__ = ["EdgeClock", "Limit", "RunClock", "StageClock", "watch_limits"]
@@ -62,7 +61,7 @@ class StageClock:
 
 
 class EdgeClock:
-    """Watch of one edge: notes the times that limits are about, and tells a further watch, if there is one."""
+    """Watch of one edge: notes the times that limits are about."""
 
     def __init__(
         self,
@@ -71,14 +70,12 @@ class EdgeClock:
         *,
         writer: StageClock | None,
         reader: StageClock | None,
-        further: ChannelWatch | None,
     ) -> None:
         self.name: str = name
         """The edge, as `a → b`."""
         self._run = run
         self._writer = writer
         self._reader = reader
-        self._further = further
         self._senders_waiting = 0
         self.full_since: float | None = None
         """Since when a sender has waited for room; None while none does."""
@@ -86,19 +83,13 @@ class EdgeClock:
     def on_sent(self, item: object) -> None:
         """Note that `item` entered the edge."""
         self._note(self._writer)
-        if self._further is not None:
-            self._further.on_sent(item)
 
     def on_received(self, item: object) -> None:
         """Note that `item` left the edge."""
         self._note(self._reader)
-        if self._further is not None:
-            self._further.on_received(item)
 
     def on_discarded(self, count: int, reason: str) -> None:
-        """Pass it on."""
-        if self._further is not None:
-            self._further.on_discarded(count, reason)
+        """Leave it to others: nothing has moved."""
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Note that a task begins or ends to wait."""
@@ -112,8 +103,6 @@ class EdgeClock:
                 self.full_since = now
             elif not self._senders_waiting:
                 self.full_since = None
-        if self._further is not None:
-            self._further.on_blocked(end, blocked=blocked)
 
     def _note(self, clock: StageClock | None) -> None:
         self._run.moved = now = self._run.now()

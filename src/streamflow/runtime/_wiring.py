@@ -9,19 +9,19 @@ import dataclasses
 from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 
-from ..channels import EDGE_WATCH, ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel
+from ..channels import ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ..stages import StageKind
 from ._jobs import is_made_of, leaf_of
+from ._metering import EdgeMeter, EdgeTracer, Watches
 from ._watchdog import EdgeClock, Limit, StageClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from contextvars import Context
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..channels import ChannelWatch, ReceiveEnd
     from ..elements import StreamElement
@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from ._plan import InputPlan, OutputPlan, Plan, StagePlan
     from ._watchdog import RunClock
 
-__all__ = ["StageRun", "Wiring", "wire"]
+__all__ = ["StageRun", "Wiring", "ended_input", "wire"]
 
 _End = TypeVar("_End")
+
+Tell: TypeAlias = "Callable[[str, int, str, float], None]"
+"""Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
 
 
 class StageRun:
@@ -125,6 +128,8 @@ class Wiring:
     """Reads the edge from each leaf, by its name."""
     edges: tuple[ReceiveEnd[Any], ...]
     """All edges, in the order of the plan."""
+    meters: tuple[EdgeMeter | None, ...]
+    """What measures each edge, if it is measured."""
     limits: list[Limit]
     """All limits of the run."""
 
@@ -135,7 +140,6 @@ class _Ends:
     def __init__(self) -> None:
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
-        self.clocks: list[EdgeClock | None] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
 
     def read(self, plan: InputPlan, watch_for: Callable[[str], ChannelWatch | None]) -> ReceiveEnd[Any]:
@@ -167,27 +171,38 @@ class _Ends:
         return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins)
 
 
-def wire(plan: Plan, config: PipelineConfig, clock: RunClock, context: Context) -> tuple[list[StageRun], Wiring]:
-    """Open the edges of a run, and return its stages and its outer ends."""
+def wire(
+    plan: Plan, config: PipelineConfig, clock: RunClock, further: Callable[[str], ChannelWatch] | None, tell: Tell
+) -> tuple[list[StageRun], Wiring]:
+    """Open the edges of a run, and return its stages and its outer ends.
+
+    Args:
+        plan: The stages and edges.
+        config: Which limits and measurements there are.
+        clock: The run's.
+        further: Makes one more watch for each edge, by its name.
+        tell: Called with each element that leaves an edge, when the run is traced.
+    """
     stages = [
         StageRun(one, None if one.node.stage.timeout_s is None else StageClock(clock.started)) for one in plan.stages
     ]
-    watches = partial(_watch_of, config, clock, context.get(EDGE_WATCH))
+    watches = _Watches(config, clock, further, tell)
     ends = _Ends()
     for edge in plan.edges:
         writer = None if edge.source is None else stages[edge.source].clock
         reader = None if edge.target is None else stages[edge.target].clock
-        watch = watches(edge.name, writer, reader)
-        ends.clocks.append(watch if isinstance(watch, EdgeClock) else None)
+        watch = watches.of_edge(edge.name, writer, reader)
+        send: SendEnd[Any]
+        receive: ReceiveEnd[Any]
         send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch)
         ends.sends.append(send)
         ends.receives.append(receive)
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
-        stage.inputs = tuple(ends.read(one, partial(watches, writer=None, reader=stage.clock)) for one in its.inputs)
+        stage.inputs = tuple(ends.read(one, watches.of_merge(stage.clock)) for one in its.inputs)
         ports = {one.port: end for one, end in zip(its.inputs, stage.inputs, strict=True)}
-        stage.reads = _for_body(ports, "") if ports else _ended(stage.name)
-    outlet = ends.read(plan.outlet, partial(watches, writer=None, reader=None)) if plan.leaves else _ended("consumer")
+        stage.reads = _for_body(ports, "") if ports else ended_input(stage.name)
+    outlet = ends.read(plan.outlet, watches.of_merge(None)) if plan.leaves else ended_input("consumer")
     for stage, its in zip(stages, plan.stages, strict=True):
         _fit_outputs(stage, its, ends)
     wiring = Wiring(
@@ -195,24 +210,66 @@ def wire(plan: Plan, config: PipelineConfig, clock: RunClock, context: Context) 
         outlet=outlet,
         leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=tuple(ends.receives),
+        meters=tuple(watches.meters),
         limits=[],
     )
-    wiring.limits.extend(_limits(plan, config, clock, stages, ends.clocks, wiring.leaves.values()))
+    wiring.limits.extend(_run_limits(config, clock, wiring.leaves.values()))
+    wiring.limits.extend(_stage_limits(stages))
+    if config.backpressure_timeout_s is not None:
+        # A full edge is its reader's doing, and the reader is what fails: to drain through one that is stuck is to wait for ever.
+        for one, edge in zip(watches.clocks, plan.edges, strict=True):
+            since = partial(_full_since, one)
+            limit = Limit("backpressure", config.backpressure_timeout_s, f"edge {edge.name}", since, edge.target)
+            wiring.limits.append(limit)
     return stages, wiring
 
 
-def _watch_of(
-    config: PipelineConfig,
-    clock: RunClock,
-    further: Callable[[str], ChannelWatch] | None,
-    name: str,
-    writer: StageClock | None,
-    reader: StageClock | None,
-) -> ChannelWatch | None:
-    told = further(name) if further is not None else None
-    if config.idle_timeout_s is not None or config.backpressure_timeout_s is not None or writer or reader:
-        return EdgeClock(name, clock, writer=writer, reader=reader, further=told)
-    return told
+class _Watches:
+    """Makes the watches of a run's edges, as many as its configuration asks for; mostly none."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        clock: RunClock,
+        further: Callable[[str], ChannelWatch] | None,
+        tell: Tell,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._is_limited = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
+        self._further = further
+        self._tell = tell
+        self.clocks: list[EdgeClock] = []  # of all edges, where the run has a limit that is about them
+        self.meters: list[EdgeMeter | None] = []
+
+    def of_edge(self, name: str, writer: StageClock | None, reader: StageClock | None) -> ChannelWatch | None:
+        """Return the watch of the next edge, if it has one."""
+        watches: list[ChannelWatch] = []
+        if self._is_limited or writer or reader:
+            clock = EdgeClock(name, self._clock, writer=writer, reader=reader)
+            self.clocks.append(clock)
+            watches.append(clock)
+        self.meters.append(EdgeMeter(self._clock.now) if getattr(self._config, "metrics", False) else None)
+        if self.meters[-1] is not None:
+            watches.append(self.meters[-1])
+        if getattr(self._config, "tracing", False):
+            watches.append(EdgeTracer(self._clock.now, partial(self._tell, name)))
+        if self._further is not None:
+            watches.append(self._further(name))
+        return watches[0] if len(watches) == 1 else Watches(*watches) if watches else None
+
+    def of_merge(self, reader: StageClock | None) -> Callable[[str], ChannelWatch | None]:
+        """Return what makes the watch of a merge, by its name: its edges are measured, not it itself."""
+
+        def make(name: str) -> ChannelWatch | None:
+            watches: list[ChannelWatch] = []
+            if self._is_limited or reader:
+                watches.append(EdgeClock(name, self._clock, writer=None, reader=reader))
+            if self._further is not None:
+                watches.append(self._further(name))
+            return watches[0] if len(watches) == 1 else Watches(*watches) if watches else None
+
+        return make
 
 
 def _for_body(ports: dict[str, _End], only: str) -> _End | Mapping[str, _End]:
@@ -220,8 +277,10 @@ def _for_body(ports: dict[str, _End], only: str) -> _End | Mapping[str, _End]:
     return ports[only] if only in ports else MappingProxyType(ports)
 
 
-def _ended(reader: str) -> ReceiveEnd[Any]:
+def ended_input(reader: str) -> ReceiveEnd[Any]:
     """Return an input that has ended, for who has none."""
+    send: SendEnd[Any]
+    receive: ReceiveEnd[Any]
     send, receive = open_channel(1, name=f"nothing → {reader}")
     send.close()
     return receive
@@ -250,36 +309,26 @@ def _refuse(sink: str, _item: object) -> bool:
     raise ElementError(message)
 
 
-def _limits(
-    plan: Plan,
-    config: PipelineConfig,
-    clock: RunClock,
-    stages: Sequence[StageRun],
-    edges: Sequence[EdgeClock | None],
-    leaves: Iterable[ReceiveEnd[StreamElement]],
-) -> list[Limit]:
-    limits: list[Limit] = []
+def _run_limits(
+    config: PipelineConfig, clock: RunClock, leaves: Iterable[ReceiveEnd[StreamElement]]
+) -> Iterator[Limit]:
     if config.timeout_s is not None:
-        limits.append(Limit("run", config.timeout_s, "the run", lambda: clock.started))
+        yield Limit("run", config.timeout_s, "the run", lambda: clock.started)
     if config.first_element_timeout_s is not None:
 
         def waiting_since() -> float | None:
             return None if any(one.statistics().sent for one in leaves) else clock.started
 
-        limits.append(Limit("first_element", config.first_element_timeout_s, "the run", waiting_since))
+        yield Limit("first_element", config.first_element_timeout_s, "the run", waiting_since)
     if config.idle_timeout_s is not None:
-        limits.append(Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved))
-    if config.backpressure_timeout_s is not None:
-        # A full edge is its reader's doing, and the reader is what fails: to drain through one that is stuck is to wait for ever.
-        for edge, its in zip(edges, plan.edges, strict=True):
-            assert edge is not None
-            since = partial(_full_since, edge)
-            limits.append(Limit("backpressure", config.backpressure_timeout_s, f"edge {edge.name}", since, its.target))
+        yield Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved)
+
+
+def _stage_limits(stages: Iterable[StageRun]) -> Iterator[Limit]:
     for stage in stages:
         if stage.clock is not None and stage.node.stage.timeout_s is not None:
             since = partial(_busy_since, stage.clock)
-            limits.append(Limit("stage", stage.node.stage.timeout_s, f"stage {stage.name!r}", since, stage.index))
-    return limits
+            yield Limit("stage", stage.node.stage.timeout_s, f"stage {stage.name!r}", since, stage.index)
 
 
 _full_since: Callable[[EdgeClock], float | None] = attrgetter("full_since")

@@ -4,8 +4,10 @@ Above: `graph` joins stages, `runtime` runs them. Below: `channels`, `elements`.
 """
 
 from ._admission import ALL_DATA, EVERYTHING, Accepts, ElementTypes, admission, is_accepted
+from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
 from ._context import CURRENT_RUN, RunContext, current_run
-from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec
+from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec, checked_name, definition_error
+from ._flow import DedupeStage, SkipStage, TakeStage, TeeStage
 from ._forms import FunctionStage, StageLike, as_stage, stage
 from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
 from ._intent import RouteRule, RouteStage
@@ -21,11 +23,14 @@ __all__ = [
     "BaseStage",
     "Bypass",
     "CollectStage",
+    "DedupeStage",
     "ElementTypes",
     "FilterStage",
     "FlatMapStage",
     "FunctionStage",
+    "MapAsyncStage",
     "MapStage",
+    "MapUnorderedStage",
     "PassthroughStage",
     "PromptStage",
     "Resource",
@@ -33,16 +38,22 @@ __all__ = [
     "RouteStage",
     "RunContext",
     "SinkStage",
+    "SkipStage",
     "Source",
     "Stage",
     "StageBody",
     "StageKind",
     "StageLike",
     "StageSpec",
+    "TakeStage",
+    "TeeStage",
+    "ThreadStage",
     "admission",
     "as_stage",
+    "checked_name",
     "close_source",
     "current_run",
+    "definition_error",
     "feed",
     "is_accepted",
     "open_source",

@@ -119,9 +119,9 @@ class BaseStage:
     """When elements that an accumulating stage does not accept leave: `late`, behind the results of all that it took before them,
     so with the next `TurnEnd` that it sends; `early`, as they come. Other stages hold nothing, and are passed by as they come."""
     inputs: Mapping[str, Accepts] = NO_PORTS
-    """Named inputs, with the types that each accepts; empty: the one input. `process` gets a mapping of ends in place of the end."""
+    """Named inputs, with the types that each accepts; empty: the one input. Given to `process` as a mapping of ends."""
     outputs: Mapping[str, Accepts | None] = NO_PORTS
-    """Named outputs, with the types that each emits, None for unknown; empty: the one output. Given to `process` as a mapping."""
+    """Named outputs, with the types that each emits, None for unknown; empty: the one output. Given as a mapping, too."""
     resources: tuple[Resource[object], ...] = ()
     """What it shares with other stages and runs; opened before the first run, see `Resource`."""
 
@@ -177,7 +177,9 @@ class StageSpec:
     """Whether what an accumulating stage does not accept waits for its results."""
     input_ports: Mapping[str, ElementTypes] = dataclasses.field(default_factory=dict[str, "ElementTypes"])
     """What each named input accepts; empty when it has the one input without a name."""
-    output_ports: Mapping[str, ElementTypes | None] = dataclasses.field(default_factory=dict[str, "ElementTypes | None"])
+    output_ports: Mapping[str, ElementTypes | None] = dataclasses.field(
+        default_factory=dict[str, "ElementTypes | None"]
+    )
     """What each named output emits, None when unknown; empty when it has the one output without a name."""
     resources: tuple[Resource[Any], ...] = ()
     """What it shares with other stages and runs."""

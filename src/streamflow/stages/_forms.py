@@ -235,7 +235,7 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
                 raise definition_error(name, message, "return an object with process(), which may be self")
         return _process_form(one.process, kind, name, ports)[0]
 
-    return _spec(given, name, kind, ports, (reads, writes), start)
+    return _spec(given, name, kind, ports, (reads, writes), start=start)
 
 
 def _from_function(given: FunctionStage[..., object]) -> StageSpec:
@@ -246,7 +246,7 @@ def _from_function(given: FunctionStage[..., object]) -> StageSpec:
         body, reads, writes = _element_form(given.func, kind, name)
     else:
         body, reads, writes = _process_form(given.func, kind, name, ports)
-    return _spec(given, name, kind, ports, (reads, writes), lambda _run: body)
+    return _spec(given, name, kind, ports, (reads, writes), start=lambda _run: body)
 
 
 def _spec(
@@ -255,6 +255,7 @@ def _spec(
     kind: StageKind,
     ports: Ports,
     annotated: tuple[_Declared, _Declared],
+    *,
     start: Callable[[RunContext[Any]], StageBody],
 ) -> StageSpec:
     # A stage that keeps elements between pulls, lives on its own or reads several edges cannot be trusted to hold just one

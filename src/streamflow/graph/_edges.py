@@ -1,0 +1,146 @@
+"""What is wrong with the edges of a graph: repeated, not declared as fork or join, missing, leading back.
+
+Above: `_validation`. Below: `_names`, `_spec`, `stages`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ..errors import Finding
+from ..stages import StageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from ._names import Names
+    from ._spec import EdgeSpec, Endpoint, Graph
+
+__all__ = ["connections", "cycles", "inside_cycles"]
+
+
+def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> list[Finding]:
+    """Return a finding for each edge that is one too many, each fork and join that is not told, and each stage without an edge.
+
+    Args:
+        graph: The stages and edges.
+        names: Which of its names are known.
+        closing: Edges that close a cycle: they have a finding already, and are to go.
+    """
+    into: defaultdict[Endpoint, dict[Endpoint, EdgeSpec]] = defaultdict(dict)
+    out_of: defaultdict[Endpoint, dict[Endpoint, EdgeSpec]] = defaultdict(dict)
+    found: list[Finding] = []
+    for edge in graph.edges:
+        before = into[edge.target].setdefault(edge.source, edge)
+        out_of[edge.source].setdefault(edge.target, edge)
+        if before is not edge and names.has_both(edge):
+            both = f"{str(edge.source)!r} and {str(edge.target)!r}"
+            message = f"{both} are connected twice, the other edge was made at {before.where}"
+            hint = "leave one of them out; only branch() and merge() may name an edge that is there"
+            found.append(Finding("duplicate-edge", edge.source.stage, message, hint, edge.where))
+    forks = {fork.source: fork.where for fork in reversed(graph.forks)}
+    joins = {join.target: join.where for join in reversed(graph.joins)}
+    found += [one for end in names.outputs for one in _fan_out(end, out_of[end], forks.get(end), closing)]
+    found += [one for end in names.inputs for one in _fan_in(end, into[end], joins.get(end), closing)]
+    return [*found, *_rests(graph, names), *_unconnected(graph, names)]
+
+
+def cycles(graph: Graph) -> dict[EdgeSpec, Finding]:
+    """Return a finding for each edge that closes a cycle; without these edges there is none."""
+    following: dict[str, dict[str, EdgeSpec]] = {node.name: {} for node in graph.nodes}
+    for edge in graph.edges:
+        following[edge.source.stage].setdefault(edge.target.stage, edge)
+    found: dict[EdgeSpec, Finding] = {}
+    seen: set[str] = set()
+    for node in graph.nodes:
+        # Depth first, and not by recursion: a chain may be longer than Python's stack.
+        path = {} if node.name in seen else {node.name: iter(following[node.name].items())}
+        seen.add(node.name)
+        while path:
+            for name, edge in path[next(reversed(path))]:
+                if name in path:
+                    found[edge] = _cycle(list(path), name, edge)
+                elif name not in seen:
+                    seen.add(name)
+                    path[name] = iter(following[name].items())
+                    break
+            else:
+                path.popitem()
+    return found
+
+
+def inside_cycles(graph: Graph) -> set[EdgeSpec]:
+    """Return the edges that are part of a cycle."""
+    behind = {node.name: graph.downstream(node.name) for node in graph.nodes}
+    return {edge for edge in graph.edges if edge.source.stage in behind[edge.target.stage] | {edge.target.stage}}
+
+
+def _cycle(path: list[str], name: str, edge: EdgeSpec) -> Finding:
+    around = [*path[path.index(name) :], name]
+    message = f"the stages {' → '.join(around)} form a cycle"
+    hint = f"take one of these connections away, such as the last one, {around[-2]} → {name}"
+    return Finding("cycle", name, message, hint, edge.where)
+
+
+def _fan_out(
+    source: Endpoint, edges: Mapping[Endpoint, EdgeSpec], forked_at: str | None, closing: Collection[EdgeSpec]
+) -> Iterator[Finding]:
+    name = repr(str(source))
+    further = [edge for edge in edges.values() if edge not in closing][1:]
+    if forked_at is None and further:
+        message = f"{name} feeds {_listed(edges, ' and ')}, without saying that these are branches"
+        hint = f"add branch({name}, {_listed(edges)}): each gets what its stage accepts"
+        yield Finding("fan-out", source.stage, message, hint, further[0].where)
+    elif forked_at is not None and len(edges) < 2:
+        message = f"branch({name}, …) has {_count(len(edges), 'branch', 'branches')}, it takes two"
+        hint = "name what else it feeds" + (f", or chain({name}, {_listed(edges)}) without branch()" if edges else "")
+        yield Finding("fan-out", source.stage, message, hint, forked_at)
+
+
+def _fan_in(
+    target: Endpoint, edges: Mapping[Endpoint, EdgeSpec], joined_at: str | None, closing: Collection[EdgeSpec]
+) -> Iterator[Finding]:
+    name = repr(str(target))
+    further = [edge for edge in edges.values() if edge not in closing][1:]
+    if joined_at is None and further:
+        message = f"{name} is fed by {_listed(edges, ' and ')}, without saying that these are merged"
+        hint = f"add merge({name}, {_listed(edges)}): it gets elements in the order of arrival"
+        yield Finding("fan-in", target.stage, message, hint, further[0].where)
+    elif joined_at is not None and len(edges) < 2:
+        message = f"merge({name}, …) has {_count(len(edges), 'source', 'sources')}, it takes two"
+        hint = "name what else feeds it" + (f", or chain({_listed(edges)}, {name}) without merge()" if edges else "")
+        yield Finding("fan-in", target.stage, message, hint, joined_at)
+
+
+def _listed(ends: Iterable[Endpoint], between: str = ", ") -> str:
+    return between.join(repr(str(one)) for one in ends)
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"one {one}" if number == 1 else f"no {several}"
+
+
+def _rests(graph: Graph, names: Names) -> Iterator[Finding]:
+    """Yield a finding for each `otherwise` of a fork that has another one."""
+    first: dict[Endpoint, Endpoint] = {}
+    for fork in graph.forks:
+        if fork.otherwise is None or fork.source not in names.outputs:
+            continue
+        before = first.setdefault(fork.source, fork.otherwise)
+        if before != fork.otherwise:
+            both = f"{str(before)!r} and {str(fork.otherwise)!r}"
+            message = f"what no branch of {str(fork.source)!r} accepts cannot go to both {both}"
+            yield Finding("two-otherwise", fork.source.stage, message, "give otherwise= once for each fork", fork.where)
+
+
+def _unconnected(graph: Graph, names: Names) -> Iterator[Finding]:
+    """Yield a finding for each stage without an edge, unless it is the only one, or makes its own elements for the output."""
+    touched = {end.stage for edge in graph.edges for end in (edge.source, edge.target)}
+    for node in names.unique if len(graph.nodes) > 1 else ():
+        parts = node.name.split("/")
+        around = {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}
+        if not around & touched and node.stage.kind is not StageKind.GENERATE:
+            message = f"stage {node.name!r} is connected to no other stage"
+            hint = f"connect it, as in chain({node.name!r}, …), or build a pipeline of its own"
+            yield Finding("unconnected-stage", node.name, message, hint, node.where)

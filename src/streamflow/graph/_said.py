@@ -1,0 +1,262 @@
+"""What a builder was told, call by call, and what graph that makes.
+
+Above: `_builder`. Below: `_nesting`, `_spec`.
+
+Calls name stages that may be added later, so names are kept as they were given and resolved once, when the graph is made. Nothing
+here finds fault: a name that cannot be resolved stands in the graph as it is, and validation says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from ..stages import definition_error
+from ._nesting import is_within, outer_ends
+from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ._nesting import SubGraph
+
+__all__ = ["Link", "Named", "Said"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Named:
+    """A stage, a port or a nested pipeline, as a call named it."""
+
+    text: str
+    """Its name, with a colon and a port behind it where one was named."""
+    where: str
+    """`file:line` of the call."""
+    scope: str = ""
+    """The prefix of the view that was called: the name is looked up behind it first, then outside."""
+    is_between: bool = False
+    """Whether it stands between two others of a chain, so that a port may be of either side."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """A connection, as a call made it."""
+
+    source: Named
+    """What writes."""
+    target: Named
+    """What reads."""
+    buffer: int | None = None
+    """Capacity of its edge."""
+    restates: bool = False
+    """Whether it stands for an edge that may be there already."""
+
+
+@dataclasses.dataclass(slots=True)
+class Said:
+    """All that was said. Lists that only grow, so a call that fails is taken back by their lengths."""
+
+    nodes: list[Node] = dataclasses.field(default_factory=list[Node])
+    """The stages, also those of nested pipelines."""
+    nested: list[NestSpec] = dataclasses.field(default_factory=list[NestSpec])
+    """The nested pipelines."""
+    links: list[Link] = dataclasses.field(default_factory=list[Link])
+    """The connections."""
+    forks: list[tuple[Named, Named | None]] = dataclasses.field(default_factory=list[tuple[Named, "Named | None"]])
+    """What branches, and what gets the rest."""
+    joins: list[Named] = dataclasses.field(default_factory=list[Named])
+    """What merges."""
+    alone: list[Named] = dataclasses.field(default_factory=list[Named])
+    """Names in calls that connect them with nothing."""
+    given: list[tuple[object, str, str]] = dataclasses.field(default_factory=list[tuple[object, str, str]])
+    """Each thing that was given as a stage, the scope that it was added in, and its name."""
+
+    def copy(self) -> Said:
+        """Return a copy that grows on its own."""
+        return Said(
+            list(self.nodes),
+            list(self.nested),
+            list(self.links),
+            list(self.forks),
+            list(self.joins),
+            list(self.alone),
+            list(self.given),
+        )
+
+    def lengths(self) -> tuple[int, ...]:
+        """Return how much was said."""
+        return tuple(len(one) for one in self._lists())
+
+    def forget_after(self, lengths: tuple[int, ...]) -> None:
+        """Take back what was said since `lengths` were these."""
+        for one, length in zip(self._lists(), lengths, strict=True):
+            del one[length:]
+
+    def name_of(self, thing: object, scope: str) -> str | None:
+        """Return the name of what was given before, as seen from a scope: from there, from inside it, from outside.
+
+        Raises:
+            StageDefinitionError: If it was added more than once inside.
+        """
+        found = [(its_scope, name) for one, its_scope, name in self.given if _is_same(one, thing)]
+        for level in _levels(scope):
+            here = [name for its_scope, name in found if its_scope == level]
+            if not here and level == scope:
+                here = [name for its_scope, name in found if its_scope.startswith(scope)]
+                if len(here) > 1:
+                    message = f"{thing!r:.80} was added more than once, so it does not say which stage is meant"
+                    raise definition_error(None, message, f"give the name: {' or '.join(map(repr, here))}")
+            if here:
+                return here[0]
+        return None
+
+    def splice(self, inner: SubGraph, scope: str, where: str) -> str:
+        """Add what is nested, and return its name."""
+        outer = scope + inner.name
+
+        def named(end: Endpoint, where: str) -> Named:
+            return Named(f"{outer}/{end}", where)
+
+        self.nested.append(NestSpec(outer, where))
+        self.nested += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nested]
+        self.nodes += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nodes]
+        for edge in inner.graph.edges:
+            buffer = inner.buffer if edge.buffer is None else edge.buffer
+            self.links.append(Link(named(edge.source, edge.where), named(edge.target, edge.where), buffer))
+        for fork in inner.graph.forks:
+            otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
+            self.forks.append((named(fork.source, fork.where), otherwise))
+        self.joins += [named(join.target, join.where) for join in inner.graph.joins]
+        return outer
+
+    def graph(self) -> tuple[Graph, list[tuple[Endpoint, str]]]:
+        """Return the graph, and what was named besides, each with the line of the call."""
+        lookup = _Lookup(self)
+        edges, joins = _edges(self, lookup)
+        graph = Graph(
+            tuple(self.nodes), tuple(edges), tuple(_forks(self.forks, lookup)), tuple(joins), tuple(self.nested)
+        )
+        return graph, [(lookup.place(one), one.where) for one in self.alone]
+
+    def _lists(self) -> tuple[list[Any], ...]:
+        return self.nodes, self.nested, self.links, self.forks, self.joins, self.alone, self.given
+
+
+class _Lookup:
+    """Which endpoints a name stands for."""
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+        self._nodes = {node.name: node for node in reversed(said.nodes)}
+        self._outer = {prefix for node in said.nodes for prefix in _prefixes(node.name)}
+        self._ends: dict[str, tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]] = {}
+        self._places = [(self.place(link.source), self.place(link.target)) for link in said.links]
+
+    def place(self, named: Named) -> Endpoint:
+        """Return the stage or prefix that is meant, as it is called in the graph; what is unknown, as it was named."""
+        name, _, port = named.text.partition(":")
+        for level in _levels(named.scope):
+            if level + name in self._nodes or level + name in self._outer:
+                return Endpoint(level + name, port)
+        return Endpoint(name, port)
+
+    def sources(self, named: Named) -> tuple[Endpoint, ...]:
+        """Return what an edge from `named` comes from."""
+        place = self.place(named)
+        node = self._nodes.get(place.stage)
+        if node is not None:
+            return (_on_side(place, node.outputs, node.inputs, is_between=named.is_between),)
+        return (self._ends_of(place.stage)[1] if self._is_outer(place) else ()) or (place,)
+
+    def target(self, named: Named) -> Endpoint:
+        """Return what an edge to `named` goes to."""
+        place = self.place(named)
+        node = self._nodes.get(place.stage)
+        if node is not None:
+            return _on_side(place, node.inputs, node.outputs, is_between=named.is_between)
+        heads = self._ends_of(place.stage)[0] if self._is_outer(place) else ()
+        return heads[0] if len(heads) == 1 else place
+
+    def _is_outer(self, place: Endpoint) -> bool:
+        return place.stage in self._outer and not place.port
+
+    def _ends_of(self, outer: str) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
+        # This ends: what is inside has a longer name than what it is inside of.
+        if outer not in self._ends:
+            own = (
+                (source, self.target(link.target))
+                for link, (a, b) in zip(self._said.links, self._places, strict=True)
+                if is_within(a.stage, outer) and is_within(b.stage, outer)
+                for source in self.sources(link.source)
+            )
+            self._ends[outer] = outer_ends(outer, self._said.nodes, own)
+        return self._ends[outer]
+
+
+def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]:
+    """Return the edges, and where they join."""
+    pairs = [[(source, lookup.target(link.target)) for source in lookup.sources(link.source)] for link in said.links]
+    present = {pair for link, several in zip(said.links, pairs, strict=True) if not link.restates for pair in several}
+    joins: dict[Endpoint, JoinSpec] = {}
+    for one in said.joins:
+        target = lookup.target(one)
+        joins.setdefault(target, JoinSpec(target, one.where))
+    edges: list[EdgeSpec] = []
+    feeding: defaultdict[Endpoint, Counter[int]] = defaultdict(Counter)
+    for number, (link, several) in enumerate(zip(said.links, pairs, strict=True)):
+        for source, target in several:
+            if not link.restates or (source, target) not in present:
+                present.add((source, target))
+                feeding[target][number] += 1
+                edges.append(EdgeSpec(source, target, link.target.where, link.buffer))
+    for target, links in feeding.items():
+        if target not in joins and len(links) == 1 < links.total():
+            # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
+            joins[target] = JoinSpec(target, said.links[next(iter(links))].target.where)
+    return edges, list(joins.values())
+
+
+def _forks(said: Iterable[tuple[Named, Named | None]], lookup: _Lookup) -> list[ForkSpec]:
+    """Return one fork for each source; another for each further `otherwise` that contradicts the first."""
+    forks: dict[Endpoint, list[ForkSpec]] = {}
+    for named, rest in said:
+        otherwise = None if rest is None else lookup.target(rest)
+        for source in lookup.sources(named):
+            known = forks.setdefault(source, [ForkSpec(source, named.where, otherwise)])
+            if otherwise is None or otherwise in {one.otherwise for one in known}:
+                continue
+            if known[0].otherwise is None:
+                known[0] = dataclasses.replace(known[0], otherwise=otherwise)
+            else:
+                known.append(ForkSpec(source, named.where, otherwise))
+    return [one for several in forks.values() for one in several]
+
+
+def _on_side(
+    place: Endpoint, own: Mapping[Endpoint, object], other: Mapping[Endpoint, object], *, is_between: bool
+) -> Endpoint:
+    """Return the endpoint that is meant on one side of a stage: the one that is named, else the only one."""
+    is_open = not place.port or (is_between and place in other)
+    return next(iter(own)) if place not in own and is_open and len(own) == 1 else place
+
+
+def _is_same(one: object, other: object) -> bool:
+    # Python makes a new object each time that a method is looked up.
+    return one is other or (inspect.ismethod(one) and inspect.ismethod(other) and one == other)
+
+
+def _levels(scope: str) -> Iterator[str]:
+    """Yield a scope and those around it: `a/b/`, `a/`, and the empty one."""
+    while scope:
+        yield scope
+        scope = scope[: scope.rfind("/", 0, -1) + 1]
+    yield scope
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """Yield what a name is inside of: `a` and `a/b` for `a/b/c`."""
+    place = name.find("/")
+    while place >= 0:
+        yield name[:place]
+        place = name.find("/", place + 1)

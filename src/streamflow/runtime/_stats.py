@@ -1,0 +1,79 @@
+"""What a run has done so far, as data.
+
+Above: `_run`. Below: `_plan`, `channels`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..channels import ChannelStatistics
+    from ._metering import EdgeMeter
+    from ._plan import Plan
+
+__all__ = ["EdgeStats", "RunStats", "StageStats", "stats_of"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EdgeStats:
+    """What one edge of a run has done so far."""
+
+    counts: ChannelStatistics
+    """Its name, state, capacity, and what was sent, received, buffered and discarded."""
+    peak: int | None = None
+    """Most elements that were inside at a time; None without `metrics`."""
+    send_blocked_s: float | None = None
+    """How long senders have waited for room, in seconds; None without `metrics`."""
+    receive_blocked_s: float | None = None
+    """How long the reader has waited for an element, in seconds; None without `metrics`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageStats:
+    """What one stage of a run has done so far."""
+
+    name: str
+    """Name of the stage."""
+    received: int
+    """Elements that left the edges into it, those that passed it by among them."""
+    sent: int
+    """Elements that entered the edges out of it; each copy counts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunStats:
+    """What a run has done so far."""
+
+    run_id: str
+    """Identity of the run."""
+    duration_s: float
+    """Since its start, in seconds on the loop's clock; until its end, once it has ended."""
+    stages: Mapping[str, StageStats]
+    """The stages, by name."""
+    edges: Mapping[str, EdgeStats]
+    """The edges, by name, as `a → b`."""
+
+
+def stats_of(
+    run_id: str, duration_s: float, plan: Plan, counts: Sequence[ChannelStatistics], meters: Sequence[EdgeMeter | None]
+) -> RunStats:
+    """Return the statistics of a run from those of its edges, which are in the order of the plan."""
+    edges = {
+        one.name: EdgeStats(one)
+        if meter is None
+        else EdgeStats(one, meter.peak, meter.blocked_s("send"), meter.blocked_s("receive"))
+        for one, meter in zip(counts, meters, strict=True)
+    }
+    stages = {
+        stage.node.name: StageStats(
+            stage.node.name,
+            received=sum(counts[edge].received for one in stage.inputs for edge in one.edges),
+            sent=sum(counts[edge].sent for one in stage.outputs for edge in one.edges),
+        )
+        for stage in plan.stages
+    }
+    return RunStats(run_id, duration_s, stages, edges)
