@@ -7,6 +7,7 @@ channels carry typed elements. This module holds the kernel's names; features li
 from .channels import ReceiveEnd, SendEnd, open_channel
 from .elements import (
     AudioElement,
+    BatchElement,
     ControlElement,
     DataElement,
     EndOfStream,
@@ -61,6 +62,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "AudioElement",
     "BaseStage",
+    "BatchElement",
     "BuildError",
     "BuildWarning",
     "CollectStage",

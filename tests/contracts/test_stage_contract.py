@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import anyio
 import pytest
+import threads
 
 import streamflow
 from streamflow import (
@@ -24,7 +25,9 @@ from streamflow import (
     ErrorElement,
     FilterStage,
     FlatMapStage,
+    MapAsyncStage,
     MapStage,
+    MapUnorderedStage,
     Message,
     MessageElement,
     PassthroughStage,
@@ -39,13 +42,25 @@ from streamflow import (
     StageKind,
     StreamElement,
     TextElement,
+    ThreadStage,
     TurnEnd,
     TurnReset,
     stage,
 )
 from streamflow.errors import RunStateError
 from streamflow.providers import ProviderStage, ScriptedProvider
-from streamflow.stages import FunctionStage, PromptStage, RouteRule, RouteStage, StageLike, as_stage
+from streamflow.stages import (
+    DedupeStage,
+    FunctionStage,
+    PromptStage,
+    RouteRule,
+    RouteStage,
+    SkipStage,
+    StageLike,
+    TakeStage,
+    TeeStage,
+    as_stage,
+)
 from streamflow.testing import (
     CancelMode,
     EdgeLedger,
@@ -81,6 +96,11 @@ def shout(element: TextElement) -> TextElement:
 
 async def shout_later(element: TextElement) -> TextElement:
     await anyio.lowlevel.checkpoint()
+    return shout(element)
+
+
+async def shout_in_time(element: TextElement) -> TextElement:
+    await anyio.sleep(len(element.text))
     return shout(element)
 
 
@@ -179,15 +199,22 @@ CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 CONTRACT_STAGES: dict[str, Entry] = {
     # The public classes, each under its own name
     "CollectStage": Entry(lambda: CollectStage([]), takes_all=True),
+    "DedupeStage": Entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), items=(*TEXTS, *TEXTS)),
     "FilterStage": Entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),
     "FlatMapStage": Entry(lambda: FlatMapStage(letters)),
     "FunctionStage": Entry(lambda: FunctionStage(streaming)),
+    "MapAsyncStage": Entry(lambda: MapAsyncStage(shout_later, concurrency=2)),
     "MapStage": Entry(lambda: MapStage(shout)),
+    "MapUnorderedStage": Entry(lambda: MapUnorderedStage(shout_in_time, concurrency=2), items=TEXTS[:2]),
     "PassthroughStage": Entry(PassthroughStage, takes_all=True),
     "PromptStage": Entry(lambda: PromptStage("Be brief."), items=CHAT),
     "ProviderStage": Entry(lambda: ProviderStage(ScriptedProvider()), items=CHAT),
     "RouteStage": Entry(lambda: RouteStage([RouteRule("greeting", ["hello"])]), items=MESSAGES),
     "SinkStage": Entry(lambda: SinkStage(lambda _element: None, name="sink", accepts=TextElement)),
+    "SkipStage": Entry(lambda: SkipStage(1, accepts=TextElement)),
+    "TakeStage": Entry(lambda: TakeStage(5, accepts=TextElement)),
+    "TeeStage": Entry(lambda: TeeStage(repr), takes_all=True),
+    "ThreadStage": Entry(lambda: ThreadStage(shout, concurrency=2)),
     # The forms
     "bare async generator": Entry(lambda: streaming),
     "async generator with run": Entry(lambda: streaming_with_run),
@@ -209,6 +236,11 @@ CONTRACT_STAGES: dict[str, Entry] = {
 }
 
 KINDS = {name: as_stage(entry.make()).kind for name, entry in CONTRACT_STAGES.items()}
+
+
+@pytest.fixture(autouse=True)
+def _clock_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads.hold_the_clock(monkeypatch)
 
 
 def stages_that(*, read: bool = False, send: bool = False) -> pytest.MarkDecorator:
@@ -383,9 +415,9 @@ async def test_a_consumer_that_stops_reading_stops_it(entry: Entry) -> None:
             yield TurnEnd()
 
     async with pipeline.execute(endless()):
-        await anyio.wait_all_tasks_blocked()
+        await anyio.sleep(20)  # until its calls have ended, those in threads too
         at_rest = given
-        await anyio.sleep(30)
+        await anyio.sleep(20)
         assert given == at_rest
 
 

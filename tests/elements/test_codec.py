@@ -7,6 +7,7 @@ import pytest
 
 from streamflow.elements import (
     AudioElement,
+    BatchElement,
     ControlElement,
     DataElement,
     ImagePart,
@@ -567,6 +568,155 @@ def test_unknown_types_among_many_are_skipped_or_kept():
 
     assert decode_many(data, unknown="skip") == [TextElement("a")]
     assert [type(element) for element in decode_many(data, unknown="opaque")] == [OpaqueElement, TextElement]
+
+
+@register_element
+class Album(BatchElement, frozen=True, tag="test.album"):
+    title: str = ""
+
+
+@register_element
+class Pair(StreamElement, frozen=True, tag="test.pair"):
+    left: tuple[StreamElement, ...]
+    right: tuple[StreamElement, ...] = msgspec.field(default=(), name="r")
+
+    def __post_init__(self):
+        if len(self.left) != 1:
+            raise ValueError("left is one element")
+
+
+def test_the_wire_form_of_a_batch_is_the_wire_forms_of_its_items():
+    """The encoding is a promise: each item is what it would be alone, its version included."""
+    batch = BatchElement([TextElement("a"), BatchElement((), id="b")], id="c")
+
+    assert encode(batch) == (
+        b'{"v":1,"type":"batch","items":[{"v":1,"type":"text","text":"a"},{"v":1,"type":"batch","items":[],"id":"b"}],"id":"c"}'
+    )
+    assert msgspec.msgpack.decode(encode(batch, format="msgpack")) == msgspec.json.decode(encode(batch))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "element",
+    [
+        BatchElement([Slide(1), LoudSlide(2, level=0.5, id="x"), AudioElement(b"\xff"), TurnEnd()]),
+        Album([Slide(1)], "holiday", metadata=Metadata({"k": 1})),
+        Album([Album([Album((), "c")], "b")]),
+        Pair((TextElement("a"),), (Slide(2), BatchElement([TextElement("b")]))),
+        Pair((TextElement("a"),)),
+    ],
+)
+def test_types_of_users_go_inside_others_and_hold_others(format, element):
+    """`register_element`: any type can stand in a batch; a type with a field `tuple[StreamElement, ...]` is such a holder too."""
+    decoded = decode(encode(element, format=format), format=format)
+
+    assert decoded == element  # equal elements are of one type, inside too
+    assert type(decoded) is type(element)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("value", "path", "message"),
+    [
+        ({"items": 5}, "$.items", "Expected `array`, got `int`"),
+        ({}, "$", "missing required field `items`"),
+        ({"items": [5]}, "$.items[0]", "Expected `object`, got `int`"),
+        ({"items": [None]}, "$.items[0]", "Expected `object`, got `(null|None)`"),
+        ({"items": [{"type": "text", "text": "a"}, {"type": "text", "text": 5}]}, "$.items[1].text", "Expected `str`"),
+        ({"items": [{"type": "text", "text": "a", "v": 2}]}, "$.items[0].v", "version 2 .* is newer"),
+        ({"items": [{"type": "acme.x"}]}, "$.items[0].type", "unknown element type 'acme.x'"),
+        (
+            {"items": [{"type": "batch", "items": [{"type": "data", "name": "x", "metadata": []}]}]},
+            "$.items[0].items[0].metadata",
+            "Expected `object`, got `list`",
+        ),
+        (
+            {"items": [{"type": "message", "message": {"role": "user", "content": [5]}}]},
+            "$.items[0].message.content[0]",
+            "Expected `object`",
+        ),
+        ({"items": [{"type": "image"}]}, "$.items[0]", "give either data or url, got neither"),
+        ({"items": [{"type": "test.pair", "left": []}]}, "$.items[0]", "left is one element"),
+        ({"items": [{"type": "test.pair", "left": [], "r": [5]}]}, "$.items[0].r[0]", "Expected `object`, got `int`"),
+    ],
+)
+def test_a_fault_inside_another_element_has_its_whole_path(format, value, path, message):
+    """semantics 1.7: `$.items[1].text`, however deep."""
+    with pytest.raises(DecodeError, match=message) as caught:
+        decode(raw(format, {"type": "batch", **value}), format=format)
+
+    assert caught.value.path == path
+
+
+def test_an_unknown_type_inside_is_skipped_or_kept_byte_for_byte():
+    """`unknown` holds at every depth; what is kept is encoded again as it came, white space included."""
+    stranger = b'{"type":"acme.x" , "n":1e5}'
+    data = b'{"type":"batch","items":[%s,{"type":"batch","items":[%s]}]}' % (stranger, stranger)
+
+    assert decode(data, unknown="skip") == BatchElement([BatchElement(())])
+    kept = decode(data, unknown="opaque")
+    assert [type(one) for one in kept.items] == [OpaqueElement, BatchElement]
+    assert encode(kept).count(stranger) == 2
+    assert decode(encode(kept, format="msgpack"), format="msgpack", unknown="skip") == BatchElement([BatchElement(())])
+    assert b'{"type":"acme.x","n":100000.0}' in encode(
+        decode(encode(kept, format="msgpack"), format="msgpack", unknown="opaque")
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (Unregistered(), r"Unregistered could not be decoded again; register_element\(Unregistered\) first"),
+        (TextElement("x", metadata={"a": 1}), r"TextElement\.metadata is a dict; give Metadata"),
+        (TextElement("\ud800"), "TextElement cannot be encoded as"),
+        (BatchElement([Unregistered()]), r"BatchElement\.items\[0\]: Unregistered could not"),
+    ],
+)
+def test_an_item_that_cannot_be_encoded_is_named_with_its_place(format, item, message):
+    """What holds for an element alone holds inside a batch."""
+    with pytest.raises(ElementError, match=rf"^BatchElement\.items\[1\]: {message}"):
+        encode(BatchElement([TextElement("a"), item]), format=format)
+
+
+def test_numbers_that_are_not_finite_are_refused_inside_a_batch_too():
+    """JSON has no such numbers; a null in one item does not accuse another."""
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ElementError, match=r"^BatchElement\.items\[1\]: TextElement\.timestamp_s is "):
+            encode(BatchElement([DataElement("x"), TextElement("x", timestamp_s=number)]))
+        with pytest.raises(ElementError, match=r"^BatchElement\.timestamp_s is "):
+            encode(BatchElement([DataElement("x")], timestamp_s=number))
+    batch = BatchElement([DataElement("x", {"a": None}), TextElement("x", timestamp_s=float("inf"))])
+
+    assert decode(encode(batch, format="msgpack"), format="msgpack") == batch
+    assert decode(encode(BatchElement(batch.items[:1]))) == BatchElement(batch.items[:1])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_batches_in_batches_have_a_limit_on_both_ways(format):
+    """Nothing is encoded that could not be decoded, and a peer cannot make the reader scan its input again and again."""
+    element = TextElement("x")
+    for _ in range(16):
+        element = BatchElement([element])
+
+    assert decode(encode(element, format=format), format=format) == element
+    with pytest.raises(ElementError, match="elements nested deeper than 16 levels"):
+        encode(BatchElement([element]), format=format)
+
+    value = {"type": "text", "text": "x"}
+    for _ in range(17):
+        value = {"type": "batch", "items": [value]}
+    with pytest.raises(DecodeError, match="elements nested deeper than 16 levels") as caught:
+        decode(raw(format, value), format=format)
+    assert caught.value.path == "$" + ".items[0]" * 16
+
+
+@pytest.mark.parametrize("unknown", ["error", "skip", "opaque"])
+def test_batches_without_end_are_a_decode_error(unknown):
+    """A peer cannot exhaust the stack with batches in batches."""
+    for data in (b'{"type":"batch","items":[' * 100_000, b'{"type":"batch","items":[' * 500 + b"]}" * 500):
+        with pytest.raises(DecodeError, match=r"nested|truncated"):
+            decode(data, unknown=unknown)
 
 
 def test_a_message_with_media_round_trips_in_both_formats():

@@ -11,6 +11,7 @@ import pytest
 from streamflow.elements import (
     EMPTY_METADATA,
     AudioElement,
+    BatchElement,
     ControlElement,
     DataElement,
     EndOfStream,
@@ -53,6 +54,7 @@ DATA = [
     ToolCallElement("1", "search"),
     ToolResultElement("1", "search"),
     DataElement("progress"),
+    BatchElement([TextElement("hi"), TurnEnd()]),
 ]
 CONTROL = [
     UsageElement(Usage()),
@@ -85,6 +87,7 @@ def test_these_are_all_the_types_and_their_tags_are_stable():
         "tool_call": "ToolCallElement",
         "tool_result": "ToolResultElement",
         "data": "DataElement",
+        "batch": "BatchElement",
         "usage": "UsageElement",
         "turn_start": "TurnStart",
         "turn_end": "TurnEnd",
@@ -193,6 +196,35 @@ def test_a_json_payload_that_is_not_json_is_refused_with_its_path():
         DataElement("x", {"a": [object()]})
     with pytest.raises(ElementError, match=r"^ToolCallElement\.args\.n: nan is no JSON number"):
         ToolCallElement("1", "x", {"n": float("nan")})
+
+
+def test_a_batch_keeps_its_items_as_they_are_and_in_order():
+    """`BatchElement`: a list becomes a tuple; headers of items and of the batch have nothing to do with each other."""
+    items = [TextElement("a", id="1", priority=Priority.LOW), BatchElement(()), TurnEnd(interruptible=False)]
+    batch = BatchElement(items)
+    items.append(TextElement("b"))
+
+    assert batch.items == (TextElement("a", id="1", priority=Priority.LOW), BatchElement(()), items[2])
+    assert all(one is other for one, other in zip(batch.items, items, strict=False))
+    assert (batch.id, batch.priority, batch.interruptible) == ("", Priority.NORMAL, True)
+    assert repr(batch) == (
+        "BatchElement(items=(TextElement(text='a', id='1', priority=<Priority.LOW: 0>), BatchElement(items=()), "
+        "TurnEnd(interruptible=False)))"
+    )
+
+
+@pytest.mark.parametrize("given", [None, 5, "ab", TextElement("x"), {"a": TextElement("x")}, iter(())])
+def test_a_batch_of_no_list_is_refused(given):
+    """A wrong argument fails in the constructor."""
+    with pytest.raises(ElementError, match=r"^BatchElement\.items is a \w+; give a list of elements$"):
+        BatchElement(given)
+
+
+@pytest.mark.parametrize("wrong", [None, "text", {"type": "text"}, Message("user", "hi"), TextElement])
+def test_an_item_that_is_no_element_is_refused_with_its_place(wrong):
+    """semantics 1.2: `None` is no element, nor is anything else; inside a batch neither."""
+    with pytest.raises(ElementError, match=r"^BatchElement\.items\[1\] is a \w+, which is no element; wrap it in one$"):
+        BatchElement([TextElement("x"), wrong])
 
 
 def test_adding_metadata_that_is_not_json_names_the_key():

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow.elements import (
+    BatchElement,
     Metadata,
     OpaqueElement,
+    TextElement,
     Usage,
     decode,
     decode_many,
@@ -87,6 +89,41 @@ def test_who_does_not_know_a_type_passes_it_on_unchanged(element, format):
     assert isinstance(relayed, OpaqueElement)
     assert encode(relayed, format=format) == sent
     assert (relayed.id, relayed.metadata, relayed.timestamp_s) == (element.id, element.metadata, element.timestamp_s)
+
+
+@given(items=st.lists(elements(), max_size=3), place=st.integers(0, 3), format=FORMATS)
+def test_what_is_inside_a_batch_is_encoded_as_it_is_alone(items, place, format):
+    """semantics 1.7: any type can stand in a batch, one that nobody knows too; a relay changes no byte of it."""
+    codec = msgspec.json if format == "json" else msgspec.msgpack
+    unknown = codec.encode({**codec.decode(encode(TextElement("x"), format=format)), "type": "acme.unknown"})
+    stranger = decode(unknown, format=format, unknown="opaque")
+    batch = BatchElement([*items[:place], stranger, *items[place:]])
+    encoded = encode(batch, format=format)
+
+    assert decode(encoded, format=format, unknown="opaque") == batch
+    assert decode(encoded, format=format, unknown="skip") == BatchElement(items)
+    assert unknown in encoded
+    assert all(encode(item, format=format) in encoded for item in items)
+
+
+@given(items=st.lists(elements(), min_size=1, max_size=3), place=st.integers(0, 2), format=FORMATS)
+def test_damage_inside_a_batch_has_the_path_of_the_damage_alone(items, place, format):
+    """semantics 1.7: `$.items[2]` and then what the path is without the batch."""
+    codec = msgspec.json if format == "json" else msgspec.msgpack
+    values = [codec.decode(encode(item, format=format)) for item in items]
+    place %= len(items)
+    values[place]["timestamp_s"] = "soon"
+
+    def path_of(value):
+        try:
+            decode(codec.encode(value), format=format)
+        except DecodeError as error:
+            return error.path
+        return None
+
+    alone = path_of(values[place])
+    assert alone == "$.timestamp_s"
+    assert path_of({"type": "batch", "items": values}) == f"$.items[{place}].timestamp_s"
 
 
 @given(data=st.binary(max_size=64), format=FORMATS, unknown=st.sampled_from(["error", "skip", "opaque"]))

@@ -31,6 +31,7 @@ from ._metadata import EMPTY_METADATA, JsonValue, Metadata, freeze, thaw
 from ._registry import register_element, registered_elements
 from ._types import (
     AudioElement,
+    BatchElement,
     DataElement,
     EndOfStream,
     EndReason,
@@ -58,6 +59,7 @@ __all__ = [
     "AudioElement",
     "AudioFormat",
     "AudioPart",
+    "BatchElement",
     "ContentPart",
     "ControlElement",
     "DataElement",

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Self
+from typing import TYPE_CHECKING, Self, cast
 
 import msgspec
 
 from ..errors import DecodeError, ElementError
 from ._metadata import EMPTY_METADATA, JsonValue, Metadata, freeze
 from ._show import show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Priority(enum.IntEnum):
@@ -120,6 +123,25 @@ def freeze_field(struct: msgspec.Struct, name: str) -> None:
         raise ElementError(f"{type(struct).__name__}{bad.path[1:]}: {bad.message}") from bad
     if frozen is not given:
         msgspec.structs.force_setattr(struct, name, frozen)
+
+
+def freeze_items(struct: msgspec.Struct, items: object) -> None:
+    """Replace the items of a struct under construction by a tuple.
+
+    Raises:
+        ElementError: If they are no list or tuple of elements; the text names the place.
+    """
+    owner = type(struct).__name__
+    if not isinstance(items, list | tuple):
+        raise ElementError(f"{owner}.items is a {type(items).__name__}; give a list of elements")
+    frozen = tuple(cast("Sequence[object]", items))
+    for place, item in enumerate(frozen):
+        if not isinstance(item, StreamElement):
+            raise ElementError(
+                f"{owner}.items[{place}] is a {type(item).__name__}, which is no element; wrap it in one"
+            )
+    if frozen is not items:
+        msgspec.structs.force_setattr(struct, "items", frozen)
 
 
 def require_one_source(struct: msgspec.Struct, data: bytes | None, url: str | None) -> None:

@@ -5,7 +5,8 @@ Rules: an encoded element is one object with its version first (`v`, absent mean
 fields that have their default. Fields that a type does not have are ignored, so a later release can add one without a
 new version. Bytes are base64 in JSON. Numbers that are not finite do not exist in JSON and are refused there;
 MessagePack carries them in number fields, never in metadata or values. Nothing is decoded that is larger than
-`max_bytes`, and nothing nested so deeply that it would exhaust the stack.
+`max_bytes`, and nothing nested so deeply that it would exhaust the stack. An element inside another one is encoded and decoded
+as it is alone (`_nesting`), and so meets the same rules.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import msgspec
 from ..errors import DecodeError, ElementError
 from ._base import StreamElement, checked_metadata
 from ._formats import CODECS, FormatCodec, Header, to_wire
+from ._nesting import FORMS, MAX_NESTING, nesting_of
 from ._registry import is_registered, registered_elements
 from ._types import Format, OpaqueElement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from ._nesting import Form, Nesting
 
 Unknown = Literal["error", "skip", "opaque"]
 """What to do with an element whose type nobody registered."""
@@ -45,21 +49,7 @@ def encode(element: StreamElement, *, format: Format = "json") -> bytes:
         ElementError: If it is no element, of a type that nobody registered, or holds what the format cannot carry: a
             number that is not finite or has more than 64 bits, text with half a surrogate pair, endless nesting.
     """
-    codec = _codec_of(format)
-    kind = type(element)
-    if not is_registered(kind):
-        if isinstance(element, OpaqueElement):
-            return _encode_opaque(element, format)
-        raise ElementError(_why_not(kind))
-    checked_metadata(element, element.metadata)
-    try:
-        body = codec.encode(element)
-    except (ValueError, TypeError, OverflowError, RecursionError) as bad:
-        raise ElementError(f"{kind.__name__} cannot be encoded as {format}: {bad}") from bad
-    # msgspec writes a number that is not finite as null, so without a null there was none.
-    if format == "json" and b"null" in body:
-        _check_finite(msgspec.to_builtins(element, enc_hook=to_wire, builtin_types=(bytes,)), kind.__name__)
-    return codec.with_version(body)
+    return _encode(element, format, 0)
 
 
 def encode_many(elements: Iterable[StreamElement], *, format: Format = "json") -> bytes:
@@ -92,7 +82,7 @@ def decode(
         data: One encoded element and nothing else.
         format: How it is encoded.
         unknown: What to do with a type that nobody registered: `error` raises, `skip` returns None, `opaque` returns
-            an `OpaqueElement` that is encoded again byte for byte.
+            an `OpaqueElement` that is encoded again byte for byte. The same inside another element: `skip` leaves it out there.
         max_bytes: Larger input is refused unread.
 
     Raises:
@@ -120,15 +110,46 @@ def decode_many(
         pieces = _codec_of(format).pieces.decode(_bytes_of(data, max_bytes))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as bad:
         _fail(bad)
-    found: list[StreamElement] = []
-    for place, piece in enumerate(pieces):
-        try:
-            element = _decode(bytes(piece), format, unknown)
-        except DecodeError as bad:
-            raise DecodeError(bad.message, f"$[{place}]{bad.path[1:]}") from bad.__cause__
-        if element is not None:
-            found.append(element)
-    return found
+    return _decode_pieces(pieces, "$", format, unknown, 0)
+
+
+def _encode(element: StreamElement, format: Format, depth: int) -> bytes:
+    """Encode an element that stands inside `depth` others."""
+    codec = _codec_of(format)
+    kind = type(element)
+    if not is_registered(kind):
+        if isinstance(element, OpaqueElement):
+            return _encode_opaque(element, format)
+        raise ElementError(_why_not(kind))
+    checked_metadata(element, element.metadata)
+    try:
+        nesting = nesting_of(kind)
+        body = codec.encode(element if nesting is None else _fold(element, nesting, format, depth))
+    except ElementError:
+        raise
+    except (ValueError, TypeError, NameError, OverflowError, RecursionError) as bad:
+        raise ElementError(f"{kind.__name__} cannot be encoded as {format}: {bad}") from bad
+    # msgspec writes a number that is not finite as null, so without a null there was none.
+    if format == "json" and b"null" in body:
+        own = element if nesting is None else nesting.fold(element, dict.fromkeys(nesting.fields, ()))
+        _check_finite(msgspec.to_builtins(own, enc_hook=to_wire, builtin_types=(bytes,)), kind.__name__)
+    return codec.with_version(body)
+
+
+def _fold(element: StreamElement, nesting: Nesting, format: Format, depth: int) -> Form:
+    """Return what is encoded in the place of an element with elements inside."""
+    if depth >= MAX_NESTING:
+        raise ElementError(f"elements nested deeper than {MAX_NESTING} levels")
+    pieces: dict[str, tuple[msgspec.Raw, ...]] = {}
+    for field in nesting.fields:
+        encoded: list[msgspec.Raw] = []
+        for place, item in enumerate(getattr(element, field)):
+            try:
+                encoded.append(msgspec.Raw(_encode(item, format, depth + 1)))
+            except ElementError as bad:
+                raise ElementError(f"{type(element).__name__}.{field}[{place}]: {bad}") from bad.__cause__
+        pieces[field] = tuple(encoded)
+    return nesting.fold(element, pieces)
 
 
 def _why_not(kind: type[object]) -> str:
@@ -156,14 +177,15 @@ def _bytes_of(data: Encoded, max_bytes: int) -> bytes:
     return bytes(data)
 
 
-def _decode(data: bytes, format: Format, unknown: Unknown) -> StreamElement | None:
+def _decode(data: bytes, format: Format, unknown: Unknown, depth: int = 0) -> StreamElement | None:
+    """Decode an element that stands inside `depth` others."""
     codec = _codec_of(format)
     decoder = codec.elements()
     try:
         # What this release wrote begins like this; anything else has its version read first.
         if not data.startswith(codec.prefix, codec.prefix_at):
             _check_version(codec.head.decode(data).v)
-        return cast("StreamElement", decoder.decode(data))
+        decoded: StreamElement | Form = decoder.decode(data)
     except msgspec.ValidationError as bad:
         tag = _tag_of(codec, data)
         if not tag or tag in registered_elements():
@@ -177,6 +199,39 @@ def _decode(data: bytes, format: Format, unknown: Unknown) -> StreamElement | No
         return _opaque(tag, data, format) if unknown == "opaque" else None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as bad:
         _fail(bad)
+    nesting = FORMS.get(type(decoded))
+    if nesting is None:
+        return cast("StreamElement", decoded)
+    return _unfold(cast("Form", decoded), nesting, format, unknown, depth)
+
+
+def _unfold(form: Form, nesting: Nesting, format: Format, unknown: Unknown, depth: int) -> StreamElement:
+    """Return the element that a form stands for."""
+    if depth >= MAX_NESTING:
+        raise DecodeError(f"elements nested deeper than {MAX_NESTING} levels")
+    inner = {
+        field: tuple(_decode_pieces(getattr(form, field), f"$.{name}", format, unknown, depth + 1))
+        for field, name in zip(nesting.fields, nesting.names, strict=True)
+    }
+    try:
+        return nesting.unfold(form, inner)
+    except (ValueError, TypeError) as bad:
+        raise DecodeError(str(bad)) from bad
+
+
+def _decode_pieces(
+    pieces: Iterable[msgspec.Raw], where: str, format: Format, unknown: Unknown, depth: int
+) -> list[StreamElement]:
+    """Decode the elements of an array; `where` is its path."""
+    found: list[StreamElement] = []
+    for place, piece in enumerate(pieces):
+        try:
+            element = _decode(bytes(piece), format, unknown, depth)
+        except DecodeError as bad:
+            raise DecodeError(bad.message, f"{where}[{place}]{bad.path[1:]}") from bad.__cause__
+        if element is not None:
+            found.append(element)
+    return found
 
 
 def _check_version(version: int) -> None:

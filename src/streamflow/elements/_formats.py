@@ -1,6 +1,6 @@
 """The two formats: their encoders, and decoders that follow the registry.
 
-Above: `_codec`. Below: `_registry` and `msgspec`.
+Above: `_codec`. Below: `_registry`, `_nesting` and `msgspec`.
 Rules: both formats carry the same object. The version is put in front of what msgspec made, which is cheaper than a
 field of every element.
 """
@@ -14,6 +14,7 @@ import msgspec
 from ..errors import DecodeError, ElementError
 from ._base import Priority, StreamElement
 from ._metadata import EMPTY_METADATA, Metadata, freeze
+from ._nesting import nesting_of
 from ._registry import registered_elements
 
 if TYPE_CHECKING:
@@ -111,17 +112,20 @@ class FormatCodec:
         return made[1]
 
     def _union_of(self, known: tuple[type[StreamElement], ...]) -> _Decoder:
+        forms: list[Any] = []
         for cls in known:
             try:
-                self._make_decoder(cls)
+                nesting = nesting_of(cls)
+                forms.append(cls if nesting is None else nesting.form)
+                self._make_decoder(forms[-1])
             except (NameError, TypeError, ValueError) as bad:
                 raise ElementError(
                     f"{cls.__module__}.{cls.__qualname__} cannot be decoded: {bad}; its field types must be ones that "
                     "msgspec knows, imported where the class is defined"
                 ) from bad
-        union: Any = known[0]
-        for cls in known[1:]:
-            union |= cls
+        union: Any = forms[0]
+        for form in forms[1:]:
+            union |= form
         return self._make_decoder(union)
 
 

@@ -15,6 +15,7 @@ from ..errors import ElementError
 from ._base import ControlElement, StreamElement, WholeElement
 from ._types import (
     AudioElement,
+    BatchElement,
     DataElement,
     EndOfStream,
     ErrorElement,
@@ -109,6 +110,7 @@ for _cls in (
     ToolCallElement,
     ToolResultElement,
     DataElement,
+    BatchElement,
     UsageElement,
     TurnStart,
     TurnEnd,

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ._base import ControlElement, Priority, StreamElement, WholeElement, freeze_field, require_one_source
+from ._base import ControlElement, Priority, StreamElement, WholeElement, freeze_field, freeze_items, require_one_source
 from ._messages import (
     AudioFormat,
     ContentPart,
@@ -209,6 +209,22 @@ class DataElement(StreamElement, frozen=True):
 
     def __post_init__(self) -> None:
         freeze_field(self, "value")
+
+
+class BatchElement(StreamElement, frozen=True):
+    """Several elements as one: a batch, or a window over a stream.
+
+    Its own header says nothing about the headers of its items, which stay as they are.
+
+    Raises:
+        ElementError: If an item is no element; the text names its place.
+    """
+
+    items: tuple[StreamElement, ...]
+    """The elements, in order. A list that is given is kept as a tuple."""
+
+    def __post_init__(self) -> None:
+        freeze_items(self, self.items)
 
 
 class OpaqueElement(StreamElement, frozen=True, gc=False):

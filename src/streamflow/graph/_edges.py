@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._names import Names
     from ._spec import EdgeSpec, Endpoint, Graph
 
-__all__ = ["connections", "cycles", "inside_cycles"]
+__all__ = ["connections", "cycles"]
 
 
 def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> list[Finding]:
@@ -46,34 +46,41 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
     return [*found, *_rests(graph, names), *_unconnected(graph, names)]
 
 
-def cycles(graph: Graph) -> dict[EdgeSpec, Finding]:
-    """Return a finding for each edge that closes a cycle; without these edges there is none."""
+def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]:
+    """Return a finding for each two stages between which an edge closes a cycle, and all edges that are part of one.
+
+    Without the edges that close a cycle there is none; so there are never more findings than edges.
+    """
     following: dict[str, dict[str, EdgeSpec]] = {node.name: {} for node in graph.nodes}
     for edge in graph.edges:
         following[edge.source.stage].setdefault(edge.target.stage, edge)
-    found: dict[EdgeSpec, Finding] = {}
-    seen: set[str] = set()
+    found: dict[tuple[str, str], Finding] = {}
+    begun: dict[str, int] = {}  # when each stage was come to
+    knots: dict[str, str] = {}  # each stage that is done with, and the first of those that all lead to each other
     for node in graph.nodes:
-        # Depth first, and not by recursion: a chain may be longer than Python's stack.
-        path = {} if node.name in seen else {node.name: iter(following[node.name].items())}
-        seen.add(node.name)
+        # Depth first, and not by recursion: a chain may be longer than Python's stack. Knots: Gabow's algorithm.
+        path = {} if node.name in begun else {node.name: iter(following[node.name].items())}
+        begun.setdefault(node.name, len(begun))
+        open_stages, firsts = list(path), list(path)
         while path:
             for name, edge in path[next(reversed(path))]:
                 if name in path:
-                    found[edge] = _cycle(list(path), name, edge)
-                elif name not in seen:
-                    seen.add(name)
+                    found[edge.source.stage, name] = _cycle(list(path), name, edge)
+                if name not in begun:
+                    begun[name] = len(begun)
                     path[name] = iter(following[name].items())
+                    open_stages.append(name)
+                    firsts.append(name)
                     break
+                while name not in knots and begun[firsts[-1]] > begun[name]:
+                    firsts.pop()
             else:
-                path.popitem()
-    return found
-
-
-def inside_cycles(graph: Graph) -> set[EdgeSpec]:
-    """Return the edges that are part of a cycle."""
-    behind = {node.name: graph.downstream(node.name) for node in graph.nodes}
-    return {edge for edge in graph.edges if edge.source.stage in behind[edge.target.stage] | {edge.target.stage}}
+                done, _ = path.popitem()
+                if firsts[-1] == done:
+                    firsts.pop()
+                    while done not in knots:
+                        knots[open_stages.pop()] = done
+    return found, {edge for edge in graph.edges if knots[edge.source.stage] == knots[edge.target.stage]}
 
 
 def _cycle(path: list[str], name: str, edge: EdgeSpec) -> Finding:

@@ -106,7 +106,8 @@ class _Flow:
             self.forks.setdefault(fork.source, set()).update([] if fork.otherwise is None else [fork.otherwise])
         self._inputs = {node.name: tuple(node.inputs) for node in graph.nodes}
         self._entering = entering
-        sound = [edge for edge in graph.edges if edge not in set(unsound)]
+        left_out = set(unsound)
+        sound = [edge for edge in graph.edges if edge not in left_out]
         for edge in sound:
             self.out_of[edge.source].append(edge)
         for edge in graph.edges:

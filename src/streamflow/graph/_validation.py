@@ -20,7 +20,7 @@ from ..errors import (
     UnknownStageError,
 )
 from ..stages import StageKind, is_accepted
-from ._edges import connections, cycles, inside_cycles
+from ._edges import connections, cycles
 from ._names import Names
 from ._spec import Graph
 from ._types import mismatches
@@ -79,14 +79,13 @@ def findings(graph: Graph, named: Sequence[tuple[Endpoint, str]] = ()) -> list[F
     names = Names(graph)
     # Only what is known for sure: stages of one name each, and edges of which both ends are there.
     known = Graph(names.unique, tuple(edge for edge in graph.edges if names.has_both(edge)), graph.forks, graph.joins)
-    circles = cycles(known)
-    unsound = {edge for edge in graph.edges if not names.has_both(edge)}
-    if circles:
-        unsound |= inside_cycles(known)
+    circles, circling = cycles(known)
+    closing = {edge for edge in known.edges if (edge.source.stage, edge.target.stage) in circles}
+    unsound = circling.union(edge for edge in graph.edges if not names.has_both(edge))
     found += [one for node in graph.nodes for one in _accumulator(node)]
     found += names.doubles()
     found += names.misnamed(named)
-    found += connections(graph, names, circles)
+    found += connections(graph, names, closing)
     found += circles.values()
     found += mismatches(Graph(names.unique, graph.edges, graph.forks), unsound)
     order = {node.name: number for number, node in reversed(list(enumerate(graph.nodes)))}

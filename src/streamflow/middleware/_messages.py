@@ -1,7 +1,7 @@
 """Messages between two worlds: ours, and the dicts and objects that legacy code reads and writes.
 
 Above: `_request`, `_outcome`, `_context`, `_adapter`. Below: `elements`.
-What legacy code gives is read by name, as a key or as an attribute: `{"role": …, "content": …}` and an object with the same are one.
+What legacy code gives is read by name, as a key or as an attribute: a dict of `role` and `content` is as good as an object.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LegacyMessage", "Response", "as_message", "read", "text_in", "to_json"]
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant"}
-_ROLES |= {"ai": "assistant", "model": "assistant", "tool": "tool", "function": "tool"}
+_ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "ai", "model"), "assistant"),
+    **dict.fromkeys(("tool", "function"), "tool"),
+}
 
 
 class LegacyMessage(dict[str, Any]):
@@ -94,10 +98,9 @@ def read(value: object, *names: str) -> Any:
     """Return the first of the named keys or attributes that `value` has and that is not None; else None."""
     for name in names:
         found: Any
-        if isinstance(value, Mapping):
-            found = cast("Mapping[str, object]", value).get(name)
-        else:
-            found = getattr(value, name, None)
+        found = (
+            cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        )
         if found is not None:
             return found
     return None
@@ -171,7 +174,8 @@ def _call_part(given: object) -> ToolCallPart | None:
             args = json.loads(raw)
         except ValueError:
             args = {}
-    return ToolCallPart(str(read(given, "id", "call_id") or ""), name, args if isinstance(args, dict) else {}, raw)
+    known = cast("dict[str, JsonValue]", args) if isinstance(args, dict) else {}
+    return ToolCallPart(str(read(given, "id", "call_id") or ""), name, known, raw)
 
 
 def to_json(values: Mapping[str, object]) -> tuple[dict[str, JsonValue], list[str]]:

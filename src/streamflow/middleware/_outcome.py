@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ..elements import StreamElement
 from ..errors import MiddlewareError
-from ._messages import as_message, read, text_in
+from ._messages import as_message, read
 
 __all__ = ["LegacyFailure", "Outcome", "StageCancellationRequested", "Status", "cancellation_in", "outcome_of"]
 
@@ -126,7 +126,11 @@ def outcome_of(value: object, response_key: str, where: str) -> Outcome:
             return _of_data(dict(given), response_key)
     elif isinstance(value, list | tuple):
         return _of_list(cast("Iterable[object]", value), where)
-    if as_message(value) is None or (text_in(value) is None and read(value, "role") is None):
+    return _of_answer(value, where)  # pyright: ignore[reportUnknownArgumentType] - narrowed by what it is not
+
+
+def _of_answer(value: object, where: str) -> Outcome:
+    if as_message(value) is None:
         raise _strange(value, where)
     return Outcome(response=value, data=_described(value) if read(value, "role") is None else {})
 
@@ -140,7 +144,9 @@ def _status(value: object, where: str) -> Status:
     for word in (given, read(given, "value"), read(given, "name")):
         if isinstance(word, str) and word.lower() in _WORDS:
             return _WORDS[word.lower()]
-    message = f"{where} returned the status {given!r:.80}, which is none of ok, skip, cancel, fail, retry; return one of them"
+    message = (
+        f"{where} returned the status {given!r:.80}, which is none of ok, skip, cancel, fail, retry; return one of them"
+    )
     raise MiddlewareError("bad_result", message)
 
 

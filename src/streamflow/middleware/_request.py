@@ -83,17 +83,15 @@ class Request:
         """
         left = list(left)
         by_identity = {id(entry.message): entry for entry in self._entries}
-        untaken = [entry for entry in self._entries if not any(entry.message is one for one in left)]
+        kept = {id(one) for one in left}
+        untaken = [entry for entry in self._entries if id(entry.message) not in kept]
         by_content: defaultdict[tuple[object, object], list[_Entry]] = defaultdict(list)
         for entry in reversed(untaken):
             by_content[entry.message.source.role, entry.message.content].append(entry)
         pairs: list[tuple[object, _Entry | None]] = []
         for one in left:
-            entry = by_identity.get(id(one))
-            if entry is None:
-                same = by_content[read(one, "role"), _hashable(read(one, "content"))]
-                entry = same.pop() if same else None
-            pairs.append((one, entry))
+            same = by_content[read(one, "role"), _hashable(read(one, "content"))] if id(one) not in by_identity else []
+            pairs.append((one, by_identity.get(id(one)) or (same.pop() if same else None)))
         return pairs
 
     def passed(self, left: Iterable[object], stamp: Mapping[str, JsonValue]) -> list[StreamElement]:
@@ -135,7 +133,7 @@ def _entries_of(elements: Iterable[TextElement | MessageElement]) -> list[_Entry
                 by_id[element.id] = entry
         entry.elements.append(element)
         if isinstance(element, MessageElement):
-            del by_id[element.id if element.id in by_id else ""] if element.id else None
+            by_id.pop(element.id, None)
     for entry in entries:
         entry.message = _message_of(entry.elements)
     return entries

@@ -2,12 +2,12 @@
 
 Above: `_context`, `_chain`. Below: anyio's worker threads. Its rules:
 
-1. *Nothing stops a thread.* Who is cancelled waits until the call has returned, so the stage ends no sooner, and a run names it in
-   `run.zombies` when that takes too long.
-2. *What a thread waits for on the loop is cancelled with it.* The thread then meets `Stopped`, which no `except Exception` takes for a
-   failure that could be tried again, and from then on everything that it asks of the loop is refused in the same way.
-3. *A call in a thread has a limit of its own.* It waits for the rest of the chain, which may be another call in a thread: under a shared
-   limit, enough outer ones would wait for ever for inner ones that cannot begin.
+1. *Nothing stops a thread.* Who is cancelled waits until the call has returned, so the stage ends no sooner, and a run names it
+   in `run.zombies` when that takes too long.
+2. *What a thread waits for on the loop is cancelled with it.* The thread then meets `Stopped`, which no `except Exception` takes
+   for a failure that could be tried again, and from then on all that it asks of the loop is refused in the same way.
+3. *A call in a thread has a limit of its own.* It waits for the rest of the chain, which may be another call in a thread: under a
+   shared limit, enough outer ones would wait for ever for inner ones that cannot begin.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Generic, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, cast
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Home", "Stopped", "invoke", "run_in_thread"]
 
@@ -46,17 +48,19 @@ class _Work(Generic[T]):
         """Set when the call has returned, or will never begin."""
         self.stopped = False
         """Whether the event loop's side has been cancelled."""
+        self.result: T | None = None
+        """What it returned."""
         self.on_loop: anyio.Event | None = None
         """Set when what the thread waits for on the loop has ended; None while it waits for nothing there."""
 
-    def __call__(self) -> T | None:
+    def __call__(self) -> None:
         try:
             self.right_to_begin.pop()
         except IndexError:
-            return None
+            return
         _WORK.set(self)
         try:
-            return self._func()
+            self.result = self._func()
         finally:
             self.ended.set()
 
@@ -141,7 +145,7 @@ async def run_in_thread(func: Callable[[], T]) -> T:
     cancelled = anyio.get_cancelled_exc_class()
     with anyio.CancelScope() as scope:  # holds what the thread runs on the loop
         try:
-            result: Any = await anyio.to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
+            await anyio.to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
         except Stopped:
             await anyio.lowlevel.checkpoint()  # what stopped it has stopped this task as well
             raise
@@ -159,7 +163,7 @@ async def run_in_thread(func: Callable[[], T]) -> T:
                     await anyio.to_thread.run_sync(work.ended.wait, limiter=anyio.CapacityLimiter(1))
             raise
     await anyio.lowlevel.checkpoint_if_cancelled()  # where the shield held, the cancellation is still to come
-    return result
+    return cast("T", work.result)
 
 
 def _is_quick(func: Callable[..., object]) -> bool:

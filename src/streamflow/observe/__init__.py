@@ -1,8 +1,47 @@
 """What happened: events and those who listen to them.
 
-Above: stages emit events, the runtime delivers them. Below: nothing.
+Above: stages emit events, the runtime tells of its own and delivers all of them. Below: `errors`.
 """
 
-from ._events import Event, EventBus
+from ._bus import AsyncListener, EventBus, Listener, is_async_listener
+from ._events import (
+    ElementMoved,
+    Event,
+    EventGap,
+    PipelineCancelled,
+    PipelineCompleted,
+    PipelineEnded,
+    PipelineEvent,
+    PipelineFailed,
+    PipelineStarted,
+    StageCancelled,
+    StageCompleted,
+    StageEnded,
+    StageEvent,
+    StageFailed,
+    StageStarted,
+)
+from ._logging import log_events
 
-__all__ = ["Event", "EventBus"]
+__all__ = [
+    "AsyncListener",
+    "ElementMoved",
+    "Event",
+    "EventBus",
+    "EventGap",
+    "Listener",
+    "PipelineCancelled",
+    "PipelineCompleted",
+    "PipelineEnded",
+    "PipelineEvent",
+    "PipelineFailed",
+    "PipelineStarted",
+    "StageCancelled",
+    "StageCompleted",
+    "StageEnded",
+    "StageEvent",
+    "StageFailed",
+    "StageStarted",
+    "is_async_listener",
+    "log_events",
+]

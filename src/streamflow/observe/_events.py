@@ -1,26 +1,69 @@
 """Events: what a run or a stage tells whoever listens, beside the stream of elements.
 
-Above: `stages` (a stage emits), `runtime` (delivers). Below: nothing.
-A listener cannot change the data flow: it runs inline, and what it raises is logged once and forgotten.
+Above: `_bus` (hands them on), `_logging` (writes them down), `stages` (a stage emits), `runtime` (tells of runs). Below: `errors`.
+
+```
+Event                     what a stage emits itself, by its `name`
+├── PipelineEvent
+│   ├── PipelineStarted     pipeline.started
+│   └── PipelineEnded
+│       ├── PipelineCompleted   pipeline.completed
+│       ├── PipelineFailed      pipeline.failed
+│       └── PipelineCancelled   pipeline.cancelled
+├── StageEvent
+│   ├── StageStarted        stage.started
+│   └── StageEnded
+│       ├── StageCompleted      stage.completed
+│       ├── StageFailed         stage.failed
+│       └── StageCancelled      stage.cancelled
+├── ElementMoved          element.moved, only with `tracing`
+└── EventGap              events.gap, only from a queue that was full
+```
+
+The runtime's own events carry no payload: names, times and counts, and of a failure the exception. `data` is for what stages emit.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from ..errors import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["Event", "EventBus"]
+    from ..elements import EndReason
 
-_log = logging.getLogger("streamflow.observe")
+__all__ = [
+    "ElementMoved",
+    "Event",
+    "EventGap",
+    "PipelineCancelled",
+    "PipelineCompleted",
+    "PipelineEnded",
+    "PipelineEvent",
+    "PipelineFailed",
+    "PipelineStarted",
+    "StageCancelled",
+    "StageCompleted",
+    "StageEnded",
+    "StageEvent",
+    "StageFailed",
+    "StageStarted",
+]
+
+_MAX_DEPTH = 50
+"""Deepest nesting of `data` that `to_dict()` follows; a cycle ends here too."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened in a run."""
+    """One thing that happened in a run. Two events are equal when they say the same; when it was does not count."""
 
     name: str
     """What happened, as in `chat.token`."""
@@ -28,27 +71,207 @@ class Event:
     """The run in which it happened."""
     stage: str | None = None
     """The stage that tells it, None for the run itself."""
+    at_s: float = dataclasses.field(default=0.0, compare=False)
+    """When it happened, in seconds on the event loop's clock."""
     data: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
-    """What there is to say about it."""
+    """What a stage has to say about it."""
+
+    def to_dict(self, *, with_messages: bool = False) -> dict[str, object]:
+        """Return the event as values that JSON can hold.
+
+        An error is the name of its class, see `error_type`. In `data`, bytes are base64, numbers that are not finite are None, and
+        what JSON knows nothing like is the name of its type.
+
+        Args:
+            with_messages: Add the text of an error as `error_message`; it may repeat what users wrote.
+        """
+        told: dict[str, object] = {}
+        for field in dataclasses.fields(self):
+            value: object = getattr(self, field.name)
+            if isinstance(value, BaseException):
+                told[field.name] = error_type(value)
+                if with_messages:
+                    told[f"{field.name}_message"] = str(value)
+            else:
+                told[field.name] = _plain(value, 0)
+        return told
 
 
-class EventBus:
-    """Hand the events of one run to listeners, inline and in order.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineEvent(Event):
+    """Something that the run tells of itself."""
 
-    Args:
-        listeners: Called with each event, in this order. One that raises is logged the first time, and goes on being called.
-    """
 
-    def __init__(self, listeners: Sequence[Callable[[Event], object]] = ()) -> None:
-        self._listeners = tuple(listeners)
-        self._complained: set[int] = set()
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineStarted(PipelineEvent):
+    """A run has been started."""
 
-    def publish(self, event: Event) -> None:
-        """Hand `event` to every listener. Never raises what a listener raises."""
-        for number, listener in enumerate(self._listeners):
-            try:
-                listener(event)
-            except Exception:  # noqa: BLE001 - whatever a listener raises, the run goes on
-                if number not in self._complained:
-                    self._complained.add(number)
-                    _log.exception("event listener %r failed on %r; told once", listener, event.name)
+    name: str = dataclasses.field(default="pipeline.started", init=False)
+    """What happened: `pipeline.started`."""
+    stages: tuple[str, ...] = ()
+    """Its stages, in the order of the graph."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineEnded(PipelineEvent):
+    """A run has ended, whichever way: the last event of every run."""
+
+    duration_s: float
+    """How long it took, in seconds."""
+    elements: int
+    """How many elements came out of it."""
+    reason: EndReason
+    """Why it ended."""
+    zombies: tuple[str, ...] = ()
+    """Stages that did not end although they were cancelled."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineCompleted(PipelineEnded):
+    """A run has come to its end."""
+
+    name: str = dataclasses.field(default="pipeline.completed", init=False)
+    """What happened: `pipeline.completed`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineFailed(PipelineEnded):
+    """A run was ended by a failure, or by a time limit."""
+
+    name: str = dataclasses.field(default="pipeline.failed", init=False)
+    """What happened: `pipeline.failed`."""
+    error: BaseException
+    """What the consumer of the run is told."""
+
+    @property
+    def error_type(self) -> str:
+        """Name of the error's class; of a stage's own exception, if that is what it was."""
+        return error_type(self.error)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineCancelled(PipelineEnded):
+    """A run was ended by its caller."""
+
+    name: str = dataclasses.field(default="pipeline.cancelled", init=False)
+    """What happened: `pipeline.cancelled`."""
+    reason: EndReason = "cancelled"
+    """Why it ended."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageEvent(Event):
+    """Something that the run tells of one of its stages."""
+
+    stage: str
+    """The stage."""
+    kind: str
+    """What kind of stage it is, as in `transform`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted(StageEvent):
+    """A stage has been started."""
+
+    name: str = dataclasses.field(default="stage.started", init=False)
+    """What happened: `stage.started`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageEnded(StageEvent):
+    """A stage has ended, whichever way: the last event of every stage."""
+
+    duration_s: float
+    """How long it ran, in seconds."""
+    received: int
+    """Elements that left the edges into it, those that passed it by among them."""
+    sent: int
+    """Elements that entered the edges out of it; each copy counts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageCompleted(StageEnded):
+    """A stage has done its work, or nobody needed more of it."""
+
+    name: str = dataclasses.field(default="stage.completed", init=False)
+    """What happened: `stage.completed`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageFailed(StageEnded):
+    """A stage raised."""
+
+    name: str = dataclasses.field(default="stage.failed", init=False)
+    """What happened: `stage.failed`."""
+    error: BaseException
+    """What it raised."""
+
+    @property
+    def error_type(self) -> str:
+        """Name of the class of the stage's own exception."""
+        return error_type(self.error)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageCancelled(StageEnded):
+    """A stage was stopped, because the run was cancelled or failed elsewhere."""
+
+    name: str = dataclasses.field(default="stage.cancelled", init=False)
+    """What happened: `stage.cancelled`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ElementMoved(Event):
+    """An element has left an edge towards the stage that reads it."""
+
+    name: str = dataclasses.field(default="element.moved", init=False)
+    """What happened: `element.moved`."""
+    edge: str
+    """The edge, as `a → b`."""
+    ordinal: int
+    """The element's place on this edge, from 0."""
+    element: str
+    """Name of its type."""
+    waited_s: float
+    """How long it was inside, in seconds."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EventGap(Event):
+    """Events are missing in this place: the queue of whoever reads them was full. `at_s` is when the first of them happened."""
+
+    name: str = dataclasses.field(default="events.gap", init=False)
+    """What happened: `events.gap`."""
+    missed: int
+    """How many are missing."""
+
+
+def error_type(error: BaseException) -> str:
+    """Return the name of the class of `error`; of the cause, where a `StageError` wraps a stage's own exception."""
+    cause = error.__cause__ if isinstance(error, StageError) else None
+    return type(error if cause is None else cause).__name__
+
+
+def _plain(value: object, depth: int) -> object:
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth < _MAX_DEPTH:
+        if isinstance(value, Mapping):
+            items = cast("Mapping[object, object]", value).items()
+            return {str(key): _plain(item, depth + 1) for key, item in items}
+        if isinstance(value, list | tuple | Set):
+            return [_plain(item, depth + 1) for item in cast("Sequence[object]", value)]
+        if not isinstance(value, BaseException):
+            return _foreign(value, depth)
+    return type(value).__name__
+
+
+def _foreign(value: object, depth: int) -> object:
+    """Return what msgspec makes of a value that is no builtin: dataclasses, elements, times, bytes, …"""
+    try:
+        made: object = msgspec.to_builtins(value, str_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        return type(value).__name__
+    return _plain(made, depth + 1)

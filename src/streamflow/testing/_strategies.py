@@ -14,6 +14,7 @@ from ..elements import (
     AudioElement,
     AudioFormat,
     AudioPart,
+    BatchElement,
     DataElement,
     DataPart,
     EndOfStream,
@@ -175,7 +176,15 @@ def text_elements(*, min_size: int = 0, plain: bool = False) -> SearchStrategy[T
 
 
 def data_elements() -> SearchStrategy[StreamElement]:
-    """Draw data elements of every built-in type, with every header."""
+    """Draw data elements of every built-in type, with every header; items of a batch are data too, batches among them."""
+    return st.recursive(_single_elements(), _batches, max_leaves=3)
+
+
+def _batches(items: SearchStrategy[StreamElement]) -> SearchStrategy[StreamElement]:
+    return st.builds(BatchElement, st.lists(items, max_size=3), **_header(plain=False))
+
+
+def _single_elements() -> SearchStrategy[StreamElement]:
     header = _header(plain=False)
     size = {"width": _SIZE, "height": _SIZE}
     path = st.lists(_SHORT | _INDEX, max_size=3).map(tuple)

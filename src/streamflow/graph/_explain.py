@@ -1,0 +1,273 @@
+"""A graph in words, for a terminal: every stage, who feeds whom, and how many elements can be on their way.
+
+Above: `runtime`. Below: `_words`, `_spec`, `stages`.
+
+One block for the source, for each stage in topological order, and for the consumer, with one line for each edge: so an edge is told
+twice, where it begins and where it ends, there with its capacity. The first word of a line says what it is about.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ..elements import StreamElement
+from ._words import columns, cut, groups_of, type_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..stages import ElementTypes
+    from ._spec import EdgeSpec, Endpoint, Graph, Node
+
+__all__ = ["InFlight", "explain", "in_flight"]
+
+_COLUMNS = 100
+_INDENT = 4
+_TEXT = 13  # the column where the text of a line begins, behind its first word
+_NAME = 36  # columns of the longest name: two of them, a stage and its port, fit on a line
+
+_SOURCE, _CONSUMER = "source", "consumer"
+_WORD = re.compile(r"[\w./+#@-]+")
+_NO_BREAK = "\N{NO-BREAK SPACE}"  # in a name; none has one of its own, because that is not printable
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InFlight:
+    """Most elements that are inside a run at any moment, by what holds them."""
+
+    edges: int
+    """What fits on the edges, those of the source and the consumer among them."""
+    stages: int
+    """What those stages hold that can say it."""
+    merges: int
+    """One for each merge, which has taken it and not handed it on."""
+    sources: int
+    """One for each source, which has made it and not sent it."""
+    unbounded: tuple[str, ...]
+    """The stages that cannot say how many elements they hold."""
+
+    @property
+    def known(self) -> int:
+        """The sum, without what the unbounded stages hold."""
+        return self.edges + self.stages + self.merges + self.sources
+
+    @property
+    def total(self) -> int | None:
+        """The sum; None when a stage cannot say how many elements it holds."""
+        return None if self.unbounded else self.known
+
+
+def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
+    """Return how many elements can be inside a run of a graph that validation has accepted.
+
+    Args:
+        graph: The stages and edges.
+        buffer_size: Capacity of edges that have none of their own.
+    """
+    heads, leaves = graph.heads, graph.leaves
+    fed: defaultdict[Endpoint, int] = defaultdict(int)
+    for edge in graph.edges:
+        fed[edge.target] += 1
+    held = [node.stage.max_held for node in graph.nodes]
+    return InFlight(
+        edges=sum(_capacity(edge, buffer_size) for edge in graph.edges) + (len(heads) + len(leaves)) * buffer_size,
+        stages=sum(one for one in held if one is not None),
+        merges=sum(count > 1 for count in fed.values()) + (len(leaves) > 1),
+        sources=max(len(heads), 1),
+        unbounded=tuple(node.name for node in graph.nodes if node.stage.max_held is None),
+    )
+
+
+def explain(graph: Graph, *, buffer_size: int) -> str:
+    """Return what a graph does, as text for a terminal: stages, edges and their capacities, forks, joins, and the bound.
+
+    At most 100 columns wide, without colours or a line break at the end; the same graph gives the same text.
+
+    Args:
+        graph: One that validation has accepted.
+        buffer_size: Capacity of edges that have none of their own.
+    """
+    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size).blocks())
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _capacity(edge: EdgeSpec, buffer_size: int) -> int:
+    return buffer_size if edge.buffer is None else edge.buffer
+
+
+class _Teller:
+    """Puts one graph into words."""
+
+    def __init__(self, graph: Graph, buffer_size: int) -> None:
+        self._graph = graph
+        self._buffer_size = buffer_size
+        self._nodes = graph.order()
+        self._heads, self._leaves = graph.heads, graph.leaves
+        self._accepts = {end: accepts for node in graph.nodes for end, accepts in node.inputs.items()}
+        self._rest = {fork.source: fork.otherwise for fork in graph.forks}
+        self._into: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
+        self._out_of: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
+        for edge in graph.edges:
+            self._into[edge.target].append(edge)
+            self._out_of[edge.source].append(edge)
+
+    def blocks(self) -> Iterator[Iterator[str]]:
+        """Yield the lines of each block."""
+        yield self._heading()
+        yield self._map()
+        yield self._source()
+        yield from (self._stage(node) for node in self._nodes)
+        yield self._consumer()
+        yield self._sinks()
+        yield self._groups()
+        yield self._bound()
+
+    def _heading(self) -> Iterator[str]:
+        own = any(edge.buffer is not None for edge in self._graph.edges)
+        sizes = f"in brackets what an edge holds: {_elements(self._buffer_size)}{', unless it has its own size' * own}"
+        yield from _wrapped(f"{_counted(len(self._nodes), 'stage')}; {sizes}.", 0)
+        yield "What a stage does not accept passes it by, in order."
+
+    def _map(self) -> Iterator[str]:
+        """Yield the way through, if there is only one."""
+        several = [self._heads, self._leaves, *self._into.values(), *self._out_of.values()]
+        if len(self._graph.edges) == len(self._nodes) - 1 and all(len(one) <= 1 for one in several):
+            names = [_SOURCE] * len(self._heads) + [_name(node.name) for node in self._nodes]
+            yield from _wrapped(" → ".join(names + [_CONSUMER] * len(self._leaves)), _INDENT)
+
+    def _source(self) -> Iterator[str]:
+        if not self._heads:
+            yield f"{_SOURCE}: none, as all that flows is generated"
+            return
+        yield _SOURCE if len(self._heads) == 1 else f"{_SOURCE}: one for each of these, by name"
+        for one in self._heads:
+            yield from _line("to", _end(one))
+
+    def _consumer(self) -> Iterator[str]:
+        if not self._leaves:
+            yield f"{_CONSUMER}: gets no data, as all of it ends in sinks"
+            return
+        yield _CONSUMER
+        for one in self._leaves:
+            yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} ({self._buffer_size})")
+
+    def _sinks(self) -> Iterator[str]:
+        sinks = [_name(node.name) for node in self._nodes if not node.outputs]
+        if sinks:
+            yield from _wrapped(f"sinks: {', '.join(sinks)}", _INDENT)
+
+    def _stage(self, node: Node) -> Iterator[str]:
+        spec = node.stage
+        title = f"{_name(node.name)} ({spec.kind.value})"
+        has_ports = bool(spec.input_ports or spec.output_ports)
+        if not has_ports:
+            accepts = _types(spec.accepts) if spec.inputs else "nothing"
+            title += f": {accepts} → {_types(spec.emits) if spec.outputs else 'nothing'}"
+        yield from _wrapped(title, _INDENT)
+        for end, types in node.inputs.items():
+            if has_ports:
+                yield from _line("accepts", _at_port(end, types))
+            yield from self._feeders(end)
+        if not node.inputs:
+            yield from _line("from", "nothing, it generates")
+        if spec.max_held is None:
+            yield from _line("holds", "unknown, max_held= says it")
+        elif spec.max_held > 1:
+            yield from _line("holds", f"up to {_elements(spec.max_held)}")
+        if spec.timeout_s is not None:
+            yield from _line("timeout", f"{spec.timeout_s:g} s")
+        for end, types in node.outputs.items():
+            if has_ports:
+                yield from _line("emits", _at_port(end, types))
+            yield from self._readers(end)
+        if not node.outputs:
+            yield from _line("to", "nothing, it is a sink")
+
+    def _feeders(self, end: Endpoint) -> Iterator[str]:
+        edges = self._into[end]
+        for edge in edges:
+            size = f"({self._buffer_size})" if edge.buffer is None else f"({edge.buffer}, its own size)"
+            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}")
+        if not edges:
+            yield from _line("from", f"{_SOURCE} ({self._buffer_size})")
+
+    def _readers(self, end: Endpoint) -> Iterator[str]:
+        targets = [edge.target for edge in self._out_of[end]]
+        if len(targets) < 2:
+            yield from _line("to", _end(targets[0]) if targets else _CONSUMER)
+            return
+        rest = self._rest.get(end)
+        for one in targets:
+            if one != rest:
+                yield from _line("branch", f"{_end(one)}, for {_types(self._accepts[one])}")
+        if rest is not None:
+            yield from _line("else", f"{_end(rest)}, for data that no branch accepts")
+        elif not any(StreamElement in self._accepts[one] for one in targets):
+            yield from _line("else", "data that no branch accepts is dropped, and counted")
+
+    def _groups(self) -> Iterator[str]:
+        inside: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for node in self._nodes:
+            groups = groups_of(node.name)
+            for group, member in zip(groups, [*(f"{one}/" for one in groups[1:]), node.name], strict=False):
+                inside[group][member.removeprefix(f"{group}/")] = None
+        for group, members in inside.items():
+            yield from _wrapped(f"{_name(f'{group}/')} contains {', '.join(map(_name, members))}", _INDENT)
+
+    def _bound(self) -> Iterator[str]:
+        bound = in_flight(self._graph, buffer_size=self._buffer_size)
+        count = len(self._graph.edges) + len(self._heads) + len(self._leaves)
+        parts = [f"{bound.edges} on {_counted(count, 'edge')}"]
+        parts += [f"{bound.stages} in stages"] * (bound.stages > 0)
+        parts += [f"{bound.merges} in merges"] * (bound.merges > 0)
+        parts.append(f"{bound.sources} at the {'source' if bound.sources == 1 else 'sources'}")
+        total = f"at most {_elements(bound.known)} = {' + '.join(parts)}"
+        if bound.unbounded:
+            do = "does" if len(bound.unbounded) == 1 else "do"
+            culprits = " and ".join(map(_name, bound.unbounded))
+            total = f"no bound, as {culprits} {do} not say how much is held (max_held=); all else {total}"
+        yield from _wrapped(f"in flight: {total}", _INDENT)
+
+
+def _line(word: str, text: str) -> Iterator[str]:
+    return _wrapped(text, _TEXT, f"{' ' * _INDENT}{word}".ljust(_TEXT))
+
+
+def _wrapped(text: str, indent: int, head: str = "") -> Iterator[str]:
+    """Yield the lines of a text, broken at its spaces: the first one behind `head`, the others indented."""
+    line, between = head, ""
+    for word in text.split(" "):
+        if between and columns(line) + columns(word) >= _COLUMNS:
+            yield line.replace(_NO_BREAK, " ")
+            line, between = " " * indent, ""
+        line, between = f"{line}{between}{word}", " "
+    yield line.replace(_NO_BREAK, " ")
+
+
+def _name(name: str) -> str:
+    """Return a name as it is, if it is one word and can be taken for nothing else, or else in quotes."""
+    is_word = _WORD.fullmatch(name) is not None and name not in (_SOURCE, _CONSUMER)
+    return cut(name if is_word else repr(name).replace(" ", _NO_BREAK), _NAME)
+
+
+def _end(end: Endpoint) -> str:
+    return f"{_name(end.stage)}:{_name(end.port)}" if end.port else _name(end.stage)
+
+
+def _at_port(end: Endpoint, types: ElementTypes | None) -> str:
+    return f"{_name(end.port)}: {_types(types)}" if end.port else _types(types)
+
+
+def _types(types: ElementTypes | None) -> str:
+    return ", ".join(cut(one, _NAME) for one in type_names(types))
+
+
+def _elements(count: int) -> str:
+    return _counted(count, "element")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
