@@ -95,7 +95,7 @@ class MiddlewareAdapter(BaseStage):
         backoff_s: float = 1.0,
         max_held: int = 10_000,
     ) -> None:
-        super().__init__(name if name is not None else name_of(legacy) or name_of(handler) or "middleware")
+        super().__init__(name if name is not None else name_of(legacy) or "middleware")
         _check_count("max_attempts", max_attempts)
         _check_count("max_held", max_held)
         _check_text("response_key", response_key)
@@ -194,7 +194,7 @@ class _Answer:
         if ctx.stream_interrupted:
             ctx.emit_event("middleware.interrupted", {"reason": ctx.interrupt_reason})
         if self._lost:
-            ctx.emit_event("middleware.not_json", {"keys": self._lost})
+            ctx.emit_event("middleware.not_json", {"keys": list(dict.fromkeys(self._lost))})
 
     async def send_cut(self) -> None:
         """Send the whole of what was streamed until the request was cancelled."""

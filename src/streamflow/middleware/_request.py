@@ -108,9 +108,7 @@ class Request:
         else:
             passed = [element for one, entry in pairs for element in _rebuilt(one, entry)]
         if stamp and passed:
-            wholes = [place for place, element in enumerate(passed) if isinstance(element, MessageElement)]
-            newest = wholes[-1] if wholes else -1
-            passed[newest] = passed[newest].with_metadata(**stamp)
+            passed[-1] = passed[-1].with_metadata(**stamp)
         return passed
 
     def _merge(self, metadata: Metadata) -> None:

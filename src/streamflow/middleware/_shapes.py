@@ -76,7 +76,7 @@ def name_of(legacy: object) -> str | None:
     for given in (getattr(legacy, "name", None), getattr(legacy, "__name__", None)):
         if isinstance(given, str) and given.strip() and given != "<lambda>":
             return given
-    return None if getattr(legacy, "__name__", None) == "<lambda>" else type(legacy).__name__
+    return None if inspect.isfunction(legacy) else type(legacy).__name__
 
 
 def links_of(legacy: object, handler: object, config: Mapping[str, object] | None, stage: str) -> tuple[Link, ...]:

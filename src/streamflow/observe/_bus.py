@@ -76,4 +76,5 @@ def is_async_listener(listener: object) -> TypeGuard[AsyncListener]:
     """Say whether calling `listener` gives something to be awaited: an async function, or an object that is called like one."""
     while isinstance(listener, functools.partial):
         listener = listener.func
-    return inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(getattr(type(listener), "__call__", None))
+    called = inspect.getattr_static(type(listener), "__call__", None)
+    return inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(called)

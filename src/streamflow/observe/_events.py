@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -89,7 +90,7 @@ class Event:
         for field in dataclasses.fields(self):
             value: object = getattr(self, field.name)
             if isinstance(value, BaseException):
-                told[field.name] = error_type(value)
+                told[field.name] = _class_of(value)
                 if with_messages:
                     told[f"{field.name}_message"] = str(value)
             else:
@@ -146,7 +147,7 @@ class PipelineFailed(PipelineEnded):
     @property
     def error_type(self) -> str:
         """Name of the error's class; of a stage's own exception, if that is what it was."""
-        return error_type(self.error)
+        return _class_of(self.error)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ class PipelineCancelled(PipelineEnded):
 class StageEvent(Event):
     """Something that the run tells of one of its stages."""
 
-    stage: str
+    stage: str = dataclasses.field()  # without a default, unlike the one that it narrows
     """The stage."""
     kind: str
     """What kind of stage it is, as in `transform`."""
@@ -209,7 +210,7 @@ class StageFailed(StageEnded):
     @property
     def error_type(self) -> str:
         """Name of the class of the stage's own exception."""
-        return error_type(self.error)
+        return _class_of(self.error)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +247,7 @@ class EventGap(Event):
     """How many are missing."""
 
 
-def error_type(error: BaseException) -> str:
+def _class_of(error: BaseException) -> str:
     """Return the name of the class of `error`; of the cause, where a `StageError` wraps a stage's own exception."""
     cause = error.__cause__ if isinstance(error, StageError) else None
     return type(error if cause is None else cause).__name__
@@ -261,7 +262,7 @@ def _plain(value: object, depth: int) -> object:
         if isinstance(value, Mapping):
             items = cast("Mapping[object, object]", value).items()
             return {str(key): _plain(item, depth + 1) for key, item in items}
-        if isinstance(value, list | tuple | Set):
+        if isinstance(value, list | tuple | AbstractSet):
             return [_plain(item, depth + 1) for item in cast("Sequence[object]", value)]
         if not isinstance(value, BaseException):
             return _foreign(value, depth)
@@ -269,7 +270,7 @@ def _plain(value: object, depth: int) -> object:
 
 
 def _foreign(value: object, depth: int) -> object:
-    """Return what msgspec makes of a value that is no builtin: dataclasses, elements, times, bytes, …"""
+    """Return what msgspec makes of a value that is no builtin: dataclasses, elements, times, bytes."""
     try:
         made: object = msgspec.to_builtins(value, str_keys=True)
     except (TypeError, ValueError, RecursionError):

@@ -74,7 +74,7 @@ def log_events(
         if target.isEnabledFor(at):
             known = {"run_id": event.run_id, "stage": event.stage, **(facts or {})}
             line = " ".join(f"{key}={_shown(value)}" for key, value in known.items() if value is not None)
-            target.log(at, "%s %s", event.name, line, extra={"event": event.name, **known})
+            target.log(at, "%s %s", _shown(event.name), line, extra={"event": event.name, **known})
 
     return write
 
@@ -105,5 +105,7 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, tuple):
-        return ",".join(map(str, cast("tuple[object, ...]", value)))
-    return str(value)
+        return ",".join(map(_shown, cast("tuple[object, ...]", value)))
+    text = str(value)
+    # A name of two words, or with a line break in it, would look like something else.
+    return text if text.isprintable() and " " not in text else repr(text)

@@ -1,18 +1,23 @@
-"""How a pipeline runs: sizes and time limits, checked when they are given.
+"""How a pipeline runs: sizes, time limits and switches, checked when they are given.
 
-Above: `_pipeline`, `_engine`. Below: `errors`.
+Above: `_pipeline`, `_engine`. Below: `_loading` (environment and files), `errors`.
 """
 
 from __future__ import annotations
 
+import datetime
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..elements import Priority
 from ..errors import ConfigError
+from ._loading import load_environment, load_toml, no_such_setting
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
     from typing import Self
 
 __all__ = ["PipelineConfig"]
@@ -27,6 +32,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     buffer_size: int = 16
     """Capacity of every edge, in elements, from 1 up. Wider shares task switches among more elements and delays back-pressure."""
+    priority: bool = False
+    """Whether edges have a lane for each `Priority`, so that urgent elements pass others. Needs a `buffer_size` of 4 or more."""
     timeout_s: float | None = None
     """Longest duration of a run, in seconds; None: no limit."""
     first_element_timeout_s: float | None = None
@@ -37,18 +44,81 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time, in seconds, that a sender may wait on a full edge; None: no limit. Edges are watched when set."""
     shutdown_timeout_s: float = 10.0
     """Longest time, in seconds, that cancelled stages may take to end; then they are named in `run.zombies` and left behind."""
+    max_concurrent_runs: int | None = None
+    """Most runs of one pipeline at a time, from 1 up; one more gets `PipelineBusyError`. None: no limit."""
+    metrics: bool = False
+    """Whether edges measure how full they were and how long their ends waited, for `run.stats()`. Edges are watched when set."""
+    tracing: bool = False
+    """Whether each element that leaves an edge is told as an `ElementMoved` event. Edges are watched when set."""
+    event_buffer: int = 1000
+    """Most events that wait for one asynchronous listener, or for one reader of `run.events()`; more become a gap that is told."""
 
     def __post_init__(self) -> None:
-        size = cast("object", self.buffer_size)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ConfigError("buffer_size", f"an edge holds at least 1 element, got {size!r}; the default is 16")
+        if not _is_count(self.buffer_size):
+            message = f"an edge holds at least 1 element, got {self.buffer_size!r:.80}; the default is 16"
+            raise ConfigError("buffer_size", message)
+        if not _is_count(self.event_buffer):
+            message = f"a listener's queue holds at least 1 event, got {self.event_buffer!r:.80}; the default is 1000"
+            raise ConfigError("event_buffer", message)
+        if self.max_concurrent_runs is not None and not _is_count(self.max_concurrent_runs):
+            message = f"a limit is a whole number from 1 up, or None for none, got {self.max_concurrent_runs!r:.80}"
+            raise ConfigError("max_concurrent_runs", message)
         for field in ("timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s"):
             value: object = getattr(self, field)
             if value is not None and not _is_duration(value):
-                raise ConfigError(field, f"a limit is a positive number of seconds, or None for none, got {value!r}")
+                message = f"a limit is a positive number of seconds, or None for none, got {value!r:.80}"
+                raise ConfigError(field, message)
         if not _is_duration(self.shutdown_timeout_s):
-            message = f"a shutdown needs a deadline: a positive number of seconds, got {self.shutdown_timeout_s!r}"
+            message = f"a shutdown needs a deadline: a positive number of seconds, got {self.shutdown_timeout_s!r:.80}"
             raise ConfigError("shutdown_timeout_s", message)
+        for field in ("priority", "metrics", "tracing"):
+            switch: object = getattr(self, field)
+            if not isinstance(switch, bool):
+                raise ConfigError(field, f"a switch is True or False, got {switch!r:.80}")
+        if self.priority and self.buffer_size < len(Priority):
+            message = (
+                f"with priority an edge needs a place for each lane: {len(Priority)} or more, got {self.buffer_size}"
+            )
+            raise ConfigError("buffer_size", message)
+
+    @classmethod
+    def from_env(cls, prefix: str = "STREAMFLOW_", *, environ: Mapping[str, str] | None = None) -> Self:
+        """Return settings from environment variables: `STREAMFLOW_BUFFER_SIZE=32`, `STREAMFLOW_TIMEOUT_S=none`.
+
+        A variable's name is the prefix and a field's name in capitals. What has no variable has its default; `none` or nothing is
+        None where None is allowed; switches are `true`, `false`, `yes`, `no`, `on`, `off`, `1` or `0`.
+
+        Args:
+            prefix: How the names begin. Every variable that begins so must be a setting, except `STREAMFLOW_DEBUG`, which keeps
+                the runtime's own frames in tracebacks.
+            environ: The variables; default those of this process.
+
+        Raises:
+            ConfigError: If a variable is no setting, or its value is wrong; names the variable.
+        """
+        return load_environment(cls, prefix, environ)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str], *, table: str = "streamflow") -> Self:
+        """Return settings from a table of a TOML file; what is not in it has its default. Reads the file, blocking.
+
+        ```toml
+        [streamflow]
+        buffer_size = 32
+        timeout_s = 2.5
+        idle_timeout_s = "none"
+        ```
+
+        Args:
+            path: The file, in UTF-8, of a megabyte at most.
+            table: The table, as in `streamflow` or `tool.streamflow`.
+
+        Raises:
+            ConfigError: If the file is no TOML or has no such table, a key is no setting, or its value is wrong; names the
+                file and the key.
+            OSError: If the file cannot be read.
+        """
+        return load_toml(cls, path, table)
 
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed.
@@ -58,8 +128,52 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         for field in changes:
             if field not in self.__struct_fields__:
-                raise ConfigError(field, f"no such setting; there are {', '.join(self.__struct_fields__)}")
+                raise ConfigError(field, no_such_setting(field, self.__struct_fields__))
         return msgspec.structs.replace(self, **changes)
+
+    def with_channel_buffer_size(self, size: int) -> Self:
+        """Return a copy with another `buffer_size`, in elements. Source: seed 001.
+
+        Raises:
+            ConfigError: If it is no whole number from 1 up.
+        """
+        return self.replace(buffer_size=size)
+
+    def with_priority_queue(self, enabled: bool = True) -> Self:
+        """Return a copy with `priority` on or off. Source: seed 001.
+
+        Raises:
+            ConfigError: If it is no bool, or edges are too narrow.
+        """
+        return self.replace(priority=enabled)
+
+    def with_execution_timeout(self, timeout: float | datetime.timedelta | None) -> Self:
+        """Return a copy with another `timeout_s`, in seconds or as a `timedelta`; None: no limit. Source: seed 001.
+
+        Raises:
+            ConfigError: If it is not positive.
+        """
+        return self.replace(timeout_s=timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout)
+
+    def with_metrics(self, enabled: bool = True) -> Self:
+        """Return a copy with `metrics` on or off. Source: seed 001.
+
+        Raises:
+            ConfigError: If it is no bool.
+        """
+        return self.replace(metrics=enabled)
+
+    def with_tracing(self, enabled: bool = True) -> Self:
+        """Return a copy with `tracing` on or off. Source: seed 001.
+
+        Raises:
+            ConfigError: If it is no bool.
+        """
+        return self.replace(tracing=enabled)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _is_duration(value: object) -> bool:

@@ -146,7 +146,7 @@ class Engine:
         if wiring.limits:
             work = partial(self._watch, wiring.limits, clock)
             self._watchdog = self._job("watchdog", work, self._watchdog_ended)
-        self.reporter.run_started(self._stages)
+        self.reporter.run_started(self._stages, self.jobs.backend)
         first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
         self.jobs.start(*first, *(stage.job for stage in self._stages))
 
@@ -249,7 +249,7 @@ class Engine:
         if self._ended_s is None:
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            self.reporter.run_ended(self)
+            self.reporter.run_ended(self.reason, self.outlet.received, self.zombies)
 
     # Ending early
 
@@ -266,6 +266,7 @@ class Engine:
             culprit.failure = error
         if self.notice is None:
             self.failure, self.reason = error, reason
+            self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else "source"
             self.notice = notice = _notice(error, stage)
         elif isinstance(error, StageError):

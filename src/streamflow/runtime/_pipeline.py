@@ -6,7 +6,6 @@ Above: users. Below: `_run`, `_engine`, `graph`.
 from __future__ import annotations
 
 import functools
-import inspect
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -23,14 +22,13 @@ from ._run import Run
 from ._sync import SyncStream, check_backend, forbid_inside_a_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
     from ..graph import Graph
-    from ..observe import Event
+    from ..observe import AsyncListener, Listener
     from ..stages import Source
-    from ._reporting import Listener
     from ._result import Result
     from ._sync import BackendName
 
@@ -49,13 +47,13 @@ class Pipeline:
     `PipelineBuilder.build()`. Immutable, and bound to no event loop.
     """
 
-    def __init__(self, graph: Graph, config: PipelineConfig, listeners: tuple[Listener, ...]) -> None:
+    def __init__(self, graph: Graph, config: PipelineConfig, listeners: tuple[Listener | AsyncListener, ...]) -> None:
         self._graph = graph
         self._plan = make_plan(graph, config.buffer_size)
         self._config = config
         self._listeners = listeners
         resources = [one for node in graph.nodes for one in node.stage.resources]
-        self._lifetime = Lifetime(getattr(config, "max_concurrent_runs", None), config.shutdown_timeout_s, resources)
+        self._lifetime = Lifetime(config.max_concurrent_runs, config.shutdown_timeout_s, resources)
 
     # Running
 
@@ -72,7 +70,7 @@ class Pipeline:
             SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
         """
         opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
-        reporter = Reporter(self._listeners)
+        reporter = Reporter(self._listeners, self._config.event_buffer)
         engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
         return Run(engine, caller_of_package(), live=source is None and self.takes_source)
 
@@ -235,18 +233,28 @@ class PipelineBuilder(GraphBuilder):
                 "config", f"a PipelineConfig was expected, got {given!r:.80}; write PipelineConfig(buffer_size=…)"
             )
         self._config = config if config is not None else PipelineConfig()
-        self._listeners: list[Callable[[Event], object]] = []
+        self._listeners: list[Listener | AsyncListener] = []
 
-    def on_event(self, listener: Callable[[Event], object]) -> Self:
-        """Call `listener` with every event of every run, inline; what it raises is logged once and changes nothing."""
-        given = cast("object", listener)
-        if not callable(given) or inspect.iscoroutinefunction(given):
-            message = (
-                f"a plain function of one event was expected, got {listener!r:.80}; it is called inline and cannot wait"
-            )
+    def on_event(self, listener: Listener | AsyncListener) -> Self:
+        """Call `listener` with every event of every run; what it raises is logged once and changes nothing.
+
+        A function is called inline, so it must be quick. An async function is called in a task of its own, one event at a time,
+        from a queue of `event_buffer` events; what does not fit is told as one `EventGap`.
+
+        Raises:
+            ConfigError: If it cannot be called.
+        """
+        if not callable(cast("object", listener)):
+            message = f"a function or an async function of one event was expected, got {listener!r:.80}"
             raise ConfigError("listener", message)
         self._listeners.append(listener)
         return self
+
+    def clone(self) -> Self:
+        """Return a builder that has all that this one has, settings and listeners included, and goes its own way."""
+        made = super().clone()
+        made._listeners = list(self._listeners)  # noqa: SLF001 - our own class
+        return made
 
     def build(self) -> Pipeline:
         """Check the graph and return the pipeline. The builder can go on and build others.

@@ -1,44 +1,169 @@
 """What a run tells its listeners about itself: its own beginning and end, and those of its stages.
 
-Above: `_engine` (tells), `_run` (`run.events()`). Below: `observe`.
+Above: `_engine` tells, `_run` opens a queue for `run.events()`. Below: `observe`, `_event_queue`, `_jobs`.
+
+Rules: a run begins before its stages and ends after them; each stage begins once and ends once, one way. No event is made when
+nobody listens. Functions are called inline. Async functions read a bounded queue each, in a task of their own, which ends when it
+has been given the last event; the run waits for them at its end, `shutdown_timeout_s` at most.
 """
 
 from __future__ import annotations
 
+import contextvars
 import itertools
-from typing import TYPE_CHECKING, TypeAlias
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
 
-from ..observe import Event, EventBus
+import anyio
+
+from ..observe import (
+    ElementMoved,
+    Event,
+    EventBus,
+    PipelineCancelled,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelineStarted,
+    StageCancelled,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    is_async_listener,
+)
+from ._event_queue import EventQueue, deliver
+from ._jobs import Job, JobGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ._engine import Engine
+    from ..elements import EndReason
+    from ..observe import AsyncListener, Listener
+    from ._backend import Backend
     from ._wiring import StageRun
 
-__all__ = ["Listener", "Reporter"]
+__all__ = ["Reporter"]
 
-Listener: TypeAlias = "Callable[[Event], object]"
-"""What is called with each event."""
+_log = logging.getLogger("streamflow.observe")
 
 _numbers = itertools.count(1)
 
 
 class Reporter:
-    """Tells the listeners of one run what happens in it. Makes no event when nobody listens."""
+    """Tells the listeners of one run what happens in it.
 
-    def __init__(self, listeners: Sequence[Listener]) -> None:
+    Args:
+        listeners: Functions, which are called inline, and async functions, in the order in which they hear.
+        buffer: Bound of each queue, in events.
+    """
+
+    def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
-        self._bus = EventBus(listeners)
+        """Identity of the run."""
+        self._bus = EventBus([one for one in listeners if not is_async_listener(one)])
+        self._async_listeners = [one for one in listeners if is_async_listener(one)]
+        self._buffer = buffer
+        self._queues: list[EventQueue] = []
+        self._tasks: JobGroup | None = None
+        self._started_s = 0.0
+        self._running: dict[str, StageRun] = {}
+        self._error: BaseException | None = None
+
+    def open_queue(self) -> EventQueue:
+        """Return a queue of all events from now on; it ends with the run."""
+        queue = EventQueue(self._buffer)
+        self._queues.append(queue)
+        self._bus.add(queue.publish)
+        return queue
 
     def emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:
         """Tell what a stage itself has to say."""
-        self._bus.publish(Event(name=name, run_id=self.run_id, stage=stage, data=data))
+        if self._bus.active:
+            now = anyio.current_time()
+            self._bus.publish(Event(name=name, run_id=self.run_id, stage=stage, at_s=now, data=data))
 
-    def moved(self, edge: str, ordinal: int, element: str, waited_s: float) -> None: ...
+    def moved(self, edge: str, ordinal: int, element: str, waited_s: float) -> None:
+        """Tell that an element has left an edge."""
+        if self._bus.active:
+            now = anyio.current_time()
+            self._bus.publish(
+                ElementMoved(
+                    run_id=self.run_id, at_s=now, edge=edge, ordinal=ordinal, element=element, waited_s=waited_s
+                )
+            )
 
-    def run_started(self, stages: Sequence[StageRun]) -> None: ...
+    def run_started(self, stages: Sequence[StageRun], backend: Backend) -> None:
+        """Start the tasks of async listeners, and tell that the run and its stages begin."""
+        if self._async_listeners:
+            self._tasks = JobGroup(backend)
+            for listener in self._async_listeners:
+                work = partial(deliver, self.open_queue(), listener, self._bus.complain)
+                self._tasks.start(Job("event listener", work, self._task_ended, contextvars.copy_context()))
+        self._started_s = now = anyio.current_time()
+        self._running = {stage.name: stage for stage in stages}
+        if self._bus.active:
+            self._bus.publish(PipelineStarted(run_id=self.run_id, at_s=now, stages=tuple(self._running)))
+            for stage in stages:
+                kind = stage.node.stage.kind.value
+                self._bus.publish(StageStarted(run_id=self.run_id, at_s=now, stage=stage.name, kind=kind))
 
-    def stage_ended(self, stage: StageRun, *, was_cancelled: bool) -> None: ...
+    def failed(self, error: BaseException) -> None:
+        """Remember why the run ends."""
+        self._error = error
 
-    def run_ended(self, engine: Engine) -> None: ...
+    def stage_ended(self, stage: StageRun, *, was_cancelled: bool) -> None:
+        """Tell how a stage has ended, the first time that this is said."""
+        failure, stage.failure = stage.failure, None
+        if self._running.pop(stage.name, None) is None or not self._bus.active:
+            return
+        now = anyio.current_time()
+        make: Callable[..., Event] = StageCancelled if was_cancelled else StageCompleted
+        if failure is not None:
+            make = partial(StageFailed, error=failure)
+        self._bus.publish(
+            make(
+                run_id=self.run_id,
+                stage=stage.name,
+                at_s=now,
+                kind=stage.node.stage.kind.value,
+                duration_s=now - self._started_s,
+                received=sum(one.received for one in stage.inputs),
+                sent=stage.output.statistics().sent,
+            )
+        )
+
+    def run_ended(self, reason: EndReason, elements: int, zombies: tuple[str, ...]) -> None:
+        """Tell how the run has ended, and of stages that have not, that they were cancelled; end all queues."""
+        for stage in tuple(self._running.values()):
+            self.stage_ended(stage, was_cancelled=True)
+        error, self._error = self._error, None
+        if self._bus.active:
+            now = anyio.current_time()
+            make: Callable[..., Event] = PipelineCancelled if reason == "cancelled" else PipelineCompleted
+            if error is not None and reason != "cancelled":
+                make = partial(PipelineFailed, error=error)
+            self._bus.publish(
+                make(
+                    run_id=self.run_id,
+                    at_s=now,
+                    duration_s=now - self._started_s,
+                    elements=elements,
+                    reason=reason,
+                    zombies=zombies,
+                )
+            )
+        for queue in self._queues:
+            queue.close()
+
+    async def finish(self, timeout_s: float, *, shield: bool) -> None:
+        """Wait until async listeners have dealt with the last event, and cancel those that have not when time is up.
+
+        Cancellation: leaves them at work, unless shielded.
+        """
+        if self._tasks is not None and not await self._tasks.wait(timeout_s, shield=shield):
+            _log.warning("%s: an event listener did not come to its end within %g s", self.run_id, timeout_s)
+            self._tasks.cancel()
+
+    def _task_ended(self, job: Job, _error: BaseException | None) -> None:
+        assert self._tasks is not None
+        self._tasks.remove(job)

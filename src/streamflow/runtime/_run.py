@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..channels import ReceiveEnd, SendEnd
+    from ..observe import Event
     from ._engine import Engine
     from ._stats import RunStats
 
@@ -363,6 +364,22 @@ class Run:
     def zombies(self) -> tuple[str, ...]:
         """Stages that had not ended when the run gave up waiting for them; empty for a clean end."""
         return self._engine.zombies
+
+    def events(self) -> AsyncIterator[Event]:
+        """Iterate what happens in this run from now on, until it has ended: to be read in a task of its own, beside the output.
+
+        At most `event_buffer` events wait to be read; those that do not fit are told as one `EventGap` in their place. Call it
+        before the run is entered to hear of everything.
+
+        Cancellation: loses nothing.
+
+        Raises:
+            RunStateError: If the run has ended.
+        """
+        if self._outcome.over:
+            message = f"{self._engine.run_id} has ended and tells nothing more; call events() before you iterate it"
+            raise RunStateError(message)
+        return self._engine.reporter.open_queue()
 
     def stats(self) -> RunStats:
         """Return what the run has done so far: what moved on each edge, and how full it was if `metrics` is on.

@@ -249,10 +249,10 @@ class _Watches:
             clock = EdgeClock(name, self._clock, writer=writer, reader=reader)
             self.clocks.append(clock)
             watches.append(clock)
-        self.meters.append(EdgeMeter(self._clock.now) if getattr(self._config, "metrics", False) else None)
+        self.meters.append(EdgeMeter(self._clock.now) if self._config.metrics else None)
         if self.meters[-1] is not None:
             watches.append(self.meters[-1])
-        if getattr(self._config, "tracing", False):
+        if self._config.tracing:
             watches.append(EdgeTracer(self._clock.now, partial(self._tell, name)))
         if self._further is not None:
             watches.append(self._further(name))
