@@ -69,7 +69,7 @@ class Capitals:
 
 async def main():
     builder = PipelineBuilder().chain(split, without_repeats, first_four, Capitals, number, Frame("[", "]"))
-    pipeline = builder.on_event(lambda event: print(f"event {event.name}: {dict(event.data)}")).build()
+    pipeline = builder.on_event(lambda event: event.data and print(f"event {event.name}: {dict(event.data)}")).build()
     print(pipeline)
     print((await pipeline.run("to be or or not to be", deps=1)).text)
 

@@ -41,6 +41,8 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "OutputClosedError": (errors.OutputClosedError("a → b", "no_more_needed"), "stop sending"),
     "ChannelFailedError": (errors.ChannelFailedError("a → b"), "edge a → b"),
     "ChannelBusyError": (errors.ChannelBusyError("a → b"), "one task reads an edge"),
+    "ProgramError": (errors.ProgramError("dot", "it took too long; raise timeout_s"), "raise timeout_s"),
+    "MissingProgramError": (errors.MissingProgramError("dot", "not on PATH; install it"), "install it"),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),
     "MiddlewareError": (errors.MiddlewareError("next_twice", "next() was called twice; call it once"), "call it once"),
     "MissingExtraError": (errors.MissingExtraError("httpx2", "http"), "pip install 'streamflow-runtime[http]'"),

@@ -25,6 +25,8 @@ StreamflowError
 ├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
 ├── ProviderError                  a model provider failed; says whether a retry may help
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
+├── ProgramError                   another program, such as `dot`, failed or took too long
+│   └── MissingProgramError        it is not installed
 └── MissingExtraError              an optional dependency is not installed; names the extra
 ```
 
@@ -59,8 +61,10 @@ __all__ = [
     "Finding",
     "MiddlewareError",
     "MissingExtraError",
+    "MissingProgramError",
     "OutputClosedError",
     "PipelineBusyError",
+    "ProgramError",
     "ProviderError",
     "RunStateError",
     "RunTimeoutError",
@@ -477,6 +481,29 @@ class MiddlewareError(StreamflowError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class ProgramError(StreamflowError):
+    """Another program, such as `dot`, failed, took too long, or wrote something else than it should.
+
+    Args:
+        program: Its name.
+        message: What happened, and the way out.
+    """
+
+    def __init__(self, program: str, message: str) -> None:
+        super().__init__(program, message)
+        self.program = program
+        """Its name."""
+        self.message = message
+        """What happened, and the way out."""
+
+    def __str__(self) -> str:
+        return f"{self.program!r}: {self.message}"
+
+
+class MissingProgramError(ProgramError):
+    """Another program is not installed, or not on `PATH`."""
 
 
 class MissingExtraError(StreamflowError, ImportError):

@@ -350,7 +350,7 @@ async def test_data_with_an_answer_is_an_answer_with_metadata(status: object):
 
 async def test_the_answer_is_found_under_another_key():
     """`response_key`: where the answer stands in returned data."""
-    elements = await answers_of(gives({"reply": "hello", "response": "no"}, response_key="reply"))
+    elements = await answers_of(gives({"reply": "hello", "response": "no"}), response_key="reply")
 
     assert elements[0] == TextElement("hello", id="it-0")
 

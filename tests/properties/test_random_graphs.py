@@ -10,7 +10,7 @@ import graphlib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -30,7 +30,6 @@ from streamflow import (
 )
 from streamflow.errors import Finding
 from streamflow.graph import Graph, GraphBuilder, SubGraph, findings
-from streamflow.stages import Accepts
 
 
 class LoudElement(TextElement, frozen=True):
@@ -247,8 +246,7 @@ class Reference:
             if shape is None:
                 self.found.add(("unknown-stage", stage))
             elif stage not in self.doubled and port and port not in {**shape.inputs, **shape.outputs}:
-                is_sink = not shape.outputs
-                self.found.add(("sink-in-the-middle" if is_sink else "unknown-port", stage))
+                self.found.add(("unknown-port", stage))
             return (stage, port), (stage, port)
         source = self.end(name, 0, is_between=is_between) if place < last else ("", "")
         target = self.end(name, 1, is_between=is_between) if place > 0 else ("", "")
@@ -300,12 +298,16 @@ class Reference:
             for kind in DATA:
                 if emits is None or issubclass(kind, emits):
                     self.leave(kind, end)
+        for edge in self.walked:
+            if len(self.forks.get(edge[0], ())) > 1 and edge[1] in self.forks[edge[0]]:
+                for kind in DATA:
+                    self.cross(kind, edge)
         for end, accepts in self.inputs.items():
             into = [edge for edge in self.edges if edge[1] == end]
             closed = [
                 edge for edge in into if edge in self.walked and edge[0] in self.forks and edge not in self.reached
             ]
-            if into and accepts != (TurnEnd,) and (closed or end not in self.accepted):
+            if into and {*accepts} != {TurnEnd} and (closed or end not in self.accepted):
                 self.found.add(("type-mismatch", end[0]))
 
     def takes(self, end: End, kind: type) -> bool:
@@ -332,16 +334,144 @@ class Reference:
             to = edges
         else:
             takers = [edge for edge in edges if edge[1] not in rest and self.takes(edge[1], kind)]
-            to = takers or [edge for edge in edges if edge[1] in rest]
+            to = takers or ([edge for edge in edges if edge[1] in rest] if len(rest) == 1 else [])
+            if not rest and not any(issubclass(one, kind) for edge in edges for one in self.inputs[edge[1]]) and not to:
+                self.lost.add((end, kind.__name__))
         for edge in to:
             self.cross(kind, edge)
-        if rest is not None and len(rest) > 1:
-            for edge in edges:
-                if edge[1] in rest:
-                    for any_kind in DATA:
-                        if edge not in self.reached:
-                            self.cross(any_kind, edge)
 
     def cross(self, kind: type, edge: tuple[End, End]) -> None:
         self.reached.add(edge)
         self.arrive(kind, edge[1])
+
+    def known_lost(self) -> set[tuple[End, str]]:
+        """Return what is declared to be emitted, and taken by no branch of a fork."""
+        self.lost.clear()
+        for end, emits in self.outputs.items():
+            for kind in emits or ():
+                if kind not in {StreamElement, TurnEnd}:
+                    self.leave(kind, end)
+        return self.lost
+
+
+# The properties
+
+
+def built(builder: GraphBuilder) -> tuple[Graph | None, list[Finding], list[str]]:
+    """Return the graph, or what is wrong with it, and what is warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            graph = builder.build_graph()
+        except BuildError as error:
+            assert not caught
+            return None, list(error.findings), []
+    assert all(one.category is BuildWarning for one in caught)
+    return graph, [], [str(one.message) for one in caught]
+
+
+def cycles_of(found: list[Finding]) -> list[list[str]]:
+    """Return the paths of the cycles, each from a stage back to itself."""
+    told = [re.fullmatch(r"the stages (.+) form a cycle", one.message) for one in found if one.kind == "cycle"]
+    return [one[1].split(" → ") for one in told if one]
+
+
+@given(drawn_graphs())
+def test_a_graph_is_refused_for_exactly_what_is_wrong_with_it(drawn: Drawn) -> None:
+    """semantics 4.2: every rule, on every path; what is accepted has nothing that any rule forbids."""
+    graph, found, _ = built(drawn.say(GraphBuilder()))
+    paths = cycles_of(found)
+    closing = {(path[-2], path[-1]) for path in paths}
+    reference = Reference(drawn, closing)
+    event("refused" if found else "accepted")
+    for one in found:
+        event(one.kind)
+
+    assert {(one.kind, one.stage) for one in found if one.kind != "cycle"} == reference.found
+    # Each cycle is one, and without the connections that close them there is none.
+    for path in paths:
+        assert path[0] == path[-1]
+        assert len(set(path)) == len(path) - 1
+        assert reference.stage_edges.issuperset(zip(path, path[1:], strict=False))
+    assert len(closing) == len(paths)
+    into: dict[str, set[str]] = {}
+    for source, target in reference.stage_edges - closing:
+        into.setdefault(target, set()).add(source)
+    graphlib.TopologicalSorter(into).prepare()
+    assert (graph is None) == bool(reference.found or paths)
+    assert all(one.hint and one.where and one.where.startswith(__file__) for one in found)
+
+
+@given(drawn_graphs())
+def test_known_data_that_is_lost_is_warned_about_and_nothing_else(drawn: Drawn) -> None:
+    """semantics 4.4: what a stage declares to emit, and no branch below takes."""
+    graph, _, warned = built(drawn.say(GraphBuilder()))
+    if graph is None:
+        return
+    told = [re.match(r"no branch of '(\w+):?(\w*)' accepts (.+), so that is dropped; add", one) for one in warned]
+    event("warned" if told else "quiet")
+
+    assert {((one[1], one[2]), kind) for one in told for kind in one[3].split(" or ")} == Reference(
+        drawn, set()
+    ).known_lost()
+
+
+def parts(graph: Graph) -> Mapping[str, object]:
+    """Return what a graph is, in no order."""
+    return {
+        "stages": sorted(node.name for node in graph.nodes),
+        "edges": sorted(str(edge) for edge in graph.edges),
+        "forks": sorted(f"{one.source} else {one.otherwise}" for one in graph.forks),
+        "joins": sorted(str(one.target) for one in graph.joins),
+    }
+
+
+def renamed(graph: Graph, prefix: str) -> Mapping[str, object]:
+    """Return what a graph is, with a prefix before each name."""
+    return {
+        part: sorted(re.sub(r"\b(?=\w+(:\w)?( |$))(?!else |None$)", prefix, one) for one in several)
+        for part, several in parts(graph).items()
+    }
+
+
+def wheres(found: list[Finding]) -> list[tuple[str, str | None]]:
+    return sorted((one.kind, one.stage or "") for one in found)
+
+
+@given(drawn_graphs(), st.randoms())
+def test_the_order_of_calls_a_clone_and_a_view_change_nothing(drawn: Drawn, random: object) -> None:
+    """semantics 4.1: the same graph, or the same findings, up to which of several cycles is told; with a prefix before names."""
+    graph, found, _ = built(drawn.say(GraphBuilder()))
+    calls = list(drawn.calls)
+    random.shuffle(calls)
+    other, other_found, _ = built(dataclasses.replace(drawn, calls=tuple(calls)).say(GraphBuilder()))
+    clone, clone_found, _ = built(drawn.say(GraphBuilder()).clone())
+    view, view_found, _ = built(drawn.say(GraphBuilder().prefixed("p")))
+
+    assert wheres(clone_found) == wheres(found)
+    assert len(view_found) == len(found)
+    if not cycles_of(found):
+        assert set(wheres(other_found)) == set(wheres(found))
+    if graph is not None:
+        assert other is not None
+        assert clone is not None
+        assert view is not None
+        assert parts(other) == parts(clone) == parts(graph)
+        assert parts(view) == renamed(graph, "p/")
+
+
+@given(drawn_graphs())
+def test_a_nested_graph_is_the_same_graph_under_its_name(drawn: Drawn) -> None:
+    """semantics 4.1: nested into an empty graph, or into one that is nested itself."""
+    graph, _, _ = built(drawn.say(GraphBuilder()))
+    if graph is None:
+        return
+    once, found, _ = built(GraphBuilder().add(SubGraph("p", graph)))
+    assert found == []
+    assert once is not None
+    twice, _, _ = built(GraphBuilder().add(SubGraph("q", once)))
+    assert twice is not None
+
+    assert parts(once) == renamed(graph, "p/")
+    assert parts(twice) == renamed(graph, "q/p/")
+    assert findings(twice) == []

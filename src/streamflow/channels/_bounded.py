@@ -22,7 +22,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from ..elements import Priority
 from ..errors import ConfigError, ElementError
+from ._lanes import LaneReceiveEnd, LaneSendEnd
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
 
@@ -49,6 +51,7 @@ def open_channel(
     name: str = "channel",
     admit: Callable[[object], bool] | None = None,
     watch: ChannelWatch | None = None,
+    lanes: bool = False,
 ) -> tuple[SendEnd[T], ReceiveEnd[T]]:
     """Open a bounded channel and return its two ends.
 
@@ -58,14 +61,26 @@ def open_channel(
         admit: Asked about the first element of each type: True if the reader takes elements of this type, False if they are to
             pass it by (see `ReceiveEnd.forward_to`). Raises `ElementError` for what must not be sent. Default: all but None.
         watch: Hears of every element; such an edge has no fast path.
+        lanes: Whether what flows has a `priority`, and the urgent passes what can wait: an element passes only those of lower
+            priority, never control (though `Interrupt` passes data), and none is passed more than 64 times. Each priority keeps
+            a place of its own, so that no other can shut it out: alone, one fills the edge to three below the capacity.
 
     Raises:
-        ConfigError: If `capacity` is no integer from 1 up.
+        ConfigError: If `capacity` is no integer from 1 up, or below 4 with lanes.
     """
     given = cast("object", capacity)
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         raise ConfigError("capacity", f"an edge holds at least 1 element, got {capacity!r}; the default is 16")
-    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit or _admit_any, watch)
-    send_end: SendEnd[T] = SendEnd(receive_end)
+    receive_end: ReceiveEnd[T]
+    send_end: SendEnd[T]
+    if not lanes:
+        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch)
+        send_end = SendEnd(receive_end)
+    elif capacity < len(Priority):
+        message = f"an edge with priority lanes keeps a place for each of the {len(Priority)} priorities, got {capacity}"
+        raise ConfigError("capacity", f"{message}; give it {len(Priority)} or more, or no lanes")
+    else:
+        receive_end = reader = LaneReceiveEnd[T](name, capacity, admit or _admit_any, watch)
+        send_end = LaneSendEnd(reader)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
     return send_end, receive_end

@@ -67,7 +67,7 @@ class ForkEnd(SendEnd[T_contra]):
     def send_nowait(self, item: T_contra) -> None:
         route = self._route_of(item)
         self._raise_if_closed()
-        if self._must_pay(item) or any(self._is_full(end) for end in route):
+        if self._must_pay(item) or any(self._is_full(end, item) for end in route):
             raise anyio.WouldBlock
         self._commit(item, route)
 
@@ -136,13 +136,13 @@ class ForkEnd(SendEnd[T_contra]):
         return route
 
     @staticmethod
-    def _is_full(end: SendEnd[Any]) -> bool:
-        return len(end._buffer) >= end._limit and end.is_open
+    def _is_full(end: SendEnd[Any], item: object) -> bool:
+        return len(end._buffer) >= end._limit and end.is_open and not end._fits_above_limit(item)
 
     def _try_send_unusual(self, item: T_contra) -> bool:
         route = self._route_of(item)
         for end in route:
-            if len(end._buffer) >= end._limit and end.is_open:
+            if len(end._buffer) >= end._limit and self._is_full(end, item):
                 return False
         if self._must_pay(item) or self._closed or not self.is_open:
             return False
@@ -183,7 +183,7 @@ class ForkEnd(SendEnd[T_contra]):
         if rest is not None and not rest:
             return
         route = self._route_of(item if rest is None else rest[0])
-        turns = [(end, end._queue_up()) for end in route]
+        turns = [(end, end._queue_up(item if rest is None else rest[0])) for end in route]
         try:
             if any(end._peer.capacity > WIDE for end in route):
                 await anyio.lowlevel.checkpoint()

@@ -52,6 +52,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
         self._buffer: deque[T_contra] = peer._buffer
+        self._append: Callable[[T_contra], None] = peer._buffer.append
         self._plain = peer._plain
         self._limit = peer._open_limit()
         self._closed = False
@@ -142,7 +143,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         """
         self._examine(item)
         self._raise_if_closed()
-        if self._peer._turns or len(self._buffer) >= self._peer.capacity or self._must_pay(item):
+        if not self._has_place(item) or self._must_pay(item):
             raise anyio.WouldBlock
         self._put(item)
 
@@ -191,10 +192,18 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _try_send_unusual(self, item: T_contra) -> bool:
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
         self._examine(item)
-        if len(self._buffer) >= self._limit or self._must_pay(item):
+        if (len(self._buffer) >= self._limit and not self._fits_above_limit(item)) or self._must_pay(item):
             return False
         self._put(item)
         return True
+
+    def _has_place(self, _item: T_contra) -> bool:
+        """Say whether there is room, and nobody waits who goes first."""
+        return not self._peer._turns and len(self._buffer) < self._peer.capacity
+
+    def _fits_above_limit(self, _item: T_contra) -> bool:
+        """Say whether an element may enter though `_limit` is reached: where that holds for other elements, see `_lanes`."""
+        return False
 
     def _must_pay(self, item: T_contra) -> bool:
         """Say whether elements that were kept aside have to leave before `item`."""
@@ -203,19 +212,19 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _examine(self, item: T_contra) -> None:
         """Refuse what is no element; remember the type of what needs no second look."""
         peer, kind = self._peer, type(item)
-        if kind in self._plain:
+        if kind in peer._plain:
             return
         if peer._admit(item) and peer._watch is None and not issubclass(kind, ControlElement):
-            self._plain.add(kind)
+            peer._plain.add(kind)
 
     def _put(self, item: T_contra) -> None:
         peer = self._peer
         self._examine(item)
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._owes = False
-        if type(item) not in self._plain:
+        if type(item) not in peer._plain:
             peer.attention += 1
-        self._buffer.append(item)
+        self._append(item)
         if peer._watch is not None:
             peer._watch.on_sent(item)
         if peer._waiter is not None:
@@ -225,8 +234,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Let tasks that wait for room look again."""
         self._peer._wake_senders()
 
-    def _queue_up(self) -> Turn:
-        """Take the last place in the queue of waiting senders; nobody overtakes it from now on."""
+    def _queue_up(self, _item: object) -> Turn:
+        """Take the last place in the queue of waiting senders, for an element; nobody overtakes it from now on."""
         turn = Turn()
         self._peer._turns.append(turn)
         self._limit = min(self._limit, 0)
@@ -257,7 +266,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         """
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
-        turn = self._queue_up()
+        turn = self._queue_up(item if rest is None else rest[0])
         try:
             if self._peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()

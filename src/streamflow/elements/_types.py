@@ -212,9 +212,9 @@ class DataElement(StreamElement, frozen=True):
 
 
 class BatchElement(StreamElement, frozen=True):
-    """Several elements as one: a batch, or a window over a stream.
+    """Several elements as one: a batch, or a window over a stream. Its header is its own; its items keep theirs.
 
-    Its own header says nothing about the headers of its items, which stay as they are.
+    A type of yours can hold elements too: a field `tuple[StreamElement, ...]` takes those of every registered type.
 
     Raises:
         ElementError: If an item is no element; the text names its place.

@@ -1,6 +1,6 @@
 """Pictures of a graph: as Mermaid and DOT text, and as SVG where Graphviz is installed.
 
-Above: `runtime`. Below: `_words`, `_spec`, `stages`.
+Above: `runtime`. Below: `_words`, `_programs`, `_spec`, `stages`.
 
 The source and the consumer are nodes like the stages, whose shapes say their kinds. What stands in a name never becomes part of the
 picture's own language: identifiers are ours, and names stand in quoted labels, in which everything special is escaped.
@@ -9,32 +9,38 @@ picture's own language: identifiers are ours, and names stand in quoted labels, 
 from __future__ import annotations
 
 import re
-import shutil
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ..errors import MissingProgramError, ProgramError
+from ..errors import ProgramError
 from ..stages import StageKind
-from ._words import groups_of
+from ._programs import output_of
+from ._words import cut, groups_of, printable, type_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from ..stages import ElementTypes
     from ._spec import Graph
 
 __all__ = ["to_dot", "to_mermaid", "to_svg"]
 
 _NAME = 48  # columns of the longest name
 _TYPES = 3  # most types on the label of a branch
+_MAX_BYTES = 16 * 1024 * 1024  # of an SVG
+_INDENT = "    "
 _SOURCE, _CONSUMER = "source", "consumer"  # identifiers, and what stands in their nodes
 
-_MERMAID_SHAPES: Final[Mapping[StageKind, tuple[str, str]]] = {
+_MERMAID_SHAPES: Final[Mapping[StageKind | None, tuple[str, str]]] = {
+    None: ("([", "])"),
     StageKind.TRANSFORM: ("[", "]"),
     StageKind.ACCUMULATE: ("[(", ")]"),
     StageKind.GENERATE: ("[/", "/]"),
     StageKind.SINK: ("[/", "\\]"),
     StageKind.BIDIRECTIONAL: ("{{", "}}"),
 }
-_DOT_SHAPES: Final[Mapping[StageKind, str]] = {
+_DOT_SHAPES: Final[Mapping[StageKind | None, str]] = {
+    None: "ellipse",
     StageKind.TRANSFORM: "box",
     StageKind.ACCUMULATE: "cylinder",
     StageKind.GENERATE: "parallelogram",
@@ -42,48 +48,29 @@ _DOT_SHAPES: Final[Mapping[StageKind, str]] = {
     StageKind.BIDIRECTIONAL: "hexagon",
 }
 
-# What could be Markdown, HTML, an entity or a directive. `-`, `_` and `/` are none of these between letters. Mermaid itself writes
-# `&`, `#` and `;` as sequences of letters, of which ß is one, while it works.
+# All that could be Markdown, HTML, an entity or a directive; `-`, `_` and `/` cannot between letters. `ß`, because Mermaid takes
+# `¶ß` for a semicolon: it writes so itself while it works.
 _UNSAFE_IN_MERMAID = re.compile(r"[^\w ,/-]|ß|(?<![^\W_])[-_/]|[-_/](?![^\W_])")
-
-
-class _Pen(Protocol):
-    """Writes the parts of a picture in one language."""
-
-    def node(self, name: str, lines: Sequence[str], kind: StageKind | None) -> str:
-        """Return a stage; with None as its kind, the source or the consumer."""
-
-    def group(self, name: str, label: str) -> str:
-        """Return the beginning of a group."""
-
-    def end_of_group(self) -> str:
-        """Return its end."""
-
-    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool) -> str:
-        """Return an edge."""
 
 
 def to_mermaid(graph: Graph) -> str:
     """Return a graph as a Mermaid flowchart, which GitHub and many editors show as a picture.
 
     Args:
-        graph: The stages and edges.
+        graph: One that validation has accepted.
     """
     return "\n".join(["flowchart LR", *_body(graph, _Mermaid())]) + "\n"
 
 
 def to_dot(graph: Graph) -> str:
-    """Return a graph in the DOT language of Graphviz, in UTF-8.
+    """Return a graph in DOT, the language of Graphviz; to be saved as UTF-8.
 
     Args:
-        graph: The stages and edges.
+        graph: One that validation has accepted.
     """
-    settings = [
-        "    rankdir=LR;",
-        '    node [fontname="sans-serif"];',
-        '    edge [fontname="sans-serif", fontsize=10];',
-    ]
-    return "\n".join(["digraph pipeline {", *settings, *_body(graph, _Dot()), "}"]) + "\n"
+    settings = ["rankdir=LR;", 'node [fontname="sans-serif"];', 'edge [fontname="sans-serif", fontsize=10];']
+    lines = [*(_INDENT + one for one in settings), *_body(graph, _Dot())]
+    return "\n".join(["digraph pipeline {", *lines, "}"]) + "\n"
 
 
 def to_svg(graph: Graph, *, timeout_s: float = 30.0) -> str:
@@ -92,7 +79,7 @@ def to_svg(graph: Graph, *, timeout_s: float = 30.0) -> str:
     Blocks until it is drawn: in an event loop, call it in a worker thread.
 
     Args:
-        graph: The stages and edges.
+        graph: One that validation has accepted.
         timeout_s: Longest time that `dot` may take, in seconds; then it is killed.
 
     Raises:
@@ -100,86 +87,147 @@ def to_svg(graph: Graph, *, timeout_s: float = 30.0) -> str:
         MissingProgramError: If `dot` is not installed.
         ProgramError: If it fails, takes too long, or writes something else than a picture of at most 16 MiB.
     """
-    given = cast("object", timeout_s)
-    if not isinstance(given, (int, float)) or isinstance(given, bool) or not 0 < given < math.inf:
-        raise ConfigError("timeout_s", f"a limit is a positive number of seconds, got {given!r:.80}")
-    program = shutil.which("dot")
-    if program is None:
-        hint = "install Graphviz, or take to_mermaid() or to_dot() elsewhere"
-        raise MissingProgramError("dot", f"it is not installed, or not on PATH; {hint}")
-    written = _output_of([program, "-Tsvg"], to_dot(graph).encode(), timeout_s)
-    try:
-        picture = written.decode()
-    except UnicodeDecodeError:
-        picture = ""
+    hint = "install Graphviz, or draw what to_dot() or to_mermaid() return elsewhere"
+    written = output_of(
+        "dot", "-Tsvg", given=to_dot(graph).encode(), timeout_s=timeout_s, max_bytes=_MAX_BYTES, hint=hint
+    )
+    picture = written.decode(errors="replace")
     if "<svg" not in picture or not picture.rstrip().endswith("</svg>"):
-        raise ProgramError("dot", f"it wrote {len(written)} bytes that are no SVG; is {program!r} the one of Graphviz?")
+        raise ProgramError("dot", f"it wrote {len(written)} bytes that are no SVG; is it the one of Graphviz?")
     return picture
+
+
+class _Pen(Protocol):
+    """Writes the parts of a picture in one language."""
+
+    def node(self, key: str, lines: Sequence[str], kind: StageKind | None) -> str:
+        """Return a stage; of no kind, the source or the consumer."""
+        ...
+
+    def group(self, key: str, name: str) -> str:
+        """Return the beginning of a group."""
+        ...
+
+    def end_of_group(self) -> str:
+        """Return its end."""
+        ...
+
+    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool = False) -> str:
+        """Return an edge."""
+        ...
 
 
 class _Mermaid:
     """Writes Mermaid."""
 
-    def node(self, name: str, lines: Sequence[str], kind: StageKind | None) -> str:
-        left, right = ("([", "])") if kind is None else _MERMAID_SHAPES[kind]
-        return f"{name}{left}{self._label(lines)}{right}"
+    def node(self, key: str, lines: Sequence[str], kind: StageKind | None) -> str:
+        left, right = _MERMAID_SHAPES[kind]
+        return f"{key}{left}{_in_mermaid(lines)}{right}"
 
-    def group(self, name: str, label: str) -> str:
-        return f"subgraph {name}[{self._label([label])}]"
+    def group(self, key: str, name: str) -> str:
+        return f"subgraph {key}[{_in_mermaid([name])}]"
 
     def end_of_group(self) -> str:
         return "end"
 
-    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool) -> str:
-        label = f"|{self._label(lines)}|" if lines else ""
+    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool = False) -> str:
+        label = f"|{_in_mermaid(lines)}|" if lines else ""
         return f"{source} {'-.->' if is_rest else '-->'}{label} {target}"
-
-    def _label(self, lines: Sequence[str]) -> str:
-        return '"{}"'.format(
-            "<br/>".join(_UNSAFE_IN_MERMAID.sub(lambda one: f"#{ord(one[0])};", line) for line in lines)
-        )
 
 
 class _Dot:
     """Writes DOT."""
 
-    def node(self, name: str, lines: Sequence[str], kind: StageKind | None) -> str:
-        return f"{name} [{self._label(lines)}, shape={'ellipse' if kind is None else _DOT_SHAPES[kind]}];"
+    def node(self, key: str, lines: Sequence[str], kind: StageKind | None) -> str:
+        return f"{key} [label={_in_dot(lines)}, shape={_DOT_SHAPES[kind]}];"
 
-    def group(self, name: str, label: str) -> str:
-        return f"subgraph cluster_{name} {{ {self._label([label])}; style=rounded;"
+    def group(self, key: str, name: str) -> str:
+        return f"subgraph cluster_{key} {{ label={_in_dot([name])}; style=rounded;"
 
     def end_of_group(self) -> str:
         return "}"
 
-    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool) -> str:
-        told = [self._label(lines)] * bool(lines) + ["style=dashed"] * is_rest
-        return f"{source} -> {target}{f' [{", ".join(told)}]' if told else ''};"
+    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool = False) -> str:
+        told = ", ".join([f"label={_in_dot(lines)}"] * bool(lines) + ["style=dashed"] * is_rest)
+        return f"{source} -> {target}{f' [{told}]' * bool(told)};"
 
-    def _label(self, lines: Sequence[str]) -> str:
-        # In a label, `\N` and the like stand for something, and so do HTML's entities.
-        escaped = (one.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for one in lines)
-        return 'label="{}"'.format("\\n".join(escaped))
+
+def _in_mermaid(lines: Sequence[str]) -> str:
+    escaped = (_UNSAFE_IN_MERMAID.sub(lambda found: f"#{ord(found[0])};", one) for one in lines)
+    return f'"{"<br/>".join(escaped)}"'
+
+
+def _in_dot(lines: Sequence[str]) -> str:
+    # In a label, `\N` and the like stand for something, and so do HTML's entities.
+    escaped = (one.replace("\\", r"\\").replace('"', r"\"").replace("&", "&amp;") for one in lines)
+    return '"' + r"\n".join(escaped) + '"'
 
 
 def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     """Yield the lines of a picture: nodes in their groups, then edges."""
-    numbers = {node.name: f"n{number}" for number, node in enumerate(graph.nodes)}
-    if graph.heads:
-        yield "    " + pen.node(_SOURCE, [_SOURCE], None)
-    yield from _nodes(graph, numbers, pen)
-    if graph.leaves:
-        yield "    " + pen.node(_CONSUMER, [_CONSUMER], None)
-    for one in graph.heads:
-        yield "    " + pen.arrow(_SOURCE, numbers[one.stage], _ports("", one.port), is_rest=False)
-    yield from _arrows(graph, numbers, pen)
-    for one in graph.leaves:
-        yield "    " + pen.arrow(numbers[one.stage], _CONSUMER, _ports(one.port, ""), is_rest=False)
+    keys = {node.name: f"n{number}" for number, node in enumerate(graph.nodes)}
+    heads, leaves = graph.heads, graph.leaves
+    if heads:
+        yield _INDENT + pen.node(_SOURCE, [_SOURCE], None)
+    yield from _nodes(graph, keys, pen)
+    if leaves:
+        yield _INDENT + pen.node(_CONSUMER, [_CONSUMER], None)
+    for one in heads:
+        yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], _ports("", one.port))
+    accepts = {end: types for node in graph.nodes for end, types in node.inputs.items()}
+    branches = Counter(edge.source for edge in graph.edges)
+    rests = {(fork.source, fork.otherwise) for fork in graph.forks}
+    for edge in graph.edges:
+        is_rest = (edge.source, edge.target) in rests
+        lines = _ports(edge.source.port, edge.target.port)
+        if branches[edge.source] > 1:
+            lines.append("otherwise" if is_rest else _types(accepts[edge.target]))
+        if edge.buffer is not None:
+            lines.append(f"holds {edge.buffer}")
+        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest)
+    for one in leaves:
+        yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
 
 
-def _nodes(graph: Graph, numbers: Mapping[str, str], pen: _Pen) -> Iterator[str]:
-    """Yield the stages, those of one group together: where its first one was added."""
+def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:
+    """Yield the stages; those of one group together, where its first one was added."""
+    inside = {node.name: groups_of(node.name) for node in graph.nodes}
     first: dict[str, int] = {}
-    for node in graph.nodes:
-        for group in groups_of(node.name):
-            first.setdefault(group, len(first))
+    for place, groups in enumerate(inside.values()):
+        for group in groups:
+            first.setdefault(group, place)
+    places = {name: [*(first[group] for group in groups), place] for place, (name, groups) in enumerate(inside.items())}
+    group_keys = {group: f"g{number}" for number, group in enumerate(first)}
+    around: tuple[str, ...] = ()
+    for node in sorted(graph.nodes, key=lambda one: places[one.name]):
+        groups = inside[node.name]
+        shared = len(set(groups).intersection(around))
+        yield from _ends(around[shared:], shared, pen)
+        for depth, group in enumerate(groups[shared:], shared + 1):
+            yield _INDENT * depth + pen.group(group_keys[group], _shown(group.rpartition("/")[2]))
+        around = groups
+        lines = [_shown(node.name.removeprefix(f"{groups[-1]}/") if groups else node.name)]
+        if node.stage.kind is not StageKind.TRANSFORM:
+            lines.append(node.stage.kind.value)
+        yield _INDENT * (len(groups) + 1) + pen.node(keys[node.name], lines, node.stage.kind)
+    yield from _ends(around, 0, pen)
+
+
+def _ends(groups: Sequence[str], shared: int, pen: _Pen) -> Iterator[str]:
+    for depth in range(shared + len(groups), shared, -1):
+        yield _INDENT * depth + pen.end_of_group()
+
+
+def _ports(source: str, target: str) -> list[str]:
+    """Return what an edge says about its ends; nothing where neither has a name."""
+    return [f"{_shown(source)} → {_shown(target)}".strip()] if source or target else []
+
+
+def _types(types: ElementTypes) -> str:
+    names = [cut(one, _NAME) for one in type_names(types)]
+    more = len(names) - _TYPES
+    return ", ".join(names[:_TYPES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shown(name: str) -> str:
+    return cut(printable(name), _NAME)

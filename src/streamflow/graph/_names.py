@@ -79,11 +79,9 @@ class Names:
                 is_placement = one.kind in {"sink-in-the-middle", "generator-behind-a-stage"}
                 found.setdefault((one.kind, one.stage) if is_placement else (end, where, one.message), one)
         for end, where in named:
-            is_known = end.stage in self._nodes or end.stage in self._outer
-            if end not in self.inputs and end not in self.outputs and (end.port or not is_known):
-                one = self._fault(end, where, is_source=True)
-                if one is not None:
-                    found.setdefault((end, where, one.message), one)
+            one = self._fault_alone(end, where)
+            if one is not None:
+                found.setdefault((end, where, one.message), one)
         return list(found.values())
 
     def _is_in_twice_nested(self, name: str) -> bool:
@@ -125,6 +123,20 @@ class Names:
         return Finding(
             "unknown-port", name, f"stage {name!r} has named {side}s, of which none is named", f"write {ends}", where
         )
+
+    def _fault_alone(self, end: Endpoint, where: str) -> Finding | None:
+        """Return what is wrong with what is named as neither source nor target."""
+        name = end.stage
+        if name in self._doubled or end in self.inputs or end in self.outputs:
+            return None
+        node = self._nodes.get(name)
+        if node is None:
+            is_fault = end.port or name not in self._outer
+            return self._fault(end, where, is_source=True) if is_fault else None
+        if not end.port:
+            return None
+        ends = " or ".join(dict.fromkeys(repr(str(one)) for one in (*node.inputs, *node.outputs)))
+        return Finding("unknown-port", name, f"stage {name!r} has no port {end.port!r}", f"write {ends}", where)
 
     def _fault_of_outer(self, end: Endpoint, where: str, *, is_source: bool) -> Finding:
         """Return what is wrong with an edge to or from all stages of a nested pipeline, or behind a prefix."""

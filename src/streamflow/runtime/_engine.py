@@ -343,6 +343,7 @@ class Engine:
                     self.config.shutdown_timeout_s,
                 )
                 self._end()
+        await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""

@@ -57,7 +57,7 @@ def load_environment(kind: type[ConfigT], prefix: str, environ: Mapping[str, str
     for name in sorted(variables):
         if name.startswith(prefix) and name.removeprefix(prefix) not in _NOT_SETTINGS:
             if name not in known:
-                raise ConfigError(name, f"{no_such_setting(name, known)} (environment variable)")
+                raise ConfigError(name, f"{no_such_setting(name, known, prefix)} (environment variable)")
             given[known[name]] = _Given(variables[name].strip(), f"environment variable {name}")
     return _make(kind, given, "environment", is_text=True)
 
@@ -80,10 +80,10 @@ def load_toml(kind: type[ConfigT], path: str | os.PathLike[str], table: str) -> 
     return _make(kind, given, f"{path}, table [{table}]", is_text=False)
 
 
-def no_such_setting(name: str, known: Iterable[str]) -> str:
+def no_such_setting(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return what to say about a name that is no setting: the one that was meant, or else all that there are."""
-    folded = {one.casefold(): one for one in known}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    folded = {one.removeprefix(prefix).casefold(): one for one in known}
+    near = difflib.get_close_matches(name.removeprefix(prefix).casefold(), folded, n=1)
     hint = f"did you mean {folded[near[0]]}?" if near else f"there are {', '.join(folded.values())}"
     return f"no such setting; {hint}"
 

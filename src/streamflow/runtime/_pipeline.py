@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import anyio
 
 from ..errors import ConfigError
-from ..graph import GraphBuilder, caller_of_package
+from ..graph import GraphBuilder, SubGraph, caller_of_package
 from ..stages import open_sources
 from ._config import PipelineConfig
 from ._engine import Engine
@@ -164,6 +164,18 @@ class Pipeline:
             ShutdownTimeoutError: If stages did not end even though they were cancelled.
         """
         await self._lifetime.shut_down(timeout_s)
+
+    # As a part of another one
+
+    def as_stage(self, name: str) -> SubGraph:
+        """Return this pipeline as something to add to a builder: its stages become stages of the other one, as `name/stage`.
+
+        Its edges keep their capacity. Its limits and listeners belong to its own runs, and do not come along.
+
+        Raises:
+            StageDefinitionError: If the name cannot be one.
+        """
+        return SubGraph(name, self._graph, self._config.buffer_size)
 
     # Facts
 

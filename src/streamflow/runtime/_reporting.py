@@ -163,6 +163,7 @@ class Reporter:
         if self._tasks is not None and not await self._tasks.wait(timeout_s, shield=shield):
             _log.warning("%s: an event listener did not come to its end within %g s", self.run_id, timeout_s)
             self._tasks.cancel()
+            await self._tasks.wait(timeout_s, shield=shield)
 
     def _task_ended(self, job: Job, _error: BaseException | None) -> None:
         assert self._tasks is not None

@@ -1,0 +1,337 @@
+"""Priority lanes: an edge on which an urgent element passes others, and no full lane stops another one.
+
+Above: `_bounded`, which opens such an edge. Below: `_send_end`, `_receive_end`.
+
+The buffer stays one deque, always in the order of leaving: an element finds its place when it enters, so the reader takes from the
+head as on any edge, and knows nothing of this. Rules, besides those of `_bounded`:
+
+1. *An element passes only those of lower priority*, so the order inside a lane is kept.
+2. *None is passed without end.* An element ages by being passed: one of `Priority` p passes it only while it has been passed fewer
+   than `PASSES[p]` times, by whomever. So it is overtaken by at most `PASSES[p]` elements of priority p or less, and by at
+   most `PASSES[CRITICAL]` in all; what enters behind `n` others leaves behind at most `n + PASSES[CRITICAL]`.
+3. *Control is a fence*, all but `Interrupt`: nothing passes it, and it passes nothing. That holds for those who wait for room too.
+4. *Each lane keeps a place.* An element may enter when its lane is empty, or when elements and empty lanes together are fewer than
+   the capacity; so a lane alone holds `capacity - 3`. Control takes a place of its own priority's lane.
+5. *Senders queue by lane*: who waits stops only those of the same lane, and nobody passes a fence that waits.
+6. *Who was looked at stays*: while the reader waits to pass the head on, the head is not passed.
+
+Below rule 1 in importance: what costs. While one priority follows another of the same kind, an element costs one comparison more than
+on an edge without lanes. Neighbours of one lane that were passed equally often are counted together, so being passed costs nothing
+per element.
+"""
+
+# ruff: noqa: SLF001 - the two ends are one object in several parts
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ..elements import ControlElement, Interrupt, Priority
+from ..errors import ElementError
+from ._receive_end import WIDE, ReceiveEnd, Turn
+from ._send_end import SendEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from ._watching import ChannelWatch
+
+__all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd"]
+
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
+
+PASSES = (0, 16, 32, 64)
+"""By `Priority` of who wants to pass: how often another element may have been passed already, at most."""
+
+_NEVER = PASSES[-1]
+_LANES = tuple(Priority)
+
+
+def _lane_of(item: object) -> int:
+    """Return the lane of an element: its priority. Raises `ElementError` if that is none."""
+    lane = getattr(item, "priority", None)
+    if not isinstance(lane, int) or not 0 <= lane < len(_LANES):
+        message = f"{item!r:.80} has the priority {lane!r:.80}; where edges have lanes it must be a Priority"
+        raise ElementError(message)
+    return lane
+
+
+def _is_fence(item: object) -> bool:
+    return isinstance(item, ControlElement) and not isinstance(item, Interrupt)
+
+
+class _Group:
+    """Neighbours of one lane that were passed equally often."""
+
+    __slots__ = ("lane", "length", "passed")
+
+    def __init__(self, lane: int, passed: int, length: int = 1) -> None:
+        self.lane = lane
+        self.passed = passed
+        self.length = length
+
+
+class Lanes:
+    """The order in which the elements of one edge leave, and how many of each lane there are.
+
+    Args:
+        buffer: The elements, in that order. The reader takes from its head without telling.
+        capacity: The bound, in elements.
+    """
+
+    def __init__(self, buffer: deque[Any], capacity: int) -> None:
+        self._buffer = buffer
+        self._capacity = capacity
+        self._groups: deque[_Group] = deque()
+        self._known = 0  # how many the groups count; those that have left are found when one looks
+        self._held = [0] * len(_LANES)
+        self.last: Priority | None = None
+        """The lane to which an element can be added at the tail without a look; None: there is none such."""
+        self.unseen: int = 0
+        """How many were added so, since the last look."""
+        self.is_pinned: bool = False
+        """Whether the head has been looked at, and must stay."""
+
+    def append(self, item: Any) -> None:
+        """Put `item` where its turn to leave is."""
+        lane, is_fence = _lane_of(item), _is_fence(item)
+        self._look()
+        groups, behind = self._groups, 0
+        place = len(groups)
+        while place and not is_fence:
+            group = groups[place - 1]
+            if group.lane >= lane or group.passed >= PASSES[lane]:
+                break
+            if place == 1 and self.is_pinned:
+                if group.length == 1:
+                    break
+                groups.appendleft(_Group(group.lane, group.passed))
+                group.length -= 1
+                place += 1
+            group.passed += 1
+            behind += group.length
+            place -= 1
+        self._buffer.insert(len(self._buffer) - behind, item)
+        self._known += 1
+        self._held[lane] += 1
+        before = groups[place - 1] if place else None
+        if before is not None and before.lane == lane and not before.passed and not is_fence:
+            before.length += 1
+        else:
+            groups.insert(place, _Group(lane, _NEVER if is_fence else 0))
+        self.last = None if groups[-1].passed else _LANES[groups[-1].lane]
+
+    def held(self, lane: int) -> int:
+        """Return how many elements of a lane there are."""
+        self._look()
+        return self._held[lane]
+
+    def has_room(self, lane: int) -> bool:
+        """Say whether one more of a lane may enter."""
+        self._look()
+        held = self._held
+        return not held[lane] or self._known + held.count(0) < self._capacity
+
+    def _look(self) -> None:
+        """Count what has been added and what has left since the last look."""
+        groups, held = self._groups, self._held
+        if self.unseen:
+            groups[-1].length += self.unseen
+            held[groups[-1].lane] += self.unseen
+            self._known += self.unseen
+            self.unseen = 0
+        gone = self._known - len(self._buffer)
+        self._known -= gone
+        while gone:
+            group = groups[0]
+            if group.length > gone:
+                group.length -= gone
+                held[group.lane] -= gone
+                return
+            gone -= group.length
+            held[group.lane] -= group.length
+            groups.popleft()
+        if not groups:
+            self.last = None
+
+
+class _LaneTurn(Turn):
+    """The place of one waiting sender in the queue of its lane."""
+
+    __slots__ = ("is_fence", "lane", "mark", "number")
+
+    def __init__(self, item: object) -> None:
+        super().__init__()
+        self.lane = _lane_of(item)
+        self.is_fence = _is_fence(item)
+        self.number = 0
+        self.mark = 0
+
+
+class _Queues:
+    """Who waits for room, by lane.
+
+    Args:
+        turns: All who wait, in the order of their arrival.
+    """
+
+    def __init__(self, turns: deque[Turn]) -> None:
+        self._turns = turns
+        self._of_lane: tuple[deque[_LaneTurn], ...] = tuple(deque() for _ in _LANES)
+        self._fences: deque[_LaneTurn] = deque()
+        self._count = 0
+
+    def add(self, turn: _LaneTurn) -> None:
+        """Let a sender take the last place of its lane."""
+        self._count += 1
+        turn.number = self._count
+        self._turns.append(turn)
+        self._of_lane[turn.lane].append(turn)
+        if turn.is_fence:
+            self._fences.append(turn)
+
+    def remove(self, turn: _LaneTurn) -> None:
+        """Let a sender go."""
+        self._turns.remove(turn)
+        self._of_lane[turn.lane].remove(turn)
+        if turn.is_fence:
+            self._fences.remove(turn)
+
+    def is_free(self, lane: int, *, is_fence: bool) -> bool:
+        """Say whether nobody waits who goes before one who comes now."""
+        return not (self._turns if is_fence else self._of_lane[lane] or self._fences)
+
+    def is_next(self, turn: _LaneTurn) -> bool:
+        """Say whether nobody waits who goes before this one."""
+        if turn.is_fence:
+            return self._turns[0] is turn
+        return self._of_lane[turn.lane][0] is turn and not (self._fences and self._fences[0].number < turn.number)
+
+    def heads(self) -> Iterator[_LaneTurn]:
+        """Give the first of each lane, the most urgent lane first."""
+        return (queue[0] for queue in reversed(self._of_lane) if queue)
+
+
+class _Head(Sequence[Any]):
+    """What was at the head of `rest`; empty once it has left, for whoever waits for a place of its lane."""
+
+    def __init__(self, rest: Sequence[Any]) -> None:
+        self._rest = rest
+        self._head = rest[0]
+
+    def __len__(self) -> int:
+        return int(bool(self._rest) and self._rest[0] is self._head)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rest[index]
+
+
+class LaneReceiveEnd(ReceiveEnd[T_co]):
+    """The reading end of an edge with priority lanes, in everything a `ReceiveEnd`."""
+
+    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
+        super().__init__(name, capacity, admit, watch)
+        self._lanes = Lanes(self._buffer, capacity)
+        self._queues = _Queues(self._turns)
+
+    async def _pass_one(self) -> None:
+        self._lanes.is_pinned = True
+        try:
+            await super()._pass_one()
+        finally:
+            self._lanes.is_pinned = False
+
+    def _wake_sender(self) -> None:
+        self._wake_heads(at_once=False)
+
+    def _end_turn(self) -> None:
+        self._wake_heads(at_once=True)
+        self._reopen_sender()
+
+    def _wake_heads(self, *, at_once: bool) -> None:
+        """Let the first of each lane look again: at once, or when the edge or its lane has drained to half."""
+        at_once = at_once or len(self._buffer) <= self._half
+        self._low = -1  # no call is needed until one more sender has begun to wait
+        for turn in self._queues.heads():
+            if turn.waiter is None or turn.waiter.done():
+                continue
+            may_enter = self._queues.is_next(turn) and self._lanes.has_room(turn.lane)
+            if may_enter and (at_once or self._lanes.held(turn.lane) <= turn.mark):
+                turn.waiter.set_result(None)
+            else:
+                self._low = self.capacity
+
+    def _open_limit(self) -> int:
+        # Below it there is room for every lane.
+        return min(super()._open_limit(), self._limit_of_one_lane)
+
+    @property
+    def _limit_of_one_lane(self) -> int:
+        return self.capacity - len(_LANES) + 1
+
+
+class LaneSendEnd(SendEnd[T_contra]):
+    """The writing end of an edge with priority lanes, in everything a `SendEnd`.
+
+    On a wide edge `try_send()` is False also while a sender of another lane waits.
+    """
+
+    def __init__(self, peer: LaneReceiveEnd[Any]) -> None:
+        super().__init__(peer)
+        self._lanes = peer._lanes
+        self._queues = peer._queues
+        self._append = self._lanes.append
+        self._plain: set[type] = set()  # nothing is sent without a look at its priority
+
+    def _try_send_unusual(self, item: Any) -> bool:
+        if type(item) in self._peer._plain and len(self._buffer) < self._limit:
+            lanes = self._lanes
+            if item.priority is lanes.last:
+                lanes.unseen += 1
+                self._buffer.append(item)
+            else:
+                lanes.append(item)
+            if self._peer._waiter is not None:
+                self._peer._wake()
+            return True
+        return super()._try_send_unusual(item)
+
+    def _examine(self, item: T_contra) -> None:
+        _lane_of(item)
+        super()._examine(item)
+
+    def _has_place(self, item: T_contra) -> bool:
+        lane = _lane_of(item)
+        return self._queues.is_free(lane, is_fence=_is_fence(item)) and self._lanes.has_room(lane)
+
+    def _fits_above_limit(self, item: T_contra) -> bool:
+        peer = cast("LaneReceiveEnd[Any]", self._peer)
+        is_open = self._limit >= 0 if peer.capacity <= WIDE else self._limit == peer._limit_of_one_lane
+        return is_open and self._has_place(item)
+
+    def _queue_up(self, item: object) -> Turn:
+        turn = _LaneTurn(item)
+        turn.mark = self._lanes.held(turn.lane) // 2
+        self._queues.add(turn)
+        self._limit = min(self._limit, 0)
+        return turn
+
+    def _must_wait(self, turn: Turn) -> bool:
+        peer, turn = self._peer, cast("_LaneTurn", turn)
+        if peer.state != "open" or (self._queues.is_next(turn) and self._lanes.has_room(turn.lane)):
+            return False
+        peer._low = peer.capacity  # whatever leaves may be what it waits for
+        return True
+
+    def _leave_queue(self, turn: Turn) -> None:
+        self._queues.remove(cast("_LaneTurn", turn))
+        self._peer._end_turn()
+
+    def _send_in_turn(
+        self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
+    ) -> Coroutine[Any, Any, None]:
+        # What comes up behind the head may be of another lane: then whoever moves `rest` has to queue again.
+        return super()._send_in_turn(item, None if rest is None else _Head(rest), take)
