@@ -36,6 +36,8 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "StageError": (errors.StageError("vad", 17, "app.py:3"), "stage added at app.py:3"),
     "RunTimeoutError": (errors.RunTimeoutError("idle", 2.5, "the run"), "raise idle_timeout_s"),
     "RunStateError": (errors.RunStateError("the run has ended; call execute() again"), "call execute() again"),
+    "PipelineBusyError": (errors.PipelineBusyError(3), "3 runs are going, the most that max_concurrent_runs allows"),
+    "ShutdownTimeoutError": (errors.ShutdownTimeoutError(2.5, ("a", "b")), "'a', 'b' did not end"),
     "SyncInAsyncError": (errors.SyncInAsyncError("execute_sync"), "use 'await pipeline.run("),
     "ChannelClosedError": (errors.ChannelClosedError("a → b"), "do not use it after close()"),
     "OutputClosedError": (errors.OutputClosedError("a → b", "no_more_needed"), "stop sending"),
@@ -156,6 +158,21 @@ def test_a_stage_error_tells_its_cause_and_leaves_out_what_it_does_not_know() ->
 
     assert str(error) == "stage 'vad' failed on element #17: ValueError: rate is 8000 Hz"
     assert str(errors.StageError("vad")) == "stage 'vad' failed"
+
+
+def test_a_busy_pipeline_counts_its_runs_in_good_words() -> None:
+    """`PipelineBusyError`: what to do is the same for one run and for many."""
+    told = str(errors.PipelineBusyError(1))
+
+    assert told == ("1 run is going, the most that max_concurrent_runs allows; wait for one to end, or raise the limit")
+
+
+def test_a_shutdown_that_failed_names_what_is_left_and_how_long_it_waited() -> None:
+    """`ShutdownTimeoutError`: the stage to mend is named; those who wait for `TimeoutError` get it."""
+    error = errors.ShutdownTimeoutError(2.5, ("ears",))
+
+    assert "'ears' did not end within the shutdown (2.5 s)" in str(error)
+    assert isinstance(error, TimeoutError)
 
 
 def test_an_output_closed_by_a_failing_run_says_so() -> None:

@@ -185,8 +185,16 @@ async def test_a_class_is_made_anew_for_each_call_with_its_config():
         (object(), {}, "none of the shapes"),
         ([], {}, "nothing to wrap"),
         (42, {}, "42, a int, has none"),
-        (type("Tool", (), {"execute": lambda self, given, ctx: None}), {}, "Tool.execute does not take the context alone"),
-        (type("Odd", (), {"before": lambda self, ctx: None})(), {}, "before does not take the stage's name, the context"),
+        (
+            type("Tool", (), {"execute": lambda self, given, ctx: None}),
+            {},
+            "Tool.execute does not take the context alone",
+        ),
+        (
+            type("Odd", (), {"before": lambda self, ctx: None})(),
+            {},
+            "before does not take the stage's name, the context",
+        ),
         (type("Odd", (), {"process": lambda self, a, b, c: None})(), {}, "process does not take the context, or"),
         (type("Odd", (), {"run": lambda self, a, b: None})(), {}, "run does not take the context alone"),
         (type("Odd", (), {"execute": lambda s, c: 0, "on_chunk": lambda s, c: 0})(), {}, "on_chunk does not take"),
@@ -450,7 +458,10 @@ async def test_fail_fails_the_stage_and_shows_nothing_that_may_be_secret():
     error = caught.value.__cause__
     assert isinstance(error, MiddlewareError)
     assert error.code == "failed"
-    assert str(error) == "stage 'it': its middleware 'it' reported a failure (AuthError); what it said is the cause of this error"
+    assert (
+        str(error)
+        == "stage 'it': its middleware 'it' reported a failure (AuthError); what it said is the cause of this error"
+    )
     assert str(error.__cause__) == "bad key sk-123"
     assert "sk-123" not in str(caught.value)
     assert isinstance(seen[0], ErrorElement)
@@ -536,7 +547,12 @@ async def test_artifacts_are_elements_and_events_go_to_the_listeners():
         DataElement("note", "written", metadata=Metadata({"stage": "it"})),
     ]
     told = [(one.name, one.data) for one in heard if one.name.startswith(("chat", "progress"))]
-    assert told == [("chat.token", {"token": "a"}), ("chat.other", {"n": 1}), ("chat.more", {}), ("progress", {"done": 1})]
+    assert told == [
+        ("chat.token", {"token": "a"}),
+        ("chat.other", {"n": 1}),
+        ("chat.more", {}),
+        ("progress", {"done": 1}),
+    ]
 
 
 async def test_events_carry_the_ids_that_came_with_the_request():
@@ -556,7 +572,15 @@ async def test_data_becomes_json_and_what_cannot_is_told():
     """semantics 1.2: metadata is JSON; what is lost of the data is not lost in silence."""
     heard: list[Event] = []
     day, number = datetime.date(2024, 5, 1), uuid.UUID(int=7)
-    data = {"response": "x", "day": day, "id": number, "word": Word.OK, "odd": object(), "nan": float("nan"), "c": Completion()}
+    data = {
+        "response": "x",
+        "day": day,
+        "id": number,
+        "word": Word.OK,
+        "odd": object(),
+        "nan": float("nan"),
+        "c": Completion(),
+    }
 
     stage = wrap_middleware("it", gives(Output(Word.OK, data)))
     result = await PipelineBuilder().chain(stage).on_event(heard.append).build().run("hi")

@@ -1,5 +1,6 @@
 """Middleware that calls `next`: the rest of the chain really runs inside it, once, and again only after a failure."""
 
+# ruff: noqa: A002 - `next` is what the contract calls it
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable

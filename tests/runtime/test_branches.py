@@ -234,7 +234,9 @@ async def test_a_failure_in_one_branch_ends_the_run_with_what_was_sent(capacity:
             raise ValueError(element.text)
         return element
 
-    builder = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(passing("a")).branch("a", fragile, tagged("y"))
+    builder = (
+        PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(passing("a")).branch("a", fragile, tagged("y"))
+    )
     pipeline = builder.merge(passing("end"), "fragile", "y").build()
     got: list[StreamElement] = []
 

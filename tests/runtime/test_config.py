@@ -141,11 +141,10 @@ def test_the_names_of_the_seed_change_one_field_each():
     assert config.with_execution_timeout(datetime.timedelta(minutes=2)) == config.replace(timeout_s=120.0)
     assert config.with_metrics() == config.replace(metrics=True)
     assert config.with_tracing() == config.replace(tracing=True)
-    strung = config.with_priority_queue().with_metrics().with_tracing().with_execution_timeout(3)
-    assert strung.with_priority_queue(enabled=False).with_metrics(False).with_tracing(False).with_execution_timeout(
-        None
-    ) == (config)
-    assert config == PipelineConfig(event_buffer=3)
+    on = config.with_priority_queue().with_metrics().with_tracing().with_execution_timeout(3)
+    assert on == config.replace(priority=True, metrics=True, tracing=True, timeout_s=3)
+    off = on.with_priority_queue(enabled=False).with_metrics(False).with_tracing(False).with_execution_timeout(None)
+    assert off == config == PipelineConfig(event_buffer=3)
 
 
 def test_the_names_of_the_seed_check_what_they_are_given():
@@ -392,6 +391,7 @@ CONFIGS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(config=CONFIGS)
 def test_all_ways_to_the_same_settings_are_equal(tmp_path_factory: pytest.TempPathFactory, config: PipelineConfig):
     """R5: one check and one conversion, whether settings come from code, environment or a file."""

@@ -76,7 +76,7 @@ class Calls:
     def __init__(self) -> None:
         self.running = self.peak = 0
         self.begun: list[str] = []
-        self.ended: list[str] = []
+        self.ended: list[tuple[float, str]] = []
 
     async def __call__(self, element: TextElement) -> TextElement:
         self.begun.append(element.text)
@@ -86,7 +86,7 @@ class Calls:
             await anyio.sleep(float(element.text))
         finally:
             self.running -= 1
-            self.ended.append(element.text)
+            self.ended.append((anyio.current_time(), element.text))
         return element
 
 
@@ -330,6 +330,24 @@ async def test_a_failure_comes_behind_the_results_before_it() -> None:
     assert calls.running == 0
 
 
+@both
+async def test_once_a_call_has_failed_nothing_more_is_begun(kind: type[MapAsyncStage]) -> None:
+    """`MapAsyncStage`: also while the failure waits for results before it, and there would be room."""
+
+    async def source() -> AsyncIterator[StreamElement]:
+        for text in ("9", "2"):
+            yield TextElement(text)
+        await anyio.sleep(3)
+        yield TextElement("1")
+
+    calls, error = Calls(), BoomError()
+    seen, failure = await outcome(pipeline_of(kind(failing("2", calls, error), concurrency=4)), source())
+
+    assert seen == ([(9, "9")] if kind is MapAsyncStage else [])
+    assert failure.__cause__ is error
+    assert sorted(calls.begun) == ["2", "9"]
+
+
 async def test_an_unordered_failure_comes_behind_the_results_that_came_before_it() -> None:
     """`MapUnorderedStage` — Flow.fails: what is ready has been sent; what is not, is not waited for."""
     calls, error = Calls(), BoomError()
@@ -441,9 +459,20 @@ async def test_calls_are_cancelled_with_the_run(kind: type[MapAsyncStage]) -> No
     await assert_no_tasks_left(before)
 
 
+async def idle() -> AsyncIterator[StreamElement]:
+    for text in ("1", "2", "500"):
+        yield TextElement(text)
+    await anyio.sleep(1000)
+
+
 @both
-async def test_it_ends_as_soon_as_nobody_needs_more(kind: type[MapAsyncStage]) -> None:
-    """semantics 3.1: also while its input is idle and calls run, which are cancelled."""
+@pytest.mark.parametrize(
+    "source",
+    [idle, lambda: ["1", "2", "500"], lambda: ["1", "2", *["500"] * 99], lambda: ["1", "2", "500", *[SOUND] * 99]],
+    ids=["idle", "ended", "full of calls", "full of what passes by"],
+)
+async def test_it_ends_as_soon_as_nobody_needs_more(kind: type[MapAsyncStage], source: Callable[[], object]) -> None:
+    """semantics 3.1: whatever its own task waits for meanwhile; calls that run are cancelled."""
     ended: list[float] = []
 
     class Subject(kind):
@@ -455,12 +484,6 @@ async def test_it_ends_as_soon_as_nobody_needs_more(kind: type[MapAsyncStage]) -
             finally:
                 ended.append(anyio.current_time())
 
-    async def idle() -> AsyncIterator[StreamElement]:
-        yield TextElement("1")
-        yield TextElement("2")
-        yield TextElement("500")
-        await anyio.sleep(1000)
-
     @stage
     async def slow_to_end(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
         async for element in stream:
@@ -469,11 +492,12 @@ async def test_it_ends_as_soon_as_nobody_needs_more(kind: type[MapAsyncStage]) -
 
     calls = Calls()
     subject = Subject(calls, concurrency=4, name="subject", accepts=TextElement)
-    result = await pipeline_of(subject, TakeStage(1), slow_to_end).run(idle())
+    result = await pipeline_of(subject, TakeStage(1), slow_to_end).run(source())
 
     assert texts(list(result.elements)) == ["1"]
     assert ended == [2]  # when it tries to send its second result
-    assert calls.ended == ["1", "2", "500"]
+    assert calls.ended[:2] == [(1, "1"), (2, "2")]
+    assert set(calls.ended[2:]) == {(2, "500")}
 
 
 @both

@@ -5,22 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_type
 
 from streamflow import (
+    AudioElement,
+    BaseStage,
     FilterStage,
     MapStage,
     Pipeline,
     PipelineBuilder,
     PipelineConfig,
+    ReceiveEnd,
+    Resource,
     Result,
     RunTimeoutError,
+    SendEnd,
     StageError,
     StreamElement,
     TextElement,
     stage,
 )
 from streamflow.errors import BuildError, Finding, TimeoutKind
+from streamflow.graph import Graph, GraphBuilder, SubGraph
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+
+    from streamflow.stages import Accepts
 
 
 @stage
@@ -39,6 +47,30 @@ def trim(element: TextElement) -> TextElement:
 def long_enough(element: TextElement) -> bool:
     """Say whether there is any text."""
     return bool(element.text)
+
+
+class Join(BaseStage):
+    """Two named inputs, one output."""
+
+    inputs: Mapping[str, Accepts] = {"left": TextElement, "right": (TextElement, AudioElement)}
+
+    async def process(self, inputs: Mapping[str, ReceiveEnd[TextElement]], output: SendEnd[TextElement]) -> None:
+        """Pass the left one on."""
+        async for element in inputs["left"]:
+            await output.send(element)
+
+
+def use_builder(shared: Resource[object]) -> None:
+    """Build graphs in each way."""
+    sharing = stage(resources=(shared,), outputs={"x": TextElement, "y": None})
+    graph = GraphBuilder().chain(shout, trim).build_graph()
+    assert_type(graph, Graph)
+    nested = SubGraph("inner", graph, buffer=4)
+    builder = PipelineBuilder().add(Join, nested).chain(nested, "join:left").connect(shout, trim, buffer=2)
+    assert_type(builder, PipelineBuilder)
+    assert_type(builder.branch("shout", trim, "join:right", otherwise=nested), PipelineBuilder)
+    assert_type(builder.merge("trim", nested, shout).clone().prefixed("left"), PipelineBuilder)
+    del sharing
 
 
 pipeline = PipelineBuilder(PipelineConfig(buffer_size=4)).chain(shout, trim, FilterStage(long_enough)).build()

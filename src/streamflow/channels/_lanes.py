@@ -34,7 +34,7 @@ from ._receive_end import WIDE, ReceiveEnd, Turn
 from ._send_end import SendEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from ._watching import ChannelWatch
 
@@ -98,7 +98,7 @@ class Lanes:
     def append(self, item: Any) -> None:
         """Put `item` where its turn to leave is."""
         lane, is_fence = _lane_of(item), _is_fence(item)
-        self._look()
+        self.count()
         groups, behind = self._groups, 0
         place = len(groups)
         while place and not is_fence:
@@ -124,19 +124,13 @@ class Lanes:
             groups.insert(place, _Group(lane, _NEVER if is_fence else 0))
         self.last = None if groups[-1].passed else _LANES[groups[-1].lane]
 
-    def held(self, lane: int) -> int:
-        """Return how many elements of a lane there are."""
-        self._look()
-        return self._held[lane]
-
     def has_room(self, lane: int) -> bool:
         """Say whether one more of a lane may enter."""
-        self._look()
-        held = self._held
+        held = self.count()
         return not held[lane] or self._known + held.count(0) < self._capacity
 
-    def _look(self) -> None:
-        """Count what has been added and what has left since the last look."""
+    def count(self) -> list[int]:
+        """Return how many elements each lane holds, having counted what was added and what has left since the last look."""
         groups, held = self._groups, self._held
         if self.unseen:
             groups[-1].length += self.unseen
@@ -144,18 +138,18 @@ class Lanes:
             self._known += self.unseen
             self.unseen = 0
         gone = self._known - len(self._buffer)
-        self._known -= gone
         while gone:
             group = groups[0]
-            if group.length > gone:
-                group.length -= gone
-                held[group.lane] -= gone
-                return
-            gone -= group.length
-            held[group.lane] -= group.length
-            groups.popleft()
-        if not groups:
-            self.last = None
+            here = min(gone, group.length)
+            gone -= here
+            self._known -= here
+            held[group.lane] -= here
+            group.length -= here
+            if not group.length:
+                groups.popleft()
+                if not groups:
+                    self.last = None
+        return held
 
 
 class _LaneTurn(Turn):
@@ -210,9 +204,9 @@ class _Queues:
             return self._turns[0] is turn
         return self._of_lane[turn.lane][0] is turn and not (self._fences and self._fences[0].number < turn.number)
 
-    def heads(self) -> Iterator[_LaneTurn]:
-        """Give the first of each lane, the most urgent lane first."""
-        return (queue[0] for queue in reversed(self._of_lane) if queue)
+    def heads(self) -> list[_LaneTurn]:
+        """Return those before whom nobody goes, the most urgent one first."""
+        return [queue[0] for queue in reversed(self._of_lane) if queue and self.is_next(queue[0])]
 
 
 class _Head(Sequence[Any]):
@@ -236,6 +230,13 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         super().__init__(name, capacity, admit, watch)
         self._lanes = Lanes(self._buffer, capacity)
         self._queues = _Queues(self._turns)
+        self.limit_of_one_lane: int = capacity - len(_LANES) + 1
+        """Below it, there is room for every lane."""
+
+    def enter(self, item: Any) -> None:
+        """Put `item` where its turn to leave is."""
+        self._lanes.append(item)
+        self._low = self.capacity  # whatever leaves, it may be time to let a sender look
 
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True
@@ -253,24 +254,26 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
 
     def _wake_heads(self, *, at_once: bool) -> None:
         """Let the first of each lane look again: at once, or when the edge or its lane has drained to half."""
-        at_once = at_once or len(self._buffer) <= self._half
-        self._low = -1  # no call is needed until one more sender has begun to wait
+        self._low = -1
+        if not self._turns:
+            return
+        held, size = self._lanes.count(), len(self._buffer)
         for turn in self._queues.heads():
             if turn.waiter is None or turn.waiter.done():
                 continue
-            may_enter = self._queues.is_next(turn) and self._lanes.has_room(turn.lane)
-            if may_enter and (at_once or self._lanes.held(turn.lane) <= turn.mark):
+            is_low = size <= self._half or held[turn.lane] <= turn.mark
+            if (at_once or is_low) and self._lanes.has_room(turn.lane):
                 turn.waiter.set_result(None)
             else:
-                self._low = self.capacity
+                self.look_for(turn)
+
+    def look_for(self, turn: _LaneTurn) -> None:
+        """See to it that a sender who waits is looked for as soon as it may be time to let it look."""
+        left = self._lanes.count()[turn.lane] - turn.mark  # of its lane, before that is half of what it was
+        self._low = max(self._low, self._half, len(self._buffer) - max(left, 1))
 
     def _open_limit(self) -> int:
-        # Below it there is room for every lane.
-        return min(super()._open_limit(), self._limit_of_one_lane)
-
-    @property
-    def _limit_of_one_lane(self) -> int:
-        return self.capacity - len(_LANES) + 1
+        return min(super()._open_limit(), self.limit_of_one_lane)
 
 
 class LaneSendEnd(SendEnd[T_contra]):
@@ -283,8 +286,12 @@ class LaneSendEnd(SendEnd[T_contra]):
         super().__init__(peer)
         self._lanes = peer._lanes
         self._queues = peer._queues
-        self._append = self._lanes.append
+        self._append = peer.enter
         self._plain: set[type] = set()  # nothing is sent without a look at its priority
+
+    async def send(self, item: T_contra) -> None:
+        if not self._try_send_unusual(item):
+            await self._send_in_turn(item)
 
     def _try_send_unusual(self, item: Any) -> bool:
         if type(item) in self._peer._plain and len(self._buffer) < self._limit:
@@ -309,21 +316,21 @@ class LaneSendEnd(SendEnd[T_contra]):
 
     def _fits_above_limit(self, item: T_contra) -> bool:
         peer = cast("LaneReceiveEnd[Any]", self._peer)
-        is_open = self._limit >= 0 if peer.capacity <= WIDE else self._limit == peer._limit_of_one_lane
+        is_open = self._limit >= 0 if peer.capacity <= WIDE else self._limit == peer.limit_of_one_lane
         return is_open and self._has_place(item)
 
     def _queue_up(self, item: object) -> Turn:
         turn = _LaneTurn(item)
-        turn.mark = self._lanes.held(turn.lane) // 2
+        turn.mark = self._lanes.count()[turn.lane] // 2
         self._queues.add(turn)
         self._limit = min(self._limit, 0)
         return turn
 
     def _must_wait(self, turn: Turn) -> bool:
-        peer, turn = self._peer, cast("_LaneTurn", turn)
+        peer, turn = cast("LaneReceiveEnd[Any]", self._peer), cast("_LaneTurn", turn)
         if peer.state != "open" or (self._queues.is_next(turn) and self._lanes.has_room(turn.lane)):
             return False
-        peer._low = peer.capacity  # whatever leaves may be what it waits for
+        peer.look_for(turn)
         return True
 
     def _leave_queue(self, turn: Turn) -> None:

@@ -4,6 +4,9 @@ Above: `runtime`. Below: `stages`.
 """
 
 from ._builder import GraphBuilder, caller_of_package
+from ._dict import graph_from_dict, graph_to_dict
+from ._drawing import to_dot, to_mermaid, to_svg
+from ._explain import InFlight, explain, in_flight
 from ._nesting import GraphStage, Nestable, SubGraph
 from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check, findings
@@ -15,6 +18,7 @@ __all__ = [
     "Graph",
     "GraphBuilder",
     "GraphStage",
+    "InFlight",
     "JoinSpec",
     "NestSpec",
     "Nestable",
@@ -22,5 +26,12 @@ __all__ = [
     "SubGraph",
     "caller_of_package",
     "check",
+    "explain",
     "findings",
+    "graph_from_dict",
+    "graph_to_dict",
+    "in_flight",
+    "to_dot",
+    "to_mermaid",
+    "to_svg",
 ]

@@ -164,12 +164,12 @@ class _Teller:
         title = f"{_name(node.name)} ({spec.kind.value})"
         has_ports = bool(spec.input_ports or spec.output_ports)
         if not has_ports:
-            accepts = _types(spec.accepts) if spec.inputs else "nothing"
-            title += f": {accepts} → {_types(spec.emits) if spec.outputs else 'nothing'}"
+            given = _types(spec.emits) if spec.outputs else "nothing"
+            title += f": {_types(spec.accepts) if spec.inputs else 'nothing'} → {given}"
         yield from _wrapped(title, _INDENT)
-        for end, types in node.inputs.items():
+        for end, accepts in node.inputs.items():
             if has_ports:
-                yield from _line("accepts", _at_port(end, types))
+                yield from _line("accepts", _at_port(end, accepts))
             yield from self._feeders(end)
         if not node.inputs:
             yield from _line("from", "nothing, it generates")
@@ -179,9 +179,9 @@ class _Teller:
             yield from _line("holds", f"up to {_elements(spec.max_held)}")
         if spec.timeout_s is not None:
             yield from _line("timeout", f"{spec.timeout_s:g} s")
-        for end, types in node.outputs.items():
+        for end, emits in node.outputs.items():
             if has_ports:
-                yield from _line("emits", _at_port(end, types))
+                yield from _line("emits", _at_port(end, emits))
             yield from self._readers(end)
         if not node.outputs:
             yield from _line("to", "nothing, it is a sink")

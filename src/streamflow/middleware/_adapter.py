@@ -198,9 +198,9 @@ class _Answer:
 
     async def send_cut(self) -> None:
         """Send the whole of what was streamed until the request was cancelled."""
-        whole = self._call.reply.whole_so_far(cut=False)
-        if whole is not None:
-            await self._call.reply.finish([self._message(whole)], {}, cut="interrupted")
+        reply = self._call.reply
+        if reply.fragments:
+            await reply.finish([Message("assistant", reply.text)], {}, cut="interrupted")
 
     def _messages(self) -> list[Message]:
         """Return what the assistant and its tools have said, the answer last."""
@@ -209,8 +209,8 @@ class _Answer:
         messages = [self._message(one) for one in new]
         said = [one for one in messages if one.role in {"assistant", "tool"}]
         response = ctx.response
-        if response is None:
-            response = None if said else self._call.reply.whole_so_far(cut=False)
+        if response is None and not said and self._call.reply.fragments:
+            response = self._call.reply.text
         if response is not None:
             answer = self._message(response)
             if not said or (said[-1].role, said[-1].text) != (answer.role, answer.text):

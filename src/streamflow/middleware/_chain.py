@@ -24,7 +24,7 @@ import anyio
 from ..elements import StreamElement
 from ..errors import MiddlewareError
 from ._interceptor import Interception
-from ._messages import read
+from ._messages import Response, read
 from ._next import Mark, Next
 from ._outcome import LegacyFailure, Outcome, Status, cancellation_in, outcome_of
 from ._reply import Hook
@@ -163,7 +163,7 @@ class Call:
             if close is not None:
                 await close()
         if self.ctx.response is None:
-            self.ctx.response = self.reply.whole_so_far(cut=self.ctx.stream_interrupted)
+            self.ctx.response = Response(self.reply.text)  # also an empty one: a stream that was filtered away is no silence
 
     async def _run_around(self, link: Link, target: object, rest: Rest) -> None:
         """Call middleware that runs the rest by itself."""
@@ -176,7 +176,7 @@ class Call:
             if outcome is None:
                 raise
         else:
-            if value is None or value is self.ctx or (next_.state == "done" and value is self.ctx.response):
+            if value is None or value is self.ctx or value is next_.answer:
                 return
             outcome = outcome_of(value, self.settings.response_key, self.who(link))
         self.take(link, link.name, outcome)

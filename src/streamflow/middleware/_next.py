@@ -59,6 +59,8 @@ class Next:
         self._mark: Mark | None = None
         self.state: Literal["idle", "running", "failed", "done"] = "idle"
         """What has become of the rest."""
+        self.answer: object = None
+        """What it returned to middleware; returned in turn, it is no news."""
 
     def __call__(self, ctx: object = None) -> object:
         return self._home.run(lambda: self._run(ctx))
@@ -85,4 +87,5 @@ class Next:
             self._mark.note_failure(error)
             raise
         self.state = "done"
-        return call.ctx.response
+        self.answer = call.ctx.response
+        return self.answer

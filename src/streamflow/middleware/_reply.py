@@ -174,12 +174,6 @@ class Reply:
             self.fragments.clear()
             self._count += 1
 
-    def whole_so_far(self, *, cut: bool) -> Response | None:
-        """Return what was streamed, as the answer; None if nothing was."""
-        if not self.fragments and not cut:
-            return None
-        return Response(self.text)
-
     async def finish(
         self, messages: list[Message], metadata: dict[str, JsonValue], *, cut: StopReason | None = None
     ) -> None:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ._messages import LegacyMessage
+from ._messages import LegacyMessage, as_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,11 +104,10 @@ class Snapshot:
         pipeline_run_id: object,
         created_at: datetime.datetime,
     ) -> None:
-        newest = messages[-1] if messages else None
-        content = newest.get("content") if isinstance(newest, Mapping) else getattr(newest, "content", None)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        self.input_text: str | None = content if isinstance(content, str) else None
+        known = [one for one in map(_known, messages) if one is not None]
+        self.input_text: str | None = known[-1].content if known else None
         """Text of the newest message."""
-        self.messages: list[object] = list(messages[:-1])
+        self.messages: list[LegacyMessage] = known[:-1]
         """The history: all messages before the newest."""
         self.metadata: dict[str, object] = dict(metadata)
         """What came with the messages."""
@@ -145,7 +144,7 @@ class Snapshot:
         return {
             **self.run_id.to_dict(),
             "run_id": self.run_id.to_dict(),
-            "messages": [one.to_dict() if isinstance(one, LegacyMessage) else one for one in self.messages],
+            "messages": [one.to_dict() for one in self.messages],
             "input_text": self.input_text,
             "topology": self.metadata.get("topology"),
             "execution_mode": self.metadata.get("execution_mode"),
@@ -226,6 +225,14 @@ class Inputs:
     def get_output(self, stage_name: str) -> Any:
         """Return the whole outcome of a stage, None if it has not run."""
         return self.prior_outputs.get(stage_name)
+
+
+def _known(given: object) -> LegacyMessage | None:
+    """Return a message that middleware has put among the others, in the form of the others."""
+    if isinstance(given, LegacyMessage):
+        return given
+    message = as_message(given)
+    return None if message is None else LegacyMessage(message, {})
 
 
 def _checked(key: object) -> str:

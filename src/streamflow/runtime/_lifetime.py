@@ -2,28 +2,25 @@
 
 Above: `_pipeline`, `_engine`. Below: `_backend`, `stages` (`Resource`).
 
-Resources are opened and closed by one task, the *keeper*, because a context manager may hold a task group or a cancel scope, which
-must be left by the task that entered it. There is one keeper per event loop; it lives until the pipeline is shut down, or the loop
-ends, which closes the resources too.
+A resource is opened and closed by a task of its own, because a context manager may hold a task group or a cancel scope, which
+must be left by the task that entered it, and which is nobody else's business. The task lives until the pipeline is shut down, or
+the event loop ends, which closes the resource too.
 """
 
 from __future__ import annotations
 
 import contextvars
-import logging
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import anyio
 
-from ..channels import open_channel
 from ..errors import ConfigError, PipelineBusyError, RunStateError, ShutdownTimeoutError
 from ._backend import current_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..channels import ReceiveEnd, SendEnd
     from ..stages import Resource
     from ._backend import Backend
     from ._jobs import JobGroup
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Lifetime", "LiveRun"]
 
 T = TypeVar("T")
-
-_log = logging.getLogger("streamflow.runtime")
 
 
 class LiveRun(Protocol):
@@ -59,76 +54,56 @@ class LiveRun(Protocol):
         ...
 
 
-class _Opening:
-    """One resource, from when it was first asked for."""
+class _Held:
+    """One resource on one event loop, from when it was first asked for until it is closed."""
 
-    def __init__(self, resource: Resource[Any]) -> None:
+    def __init__(self, resource: Resource[Any], backend: Backend) -> None:
         self.resource = resource
-        self.done = anyio.Event()
+        self.backend = backend
         self.value: Any = None
         self.error: Exception | None = None
-
-
-class _Keeper:
-    """The resources of one pipeline on one event loop."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.ended = anyio.Event()
-        self._openings: dict[Resource[Any], _Opening] = {}
-        self._requests: SendEnd[_Opening]
-        requests: ReceiveEnd[_Opening]
-        self._requests, requests = open_channel(name="resources")
-        self._closing_errors: list[Exception] = []
+        self.is_open = False
+        self.asked = anyio.Event()  # it is open, or could not be opened
+        self.gone = anyio.Event()
+        self._leave = anyio.Event()
         # A context of its own: what a run has set while it asked first is not what all others are to see.
-        backend.spawn(self._keep(requests), "resources", contextvars.Context())
-
-    async def open(self, resource: Resource[T]) -> T:
-        """Return what `resource` gives, opened at most once however many ask at the same time."""
-        opening = self._openings.get(resource)
-        if opening is None:
-            opening = self._openings[resource] = _Opening(resource)
-            await self._requests.send(opening)
-        await opening.done.wait()
-        if opening.error is not None:
-            raise opening.error
-        return cast("T", opening.value)
+        backend.spawn(self._keep(), f"resource {resource.name}", contextvars.Context())
 
     async def close(self) -> None:
-        """Close what is open, the last one first. Raises what the closing raised."""
-        self._requests.close()
+        """Close it, and wait until it is closed."""
+        self._leave.set()
         with anyio.CancelScope(shield=True):
-            await self.ended.wait()
-        if self._closing_errors:
-            raise self._closing_errors[0]
+            await self.gone.wait()
 
-    async def _keep(self, requests: ReceiveEnd[_Opening]) -> None:
+    async def _keep(self) -> None:
+        doing = "opened"
         try:
             async with AsyncExitStack() as stack:
-                async for opening in requests:
-                    await self._open(opening, stack)
-        except Exception as error:  # noqa: BLE001 - raised by close(), in the task that asks for it
-            self._closing_errors.append(error)
-            _log.warning("closing the resources of a pipeline failed: %s", type(error).__name__)
-        finally:
-            self.ended.set()
-
-    async def _open(self, opening: _Opening, stack: AsyncExitStack) -> None:
-        try:
-            manager = opening.resource.open()
-            if isinstance(manager, AbstractAsyncContextManager):
-                opening.value = await stack.enter_async_context(manager)
-            else:
-                opening.value = stack.enter_context(manager)
-        except Exception as error:  # noqa: BLE001 - raised in the tasks that asked for it
-            error.add_note(f"while the resource {opening.resource.name!r} was being opened")
-            opening.error = error
-            del self._openings[opening.resource]  # who asks next tries again
+                self.value = await _enter(stack, self.resource)
+                self.is_open = True
+                self.asked.set()
+                doing = "used"
+                await self._leave.wait()
+                doing = "closed"
+        except Exception as error:  # noqa: BLE001 - raised where somebody asks for the resource, or closes it
+            error.add_note(f"while the resource {self.resource.name!r} was being {doing}")
+            self.error = error
         except BaseException:
-            opening.error = RunStateError(f"the event loop ended while {opening.resource!r} was being opened")
+            self.error = RunStateError(f"the event loop ended while {self.resource!r} was being {doing}")
             raise
         finally:
-            opening.done.set()
+            self.asked.set()
+            self.gone.set()
+
+
+async def _enter(stack: AsyncExitStack, resource: Resource[T]) -> T:
+    manager = resource.open()
+    if isinstance(manager, AbstractAsyncContextManager):
+        return await stack.enter_async_context(manager)
+    if hasattr(manager, "__exit__"):
+        return stack.enter_context(manager)
+    message = f"the resource {resource.name!r} gave {manager!r:.80}, which is no context manager"
+    raise ConfigError("open", f"{message}; write an @asynccontextmanager")
 
 
 class Lifetime:
@@ -147,7 +122,7 @@ class Lifetime:
         self._timeout_s = shutdown_timeout_s
         self._declared = tuple(dict.fromkeys(resources))
         self._runs: dict[LiveRun, None] = {}
-        self._keepers: list[_Keeper] = []
+        self._held: list[_Held] = []
         self._is_over = False
 
     def enter(self, run: LiveRun) -> None:
@@ -180,11 +155,17 @@ class Lifetime:
         if self._is_over:
             message = f"the resource {resource.name!r} was asked for after the pipeline had been shut down"
             raise RunStateError(message)
-        here = next((one for one in self._keepers if one.backend.is_here() and not one.ended.is_set()), None)
-        if here is None:
-            here = _Keeper(current_backend())
-            self._keepers.append(here)
-        return await here.open(resource)
+        held = next((one for one in self._here() if one.resource is resource and not one.gone.is_set()), None)
+        if held is None:
+            held = _Held(resource, current_backend())
+            self._held.append(held)
+        await held.asked.wait()
+        if not held.is_open:
+            if held in self._held:
+                self._held.remove(held)  # who asks next tries again
+            assert held.error is not None
+            raise held.error
+        return cast("T", held.value)
 
     async def open(self) -> None:
         """Open all resources that stages declare; all, or none.
@@ -207,10 +188,19 @@ class Lifetime:
         Raises:
             Exception: What a closing raised; all others have been closed.
         """
-        here = [one for one in self._keepers if one.backend.is_here()]
-        self._keepers = [one for one in self._keepers if one not in here]
-        for one in here:
+        errors: list[Exception] = []
+        for one in reversed(self._here()):
             await one.close()
+            self._held.remove(one)
+            if one.error is not None:
+                errors.append(one.error)
+        if len(errors) > 1:
+            raise ExceptionGroup("several resources could not be closed", errors)
+        if errors:
+            raise errors[0]
+
+    def _here(self) -> list[_Held]:
+        return [one for one in self._held if one.backend.is_here()]
 
     async def shut_down(self, timeout_s: float | None) -> None:
         """Refuse new runs, end the input of those that there are, cancel them when time is up, close the resources.
@@ -220,7 +210,8 @@ class Lifetime:
             ShutdownTimeoutError: If stages did not end even though they were cancelled; resources have been closed.
         """
         limit = self._timeout_s if timeout_s is None else timeout_s
-        if isinstance(limit, bool) or not limit >= 0:
+        given = cast("object", limit)
+        if not isinstance(given, (int, float)) or isinstance(given, bool) or not given >= 0:
             raise ConfigError("timeout_s", f"a shutdown's deadline is a number of seconds from 0 up, got {timeout_s!r}")
         self._is_over = True
         runs = tuple(self._runs)

@@ -16,8 +16,6 @@ from ._contract import BaseStage, StageKind
 from ._deadlines import checked_seconds, next_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
     from ._contract import Bypass
@@ -34,11 +32,11 @@ class ChunkTextStage(BaseStage):
     In: `TextElement` and `TurnEnd`. Fragments that follow each other are joined if all but their texts is the same: `id`, `path`,
     metadata, the rest of the header, and the type. So the chunks of a turn say, for each `id` and `path`, what the fragments said.
     Out: `TextElement` of at most `max_chars` characters, with the header of their fragments. Where they are cut depends on the text
-    alone, not on how it was divided before, unless time runs out. An empty text leaves only where there is nothing else of its header.
+    alone, not on how it was divided before, unless time runs out. An empty one leaves only if there is nothing else of its header.
 
     Flow:
-        emits: when `max_chars` characters are there; the rest `max_wait_s` after its first character came, before a fragment that is
-            not to be joined to it, on `TurnEnd`, and at the end.
+        emits: when `max_chars` characters are there; the rest `max_wait_s` after its first character came, before a fragment that
+            is not to be joined to it, on `TurnEnd`, and at the end.
         backpressures: while the output is full; holds less than `max_chars` characters, and the fragment in hand.
         completes: when the input ends, after the rest.
         cancels: drops what it holds.
@@ -77,50 +75,63 @@ class ChunkTextStage(BaseStage):
         self.max_held: int | None = self._max_chars  # fragments of one character each
         self.bypass: Bypass = bypass
 
-    async def process(
-        self, input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[TextElement | TurnEnd]
-    ) -> None:
+    async def process(self, input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[TextElement | TurnEnd]) -> None:
         """Run the stage."""
-        rest = _Rest()
+        rest = _Rest(None)
         while True:
-            deadline = None if self._max_wait_s is None or not rest.is_owed else rest.since_s + self._max_wait_s
+            deadline = rest.since_s + self._max_wait_s if self._max_wait_s is not None and rest.is_owed else None
             try:
                 element = await next_until(input, deadline)
             except anyio.EndOfStream:
                 break
             if isinstance(element, TextElement):
-                if not rest.joins(element):
+                header = element.replace(text="")
+                if header != rest.header:
                     await rest.send(output)
-                    rest = _Rest(element)
-                for chunk in rest.add(element.text, self._chunks):
-                    await output.send(chunk)
+                    rest = _Rest(header)
+                await self._send_chunks(element, rest, output)
             else:
                 await rest.send(output)
             if isinstance(element, TurnEnd):
                 await output.send(element)
-                rest = _Rest()
+                rest = _Rest(None)
             elif not rest.is_owed:
                 await input.pass_aside()
         await rest.send(output)
 
-    def _chunks(self, text: str) -> Iterator[str]:
-        """Cut off as many chunks as `text` has; what is left is shorter than `max_chars`."""
-        start = 0
+    async def _send_chunks(self, element: TextElement, rest: _Rest, output: SendEnd[TextElement]) -> None:
+        """Send what is full now that `element` has come, and keep the rest."""
+        text, start = rest.text + element.text, 0
         while len(text) - start >= self._max_chars:
             end = start + self._max_chars
             if self._by_words:
                 end = next((at for at in range(end, start, -1) if text[at - 1].isspace()), end)
-            yield text[start:end]
-            start = end
+            await output.send(element.replace(text=text[start:end]))
+            start, rest.is_new = end, False
+        rest.text = text[start:]
+        if len(rest.text) <= len(element.text):
+            rest.since_s = anyio.current_time()
 
 
 class _Rest:
-    """Text that has not been sent, and the header that it will have."""
+    """Text that has not been sent, of fragments with one header."""
 
-    def __init__(self, first: TextElement | None = None) -> None:
-        self.header = None if first is None else first.replace(text="")
+    def __init__(self, header: TextElement | None) -> None:
+        self.header = header
+        """What the fragments have in common, as an element without text; None: there were none."""
         self.text = ""
         self.since_s = 0.0
-        """When its first character came."""
-        self.is_owed = False
-        """Whether something has to be sent: text, or an empty one that is all there was."""
+        """When the first character of the text came."""
+        self.is_new = header is not None
+        """Whether nothing was sent with this header."""
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether there is something to send."""
+        return self.is_new or bool(self.text)
+
+    async def send(self, output: SendEnd[TextElement]) -> None:
+        """Send all that is owed."""
+        if self.header is not None and self.is_owed:
+            await output.send(self.header.replace(text=self.text))
+            self.text, self.is_new = "", False

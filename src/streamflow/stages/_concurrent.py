@@ -261,7 +261,7 @@ async def _in_thread(limiter: anyio.CapacityLimiter, func: Callable[[Any], Any],
             ended.set()
 
     try:
-        result = await anyio.to_thread.run_sync(work, limiter=limiter)
+        return await anyio.to_thread.run_sync(work, limiter=limiter)
     except anyio.get_cancelled_exc_class():
         # A run's tasks are cancelled natively on asyncio, which gets through the shield that anyio has around a thread.
         with suppress(IndexError):
@@ -271,8 +271,6 @@ async def _in_thread(limiter: anyio.CapacityLimiter, func: Callable[[Any], Any],
             with suppress(anyio.get_cancelled_exc_class()), anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(ended.wait, limiter=anyio.CapacityLimiter(1))
         raise
-    await anyio.lowlevel.checkpoint_if_cancelled()  # where the shield held, the cancellation is still to come
-    return result
 
 
 class _Place:

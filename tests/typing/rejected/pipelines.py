@@ -12,6 +12,13 @@ def size(element: TextElement) -> int:
 
 pipeline = PipelineBuilder().chain(MapStage(size)).build()  # rejected: arg-type
 PipelineBuilder().chain(42)  # rejected: arg-type
+PipelineBuilder().connect("a")  # rejected: call-arg
+PipelineBuilder().connect("a", "b", 4)  # rejected: call-arg
+PipelineBuilder().connect("a", "b", buffer="4")  # rejected: arg-type
+PipelineBuilder().branch("a", 42)  # rejected: arg-type
+PipelineBuilder().branch("a", "b", otherwise=42)  # rejected: arg-type
+PipelineBuilder().merge("a", 42)  # rejected: arg-type
+PipelineBuilder().prefixed(42)  # rejected: arg-type
 PipelineBuilder("16")  # rejected: arg-type
 PipelineConfig(16)  # rejected: call-arg
 PipelineConfig(buffer_size="16")  # rejected: arg-type
