@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -382,6 +383,18 @@ def test_the_warning_is_shown_once_for_a_line() -> None:
         builder.build_graph()
     with pytest.raises(BuildWarning):  # as the tests' own filter says
         builder.build_graph()
+
+
+def test_a_graph_made_by_hand_may_say_anything_about_its_lines() -> None:
+    """`BuildWarning`: shown there all the same."""
+    inner = GraphBuilder().branch(typed("x", TEXT, (TEXT, PICTURE)), typed("b", TEXT), typed("c", TEXT))
+    with pytest.warns(BuildWarning):
+        graph = inner.build_graph()
+    for where, shown in (("", ("", 0)), ("app.toml", ("app.toml", 0)), ("C:\\app.py:3", ("C:\\app.py", 3))):
+        moved = dataclasses.replace(graph, forks=tuple(dataclasses.replace(one, where=where) for one in graph.forks))
+        with pytest.warns(BuildWarning) as caught:
+            GraphBuilder().add(SubGraph("in", moved)).build_graph()
+        assert (caught[0].filename, caught[0].lineno) == shown
 
 
 def test_known_data_is_followed_past_other_stages_and_through_ports() -> None:

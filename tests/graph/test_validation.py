@@ -311,6 +311,7 @@ def test_what_hangs_on_a_repeated_name_is_left_alone() -> None:
     builder = GraphBuilder()
     builder.chain(typed("x", TextElement, TextElement), typed("a", AudioElement), typed("y", ImageElement), "x")
     builder.add(named("a")).chain("a", named("b")).chain("a:left", "b").branch("a").merge("a")
+    builder.branch("a", otherwise="b").branch("a", otherwise="y").chain("a:right")
     # Beside it, all is found.
     builder.chain(typed("p", StreamElement, TextElement), typed("q", AudioElement))
 
@@ -521,6 +522,16 @@ def test_a_graph_can_be_checked_without_a_builder() -> None:
     a, b = (Node(name, as_stage(named(name)), f"app.py:{number}") for number, name in enumerate("ab"))
     edges = (EdgeSpec(Endpoint("a"), Endpoint("b"), "app.py:2"), EdgeSpec(Endpoint("a"), Endpoint("c"), "app.py:3"))
     graph = Graph((a, b), edges, (ForkSpec(Endpoint("a", "x"), "app.py:4"),), (JoinSpec(Endpoint("d"), "app.py:5"),))
+
+    rests = [
+        ForkSpec(Endpoint("a"), f"app.py:{line}", None if rest is None else Endpoint(rest))
+        for line, rest in enumerate([None, "b", "b", "c"])
+    ]
+    pure = Graph((a, b), edges, tuple(rests))
+    assert [(one.kind, one.where) for one in findings(pure)] == [
+        ("two-otherwise", "app.py:3"),
+        ("unknown-stage", "app.py:3"),
+    ]
 
     assert [(one.kind, one.stage, one.where) for one in findings(graph)] == [
         ("unknown-port", "a", "app.py:4"),

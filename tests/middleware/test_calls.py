@@ -1,5 +1,6 @@
 """Legacy code that takes a request and answers: its shapes, what it may return, and how each status is mapped."""
 
+# ruff: noqa: A006, PLW0108 - written as legacy code is
 from __future__ import annotations
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Middleware that calls `next`: the rest of the chain really runs inside it, once, and again only after a failure."""
 
-# ruff: noqa: A002 - `next` is what the contract calls it
+# ruff: noqa: A002, A006, RUF012, SIM105 - written as legacy code is
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable

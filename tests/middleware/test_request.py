@@ -1,6 +1,6 @@
 """The boundary of a request: what one turn becomes, what goes out again, and what does not."""
 
-# ruff: noqa: A002 - `next` is what the contract calls it
+# ruff: noqa: A002 - written as legacy code is
 from __future__ import annotations
 
 import copy
@@ -468,6 +468,7 @@ OTHERS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(source=st.lists(MESSAGES | FRAGMENTS | OTHERS, max_size=12), capacity=st.integers(1, 3))
 async def test_middleware_that_does_nothing_loses_doubles_and_changes_nothing(
     source: list[StreamElement], capacity: int
@@ -485,6 +486,7 @@ async def test_middleware_that_does_nothing_loses_doubles_and_changes_nothing(
     assert sorted(map(id, got)) == sorted(map(id, source))
 
 
+@pytest.mark.slow
 @given(source=st.lists(MESSAGES | FRAGMENTS | OTHERS, max_size=12), capacity=st.integers(1, 3))
 async def test_each_turn_with_content_is_answered_once(source: list[StreamElement], capacity: int):
     """`MiddlewareAdapter`: one call per turn with content, and nothing of what came in goes out with the answer."""

@@ -1,6 +1,6 @@
 """Streamed answers: the chunk hooks of all middleware, interruption, and a reader that leaves early."""
 
-# ruff: noqa: A002 - `next` is what the contract calls it
+# ruff: noqa: A002, BLE001 - written as legacy code is
 from __future__ import annotations
 
 import dataclasses
@@ -62,7 +62,9 @@ class Hooked:
 
 
 def kinds(hook: str) -> list[Any]:
-    return [pytest.param(hook, blocking, id=f"{hook}-{'blocking' if blocking else 'async'}") for blocking in (False, True)]
+    return [
+        pytest.param(hook, blocking, id=f"{hook}-{'blocking' if blocking else 'async'}") for blocking in (False, True)
+    ]
 
 
 on_chunk = pytest.mark.parametrize(("hook", "blocking"), kinds("on_chunk"))
@@ -233,7 +235,9 @@ async def test_a_reader_that_stops_stops_the_handler():
             made += 1
             yield "x"
 
-    pipeline = PipelineBuilder(PipelineConfig(buffer_size=2)).chain(wrap_middleware("it", passing, handler=handler)).build()
+    pipeline = (
+        PipelineBuilder(PipelineConfig(buffer_size=2)).chain(wrap_middleware("it", passing, handler=handler)).build()
+    )
     async with pipeline.execute("x"):
         await anyio.wait_all_tasks_blocked()
         at_rest = made
@@ -365,7 +369,7 @@ async def test_what_is_no_fragment_fails_the_call():
     async def handler(ctx: Any) -> AsyncIterator[object]:
         yield 42
 
-    with pytest.raises(StageError, match="an? int was streamed") as caught:
+    with pytest.raises(StageError, match="a int was streamed") as caught:
         await run(handler)
 
     assert isinstance(caught.value.__cause__, MiddlewareError)
@@ -422,6 +426,7 @@ async def test_hooks_are_not_asked_about_an_answer_that_is_not_streamed():
     assert result.response == "whole"
 
 
+@pytest.mark.slow
 @given(
     fragments=st.lists(st.text(max_size=3), max_size=6),
     dropped=st.sets(st.integers(0, 5)),

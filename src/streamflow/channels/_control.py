@@ -2,14 +2,17 @@
 
 Above: `_fork`, which says what it copied; `_merge`, which asks what to do with what arrives. Below: nothing.
 
-A copy is the very same object, so nothing is written into it. Objects may be sent more than once (a constant is a lawful element),
-so what is counted is how often each was copied, how often it arrived by each input, and how often it has left.
+A copy is the very same object, so nothing is written into it; a fork that is given an object again while copies of it are on their
+way sends an equal one in its place, so that an object stands for one occurrence.
 
 - A boundary of a turn leaves once, when every open input that its fork leads to has shown it. An input that has shown it waits
   meanwhile: what is behind the boundary stays behind it.
 - Any other control element (usage, errors, …) leaves at its first copy; the later ones are dropped.
-- A stage in a branch may take a boundary and send one of its own instead, or none. The first boundary of the same type that is no
-  copy, or any copy that was made later, shows that the one that is waited for will not come by that input.
+- A copy is not waited for any more where it has been passed over: the input shows one that the same fork copied later, or a boundary
+  of the same type that a stage on the way has sent in its place, or nothing is on the way there any more (see `_ways`). Should it
+  come after all, it is dropped.
+- Boundaries of different forks may come in different orders. Where inputs wait for each other because of that, the one that was
+  copied first leaves.
 """
 
 from __future__ import annotations
@@ -19,14 +22,14 @@ from typing import TYPE_CHECKING, Literal
 from ..elements import ControlElement, TurnEnd, TurnReset, TurnStart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["ControlJoin", "Verdict"]
 
 _BOUNDARIES = (TurnStart, TurnEnd, TurnReset)
 
-_REMEMBERED = 256
-"""Most elements of which it is remembered that a copy may still come; only stages that keep control to themselves make more."""
+_REMEMBERED = 1000
+"""Most elements of which it is remembered that a copy may still come, unless more of them fit into the edges."""
 
 Verdict = Literal["pass", "drop", "hold"]
 """What to do with a control element: let it leave, forget it, or wait with it and with all that is behind it on its input."""
@@ -35,14 +38,18 @@ Verdict = Literal["pass", "drop", "hold"]
 class _Copied:
     """One element that was copied, and where its copies are."""
 
-    __slots__ = ("arrived", "copies", "element", "excused", "left")
+    __slots__ = ("awaited", "element", "forks", "has_left", "late", "number")
 
-    def __init__(self, element: ControlElement, inputs: int) -> None:
+    def __init__(self, element: ControlElement, number: int) -> None:
         self.element = element
-        self.copies: dict[int, int] = {}  # by fork, how often it was copied there
-        self.arrived = [0] * inputs
-        self.excused = [0] * inputs  # how many copies are not waited for any more, but would be dropped
-        self.left = 0
+        self.number = number
+        """How many were copied before it."""
+        self.forks: set[int] = set()
+        self.awaited: set[int] = set()
+        """The inputs that a copy is still to come by."""
+        self.late: set[int] = set()
+        """The inputs that a copy is no more waited for at, but would be dropped."""
+        self.has_left = False
 
 
 class ControlJoin:
@@ -51,103 +58,140 @@ class ControlJoin:
     Args:
         inputs: How many inputs the merge has.
         reach: For each fork above it, the inputs that its branches lead to.
+        remembered: Most elements of which it is remembered that a copy may still come. Where more control elements than that can be
+            in the edges between, one that was forgotten would leave twice.
     """
 
-    def __init__(self, inputs: int, reach: Mapping[int, frozenset[int]]) -> None:
-        self._inputs = inputs
+    def __init__(self, inputs: int, reach: Mapping[int, frozenset[int]], remembered: int = _REMEMBERED) -> None:
+        self._open = set(range(inputs))
         self._reach = reach
+        self._remembered = remembered
+        self._count = 0
         self._copied: dict[int, _Copied] = {}  # by identity, in the order of their first copying
-        self._ended: set[int] = set()
         self.held: dict[int, ControlElement] = {}
         """The element that each waiting input has shown."""
+
+    def is_on_its_way(self, element: ControlElement, fork: int) -> bool:
+        """Say whether copies of the very same object are about that are not those which `fork` is to copy on."""
+        known = self._copied.get(id(element))
+        mine = self._reach[fork]
+        return known is not None and any(one == fork or not mine <= self._reach[one] for one in known.forks)
 
     def expect(self, element: ControlElement, fork: int) -> None:
         """Know that `fork` sends a copy of `element` to each of its branches."""
         known = self._copied.get(id(element))
         if known is None:
-            if len(self._copied) >= _REMEMBERED:
+            if len(self._copied) >= self._remembered:
                 self._forget_one()
-            known = self._copied[id(element)] = _Copied(element, self._inputs)
-        known.copies[fork] = known.copies.get(fork, 0) + 1
+            self._count += 1
+            known = self._copied[id(element)] = _Copied(element, self._count)
+            known.awaited |= self._reach[fork] & self._open
+        known.forks.add(fork)
 
-    def announce(self, number: int, element: ControlElement) -> None:
-        """Learn from the element at the head of input `number` what need not be waited for there; `release()` comes before it."""
-        shown = self._copy_of(number, element)
-        for held in {id(one): one for one in self.held.values()}.values():
-            known = self._copied[id(held)]
-            passed_over = isinstance(held, type(element)) if shown is None else self._was_first(known, shown)
-            if passed_over and known.arrived[number] <= known.left < self._expected(known, number):
-                known.arrived[number] += 1
-                known.excused[number] += 1
+    def announce(self, number: int, element: ControlElement) -> ControlElement | None:
+        """Learn from the element at the head of input `number` what need not be waited for there; `release()` comes before it.
+
+        Returns:
+            The boundary that it would have taken the place of, if a stage on the way can do that: see `give_up()`.
+        """
+        shown = self._copied.get(id(element))
+        if shown is None or not number in shown.awaited | shown.late:
+            same = (one for one in self._copied.values() if isinstance(one.element, _BOUNDARIES) and number in one.awaited)
+            return next((one.element for one in same if type(one.element) is type(element)), None)
+        for known in self._copied.values():
+            if known is shown:
+                break
+            if number in known.awaited and any(number in self._reach[fork] for fork in known.forks & shown.forks):
+                self._pass_over(known, number)
+        return None
 
     def arrive(self, number: int, element: ControlElement) -> Verdict:
         """Say what to do with an element that input `number` gives."""
-        known = self._copy_of(number, element)
-        if known is None:
+        known = self._copied.get(id(element))
+        if known is None or not number in known.awaited | known.late:
             return "pass"
-        if known.excused[number]:
-            known.excused[number] -= 1
-            self._forget_if_done(known)
-            return "drop"
-        known.arrived[number] += 1
-        if known.arrived[number] <= known.left:
-            self._forget_if_done(known)
-            return "drop"
-        if not isinstance(element, _BOUNDARIES):
-            known.left += 1
-            self._forget_if_done(known)
-            return "pass"
-        self.held[number] = element
-        return "hold"
+        known.awaited.discard(number)
+        known.late.discard(number)
+        verdict: Verdict = "drop"
+        if not known.has_left and isinstance(element, _BOUNDARIES):
+            self.held[number] = element
+            verdict = "hold"
+        elif not known.has_left:
+            known.has_left = True
+            verdict = "pass"
+        self._forget_if_done(known)
+        return verdict
+
+    def awaited(self) -> list[tuple[ControlElement, int, frozenset[int]]]:
+        """Return what is waited for: a held element, an input that has not shown it, and the forks that copied it."""
+        return [
+            (known.element, number, frozenset(known.forks))
+            for known in self._waiting()
+            for number in known.awaited
+            if number not in self.held
+        ]
+
+    def give_up(self, number: int, element: ControlElement) -> None:
+        """Know that no copy of `element` is to be waited for at input `number`."""
+        self._pass_over(self._copied[id(element)], number)
 
     def end(self, number: int) -> None:
         """Know that nothing more comes by input `number`."""
-        self._ended.add(number)
+        self._open.discard(number)
+        for known in tuple(self._copied.values()):
+            known.awaited.discard(number)
+            known.late.discard(number)
+            self._forget_if_done(known)
 
     def release(self) -> ControlElement | None:
         """Return the first boundary that need not be waited with any longer, and let its inputs go on; None if there is none."""
-        for held in self.held.values():
-            known = self._copied[id(held)]
-            if self._is_complete(known):
-                known.left += 1
-                for number in [number for number, one in self.held.items() if one is held]:
-                    del self.held[number]
-                self._forget_if_done(known)
-                return held
+        for known in self._waiting():
+            if not known.awaited:
+                return self._leave(known)
+        for known in self._waiting():
+            if self._is_stuck(known):
+                return self._leave(known)
         return None
 
-    def _copy_of(self, number: int, element: ControlElement) -> _Copied | None:
-        """Return what is known of an element, if copies of it come by this input."""
-        known = self._copied.get(id(element))
-        return known if known is not None and self._expected(known, number) else None
+    def _waiting(self) -> list[_Copied]:
+        """Return what is held, in the order of the first copying."""
+        known = {id(one): self._copied[id(one)] for one in self.held.values()}
+        return sorted(known.values(), key=lambda one: one.number)
 
-    def _expected(self, known: _Copied, number: int) -> int:
-        """Return how many copies are to come by an input, from the first one on."""
-        return max((count for fork, count in known.copies.items() if number in self._reach[fork]), default=0)
+    def _is_stuck(self, known: _Copied) -> bool:
+        """Say whether all inputs that `known` waits for hold something that waits, in turn, for inputs that hold something."""
+        seen, following = {id(known.element)}, [known]
+        while following:
+            for number in following.pop().awaited:
+                held = self.held.get(number)
+                if held is None:
+                    return False
+                if id(held) not in seen:
+                    seen.add(id(held))
+                    following.append(self._copied[id(held)])
+        return True
 
-    def _is_complete(self, known: _Copied) -> bool:
-        return all(
-            known.arrived[number] > known.left or number in self._ended or self._expected(known, number) <= known.left
-            for number in range(self._inputs)
-        )
+    def _leave(self, known: _Copied) -> ControlElement:
+        known.has_left = True
+        for number in tuple(known.awaited):
+            self._pass_over(known, number)
+        for number in [number for number, one in self.held.items() if one is known.element]:
+            del self.held[number]
+        self._forget_if_done(known)
+        return known.element
 
-    def _was_first(self, one: _Copied, other: _Copied) -> bool:
-        """Say whether one element was copied before another one."""
-        return (
-            one is not other and next(known for known in self._copied.values() if known is one or known is other) is one
-        )
+    def _pass_over(self, known: _Copied, number: int) -> None:
+        known.awaited.remove(number)
+        known.late.add(number)
 
     def _forget_if_done(self, known: _Copied) -> None:
-        done = all(
-            number in self._ended
-            or (known.arrived[number] >= self._expected(known, number) and not known.excused[number])
-            for number in range(self._inputs)
-        )
-        if done:
-            del self._copied[id(known.element)]
+        if not known.awaited and not known.late and not any(one is known.element for one in self.held.values()):
+            self._copied.pop(id(known.element), None)
 
     def _forget_one(self) -> None:
+        """Forget the oldest one that nothing is waited for of; else the oldest one that is not held."""
         held = {id(one) for one in self.held.values()}
-        oldest = next((key for key in self._copied if key not in held), None)
+        free: Iterable[_Copied] = [one for key, one in self._copied.items() if key not in held]
+        oldest = next((one for one in free if not one.awaited), next(iter(free), None))
         if oldest is not None:
-            del self._copied[oldest]
+            del self._copied[id(oldest.element)]

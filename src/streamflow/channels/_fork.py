@@ -61,28 +61,30 @@ class ForkEnd(SendEnd[T_contra]):
         self._otherwise = otherwise
         self._joins = tuple(joins)
         self._routes: dict[type, tuple[SendEnd[Any], ...]] = {}
+        self._drops_left = WIDE  # until a checkpoint: no edge stops who sends what nobody takes
         self.dropped: dict[str, int] = {}
         """Data that went nowhere, by reason: `unrouted` (no branch accepts it), `no_more_needed` (those that do have gone)."""
 
     def send_nowait(self, item: T_contra) -> None:
         route = self._route_of(item)
         self._raise_if_closed()
-        if self._must_pay(item) or any(self._is_full(end, item) for end in route):
+        if self._must_pay(item) or any(end.is_open and not end._has_place(item) for end in route):
             raise anyio.WouldBlock
         self._commit(item, route)
 
     def close(self) -> None:
-        self._closed = True
+        self._end()
         for branch in self._branches:
             branch.close()
 
     def fail(self, cause: BaseException) -> None:
-        self._closed = True
+        self._end()
         for branch in self._branches:
             branch.fail(cause)
 
     def close_with(self, item: T_contra) -> None:
-        self._tell_joins(item)
+        if self.is_open:
+            self._tell_joins(item)
         for branch in self._branches:
             branch.close_with(item)
         self.close()
@@ -114,6 +116,10 @@ class ForkEnd(SendEnd[T_contra]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {', '.join(branch._peer.describe() for branch in self._branches)}>"
 
+    def _end(self) -> None:
+        self._closed = True
+        self._debtor = None  # which knows this end: nothing waits for the garbage collector
+
     def _raise_if_closed(self) -> None:
         if self._closed:
             raise ChannelClosedError(self.name)
@@ -144,10 +150,14 @@ class ForkEnd(SendEnd[T_contra]):
         for end in route:
             if len(end._buffer) >= end._limit and self._is_full(end, item):
                 return False
-        if self._must_pay(item) or self._closed or not self.is_open:
+        if self._must_pay(item) or self._closed or not self.is_open or self._must_pause(route):
             return False
         self._commit(item, route)
         return True
+
+    def _must_pause(self, route: tuple[SendEnd[Any], ...]) -> bool:
+        """Say whether a checkpoint is due before one more element is dropped."""
+        return not self._drops_left and not any(end.is_open for end in route)
 
     def _examine(self, item: T_contra) -> None:
         self._route_of(item)
@@ -165,6 +175,7 @@ class ForkEnd(SendEnd[T_contra]):
         if not count:
             reason = "no_more_needed" if route else "unrouted"
             self.dropped[reason] = self.dropped.get(reason, 0) + 1
+            self._drops_left = max(self._drops_left - 1, 0)
 
     def _tell_joins(self, item: object) -> None:
         if isinstance(item, ControlElement):
@@ -185,8 +196,9 @@ class ForkEnd(SendEnd[T_contra]):
         route = self._route_of(item if rest is None else rest[0])
         turns = [(end, end._queue_up(item if rest is None else rest[0])) for end in route]
         try:
-            if any(end._peer.capacity > WIDE for end in route):
+            if self._must_pause(route) or any(end._peer.capacity > WIDE for end in route):
                 await anyio.lowlevel.checkpoint()
+                self._drops_left = WIDE
             while rest is None or len(rest):
                 waits = next(((end, turn) for end, turn in turns if end._must_wait(turn)), None)
                 if waits is None:
@@ -195,7 +207,8 @@ class ForkEnd(SendEnd[T_contra]):
             self._raise_if_closed()
             if item is not None:
                 self._commit(item, route)
-            elif rest and take is not None:
+            elif rest and take is not None and self._route_of(rest[0]) == route:
+                # Else another task has moved what this one came for: who called looks what is next, and asks again.
                 self._commit(take(), route)
         finally:
             for end, turn in turns:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
@@ -50,17 +50,14 @@ _NEVER = PASSES[-1]
 _LANES = tuple(Priority)
 
 
-def _lane_of(item: object) -> int:
+def _lane_of(item: Any) -> int:
     """Return the lane of an element: its priority. Raises `ElementError` if that is none."""
-    lane = getattr(item, "priority", None)
-    if not isinstance(lane, int) or not 0 <= lane < len(_LANES):
-        message = f"{item!r:.80} has the priority {lane!r:.80}; where edges have lanes it must be a Priority"
-        raise ElementError(message)
-    return lane
-
-
-def _is_fence(item: object) -> bool:
-    return isinstance(item, ControlElement) and not isinstance(item, Interrupt)
+    try:
+        return _LANES.index(item.priority)
+    except (AttributeError, ValueError):
+        priority = getattr(item, "priority", None)
+        message = f"{item!r:.80} has the priority {priority!r:.80}; where edges have lanes it must be a Priority"
+        raise ElementError(message) from None
 
 
 class _Group:
@@ -86,8 +83,11 @@ class Lanes:
         self._buffer = buffer
         self._capacity = capacity
         self._groups: deque[_Group] = deque()
-        self._known = 0  # how many the groups count; those that have left are found when one looks
-        self._held = [0] * len(_LANES)
+        self._is_fence: dict[type, bool] = {}
+        self._known = 0  # how many the groups count; those are found by `count()`
+        self.held: list[int] = [0] * len(_LANES)
+        """How many elements each lane holds, as of the last `count()`."""
+        self._tail = 0  # the lane of the last one
         self.last: Priority | None = None
         """The lane to which an element can be added at the tail without a look; None: there is none such."""
         self.unseen: int = 0
@@ -97,7 +97,7 @@ class Lanes:
 
     def append(self, item: Any) -> None:
         """Put `item` where its turn to leave is."""
-        lane, is_fence = _lane_of(item), _is_fence(item)
+        lane, is_fence = _lane_of(item), self.is_fence(item)
         self.count()
         groups, behind = self._groups, 0
         place = len(groups)
@@ -116,23 +116,35 @@ class Lanes:
             place -= 1
         self._buffer.insert(len(self._buffer) - behind, item)
         self._known += 1
-        self._held[lane] += 1
+        self.held[lane] += 1
         before = groups[place - 1] if place else None
         if before is not None and before.lane == lane and not before.passed and not is_fence:
             before.length += 1
         else:
             groups.insert(place, _Group(lane, _NEVER if is_fence else 0))
-        self.last = None if groups[-1].passed else _LANES[groups[-1].lane]
+        self._tail = groups[-1].lane
+        self.last = None if groups[-1].passed else _LANES[self._tail]
+
+    def is_fence(self, item: object) -> bool:
+        """Say whether an element neither passes others nor is passed."""
+        kind = type(item)
+        known = self._is_fence.get(kind)
+        if known is None:
+            known = self._is_fence[kind] = issubclass(kind, ControlElement) and not issubclass(kind, Interrupt)
+        return known
 
     def has_room(self, lane: int) -> bool:
-        """Say whether one more of a lane may enter."""
-        held = self.count()
-        return not held[lane] or self._known + held.count(0) < self._capacity
+        """Say whether one more of a lane may enter, as of the last `count()`."""
+        return not self.held[lane] or self._known + self.held.count(0) < self._capacity
 
-    def count(self) -> list[int]:
-        """Return how many elements each lane holds, having counted what was added and what has left since the last look."""
-        groups, held = self._groups, self._held
+    def count(self) -> None:
+        """Count what was added and what has left since it was counted last."""
+        if self._known == len(self._buffer) and not self.unseen:
+            return
+        groups, held = self._groups, self.held
         if self.unseen:
+            if not groups:
+                groups.append(_Group(self._tail, 0, 0))
             groups[-1].length += self.unseen
             held[groups[-1].lane] += self.unseen
             self._known += self.unseen
@@ -147,9 +159,6 @@ class Lanes:
             group.length -= here
             if not group.length:
                 groups.popleft()
-                if not groups:
-                    self.last = None
-        return held
 
 
 class _LaneTurn(Turn):
@@ -157,12 +166,12 @@ class _LaneTurn(Turn):
 
     __slots__ = ("is_fence", "lane", "mark", "number")
 
-    def __init__(self, item: object) -> None:
-        super().__init__()
-        self.lane = _lane_of(item)
-        self.is_fence = _is_fence(item)
-        self.number = 0
-        self.mark = 0
+    def __init__(self, lane: int, mark: int, *, is_fence: bool) -> None:
+        self.waiter = None
+        self.lane = lane
+        self.is_fence = is_fence
+        self.number = 0  # in the order of arrival
+        self.mark = mark  # how many its lane may hold for it to be woken
 
 
 class _Queues:
@@ -235,7 +244,12 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
 
     def enter(self, item: Any) -> None:
         """Put `item` where its turn to leave is."""
-        self._lanes.append(item)
+        lanes = self._lanes
+        if type(item) in self._plain and item.priority is lanes.last:
+            lanes.unseen += 1
+            self._buffer.append(item)
+        else:
+            lanes.append(item)
         self._low = self.capacity  # whatever leaves, it may be time to let a sender look
 
     async def _pass_one(self) -> None:
@@ -257,23 +271,25 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         self._low = -1
         if not self._turns:
             return
-        held, size = self._lanes.count(), len(self._buffer)
+        lanes, size = self._lanes, len(self._buffer)
+        lanes.count()
         for turn in self._queues.heads():
             if turn.waiter is None or turn.waiter.done():
                 continue
-            is_low = size <= self._half or held[turn.lane] <= turn.mark
-            if (at_once or is_low) and self._lanes.has_room(turn.lane):
+            is_low = size <= self._half or lanes.held[turn.lane] <= turn.mark
+            if (at_once or is_low) and lanes.has_room(turn.lane):
                 turn.waiter.set_result(None)
             else:
                 self.look_for(turn)
 
     def look_for(self, turn: _LaneTurn) -> None:
         """See to it that a sender who waits is looked for as soon as it may be time to let it look."""
-        left = self._lanes.count()[turn.lane] - turn.mark  # of its lane, before that is half of what it was
+        left = self._lanes.held[turn.lane] - turn.mark  # of its lane, before that is half of what it was
         self._low = max(self._low, self._half, len(self._buffer) - max(left, 1))
 
     def _open_limit(self) -> int:
-        return min(super()._open_limit(), self.limit_of_one_lane)
+        limit = self.limit_of_one_lane
+        return limit if self.capacity <= WIDE else min(super()._open_limit(), limit)
 
 
 class LaneSendEnd(SendEnd[T_contra]):
@@ -284,6 +300,7 @@ class LaneSendEnd(SendEnd[T_contra]):
 
     def __init__(self, peer: LaneReceiveEnd[Any]) -> None:
         super().__init__(peer)
+        self._reader = peer
         self._lanes = peer._lanes
         self._queues = peer._queues
         self._append = peer.enter
@@ -294,17 +311,19 @@ class LaneSendEnd(SendEnd[T_contra]):
             await self._send_in_turn(item)
 
     def _try_send_unusual(self, item: Any) -> bool:
-        if type(item) in self._peer._plain and len(self._buffer) < self._limit:
-            lanes = self._lanes
-            if item.priority is lanes.last:
-                lanes.unseen += 1
-                self._buffer.append(item)
-            else:
-                lanes.append(item)
-            if self._peer._waiter is not None:
-                self._peer._wake()
-            return True
-        return super()._try_send_unusual(item)
+        peer, lanes = self._peer, self._lanes
+        if type(item) not in peer._plain:
+            return super()._try_send_unusual(item)
+        if len(self._buffer) < self._limit and item.priority is lanes.last:
+            lanes.unseen += 1
+            self._buffer.append(item)
+        elif len(self._buffer) < self._limit or self._fits_above_limit(item):
+            self._append(item)
+        else:
+            return False
+        if peer._waiter is not None:
+            peer._wake()
+        return True
 
     def _examine(self, item: T_contra) -> None:
         _lane_of(item)
@@ -312,30 +331,33 @@ class LaneSendEnd(SendEnd[T_contra]):
 
     def _has_place(self, item: T_contra) -> bool:
         lane = _lane_of(item)
-        return self._queues.is_free(lane, is_fence=_is_fence(item)) and self._lanes.has_room(lane)
+        self._lanes.count()
+        return self._lanes.has_room(lane) and self._queues.is_free(lane, is_fence=self._lanes.is_fence(item))
 
     def _fits_above_limit(self, item: T_contra) -> bool:
-        peer = cast("LaneReceiveEnd[Any]", self._peer)
-        is_open = self._limit >= 0 if peer.capacity <= WIDE else self._limit == peer.limit_of_one_lane
+        reader = self._reader
+        is_open = self._limit >= 0 if reader.capacity <= WIDE else self._limit == reader.limit_of_one_lane
         return is_open and self._has_place(item)
 
     def _queue_up(self, item: object) -> Turn:
-        turn = _LaneTurn(item)
-        turn.mark = self._lanes.count()[turn.lane] // 2
+        lane, lanes = _lane_of(item), self._lanes
+        lanes.count()
+        turn = _LaneTurn(lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
         self._queues.add(turn)
         self._limit = min(self._limit, 0)
         return turn
 
-    def _must_wait(self, turn: Turn) -> bool:
-        peer, turn = cast("LaneReceiveEnd[Any]", self._peer), cast("_LaneTurn", turn)
-        if peer.state != "open" or (self._queues.is_next(turn) and self._lanes.has_room(turn.lane)):
+    def _must_wait(self, turn: Any) -> bool:
+        its: _LaneTurn = turn
+        self._lanes.count()
+        if self._reader.state != "open" or (self._queues.is_next(its) and self._lanes.has_room(its.lane)):
             return False
-        peer.look_for(turn)
+        self._reader.look_for(its)
         return True
 
-    def _leave_queue(self, turn: Turn) -> None:
-        self._queues.remove(cast("_LaneTurn", turn))
-        self._peer._end_turn()
+    def _leave_queue(self, turn: Any) -> None:
+        self._queues.remove(turn)
+        self._reader._end_turn()
 
     def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None

@@ -188,8 +188,7 @@ class GraphBuilder:
         graph, named = self._said.graph()
         check(graph, named)
         for one in unclaimed(graph):
-            file, _, line = (one.where or "").rpartition(":")
-            warnings.warn_explicit(f"{one.message}; {one.hint}", BuildWarning, file, int(line), registry=_warned)
+            _warn(f"{one.message}; {one.hint}", one.where or "")
         for node in graph.nodes:
             if node.stage.freeze is not None:
                 node.stage.freeze()
@@ -233,6 +232,13 @@ class GraphBuilder:
             message = f"{text!r} names no stage" if not name.strip() else f"{text!r} names no port of {name!r}"
             raise definition_error(None, message, "a stage is named as in 'name', a port of it as in 'name:port'")
         return Named(text, where, self._scope)
+
+
+def _warn(message: str, where: str) -> None:
+    """Warn at a line of the user's; a graph that was made by hand may say anything about where it was."""
+    file, _, line = where.rpartition(":")
+    place = (file, int(line)) if line.isdecimal() else (where, 0)
+    warnings.warn_explicit(message, BuildWarning, *place, registry=_warned)
 
 
 def caller_of_package() -> str:

@@ -35,22 +35,22 @@ _MERMAID_SHAPES: Final[Mapping[StageKind | None, tuple[str, str]]] = {
     None: ("([", "])"),
     StageKind.TRANSFORM: ("[", "]"),
     StageKind.ACCUMULATE: ("[(", ")]"),
-    StageKind.GENERATE: ("[/", "/]"),
-    StageKind.SINK: ("[/", "\\]"),
+    StageKind.GENERATE: (">", "]"),
+    StageKind.SINK: ("[[", "]]"),
     StageKind.BIDIRECTIONAL: ("{{", "}}"),
 }
 _DOT_SHAPES: Final[Mapping[StageKind | None, str]] = {
     None: "ellipse",
     StageKind.TRANSFORM: "box",
     StageKind.ACCUMULATE: "cylinder",
-    StageKind.GENERATE: "parallelogram",
-    StageKind.SINK: "trapezium",
+    StageKind.GENERATE: 'cds, margin="0.2,0.1"',
+    StageKind.SINK: "box, peripheries=2",
     StageKind.BIDIRECTIONAL: "hexagon",
 }
 
-# All that could be Markdown, HTML, an entity or a directive; `-`, `_` and `/` cannot between letters. `ß`, because Mermaid takes
-# `¶ß` for a semicolon: it writes so itself while it works.
-_UNSAFE_IN_MERMAID = re.compile(r"[^\w ,/-]|ß|(?<![^\W_])[-_/]|[-_/](?![^\W_])")
+# All that could be Markdown, HTML, an entity or a directive; `-`, `_` and `/` cannot between letters. A line with `direction TB`
+# anywhere, also in quotes, is one to Mermaid. So is `¶ß` a semicolon: it writes so itself while it works.
+_UNSAFE_IN_MERMAID = re.compile(r"[^\w ,/-]|ß|(?<![^\W_])[-_/]|[-_/](?![^\W_])|(?<=(?i:direction)) ")
 
 
 def to_mermaid(graph: Graph) -> str:
@@ -68,7 +68,11 @@ def to_dot(graph: Graph) -> str:
     Args:
         graph: One that validation has accepted.
     """
-    settings = ["rankdir=LR;", 'node [fontname="sans-serif"];', 'edge [fontname="sans-serif", fontsize=10];']
+    settings = [
+        'graph [rankdir=LR, fontname="sans-serif"];',
+        'node [fontname="sans-serif"];',
+        'edge [fontname="sans-serif", fontsize=10];',
+    ]
     lines = [*(_INDENT + one for one in settings), *_body(graph, _Dot())]
     return "\n".join(["digraph pipeline {", *lines, "}"]) + "\n"
 

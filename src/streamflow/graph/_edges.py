@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Finding
 from ..stages import StageKind
+from ._nesting import outer_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -58,10 +59,12 @@ def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]
     begun: dict[str, int] = {}  # when each stage was come to
     knots: dict[str, str] = {}  # each stage that is done with, and the first of those that all lead to each other
     for node in graph.nodes:
+        if node.name in begun:
+            continue
         # Depth first, and not by recursion: a chain may be longer than Python's stack. Knots: Gabow's algorithm.
-        path = {} if node.name in begun else {node.name: iter(following[node.name].items())}
-        begun.setdefault(node.name, len(begun))
-        open_stages, firsts = list(path), list(path)
+        path = {node.name: iter(following[node.name].items())}
+        begun[node.name] = len(begun)
+        open_stages, firsts = [node.name], [node.name]
         while path:
             for name, edge in path[next(reversed(path))]:
                 if name in path:
@@ -145,9 +148,7 @@ def _unconnected(graph: Graph, names: Names) -> Iterator[Finding]:
     """Yield a finding for each stage without an edge, unless it is the only one, or makes its own elements for the output."""
     touched = {end.stage for edge in graph.edges for end in (edge.source, edge.target)}
     for node in names.unique if len(graph.nodes) > 1 else ():
-        parts = node.name.split("/")
-        around = {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}
-        if not around & touched and node.stage.kind is not StageKind.GENERATE:
+        if touched.isdisjoint([node.name, *outer_names(node.name)]) and node.stage.kind is not StageKind.GENERATE:
             message = f"stage {node.name!r} is connected to no other stage"
             hint = f"connect it, as in chain({node.name!r}, …), or build a pipeline of its own"
             yield Finding("unconnected-stage", node.name, message, hint, node.where)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
@@ -133,10 +134,11 @@ class _Teller:
 
     def _map(self) -> Iterator[str]:
         """Yield the way through, if there is only one."""
-        several = [self._heads, self._leaves, *self._into.values(), *self._out_of.values()]
-        if len(self._graph.edges) == len(self._nodes) - 1 and all(len(one) <= 1 for one in several):
-            names = [_SOURCE] * len(self._heads) + [_name(node.name) for node in self._nodes]
-            yield from _wrapped(" → ".join(names + [_CONSUMER] * len(self._leaves)), _INDENT)
+        names = [node.name for node in self._nodes]
+        steps = [(edge.source.stage, edge.target.stage) for edge in self._graph.edges]
+        if sorted(steps) == sorted(pairwise(names)) and len(self._heads) <= 1 and len(self._leaves) <= 1:
+            ends = [_SOURCE] * len(self._heads), [_CONSUMER] * len(self._leaves)
+            yield from _wrapped(" → ".join([*ends[0], *map(_name, names), *ends[1]]), _INDENT)
 
     def _source(self) -> Iterator[str]:
         if not self._heads:

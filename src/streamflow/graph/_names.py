@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..errors import Finding
-from ._nesting import is_within, outer_ends
+from ._nesting import outer_ends, outer_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ class Names:
             self.inputs.update(node.inputs)
             self.outputs.update(node.outputs)
         self._nodes = {node.name: node for node in self.unique}
-        self._outer = {name[:place] for name in stages for place, sign in enumerate(name) if sign == "/"}
+        self._outer = {outer for name in stages for outer in outer_names(name)}
 
     def has_both(self, edge: EdgeSpec) -> bool:
         """Say whether an edge goes from an output that is known to an input that is known."""
@@ -85,7 +85,7 @@ class Names:
         return list(found.values())
 
     def _is_in_twice_nested(self, name: str) -> bool:
-        return any(is_within(name, outer) for outer in self._twice_nested)
+        return not self._twice_nested.isdisjoint(outer_names(name))
 
     def _mentions(self) -> Iterator[tuple[Endpoint, str, bool]]:
         """Yield each endpoint that something in the graph names, with the line, and whether it is one that writes."""
@@ -104,12 +104,10 @@ class Names:
         if name in self._doubled:
             return None
         node = self._nodes.get(name)
+        if node is None and name in self._outer:
+            return self._fault_of_outer(end, where, is_source=is_source)
         if node is None:
-            return (
-                self._fault_of_outer(end, where, is_source=is_source)
-                if name in self._outer
-                else self._unknown(end, where)
-            )
+            return self._unknown(end, where)
         own = node.outputs if is_source else node.inputs
         if end in own:
             return None
@@ -120,9 +118,8 @@ class Names:
         if end.port:
             message = f"stage {name!r} has no {side} {end.port!r}"
             return Finding("unknown-port", name, message, f"write {ends}", where)
-        return Finding(
-            "unknown-port", name, f"stage {name!r} has named {side}s, of which none is named", f"write {ends}", where
-        )
+        message = f"stage {name!r} has named {side}s, of which none is named"
+        return Finding("unknown-port", name, message, f"write {ends}", where)
 
     def _fault_alone(self, end: Endpoint, where: str) -> Finding | None:
         """Return what is wrong with what is named as neither source nor target."""
@@ -143,7 +140,13 @@ class Names:
         name = end.stage
         is_nested = any(one.name == name for one in self._graph.nested)
         what = f"the nested pipeline {name!r}" if is_nested else f"the prefix {name!r}"
-        heads, leaves = outer_ends(name, self._graph.nodes, ((one.source, one.target) for one in self._graph.edges))
+        inside = {node.name: node for node in self._graph.nodes if name in outer_names(node.name)}
+        own = [
+            (one.source, one.target)
+            for one in self._graph.edges
+            if {one.source.stage, one.target.stage} <= inside.keys()
+        ]
+        heads, leaves = outer_ends(inside.values(), own)
         ends = leaves if is_source else heads
         listed = " or ".join(repr(str(one)) for one in ends)
         if end.port:

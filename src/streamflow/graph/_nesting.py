@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..stages import StageLike
     from ._spec import Endpoint, Graph, Node
 
-__all__ = ["GraphStage", "Nestable", "SubGraph", "checked_buffer", "is_within", "nestable", "outer_ends"]
+__all__ = ["GraphStage", "Nestable", "SubGraph", "checked_buffer", "nestable", "outer_ends", "outer_names"]
 
 
 class SubGraph:
@@ -92,18 +92,18 @@ def checked_buffer(buffer: object) -> int | None:
     raise ConfigError("buffer", message)
 
 
-def is_within(name: str, outer: str) -> bool:
-    """Say whether a stage of this name is inside what `outer` names."""
-    return name.startswith(f"{outer}/")
+def outer_names(name: str) -> list[str]:
+    """Return what a name is inside of, from the outside: `a` and `a/b` for `a/b/c`."""
+    return [name[:place] for place, sign in enumerate(name) if sign == "/"]
 
 
 def outer_ends(
-    outer: str, nodes: Iterable[Node], edges: Iterable[tuple[Endpoint, Endpoint]]
+    inside: Iterable[Node], edges: Iterable[tuple[Endpoint, Endpoint]]
 ) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
-    """Return the inputs that nothing inside `outer` feeds, and the outputs that nothing inside takes."""
-    inside = [node for node in nodes if is_within(node.name, outer)]
-    own = [(a, b) for a, b in edges if is_within(a.stage, outer) and is_within(b.stage, outer)]
+    """Return the inputs of stages that none of the edges between them feeds, and the outputs that none takes."""
+    own = list(edges)
     taken, fed = {source for source, _ in own}, {target for _, target in own}
-    heads = (one for node in inside for one in node.inputs if one not in fed)
-    leaves = (one for node in inside for one in node.outputs if one not in taken)
+    nodes = list(inside)
+    heads = (one for node in nodes for one in node.inputs if one not in fed)
+    leaves = (one for node in nodes for one in node.outputs if one not in taken)
     return tuple(dict.fromkeys(heads)), tuple(dict.fromkeys(leaves))

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
-from ._nesting import is_within, outer_ends
+from ._nesting import outer_ends, outer_names
 from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 
 if TYPE_CHECKING:
@@ -147,17 +147,23 @@ class _Lookup:
     """Which endpoints a name stands for."""
 
     def __init__(self, said: Said) -> None:
-        self._said = said
         self._nodes = {node.name: node for node in reversed(said.nodes)}
-        self._outer = {prefix for node in said.nodes for prefix in _prefixes(node.name)}
+        self._inside: defaultdict[str, list[Node]] = defaultdict(list)
+        for node in said.nodes:
+            for outer in outer_names(node.name):
+                self._inside[outer].append(node)
+        self._links: defaultdict[str, list[Link]] = defaultdict(list)  # with both ends inside
+        for link in said.links:
+            begins, ends = (outer_names(self.place(one).stage) for one in (link.source, link.target))
+            for outer in set(begins).intersection(ends):
+                self._links[outer].append(link)
         self._ends: dict[str, tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]] = {}
-        self._places = [(self.place(link.source), self.place(link.target)) for link in said.links]
 
     def place(self, named: Named) -> Endpoint:
         """Return the stage or prefix that is meant, as it is called in the graph; what is unknown, as it was named."""
         name, _, port = named.text.partition(":")
         for level in _levels(named.scope):
-            if level + name in self._nodes or level + name in self._outer:
+            if level + name in self._nodes or level + name in self._inside:
                 return Endpoint(level + name, port)
         return Endpoint(name, port)
 
@@ -179,18 +185,14 @@ class _Lookup:
         return heads[0] if len(heads) == 1 else place
 
     def _is_outer(self, place: Endpoint) -> bool:
-        return place.stage in self._outer and not place.port
+        return place.stage in self._inside and not place.port
 
     def _ends_of(self, outer: str) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
         # This ends: what is inside has a longer name than what it is inside of.
         if outer not in self._ends:
-            own = (
-                (source, self.target(link.target))
-                for link, (a, b) in zip(self._said.links, self._places, strict=True)
-                if is_within(a.stage, outer) and is_within(b.stage, outer)
-                for source in self.sources(link.source)
-            )
-            self._ends[outer] = outer_ends(outer, self._said.nodes, own)
+            links = self._links.get(outer, ())
+            own = [(source, self.target(link.target)) for link in links for source in self.sources(link.source)]
+            self._ends[outer] = outer_ends(self._inside[outer], own)
         return self._ends[outer]
 
 
@@ -252,11 +254,3 @@ def _levels(scope: str) -> Iterator[str]:
         yield scope
         scope = scope[: scope.rfind("/", 0, -1) + 1]
     yield scope
-
-
-def _prefixes(name: str) -> Iterator[str]:
-    """Yield what a name is inside of: `a` and `a/b` for `a/b/c`."""
-    place = name.find("/")
-    while place >= 0:
-        yield name[:place]
-        place = name.find("/", place + 1)

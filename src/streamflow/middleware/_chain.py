@@ -163,7 +163,9 @@ class Call:
             if close is not None:
                 await close()
         if self.ctx.response is None:
-            self.ctx.response = Response(self.reply.text)  # also an empty one: a stream that was filtered away is no silence
+            self.ctx.response = Response(
+                self.reply.text
+            )  # also an empty one: a stream that was filtered away is no silence
 
     async def _run_around(self, link: Link, target: object, rest: Rest) -> None:
         """Call middleware that runs the rest by itself."""

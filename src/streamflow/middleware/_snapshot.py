@@ -10,13 +10,12 @@ import functools
 import time
 import types
 import uuid
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ._messages import LegacyMessage, as_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ._outcome import Outcome
 

@@ -39,6 +39,7 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
+from ._edge_watches import edge_watches, run_limits
 from ._jobs import Job, JobGroup, is_made_of
 from ._stats import RunStats, stats_of
 from ._tracebacks import trimmed
@@ -46,7 +47,7 @@ from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..channels import ReceiveEnd, SendEnd
     from ._config import PipelineConfig
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "live_runs"]
 
 _log = logging.getLogger("streamflow.runtime")
+
+_NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -105,8 +108,8 @@ class Engine:
         self._lifetime = lifetime
         self._context = contextvars.copy_context()
         self._stages: list[StageRun] = []
-        self._edges: tuple[ReceiveEnd[Any], ...] = ()
-        self._meters: tuple[EdgeMeter | None, ...] = ()
+        self._edges: Sequence[ReceiveEnd[Any]] = ()
+        self._meters: Sequence[EdgeMeter | None] = ()
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
@@ -130,23 +133,28 @@ class Engine:
         _LIVE.add(self)
         clock = RunClock(anyio.current_time)
         further = self._context.get(EDGE_WATCH)
-        self._stages, wiring = wire(self.plan, self.config, clock, further, self.reporter.moved)
+        watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
+        self._stages, wiring = wire(self.plan, watches)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
-        self._edges, self._meters, self._clock = wiring.edges, wiring.meters, clock
+        self._edges, self._clock = wiring.edges, clock
+        limits = list(run_limits(self.config, clock, self.leaves.values()))
+        if watches is not None:
+            self._meters = watches.meters
+            limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
         deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
         for head, source in self._sources.items():
             work = partial(feed, source, self.inlets[head])
             feeder = self._feeders[head] = self._job(self._source_name(head), work, partial(self._feeder_ended, head))
             feeder.instead = partial(close_source, source)
-        self._sources = dict[str, "Iterable[StreamElement | str]"]()
+        self._sources = _NOTHING
         for stage in self._stages:
             work = partial(self._work, stage, deadline)
             stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
-        if wiring.limits:
-            work = partial(self._watch, wiring.limits, clock)
+        if limits:
+            work = partial(self._watch, limits, clock)
             self._watchdog = self._job("watchdog", work, self._watchdog_ended)
-        self.reporter.run_started(self._stages, self.jobs.backend)
+        self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
         self.jobs.start(*first, *(stage.job for stage in self._stages))
 
@@ -204,7 +212,7 @@ class Engine:
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
         self._last_stages.discard(stage.index)
         for head, feeder in self._feeders.items():
-            if not self._last_stages & self.plan.served[head]:
+            if self._last_stages.isdisjoint(self.plan.served[head]):
                 feeder.cancel()
         self._settle()
 
@@ -320,9 +328,14 @@ class Engine:
 
         Cancellation: changes nothing.
         """
-        if self._last_stages and self.notice is None and not self.cancelled:
+        if self.has_last_stages:
             self._no_more_waiting = self._no_more_waiting or anyio.Event()
             await self._no_more_waiting.wait()
+
+    @property
+    def has_last_stages(self) -> bool:
+        """Whether there are sinks, or stages that feed the consumer, that have not ended and will end by themselves."""
+        return bool(self._last_stages) and self.notice is None and not self.cancelled
 
     async def finish(self, *, shield: bool) -> None:
         """Let tasks end that are just ending, cancel the others, and wait for them, `shutdown_timeout_s` at most.
@@ -343,7 +356,8 @@ class Engine:
                     self.config.shutdown_timeout_s,
                 )
                 self._end()
-        await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
+        if self.reporter.has_tasks:
+            await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
@@ -357,7 +371,8 @@ class Engine:
         """Return what the run has done so far."""
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
-        return stats_of(self.run_id, until - self._clock.started, self.plan, counts, self._meters)
+        meters = self._meters or [None] * len(counts)
+        return stats_of(self.run_id, until - self._clock.started, self.plan, counts, meters)
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ..stages import EVERYTHING, admission
+from ..stages import EVERYTHING, StageKind, admission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +82,8 @@ class StagePlan:
     """The number by which merges know all its outputs together; -1 for a sink."""
     downstream: frozenset[int]
     """The stages that its elements can reach."""
+    keeps_aside: bool
+    """Whether what it does not accept waits for its results."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ class Plan:
     """For each head, the stages that what its source gives can reach."""
     served: Mapping[str, frozenset[int]]
     """For each head, the last stages among those."""
+    limits_stages: bool
+    """Whether a stage has a limit."""
 
     @property
     def max_in_flight(self) -> int | None:
@@ -161,6 +165,7 @@ class _Planner:
                 outputs=outputs[number],
                 fork=whole[number],
                 downstream=self._downstream[number],
+                keeps_aside=node.stage.kind is StageKind.ACCUMULATE and node.stage.bypass == "late",
             )
             for number, node in enumerate(self._nodes)
         )
@@ -177,6 +182,7 @@ class _Planner:
             last_stages=last,
             fed=fed,
             served={name: reached & last for name, reached in fed.items()},
+            limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
         )
 
     def _add_edge(self, source: Endpoint | None, target: Endpoint | None, buffer: int | None = None) -> int:

@@ -60,14 +60,19 @@ class Reporter:
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
-        self._bus = EventBus([one for one in listeners if not is_async_listener(one)])
         self._async_listeners = [one for one in listeners if is_async_listener(one)]
+        self._bus = EventBus([one for one in listeners if not is_async_listener(one)])
         self._buffer = buffer
         self._queues: list[EventQueue] = []
         self._tasks: JobGroup | None = None
         self._started_s = 0.0
         self._running: dict[str, StageRun] = {}
         self._error: BaseException | None = None
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether async listeners are at work."""
+        return self._tasks is not None and bool(self._tasks.alive)
 
     def open_queue(self) -> EventQueue:
         """Return a queue of all events from now on; it ends with the run."""
@@ -92,14 +97,14 @@ class Reporter:
                 )
             )
 
-    def run_started(self, stages: Sequence[StageRun], backend: Backend) -> None:
+    def run_started(self, stages: Sequence[StageRun], backend: Backend, now: float) -> None:
         """Start the tasks of async listeners, and tell that the run and its stages begin."""
         if self._async_listeners:
             self._tasks = JobGroup(backend)
             for listener in self._async_listeners:
                 work = partial(deliver, self.open_queue(), listener, self._bus.complain)
                 self._tasks.start(Job("event listener", work, self._task_ended, contextvars.copy_context()))
-        self._started_s = now = anyio.current_time()
+        self._started_s = now
         self._running = {stage.name: stage for stage in stages}
         if self._bus.active:
             self._bus.publish(PipelineStarted(run_id=self.run_id, at_s=now, stages=tuple(self._running)))

@@ -68,7 +68,8 @@ class _Outcome:
         """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
         engine = self.engine
         if not self.over:
-            await engine.finish_last_stages()
+            if engine.has_last_stages:
+                await engine.finish_last_stages()
             await engine.finish(shield=False)
         if not engine.cancelled and not self.over:
             if engine.notice is not None and not self.notice_told:

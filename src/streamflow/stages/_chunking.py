@@ -101,7 +101,7 @@ class ChunkTextStage(BaseStage):
 
     async def _send_chunks(self, element: TextElement, rest: _Rest, output: SendEnd[TextElement]) -> None:
         """Send what is full now that `element` has come, and keep the rest."""
-        text, start = rest.text + element.text, 0
+        text, start, was_owed = rest.text + element.text, 0, rest.is_owed
         while len(text) - start >= self._max_chars:
             end = start + self._max_chars
             if self._by_words:
@@ -109,7 +109,7 @@ class ChunkTextStage(BaseStage):
             await output.send(element.replace(text=text[start:end]))
             start, rest.is_new = end, False
         rest.text = text[start:]
-        if len(rest.text) <= len(element.text):
+        if not was_owed or (start and len(rest.text) <= len(element.text)):
             rest.since_s = anyio.current_time()
 
 
@@ -120,7 +120,7 @@ class _Rest:
         self.header = header
         """What the fragments have in common, as an element without text; None: there were none."""
         self.text = ""
-        self.since_s = 0.0
+        self.since_s: float = anyio.current_time()
         """When the first character of the text came."""
         self.is_new = header is not None
         """Whether nothing was sent with this header."""

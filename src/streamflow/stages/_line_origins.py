@@ -96,7 +96,7 @@ class FileLinesSource(_LineOrigin):
         name: str = "file_lines",
     ) -> None:
         super().__init__(name, encoding, errors, max_line_bytes, keep_ends=keep_ends)
-        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        if not isinstance(cast("object", path), (str, os.PathLike)) or not os.fspath(path):
             raise ConfigError("path", f"stage {self.name!r}: give the path of a file, got {path!r:.80}")
         self._path = os.fspath(path)
         self._follow = follow

@@ -2,7 +2,7 @@
 
 Above: `_line_origins`. Below: `errors`.
 Rules: a line ends with a line feed, or with a carriage return and a line feed; nothing else ends one. Its bytes are bounded before
-they are decoded, so input without line ends cannot fill the memory. Lines are decoded one after the other by one decoder, because an
+they are decoded, so input without line ends cannot fill the memory. One decoder decodes the lines one after the other, because an
 encoding may have a state (a byte order mark, a shift).
 """
 

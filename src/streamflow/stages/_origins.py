@@ -12,7 +12,7 @@ import functools
 import inspect
 import math
 import queue
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -43,7 +43,7 @@ class Origin(BaseStage, abc.ABC):
     def process(self) -> AsyncGenerator[StreamElement, None]:
         """Generate the elements of one run."""
 
-    def __aiter__(self) -> AsyncGenerator[StreamElement, None]:
+    def __aiter__(self) -> AsyncGenerator[StreamElement, None]:  # noqa: PYI058 - who leaves it early has to close it
         """Begin anew. Close what this returns if you leave it early, as `contextlib.aclosing()` does; runs do."""
         return self.process()
 
@@ -51,8 +51,8 @@ class Origin(BaseStage, abc.ABC):
 class IntervalSource(Origin):
     """Send an element at once and then every `period_s`, by the event loop's clock.
 
-    The times are those of the beginning plus whole periods, so they do not drift, however long each step takes. When the rest of the
-    graph is slow and a time has passed before its element could be sent, that one is left out; the next comes at its own time.
+    The times are the beginning plus whole periods, so they do not drift, however long each step takes. When the rest of the graph
+    is slow and a time passes before its element could be sent, that one is left out; the next comes at its own time.
 
     ```python
     IntervalSource(60, make=lambda number: TextElement("ping"))
@@ -87,7 +87,7 @@ class IntervalSource(Origin):
         super().__init__(name)
         self._period_s = checked_seconds(period_s, "period_s", self.name)
         self._count = math.inf if count is None else checked_count(count, "count", self.name)
-        if make is not None and not callable(make):
+        if make is not None and not callable(cast("object", make)):
             message = f"stage {self.name!r}: make={make!r:.80} is no function"
             raise definition_error(self.name, message, "give a function of a number that returns an element")
         self._make = make if make is not None else functools.partial(DataElement, "interval")
@@ -120,9 +120,6 @@ class BlockingQueue(Protocol):
         ...
 
 
-_AnyQueue: TypeAlias = AsyncQueue | BlockingQueue
-
-
 class QueueSource(Origin):
     """Send what is put into a queue of yours, until its sentinel comes.
 
@@ -135,8 +132,8 @@ class QueueSource(Origin):
         backpressures: while the output is full; then nothing is taken from the queue; holds one item.
         completes: with the sentinel.
         fails: with what `get()` raises; `ElementError` if an item is no element.
-        cancels: at once, also while a thread waits in the queue. That thread ends within 0.1 s; an item that it takes in this moment
-            is lost, as is all that the run holds.
+        cancels: at once, also while a thread waits in the queue. That thread ends within 0.1 s; an item that it still takes is
+            lost, as is all that the run holds.
 
     Args:
         queue: Has `get()`: async as that of `asyncio.Queue`, or with `timeout=` as that of `queue.Queue`.
@@ -149,7 +146,7 @@ class QueueSource(Origin):
 
     def __init__(self, queue: AsyncQueue | BlockingQueue, *, sentinel: object = None, name: str = "queue") -> None:
         super().__init__(name)
-        if not callable(getattr(queue, "get", None)) or isinstance(queue, type):
+        if not callable(getattr(queue, "get", None)) or isinstance(cast("object", queue), type):
             message = f"stage {self.name!r}: {queue!r:.80}, a {type(queue).__name__}, has no get()"
             raise definition_error(self.name, message, "give an asyncio.Queue, or a queue.Queue")
         self._queue = queue

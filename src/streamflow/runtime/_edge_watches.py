@@ -1,0 +1,131 @@
+"""The watches of a run's edges, and the limits that they serve: made where a limit, a measurement or a test asks for them.
+
+Above: `_engine` makes one of it for a run, `_wiring` asks it for each edge. Below: `_watchdog`, `_metering`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ._metering import EdgeMeter, EdgeTracer, Watches
+from ._watchdog import EdgeClock, Limit, StageClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ..channels import ChannelWatch, ReceiveEnd
+    from ._config import PipelineConfig
+    from ._plan import EdgePlan, Plan
+    from ._watchdog import RunClock
+    from ._wiring import StageRun
+
+__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits"]
+
+Tell: TypeAlias = "Callable[[str, int, str, float], None]"
+"""Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
+
+
+def edge_watches(
+    plan: Plan, config: PipelineConfig, clock: RunClock, further: Callable[[str], ChannelWatch] | None, tell: Tell
+) -> EdgeWatches | None:
+    """Return what makes the watches of a run's edges, None where nobody asks for one.
+
+    Args:
+        plan: Its stages may have limits.
+        config: So may the whole run; and edges may be measured.
+        clock: The run's.
+        further: Makes one more watch for each edge, by its name.
+        tell: Called with each element that leaves an edge, when the run is traced.
+    """
+    moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
+    if not (moves or plan.limits_stages or config.metrics or config.tracing or further is not None):
+        return None
+    return EdgeWatches(config, clock, further, tell, is_limited=moves)
+
+
+class EdgeWatches:
+    """Makes the watches of one run's edges."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        clock: RunClock,
+        further: Callable[[str], ChannelWatch] | None,
+        tell: Tell,
+        *,
+        is_limited: bool,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._further = further
+        self._tell = tell
+        self._is_limited = is_limited
+        self._stages: Sequence[StageRun] = ()
+        self._clocks: list[EdgeClock] = []  # of all edges, where the run has a limit that is about them
+        self.meters: list[EdgeMeter | None] = []
+        """What measures each edge, if it is measured, in the order of the plan."""
+
+    def begin(self, stages: Sequence[StageRun]) -> None:
+        """Give a clock to the stages that have a limit."""
+        self._stages = stages
+        for stage in stages:
+            if stage.node.stage.timeout_s is not None:
+                stage.clock = StageClock(self._clock.started)
+
+    def of_edge(self, edge: EdgePlan) -> ChannelWatch | None:
+        """Return the watch of the next edge, if it has one."""
+        writer = None if edge.source is None else self._stages[edge.source].clock
+        reader = None if edge.target is None else self._stages[edge.target].clock
+        watches: list[ChannelWatch] = []
+        if self._is_limited or writer or reader:
+            clock = EdgeClock(edge.name, self._clock, writer=writer, reader=reader)
+            self._clocks.append(clock)
+            watches.append(clock)
+        self.meters.append(EdgeMeter(self._clock.now) if self._config.metrics else None)
+        if self.meters[-1] is not None:
+            watches.append(self.meters[-1])
+        if self._config.tracing:
+            watches.append(EdgeTracer(self._clock.now, partial(self._tell, edge.name)))
+        return self._as_one(edge.name, watches)
+
+    def of_merge(self, name: str, reader: StageClock | None) -> ChannelWatch | None:
+        """Return the watch of a merge, if it has one: its edges are measured, not it itself."""
+        is_timed = self._is_limited or reader is not None
+        return self._as_one(name, [EdgeClock(name, self._clock, writer=None, reader=reader)] if is_timed else [])
+
+    def limits(self, plan: Plan) -> Iterator[Limit]:
+        """Return the limits of stages and edges, once all watches are made."""
+        for stage in self._stages:
+            if stage.clock is not None and stage.node.stage.timeout_s is not None:
+                since = partial(_busy_since, stage.clock)
+                yield Limit("stage", stage.node.stage.timeout_s, f"stage {stage.name!r}", since, stage.index)
+        seconds = self._config.backpressure_timeout_s
+        if seconds is not None:
+            # A full edge is its reader's doing, so the reader is what fails: draining through one that is stuck would never end.
+            for one, edge in zip(self._clocks, plan.edges, strict=True):
+                yield Limit("backpressure", seconds, f"edge {edge.name}", partial(_full_since, one), edge.target)
+
+    def _as_one(self, name: str, watches: list[ChannelWatch]) -> ChannelWatch | None:
+        if self._further is not None:
+            watches.append(self._further(name))
+        return watches[0] if len(watches) == 1 else Watches(*watches) if watches else None
+
+
+def run_limits(config: PipelineConfig, clock: RunClock, leaves: Iterable[ReceiveEnd[Any]]) -> Iterator[Limit]:
+    """Return the limits of the whole run."""
+    if config.timeout_s is not None:
+        yield Limit("run", config.timeout_s, "the run", lambda: clock.started)
+    if config.first_element_timeout_s is not None:
+
+        def waiting_since() -> float | None:
+            return None if any(one.statistics().sent for one in leaves) else clock.started
+
+        yield Limit("first_element", config.first_element_timeout_s, "the run", waiting_since)
+    if config.idle_timeout_s is not None:
+        yield Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved)
+
+
+_full_since: Callable[[EdgeClock], float | None] = attrgetter("full_since")
+_busy_since: Callable[[StageClock], float | None] = attrgetter("busy_since")
