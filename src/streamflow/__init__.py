@@ -4,6 +4,8 @@ Describe a graph of stages; streamflow runs it. Each stage is a long-lived task,
 channels carry typed elements. This module holds the kernel's names; features live in the sub-packages.
 """
 
+from typing import TYPE_CHECKING
+
 from .channels import ReceiveEnd, SendEnd, open_channel
 from .elements import (
     AudioElement,
@@ -35,8 +37,17 @@ from .elements import (
     encode,
     register_element,
 )
-from .errors import BuildError, BuildWarning, ConfigError, ElementError, RunTimeoutError, StageError, StreamflowError
-from .observe import Event
+from .errors import (
+    BuildError,
+    BuildWarning,
+    ConfigError,
+    ElementError,
+    PipelineBusyError,
+    RunTimeoutError,
+    StageError,
+    StreamflowError,
+)
+from .observe import Event, EventBus
 from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run
 from .stages import (
     BaseStage,
@@ -57,6 +68,9 @@ from .stages import (
     stage,
 )
 
+if TYPE_CHECKING:
+    from .middleware import MiddlewareAdapter, wrap_middleware
+
 __version__ = "0.1.0.dev0"
 
 __all__ = [
@@ -73,6 +87,7 @@ __all__ = [
     "EndOfStream",
     "ErrorElement",
     "Event",
+    "EventBus",
     "FilterStage",
     "FlatMapStage",
     "ImageElement",
@@ -83,10 +98,12 @@ __all__ = [
     "Message",
     "MessageElement",
     "Metadata",
+    "MiddlewareAdapter",
     "OpaqueElement",
     "PassthroughStage",
     "Pipeline",
     "PipelineBuilder",
+    "PipelineBusyError",
     "PipelineConfig",
     "Priority",
     "ReceiveEnd",
@@ -120,4 +137,16 @@ __all__ = [
     "open_channel",
     "register_element",
     "stage",
+    "wrap_middleware",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # A feature that is asked for by name here, and loaded when it is.
+        if name not in {"MiddlewareAdapter", "wrap_middleware"}:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        from . import middleware  # noqa: PLC0415
+
+        return getattr(middleware, name)

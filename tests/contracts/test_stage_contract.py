@@ -30,6 +30,7 @@ from streamflow import (
     MapUnorderedStage,
     Message,
     MessageElement,
+    MiddlewareAdapter,
     PassthroughStage,
     Pipeline,
     PipelineBuilder,
@@ -193,6 +194,11 @@ async def joining(input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[Text
     await output.send(TextElement(held))
 
 
+async def answering(context: MessageElement) -> str:
+    await anyio.lowlevel.checkpoint()
+    return "an answer"
+
+
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 
@@ -206,6 +212,7 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "MapAsyncStage": Entry(lambda: MapAsyncStage(shout_later, concurrency=2)),
     "MapStage": Entry(lambda: MapStage(shout)),
     "MapUnorderedStage": Entry(lambda: MapUnorderedStage(shout_in_time, concurrency=2), items=TEXTS[:2]),
+    "MiddlewareAdapter": Entry(lambda: MiddlewareAdapter(answering), items=CHAT),
     "PassthroughStage": Entry(PassthroughStage, takes_all=True),
     "PromptStage": Entry(lambda: PromptStage("Be brief."), items=CHAT),
     "ProviderStage": Entry(lambda: ProviderStage(ScriptedProvider()), items=CHAT),

@@ -207,7 +207,7 @@ async def test_a_class_is_made_anew_for_each_call_with_its_config():
     ],
 )
 def test_what_has_no_known_shape_is_refused_at_once_with_a_way_out(legacy: object, options: Any, told: str):
-    """styleguide 3: wrong arguments fail in the constructor, and the message says how to mend it."""
+    """wrong arguments fail in the constructor, and the message says how to mend it."""
     with pytest.raises(StageDefinitionError, match="stage 'it'") as caught:
         wrap_middleware("it", legacy, **options)
 
@@ -216,7 +216,7 @@ def test_what_has_no_known_shape_is_refused_at_once_with_a_way_out(legacy: objec
 
 
 def test_a_coroutine_is_refused_without_a_warning():
-    """styleguide 3: the function itself was meant; Python's own warning would come on top."""
+    """the function itself was meant; Python's own warning would come on top."""
     with pytest.raises(StageDefinitionError, match="without calling it"):
         MiddlewareAdapter(asked(None))
 
@@ -234,7 +234,7 @@ def test_a_coroutine_is_refused_without_a_warning():
     ],
 )
 def test_a_wrong_option_names_its_field(field: str, value: object):
-    """styleguide 3: a wrong value is refused at once, by the name of its field."""
+    """a wrong value is refused at once, by the name of its field."""
     with pytest.raises(ConfigError) as caught:
         MiddlewareAdapter(asked, **{field: value})  # type: ignore[arg-type]
 
@@ -290,7 +290,7 @@ async def test_an_answer_in_any_of_its_forms_is_text_and_message_once(value: obj
 
 
 async def test_a_record_of_an_answer_keeps_what_it_says_of_itself():
-    """S 2.2: data is kept in the metadata of the answer."""
+    """statuses: data is kept in the metadata of the answer."""
     _, whole = await answers_of(gives(Completion()))
 
     assert whole.metadata["model"] == "m"
@@ -350,7 +350,7 @@ async def test_an_exception_that_is_returned_is_raised():
 
 @pytest.mark.parametrize("status", ["ok", "completed", "SUCCESS", Word.OK, types.SimpleNamespace(name="OK", value=1)])
 async def test_data_with_an_answer_is_an_answer_with_metadata(status: object):
-    """S 2.2, ok: the answer from `response_key`, and the data in its metadata, by key and by who gave it."""
+    """statuses, ok: the answer from `response_key`, and the data in its metadata, by key and by who gave it."""
     text, whole = await answers_of(gives(Output(status, {"response": "hello", "route": "sales"})))
 
     assert text == TextElement("hello", id="it-0")
@@ -365,7 +365,7 @@ async def test_the_answer_is_found_under_another_key():
 
 
 async def test_data_without_an_answer_is_an_element_and_the_request_goes_on_with_it():
-    """S 2.2, ok: the whole data as one element; the next stage finds it in the metadata of the newest message."""
+    """statuses, ok: the whole data as one element; the next stage finds it in the metadata of the newest message."""
     history = MessageElement(Message("assistant", "before"))
     data, first, newest = await answers_of(gives(Output(data={"route": "sales"})), [history, "hi"])
 
@@ -386,7 +386,7 @@ async def test_nothing_returned_lets_the_request_through_untouched():
 
 
 async def test_skip_lets_the_request_through_and_says_so():
-    """S 2.2, skip: the input passes with `skipped` and the reason in its metadata."""
+    """statuses, skip: the input passes with `skipped` and the reason in its metadata."""
     (element,) = await answers_of(gives(Output(Word.SKIP, {"reason": "nothing to do"})))
 
     assert isinstance(element, TextElement)
@@ -396,7 +396,7 @@ async def test_skip_lets_the_request_through_and_says_so():
 
 
 async def test_that_one_stage_was_skipped_is_not_said_of_the_next():
-    """S 2.2, skip: it is about one adapter; the next one's answer is no skipped one."""
+    """statuses, skip: it is about one adapter; the next one's answer is no skipped one."""
     first = wrap_middleware("first", gives(Output(Word.SKIP, {"reason": "nothing to do"})))
     second = wrap_middleware("second", asked)
 
@@ -411,7 +411,7 @@ async def test_that_one_stage_was_skipped_is_not_said_of_the_next():
     "how", ["status", "ctx.raise_if_cancelled()", "StageCancellationRequested", "UnifiedPipelineCancelled"]
 )
 async def test_cancel_ends_the_stage_early_without_an_error(how: str):
-    """S 2.2, cancel: downstream drains what was sent, the run is a success, and listeners hear the reason."""
+    """statuses, cancel: downstream drains what was sent, the run is a success, and listeners hear the reason."""
     heard: list[Event] = []
     closed: list[str] = []
 
@@ -447,7 +447,7 @@ async def test_cancel_ends_the_stage_early_without_an_error(how: str):
 
 
 async def test_fail_fails_the_stage_and_shows_nothing_that_may_be_secret():
-    """S 2.2, fail: a clear error; the legacy words are its cause, and stand in no message that may reach a client."""
+    """statuses, fail: a clear error; the legacy words are its cause, and stand in no message that may reach a client."""
     legacy = wrap_middleware("it", gives(Output(Word.FAIL, {"error_type": "AuthError"}, error="bad key sk-123")))
     seen: list[StreamElement] = []
 
@@ -470,7 +470,7 @@ async def test_fail_fails_the_stage_and_shows_nothing_that_may_be_secret():
 
 
 async def test_what_is_raised_is_the_cause_as_it_is():
-    """styleguide 3: the traceback ends in the user's code; nothing is wrapped around it."""
+    """the traceback ends in the user's code; nothing is wrapped around it."""
 
     async def legacy(ctx: Any) -> None:
         raise KeyError("x")
@@ -482,7 +482,7 @@ async def test_what_is_raised_is_the_cause_as_it_is():
 
 
 async def test_retry_is_tried_again_with_growing_waits_until_it_answers():
-    """S 2.2, retry: stageflow itself never retried; here each wait doubles, on the loop's clock."""
+    """statuses, retry: stageflow itself never retried; here each wait doubles, on the loop's clock."""
     tries: list[float] = []
     heard: list[Event] = []
 
@@ -505,7 +505,7 @@ async def test_retry_is_tried_again_with_growing_waits_until_it_answers():
 
 
 async def test_retry_without_end_is_an_error():
-    """S 2.2, retry: exhausted is a failure, with the last words as its cause."""
+    """statuses, retry: exhausted is a failure, with the last words as its cause."""
     tries = 0
 
     async def legacy(ctx: Any) -> object:
@@ -528,7 +528,7 @@ async def test_retry_without_end_is_an_error():
 
 
 async def test_artifacts_are_elements_and_events_go_to_the_listeners():
-    """S 2.2: artifacts as own elements, events to the event bus; both of the outcome and of the context."""
+    """statuses: artifacts as own elements, events to the event bus; both of the outcome and of the context."""
     heard: list[Event] = []
 
     async def legacy(ctx: Any) -> object:
@@ -557,7 +557,7 @@ async def test_artifacts_are_elements_and_events_go_to_the_listeners():
 
 
 async def test_events_carry_the_ids_that_came_with_the_request():
-    """S 2.1: events are enriched with the ids that correlate them; those that did not come are not made up."""
+    """stageflow: events are enriched with the ids that correlate them; those that did not come are not made up."""
     heard: list[Event] = []
 
     async def legacy(ctx: Any) -> None:

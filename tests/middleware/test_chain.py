@@ -71,7 +71,7 @@ class NotingBlocking(Noting):
 @pytest.mark.parametrize("kinds", ["aaa", "bbb", "aba", "bab"], ids=lambda kinds: kinds)
 @pytest.mark.parametrize("form", ["arguments", "list"])
 async def test_what_is_written_after_next_runs_after_the_rest_of_the_chain(kinds: str, form: str):
-    """R6: `process(ctx, next)`, async and blocking in any mix; the original's `next` did nothing."""
+    """seed 001: `process(ctx, next)`, async and blocking in any mix; the original's `next` did nothing."""
     notes: list[str] = []
     chain: list[object] = [
         (Noting if kind == "a" else NotingBlocking)(notes, f"{place}") for place, kind in enumerate(kinds)
@@ -116,7 +116,7 @@ async def test_next_gives_the_answer_and_what_is_returned_replaces_it():
     ids=["next()", "next(ctx)", "object", "class", "callable object", "other names"],
 )
 async def test_every_form_of_middleware_runs_the_rest(middleware: object):
-    """R6: zero changes to the middleware, however it is written."""
+    """seed 001: zero changes to the middleware, however it is written."""
     assert said((await run(middleware, handler=echo)).elements) == ["echo hi"]
 
 
@@ -131,7 +131,7 @@ async def test_without_a_handler_the_innermost_next_sets_nothing_and_the_request
 
 
 async def test_middleware_that_answers_by_itself_keeps_the_rest_from_running():
-    """R6, short circuit: an answer without `next`, as a cache gives it."""
+    """seed 001, short circuit: an answer without `next`, as a cache gives it."""
     notes: list[str] = []
 
     async def cached(ctx: Any, next: Any) -> None:
@@ -145,7 +145,7 @@ async def test_middleware_that_answers_by_itself_keeps_the_rest_from_running():
 
 @pytest.mark.parametrize("answer", [None, "stopped"])
 async def test_the_flag_stops_everything_further_down(answer: str | None):
-    """R6: `ctx.short_circuit`; `next` then runs nothing. Without an answer the request ends here, and listeners hear it."""
+    """seed 001: `ctx.short_circuit`; `next` then runs nothing. Without an answer the request ends here, and listeners hear it."""
     heard: list[Event] = []
     notes: list[str] = []
 
@@ -166,7 +166,7 @@ async def test_the_flag_stops_everything_further_down(answer: str | None):
 
 @pytest.mark.parametrize("handler", [None, echo])
 async def test_middleware_that_never_calls_next_keeps_the_request_back(handler: Answer | None):
-    """R6: a check that does not call `next` refuses; its request reaches neither the handler nor the next stage."""
+    """seed 001: a check that does not call `next` refuses; its request reaches neither the handler nor the next stage."""
     reached: list[str] = []
 
     async def refusing(ctx: Any, next: Any) -> None:
@@ -275,7 +275,7 @@ def retrying_blocking(ctx: Any, next: Any) -> None:
 
 @pytest.mark.parametrize("middleware", [retrying, retrying_blocking])
 async def test_next_may_be_called_again_after_a_failure(middleware: object):
-    """R6: retry middleware works; what the failed tries have left behind is taken back."""
+    """seed 001: retry middleware works; what the failed tries have left behind is taken back."""
     handler = Failing(2)
 
     result = await run(middleware, handler=handler)
@@ -286,7 +286,7 @@ async def test_next_may_be_called_again_after_a_failure(middleware: object):
 
 @pytest.mark.parametrize("middleware", [retrying, retrying_blocking])
 async def test_a_failure_of_the_last_try_leaves_as_it_is(middleware: object):
-    """R6: what the handler raised is the cause, through every layer and thread."""
+    """seed 001: what the handler raised is the cause, through every layer and thread."""
     error = await cause_of(middleware, handler=Failing(9))
 
     assert isinstance(error, ConnectionError)
@@ -294,7 +294,7 @@ async def test_a_failure_of_the_last_try_leaves_as_it_is(middleware: object):
 
 
 async def test_what_is_changed_between_two_tries_stays():
-    """R6: a retry with a shorter history, say, is not undone by the clean-up after the failed try."""
+    """seed 001: a retry with a shorter history, say, is not undone by the clean-up after the failed try."""
 
     async def shortening(ctx: Any, next: Any) -> None:
         try:
@@ -320,7 +320,7 @@ async def test_what_is_changed_between_two_tries_stays():
 
 @pytest.mark.parametrize("blocking", [False, True])
 async def test_middleware_may_answer_for_a_rest_that_failed(blocking: bool):
-    """R6: a fallback; the error is in `ctx.error` for who looks there."""
+    """seed 001: a fallback; the error is in `ctx.error` for who looks there."""
     errors: list[object] = []
 
     async def falling_back(ctx: Any, next: Any) -> object:
@@ -345,7 +345,7 @@ async def test_middleware_may_answer_for_a_rest_that_failed(blocking: bool):
 
 
 async def test_a_failure_that_is_returned_reaches_middleware_as_an_exception():
-    """S 2.2, fail: whoever reports it in whatever form, middleware around it can catch it."""
+    """statuses, fail: whoever reports it in whatever form, middleware around it can catch it."""
 
     class Failed:
         status = "fail"
@@ -371,7 +371,7 @@ async def test_a_failure_that_is_returned_reaches_middleware_as_an_exception():
 
 
 async def test_an_error_after_the_output_began_keeps_what_was_sent():
-    """style 1.3: fragments that have left stay; the run then fails with what was raised."""
+    """early disconnect: fragments that have left stay; the run then fails with what was raised."""
 
     async def breaking(ctx: Any) -> AsyncIterator[str]:
         yield "half"
@@ -458,7 +458,7 @@ async def test_a_swallowed_error_after_the_output_began_leaves_a_cut_whole():
 
 
 async def test_calls_in_a_chain_run_one_after_the_other_and_see_what_came_before():
-    """S 2.1: `ctx.inputs` over the outputs of earlier stages; a call that has answered is followed by those behind it."""
+    """stageflow: `ctx.inputs` over the outputs of earlier stages; a call that has answered is followed by those behind it."""
     notes: list[object] = []
 
     async def route(ctx: Any) -> dict[str, object]:
@@ -481,7 +481,7 @@ async def test_calls_in_a_chain_run_one_after_the_other_and_see_what_came_before
 
 
 async def test_an_early_end_inside_the_chain_lets_what_is_around_it_finish():
-    """S 2.2, cancel: code after `next()` runs; nothing further down does."""
+    """statuses, cancel: code after `next()` runs; nothing further down does."""
     notes: list[str] = []
 
     class Cancelled:
@@ -514,7 +514,7 @@ async def test_what_was_streamed_before_an_early_end_gets_its_whole():
 
 @pytest.mark.parametrize("shape", ["after next", "instead of next"])
 async def test_a_status_that_middleware_returns_counts_as_that_of_a_call(shape: str):
-    """S 2.2: skip lets the request through, also from code that wraps others."""
+    """statuses: skip lets the request through, also from code that wraps others."""
 
     class Skipped:
         status = "skip"
@@ -531,7 +531,7 @@ async def test_a_status_that_middleware_returns_counts_as_that_of_a_call(shape: 
 
 
 async def test_a_hundred_nested_links_are_one_call():
-    """R6: a chain is as deep as it is; async links take no thread and no task of their own."""
+    """seed 001: a chain is as deep as it is; async links take no thread and no task of their own."""
     notes: list[str] = []
 
     result = await run([Noting(notes, str(number)) for number in range(100)], handler=echo)
@@ -565,7 +565,7 @@ async def test_turns_and_runs_share_no_state():
 
 
 async def test_the_adapter_leaves_middleware_untouched():
-    """R6, zero changes: the object that was given is called, and nothing is set on it."""
+    """seed 001, zero changes: the object that was given is called, and nothing is set on it."""
 
     class Slotted:
         __slots__ = ()

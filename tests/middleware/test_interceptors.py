@@ -99,7 +99,7 @@ async def cause_of(*chain: object, **options: Any) -> Any:
 
 
 async def test_they_stand_around_the_call_by_priority():
-    """S 2.1: a low number is outermost, in whatever order they were given; `after` runs the other way round."""
+    """stageflow: a low number is outermost, in whatever order they were given; `after` runs the other way round."""
     notes: list[str] = []
 
     result = await run(Noting(notes, "50", 50), NotingBlocking(notes, "5", 5), Noting(notes, "20.5", 20.5), echo)
@@ -116,7 +116,7 @@ async def test_they_stand_around_the_call_by_priority():
 
 
 async def test_those_of_one_priority_keep_their_order_and_others_keep_their_place():
-    """S 2.1: only interceptors that stand next to each other are sorted."""
+    """stageflow: only interceptors that stand next to each other are sorted."""
     notes: list[str] = []
 
     async def middleware(ctx: Any, next_: Any) -> None:
@@ -129,7 +129,7 @@ async def test_those_of_one_priority_keep_their_order_and_others_keep_their_plac
 
 
 async def test_what_they_are_told_of_the_call():
-    """S 2.1, `StageResult`: name, status, begin and end, data, error."""
+    """stageflow, `StageResult`: name, status, begin and end, data, error."""
     seen = Answering()
 
     async def call(ctx: Any) -> dict[str, object]:
@@ -146,7 +146,7 @@ async def test_what_they_are_told_of_the_call():
 
 
 async def test_a_failure_is_told_to_each_and_leaves_as_it_is():
-    """S 2.1: `on_error`, then `after` with the status `failed`, from the innermost out."""
+    """stageflow: `on_error`, then `after` with the status `failed`, from the innermost out."""
     notes: list[str] = []
 
     error = await cause_of(Noting(notes, "outer"), Noting(notes, "inner"), Failing(1))
@@ -164,7 +164,7 @@ async def test_a_failure_is_told_to_each_and_leaves_as_it_is():
     "retry", [Action.RETRY, "retry", "RETRY", types.SimpleNamespace(name="Retry"), types.SimpleNamespace(value="retry")]
 )
 async def test_retry_runs_the_rest_again(retry: object):
-    """S 2.4.2: stageflow's engine tried once more whatever was asked; here as often as it asks, up to `max_attempts`."""
+    """The original: stageflow's engine tried once more whatever was asked; here as often as it asks, up to `max_attempts`."""
     call, answering = Failing(2), Answering(retry, retry)
 
     result = await run(answering, call)
@@ -203,7 +203,7 @@ async def test_retry_after_fragments_were_sent_tells_to_forget_them():
 
 
 async def test_fallback_takes_the_answer_that_the_interceptor_has_set():
-    """S 2.1, FALLBACK: the failure ends here, with another answer."""
+    """stageflow, FALLBACK: the failure ends here, with another answer."""
     answering = Answering(Action.FALLBACK, fallback="sorry")
 
     assert (await run(answering, Failing(1))).response == "sorry"
@@ -219,7 +219,7 @@ async def test_fallback_without_an_answer_is_an_error():
 
 @pytest.mark.parametrize("answer", [Action.FAIL, None, "fail"])
 async def test_fail_and_no_answer_let_the_failure_pass(answer: object):
-    """S 2.1, FAIL is the default."""
+    """stageflow, FAIL is the default."""
     assert isinstance(await cause_of(Answering(answer), Failing(1)), ConnectionError)
 
 
@@ -250,7 +250,7 @@ class Short:
     "result", ["cached", {"response": "cached"}, types.SimpleNamespace(status="completed", data={"response": "cached"})]
 )
 async def test_a_short_circuit_answers_in_place_of_the_call(result: object):
-    """S 2.1, `InterceptorResult(stage_ran=False)`: outer interceptors see a completed call, its own `after` is not called."""
+    """stageflow, `InterceptorResult(stage_ran=False)`: outer interceptors see a completed call, its own `after` is not called."""
     notes: list[str] = []
     call, short = Failing(0), Short(result)
 
@@ -262,7 +262,7 @@ async def test_a_short_circuit_answers_in_place_of_the_call(result: object):
 
 
 async def test_a_short_circuit_with_an_error_fails_the_call():
-    """S 2.4.3: stageflow counted an open circuit breaker as a success and ran what depended on it."""
+    """The original: stageflow counted an open circuit breaker as a success and ran what depended on it."""
     notes: list[str] = []
     call = Failing(0)
 
@@ -276,7 +276,7 @@ async def test_a_short_circuit_with_an_error_fails_the_call():
 
 
 async def test_a_short_circuit_with_nothing_skips_the_call():
-    """S 2.1: the stage did not run, and the request goes on."""
+    """stageflow: the stage did not run, and the request goes on."""
     call = Failing(0)
 
     (element,) = (await run(Short(), call)).elements
@@ -287,7 +287,7 @@ async def test_a_short_circuit_with_nothing_skips_the_call():
 
 
 async def test_a_verdict_that_the_call_may_run_changes_nothing():
-    """S 2.1: `stage_ran=True` is the default of the result object."""
+    """stageflow: `stage_ran=True` is the default of the result object."""
     short = Short()
     short.verdict.stage_ran = True
 
@@ -297,7 +297,7 @@ async def test_a_verdict_that_the_call_may_run_changes_nothing():
 
 @pytest.mark.parametrize("hook", ["before", "after", "on_error"])
 async def test_an_interceptor_that_raises_fails_the_call(hook: str):
-    """Style 3, never swallow: stageflow logged it and went on, so a check that broke let everything through."""
+    """Never swallow: stageflow logged it and went on, so a check that broke let everything through."""
 
     async def breaking(*_: object) -> None:
         raise PermissionError
@@ -311,7 +311,7 @@ async def test_an_interceptor_that_raises_fails_the_call(hook: str):
 
 
 async def test_they_share_notes_that_go_nowhere_else():
-    """S 2.1: `ctx.data` is for interceptors; a call does not make metadata of it."""
+    """stageflow: `ctx.data` is for interceptors; a call does not make metadata of it."""
 
     class First(Noting):
         async def before(self, stage_name: str, ctx: Any) -> None:
@@ -328,7 +328,7 @@ async def test_they_share_notes_that_go_nowhere_else():
 
 
 async def test_a_limit_of_time_that_one_leaves_in_the_notes_is_kept():
-    """S 2.1: the timeout interceptor of stageflow asks whoever runs the call to keep a limit."""
+    """stageflow: its timeout interceptor asks whoever runs the call to keep a limit."""
 
     class Limit:
         priority = 5

@@ -104,7 +104,7 @@ async def test_fragments_of_one_whole_are_one_message_whether_it_came_or_not():
 
 
 async def test_the_metadata_of_all_elements_is_that_of_the_request():
-    """R6: later ones laid over earlier ones; the special keys have fields of their own."""
+    """seed 001: later ones laid over earlier ones; the special keys have fields of their own."""
     recorder = Recorder()
     source = [
         whole("user", "a", system_prompt="Be brief.", route="general", session_id="s"),
@@ -121,7 +121,7 @@ async def test_the_metadata_of_all_elements_is_that_of_the_request():
 
 
 async def test_a_special_key_of_a_wrong_type_is_ignored():
-    """R6: what another stage has put there by chance breaks nothing."""
+    """seed 001: what another stage has put there by chance breaks nothing."""
     recorder = Recorder()
 
     source = whole("user", "a", system_prompt=1, variables="x", allowed_tools={"a": 1}, stage_outputs={"x": 1})
@@ -166,7 +166,7 @@ async def test_what_one_turn_may_hold_is_bounded():
 
 
 async def test_history_is_not_sent_again():
-    """R6: the original sends the history again at every adapter, so stores and screens got it twice; only what is new leaves."""
+    """seed 001: the original sent the history again at every adapter, and stores got it twice; only what is new leaves."""
     got = await run_stage(wrap_middleware("it", Recorder("answer")), [*HISTORY, "hi", TurnEnd()])
 
     assert told(got) == [("assistant", "answer")]
@@ -174,7 +174,7 @@ async def test_history_is_not_sent_again():
 
 
 async def test_a_chain_of_adapters_sees_each_message_once_and_gives_the_answer_once():
-    """R6, seed 001: `wrap(prompt) → wrap(provider)` runs as before: the request goes on until somebody answers it."""
+    """seed 001: `wrap(prompt) → wrap(provider)` runs as before: the request goes on until somebody answers it."""
     provider = Recorder("answer")
 
     async def prompt(ctx: Any, next: Any) -> None:
@@ -197,7 +197,7 @@ async def test_a_chain_of_adapters_sees_each_message_once_and_gives_the_answer_o
 
 @pytest.mark.parametrize("how", ["append", "new list", "deep copy", "plain dicts"])
 async def test_only_new_messages_are_new_however_the_list_is_rebuilt(how: str):
-    """R6: legacy code copies and rebuilds its messages; a copy that says the same is the same message."""
+    """seed 001: legacy code copies and rebuilds its messages; a copy that says the same is the same message."""
 
     async def answering(ctx: Any) -> None:
         answer = {"role": "assistant", "content": "history"}  # the same words again are new words
@@ -214,7 +214,7 @@ async def test_only_new_messages_are_new_however_the_list_is_rebuilt(how: str):
 
 
 async def test_a_message_that_is_also_the_response_is_sent_once():
-    """R6: the original compared, too: middleware appends its answer and sets it as the response."""
+    """seed 001: the original compared, too: middleware appends its answer and sets it as the response."""
 
     async def answering(ctx: Any) -> None:
         ctx.messages.append({"role": "assistant", "content": "answer"})
@@ -224,7 +224,7 @@ async def test_a_message_that_is_also_the_response_is_sent_once():
 
 
 async def test_what_belongs_to_the_request_does_not_go_out_with_the_answer():
-    """R6: a system message or a rewritten question is for the model, and no part of the answer."""
+    """seed 001: a system message or a rewritten question is for the model, and no part of the answer."""
 
     async def rewriting(ctx: Any, next: Any) -> None:
         ctx.messages.insert(0, {"role": "system", "content": "Be brief."})
@@ -241,7 +241,7 @@ async def test_what_belongs_to_the_request_does_not_go_out_with_the_answer():
 
 
 async def test_an_unanswered_request_goes_on_as_middleware_left_it():
-    """R6: added, changed and dropped messages; what was left alone is the element that came, with its parts and header."""
+    """seed 001: added, changed and dropped messages; what was left alone is the element that came, with its parts and header."""
     picture = MessageElement(Message("user", [TextPart("what is this?"), ImagePart(url="https://x/y.png")]), id="p")
     source = [*HISTORY, picture, whole("user", "secret", tag=1)]
 
@@ -265,7 +265,7 @@ async def test_an_unanswered_request_goes_on_as_middleware_left_it():
 
 
 async def test_a_changed_text_keeps_what_was_beside_it():
-    """R6: legacy code sees the text alone; the picture must not be lost with it."""
+    """seed 001: legacy code sees the text alone; the picture must not be lost with it."""
     picture = MessageElement(Message("user", [TextPart("what is this?"), ImagePart(url="https://x/y.png")]))
 
     async def editing(ctx: Any, next: Any) -> None:
@@ -279,7 +279,7 @@ async def test_a_changed_text_keeps_what_was_beside_it():
 
 
 async def test_what_middleware_finds_out_travels_in_the_metadata_and_nothing_else():
-    """R6: only what is new or changed is laid over the newest element."""
+    """seed 001: only what is new or changed is laid over the newest element."""
 
     async def finding(ctx: Any, next: Any) -> None:
         ctx.metadata["lang"] = "de"
@@ -314,7 +314,7 @@ async def test_the_answer_carries_on_what_is_known_of_the_request():
 
 
 async def test_outputs_reach_the_next_adapter_by_stage_and_by_key():
-    """S 2.1: `ctx.inputs` works across adapters too; what two stages gave under one key is told apart."""
+    """stageflow: `ctx.inputs` works across adapters too; what two stages gave under one key is told apart."""
     router, model = Recorder({"route": "sales", "x": 1}), Recorder({"response": "answer", "x": 2})
     last = Recorder()
 
@@ -353,7 +353,7 @@ async def test_it_stands_among_our_own_stages():
 
 
 async def test_the_snapshot_is_the_request_as_stages_of_the_legacy_kind_read_it():
-    """S 2.1: `ContextSnapshot`: the newest text apart from the history, ids as UUIDs, whatever else came."""
+    """stageflow: `ContextSnapshot`: the newest text apart from the history, ids as UUIDs, whatever else came."""
     recorder = Recorder()
     session = uuid.UUID(int=5)
     source = [
@@ -381,7 +381,7 @@ async def test_the_snapshot_is_the_request_as_stages_of_the_legacy_kind_read_it(
 
 
 async def test_the_context_has_what_both_worlds_ask_of_it():
-    """S 2.1 and P 2.8: the fields and methods by which legacy code knows its context."""
+    """stageflow and PromptKit: the fields and methods by which legacy code knows its context."""
     recorder = Recorder()
 
     await run_stage(wrap_middleware("it", recorder), [whole("user", "hi", conversation_id="c")], deps={"db": 1})
@@ -402,7 +402,7 @@ async def test_the_context_has_what_both_worlds_ask_of_it():
 
 
 async def test_inputs_are_as_strict_about_keys_as_the_original():
-    """S 2.1: None is a TypeError, an empty key a ValueError, what is required and not there a KeyError that says what is."""
+    """stageflow: None is a TypeError, an empty key a ValueError, what is required and not there a KeyError that says what is."""
     recorder = Recorder()
 
     await run_stage(wrap_middleware("it", recorder), ["hi"])

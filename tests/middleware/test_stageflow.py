@@ -158,7 +158,7 @@ def chat_of(form: str, client: object) -> PipelineBuilder:
 @on_asyncio
 @pytest.mark.parametrize("form", ["two stages", "one chain", "graph", "pipeline"])
 async def test_the_chat_of_the_seed_runs_and_says_what_the_seed_says(form: str):
-    """C9: `Input`, `Route`, `Response`, letter by letter, from the stages of the seed, unchanged."""
+    """seed 000: `Input`, `Route`, `Response`, letter by letter, from the stages of the seed, unchanged."""
     pipeline = chat_of(form, MockLLMClient()).build()
     told = expected = ""
     for text, route in INPUTS.items():
@@ -198,7 +198,7 @@ async def test_history_reaches_the_model_once_and_does_not_come_back(form: str):
 
 
 async def test_a_failed_call_of_the_model_is_a_failure_with_its_type():
-    """C5: `LLM call failed: …` is the cause; the run fails, as stageflow's graph does."""
+    """seed 000: `LLM call failed: …` is the cause; the run fails, as stageflow's graph does."""
 
     class Broken:
         async def chat(self, **_: object) -> str:
@@ -234,7 +234,7 @@ OUTPUTS: dict[str, StageOutput | dict[str, object] | None] = {
     ],
 )
 async def test_the_outputs_of_the_package_are_understood(output: str, said: list[str], passed: int):
-    """S 2.2: ok, skip, cancel by the real `StageOutput`; `fail` and `retry` are below."""
+    """statuses: ok, skip, cancel by the real `StageOutput`; `fail` and `retry` are below."""
 
     async def stage(ctx: StageContext) -> Any:
         return OUTPUTS[output]
@@ -246,7 +246,7 @@ async def test_the_outputs_of_the_package_are_understood(output: str, said: list
 
 
 async def test_retry_is_retried():
-    """S 2.4.1: in stageflow the status `retry` counted as completed, and what depended on it ran."""
+    """The original: in stageflow the status `retry` counted as completed, and what depended on it ran."""
     tries = 0
 
     async def stage(ctx: StageContext) -> StageOutput:
@@ -259,7 +259,7 @@ async def test_retry_is_retried():
 
 
 async def test_artifacts_events_and_the_exception_of_an_early_end_are_understood():
-    """S 2.2: by the real `StageArtifact`, `StageEvent` and `StageCancellationRequested`."""
+    """statuses: by the real `StageArtifact`, `StageEvent` and `StageCancellationRequested`."""
     heard: list[Event] = []
 
     async def stage(ctx: StageContext) -> StageOutput:
@@ -288,7 +288,7 @@ async def test_artifacts_events_and_the_exception_of_an_early_end_are_understood
 
 
 async def test_the_context_does_what_stages_of_the_package_ask_of_it():
-    """S 2.1: `StageContext`, `ContextSnapshot` and `StageInputs`, by what stages read."""
+    """stageflow: `StageContext`, `ContextSnapshot` and `StageInputs`, by what stages read."""
     seen: dict[str, Any] = {}
 
     async def stage(ctx: StageContext) -> None:
@@ -310,7 +310,7 @@ async def test_the_context_does_what_stages_of_the_package_ask_of_it():
 
 @on_asyncio
 async def test_stages_that_the_package_ships_run_unchanged():
-    """C9: memory, guard rails and the agent, each as it is."""
+    """seed 000: memory, guard rails and the agent, each as it is."""
     store, session = InMemoryStore(), uuid.uuid4()
     source = asking("Tell me a story", session_id=str(session))
 
@@ -327,7 +327,7 @@ async def test_stages_that_the_package_ships_run_unchanged():
 
 
 async def test_a_guard_that_finds_something_fails_or_lets_pass_as_it_was_told():
-    """C9: the guard rails of the package, with their events."""
+    """seed 000: the guard rails of the package, with their events."""
     heard: list[Event] = []
     strict = GuardrailStage([ContentFilter(blocked_patterns=["damn"])])
     open_ = GuardrailStage(
@@ -353,7 +353,7 @@ class JsonClient:
 
 @pytest.mark.parametrize("form", ["agent", "stage"])
 async def test_an_agent_of_the_package_answers(form: str):
-    """R6, `run(ctx)`: an agent takes a text, its stage a context; both run unchanged."""
+    """seed 001, `run(ctx)`: an agent takes a text, its stage a context; both run unchanged."""
     agent = Agent(llm_client=JsonClient())
     heard: list[Event] = []
 
@@ -369,7 +369,7 @@ async def test_an_agent_of_the_package_answers(form: str):
 
 @on_asyncio
 async def test_the_default_interceptors_run_unchanged_around_a_call(caplog: pytest.LogCaptureFixture):
-    """C9: all that stageflow puts around every stage by default."""
+    """seed 000: all that stageflow puts around every stage by default."""
     caplog.set_level(logging.INFO)
 
     result = await run(*get_default_interceptors(), RouterStage, LLMStage(MockLLMClient()), source="I need help")
@@ -394,7 +394,7 @@ async def test_the_default_interceptors_run_unchanged_around_a_call(caplog: pyte
     ],
 )
 async def test_each_interceptor_of_the_package_works_alone_on_both_loops(interceptor: type[BaseInterceptor]):
-    """C9: as objects and as classes; a call that fails fails as it would without them."""
+    """seed 000: as objects and as classes; a call that fails fails as it would without them."""
     assert (await run(interceptor(), LLMStage(MockLLMClient()))).response.startswith("I received")
     assert (await run(interceptor, LLMStage(MockLLMClient()))).response.startswith("I received")
 
@@ -405,7 +405,7 @@ async def test_each_interceptor_of_the_package_works_alone_on_both_loops(interce
 
 
 async def test_its_timeout_ends_a_call_that_takes_too_long():
-    """C9: the limit of the timeout interceptor, 30 s by default; `_timeout_ms` in the notes is its setting."""
+    """seed 000: the limit of the timeout interceptor, 30 s by default; `_timeout_ms` in the notes is its setting."""
 
     class Setting(BaseInterceptor):
         name = "setting"
@@ -430,7 +430,7 @@ async def test_its_timeout_ends_a_call_that_takes_too_long():
 @on_asyncio
 @pytest.mark.parametrize("attempts", [2, 3, 5])
 async def test_its_retry_tries_as_often_as_it_was_told(attempts: int):
-    """S 2.4.2: with `RetryInterceptor(3)`, stageflow's engine gave up after two calls."""
+    """The original: with `RetryInterceptor(3)`, stageflow's engine gave up after two calls."""
     tries: list[float] = []
 
     async def failing(ctx: StageContext) -> str:
@@ -452,7 +452,7 @@ async def test_its_retry_tries_as_often_as_it_was_told(attempts: int):
 
 @on_asyncio
 async def test_its_retry_gives_up_with_what_failed():
-    """S 1.1: exhausted, or an error that it does not retry: the cause is what the stage raised."""
+    """stageflow: exhausted, or an error that it does not retry: the cause is what the stage raised."""
     retry = RetryInterceptor(2, 10, jitter_strategy=JitterStrategy.NONE)
 
     async def refused(ctx: StageContext) -> None:
@@ -466,7 +466,7 @@ async def test_its_retry_gives_up_with_what_failed():
 
 
 async def test_its_open_circuit_breaker_is_a_failure_and_stays_open():
-    """S 2.4.3: in stageflow the refused call counted as completed, its dependants ran, and the breaker closed again."""
+    """The original: in stageflow the refused call counted as completed, its dependants ran, and the breaker closed again."""
     calls = 0
 
     async def failing(ctx: StageContext) -> None:
@@ -485,7 +485,7 @@ async def test_its_open_circuit_breaker_is_a_failure_and_stays_open():
 
 @on_asyncio
 async def test_its_idempotency_answers_from_the_store():
-    """S 1.1: the second call of one key does not run; a run that fails lets the key go."""
+    """stageflow: the second call of one key does not run; a run that fails lets the key go."""
 
     class Keyed(BaseInterceptor):
         name = "keyed"
@@ -514,7 +514,7 @@ async def test_its_idempotency_answers_from_the_store():
 
 
 async def test_its_authentication_refuses_before_anything_runs():
-    """S 1.1: no token, no call; the reason is the cause, and the event is told."""
+    """stageflow: no token, no call; the reason is the cause, and the event is told."""
     heard: list[Event] = []
 
     class Token(BaseInterceptor):
@@ -538,7 +538,7 @@ async def test_its_authentication_refuses_before_anything_runs():
 
 
 async def test_its_short_circuit_is_understood():
-    """S 2.1: the real `InterceptorResult`, with a result of data."""
+    """stageflow: the real `InterceptorResult`, with a result of data."""
 
     class Cache(BaseInterceptor):
         async def before(self, stage_name: str, ctx: PipelineContext) -> InterceptorResult:
@@ -556,7 +556,7 @@ async def test_its_short_circuit_is_understood():
 @graph_warns
 @on_asyncio
 async def test_a_graph_that_fails_or_is_cancelled_does_the_same_here():
-    """S 2.2: `UnifiedStageExecutionError` is the cause; `UnifiedPipelineCancelled` is an early end, no error."""
+    """statuses: `UnifiedStageExecutionError` is the cause; `UnifiedPipelineCancelled` is an early end, no error."""
     heard: list[Event] = []
 
     async def stage(ctx: StageContext) -> StageOutput:
@@ -588,7 +588,7 @@ async def test_a_function_may_make_the_context_of_the_package_itself():
 @graph_warns
 @on_asyncio
 async def test_a_graph_around_which_nobody_waits_any_more_is_cancelled():
-    """S 2.4.6: cancelling stageflow's caller leaves its stage tasks to themselves; the adapter at least ends at once."""
+    """The original: cancelling stageflow's caller leaves its stage tasks to themselves; the adapter at least ends at once."""
     ended: list[str] = []
 
     async def endless(ctx: StageContext) -> None:

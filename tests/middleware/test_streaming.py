@@ -73,7 +73,7 @@ both_hooks = pytest.mark.parametrize(("hook", "blocking"), [*kinds("on_chunk"), 
 
 @on_chunk
 async def test_a_hook_returns_what_goes_on(hook: str, blocking: bool):
-    """R6: `on_chunk` alters a fragment, or drops it with None; the whole is what was sent."""
+    """seed 001: `on_chunk` alters a fragment, or drops it with None; the whole is what was sent."""
     middleware = Hooked(hook, lambda ctx, text: None if text == "b" else text.upper(), blocking=blocking)
 
     result = await run(middleware, handler=letters)
@@ -84,7 +84,7 @@ async def test_a_hook_returns_what_goes_on(hook: str, blocking: bool):
 
 @pytest.mark.parametrize(("hook", "blocking"), kinds("stream_chunk"))
 async def test_a_hook_of_the_original_changes_the_fragment_in_place(hook: str, blocking: bool):
-    """P 2.8: `StreamChunk(ctx, chunk)` changes the chunk and returns nothing, or an error; nothing returned drops nothing."""
+    """PromptKit: `StreamChunk(ctx, chunk)` changes the chunk and returns nothing, or an error; nothing returned drops nothing."""
     seen: list[str] = []
 
     def change(ctx: Any, fragment: Any) -> None:
@@ -101,7 +101,7 @@ async def test_a_hook_of_the_original_changes_the_fragment_in_place(hook: str, b
 
 @both_hooks
 async def test_every_hook_sees_every_fragment_outermost_first(hook: str, blocking: bool):
-    """R6: through every middleware's hook, in the order of the chain; of a call and of the handler too."""
+    """seed 001: through every middleware's hook, in the order of the chain; of a call and of the handler too."""
     seen: list[str] = []
 
     def noting(name: str) -> Hooked:
@@ -125,7 +125,7 @@ async def test_every_hook_sees_every_fragment_outermost_first(hook: str, blockin
 
 
 async def test_a_fragment_that_was_dropped_is_seen_by_no_further_hook():
-    """R6: dropped is gone."""
+    """seed 001: dropped is gone."""
     seen: list[str] = []
     dropping = Hooked("on_chunk", lambda ctx, text: None)
 
@@ -137,7 +137,7 @@ async def test_a_fragment_that_was_dropped_is_seen_by_no_further_hook():
 
 @both_hooks
 async def test_a_hook_may_interrupt_the_stream(hook: str, blocking: bool):
-    """P 2.8, `InterruptStream(reason)`: the fragment in hand is not sent, the handler is closed, the whole is cut."""
+    """PromptKit, `InterruptStream(reason)`: the fragment in hand is not sent, the handler is closed, the whole is cut."""
     closed: list[str] = []
     heard: list[Event] = []
 
@@ -174,7 +174,7 @@ async def test_a_hook_may_interrupt_the_stream(hook: str, blocking: bool):
 
 
 async def test_an_interrupted_answer_may_be_replaced():
-    """R10-like: what was shown is taken back, and the other answer is whole, not cut."""
+    """What was shown is taken back, and the other answer is whole, not cut."""
 
     async def replacing(ctx: Any, next: Any) -> None:
         await next()
@@ -192,7 +192,7 @@ async def test_an_interrupted_answer_may_be_replaced():
 
 @pytest.mark.parametrize("how", ["raised", "returned"])
 async def test_an_error_of_a_hook_fails_the_call(how: str):
-    """P 2.8: a hook reports an error; the fragment is not sent, and middleware around may catch it."""
+    """PromptKit: a hook reports an error; the fragment is not sent, and middleware around may catch it."""
 
     def failing(ctx: Any, fragment: Any) -> object:
         if how == "returned":
@@ -247,7 +247,7 @@ async def test_a_reader_that_stops_stops_the_handler():
 
 @pytest.mark.parametrize("blocking", [False, True])
 async def test_when_the_next_stage_has_enough_the_handler_is_closed_and_nobody_tries_again(blocking: bool):
-    """style 1.3, early disconnect: a reader that leaves is a cancellation to middleware, no failure to be retried."""
+    """early disconnect: a reader that leaves is a cancellation to middleware, no failure to be retried."""
     notes: list[str] = []
 
     async def handler(ctx: Any) -> AsyncIterator[str]:
@@ -295,7 +295,7 @@ async def test_when_the_next_stage_has_enough_the_handler_is_closed_and_nobody_t
 
 
 async def test_a_reader_that_leaves_before_the_answer_ends_the_stage():
-    """style 1.3: also where nothing was streamed: the first element that cannot be sent ends it, as a completion."""
+    """early disconnect: also where nothing was streamed: the first element that cannot be sent ends it, as a completion."""
 
     @stage
     async def nothing(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
@@ -377,7 +377,7 @@ async def test_what_is_no_fragment_fails_the_call():
 
 @pytest.mark.parametrize("blocking", [False, True])
 async def test_middleware_may_send_fragments_by_itself(blocking: bool):
-    """P 2.8, `EmitStreamChunk`: through the hooks of all; false once the stream was interrupted."""
+    """PromptKit, `EmitStreamChunk`: through the hooks of all; false once the stream was interrupted."""
     given: list[bool] = []
 
     async def sending(ctx: Any) -> None:
@@ -397,7 +397,7 @@ async def test_middleware_may_send_fragments_by_itself(blocking: bool):
 
 
 async def test_the_context_says_whether_the_answer_is_streamed():
-    """P 2.8, `StreamMode`: known before the handler runs, where it is an async generator."""
+    """PromptKit, `StreamMode`: known before the handler runs, where it is an async generator."""
     modes: list[bool] = []
 
     async def noting(ctx: Any, next: Any) -> None:
@@ -414,7 +414,7 @@ async def test_the_context_says_whether_the_answer_is_streamed():
 
 
 async def test_hooks_are_not_asked_about_an_answer_that_is_not_streamed():
-    """P 2.8: chunk hooks are for streams; the whole is for the code after `next()`."""
+    """PromptKit: chunk hooks are for streams; the whole is for the code after `next()`."""
     seen: list[str] = []
 
     async def plain(ctx: Any) -> str:

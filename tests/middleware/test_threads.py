@@ -39,7 +39,7 @@ async def run(*chain: object, source: Any = "hi", **options: Any) -> Result:
 
 
 async def test_blocking_middleware_does_not_stop_the_loop():
-    """R6: sync middleware runs in a worker thread; others go on meanwhile."""
+    """seed 001: sync middleware runs in a worker thread; others go on meanwhile."""
     go_on = threading.Event()
     began = anyio.Event()
 
@@ -133,7 +133,7 @@ async def test_the_context_can_be_used_from_the_thread():
 
 
 async def test_what_a_thread_raises_is_the_cause_and_passes_through_every_layer():
-    """R6: an exception goes from the handler through threads and tasks as it is."""
+    """seed 001: an exception goes from the handler through threads and tasks as it is."""
     notes: list[str] = []
 
     def noting(ctx: Any, next: Any) -> None:

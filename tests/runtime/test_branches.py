@@ -106,7 +106,7 @@ async def test_control_goes_through_every_branch_and_leaves_once_where_they_meet
     control = by_type(result.elements, ControlElement)
     assert sorted(map(repr, control)) == sorted(map(repr, [TurnStart(), boundary, usage, error, boundary]))
     assert result.usage.input_tokens == 1
-    first, second = (number for number, one in enumerate(result.elements) if one is boundary)
+    first, second = (number for number, one in enumerate(result.elements) if one == boundary)
     assert {one.text for one in result.elements[:first] if isinstance(one, TextElement)} == {"1x", "1y", "1"}
     assert {one.text for one in by_type(result.elements[first:second], TextElement)} == {"2x", "2y", "2"}
 

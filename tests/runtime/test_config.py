@@ -138,7 +138,7 @@ def test_the_names_of_the_seed_change_one_field_each():
     assert config.with_channel_buffer_size(8) == config.replace(buffer_size=8)
     assert config.with_priority_queue() == config.replace(priority=True)
     assert config.with_execution_timeout(1.5) == config.replace(timeout_s=1.5)
-    assert config.with_execution_timeout(datetime.timedelta(minutes=2)) == config.replace(timeout_s=120.0)
+    assert config.with_execution_timeout(datetime.timedelta(days=1, minutes=2)) == config.replace(timeout_s=86520.0)
     assert config.with_metrics() == config.replace(metrics=True)
     assert config.with_tracing() == config.replace(tracing=True)
     on = config.with_priority_queue().with_metrics().with_tracing().with_execution_timeout(3)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamflow.errors import ChannelBusyError, ConfigError
-from streamflow.observe import Event, EventBus, EventGap
+from streamflow.observe import Event, EventBus, EventGap, PipelineCompleted
 from streamflow.runtime._event_queue import EventQueue, deliver
 from streamflow.testing import CancelMode, cancel_sweep
 
@@ -120,6 +120,18 @@ async def test_a_queue_of_one_event_tells_of_more_than_gaps() -> None:
 
     assert read == ["0", "gap of 1", "2"]
     assert await rest_of(queue) == ["gap of 1", "4", "gap of 1"]
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 100])
+async def test_how_the_run_ended_is_never_missed(capacity: int) -> None:
+    """semantics 5.12: the last event finds room in a full queue, behind the gap, and ends it."""
+    queue = EventQueue(capacity)
+    for number in range(capacity + 3):
+        queue.publish(event(number))
+    queue.publish(PipelineCompleted(run_id="run-1", duration_s=1.0, elements=3, reason="done"))
+    queue.publish(event(9))
+
+    assert await rest_of(queue) == [*map(str, range(capacity)), "gap of 3", "pipeline.completed"]
 
 
 @pytest.mark.parametrize("capacity", [64, 65, 1000])

@@ -15,8 +15,12 @@ names = st.text(st.characters(exclude_characters=":"), min_size=1, max_size=12).
 """What can be the name of a stage or port."""
 
 
+def start(run):
+    raise AssertionError(f"a graph starts nothing, got {run}")
+
+
 def spec(name, *, kind=StageKind.TRANSFORM, accepts=(StreamElement,), emits=None, **options):
-    return StageSpec(name, kind, accepts, emits, start=lambda run: None, **options)
+    return StageSpec(name, kind, accepts, emits, start=start, **options)
 
 
 def node(name, accepts=(StreamElement,), emits=None, **options):

@@ -8,21 +8,24 @@ way sends an equal one in its place, so that an object stands for one occurrence
 - A boundary of a turn leaves once, when every open input that its fork leads to has shown it. An input that has shown it waits
   meanwhile: what is behind the boundary stays behind it.
 - Any other control element (usage, errors, …) leaves at its first copy; the later ones are dropped.
-- A copy is not waited for any more where it has been passed over: the input shows one that the same fork copied later, or a boundary
-  of the same type that a stage on the way has sent in its place, or nothing is on the way there any more (see `_ways`). Should it
-  come after all, it is dropped.
+- A copy is not waited for any more where it has been passed over: the input shows one that the same fork copied later, or a
+  boundary of the same type that a stage on the way has sent in its place, or nothing is on the way there any more (see `_ways`).
+  Should it come after all, it is dropped.
 - Boundaries of different forks may come in different orders. Where inputs wait for each other because of that, the one that was
   copied first leaves.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..elements import ControlElement, TurnEnd, TurnReset, TurnStart
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Iterable, Mapping
+
+    from ._fork import ForkEnd
 
 __all__ = ["ControlJoin", "Verdict"]
 
@@ -70,6 +73,8 @@ class ControlJoin:
         self._copied: dict[int, _Copied] = {}  # by identity, in the order of their first copying
         self.held: dict[int, ControlElement] = {}
         """The element that each waiting input has shown."""
+        self.forks: dict[int, weakref.ref[ForkEnd[Any]]] = {}
+        """The forks above it, by number."""
 
     def is_on_its_way(self, element: ControlElement, fork: int) -> bool:
         """Say whether copies of the very same object are about that are not those which `fork` is to copy on."""
@@ -95,8 +100,10 @@ class ControlJoin:
             The boundary that it would have taken the place of, if a stage on the way can do that: see `give_up()`.
         """
         shown = self._copied.get(id(element))
-        if shown is None or not number in shown.awaited | shown.late:
-            same = (one for one in self._copied.values() if isinstance(one.element, _BOUNDARIES) and number in one.awaited)
+        if shown is None or number not in shown.awaited | shown.late:
+            same = (
+                one for one in self._copied.values() if isinstance(one.element, _BOUNDARIES) and number in one.awaited
+            )
             return next((one.element for one in same if type(one.element) is type(element)), None)
         for known in self._copied.values():
             if known is shown:
@@ -108,7 +115,7 @@ class ControlJoin:
     def arrive(self, number: int, element: ControlElement) -> Verdict:
         """Say what to do with an element that input `number` gives."""
         known = self._copied.get(id(element))
-        if known is None or not number in known.awaited | known.late:
+        if known is None or number not in known.awaited | known.late:
             return "pass"
         known.awaited.discard(number)
         known.late.discard(number)
@@ -122,14 +129,16 @@ class ControlJoin:
         self._forget_if_done(known)
         return verdict
 
-    def awaited(self) -> list[tuple[ControlElement, int, frozenset[int]]]:
-        """Return what is waited for: a held element, an input that has not shown it, and the forks that copied it."""
+    def awaited(self) -> list[tuple[int, ControlElement]]:
+        """Return what is waited for: an input that holds nothing, and a held element that it has not shown."""
         return [
-            (known.element, number, frozenset(known.forks))
-            for known in self._waiting()
-            for number in known.awaited
-            if number not in self.held
+            (number, known.element) for known in self._waiting() for number in known.awaited if number not in self.held
         ]
+
+    def origins(self, element: ControlElement) -> list[ForkEnd[Any]]:
+        """Return the forks that have copied an element of which copies are awaited."""
+        ends = [self.forks[fork]() for fork in self._copied[id(element)].forks]
+        return [one for one in ends if one is not None]
 
     def give_up(self, number: int, element: ControlElement) -> None:
         """Know that no copy of `element` is to be waited for at input `number`."""

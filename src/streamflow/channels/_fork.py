@@ -15,20 +15,24 @@ Rules, besides those of `_bounded`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import copy
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.lowlevel
 
 from ..elements import ControlElement, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
+from ._lanes import LaneSendEnd, lane_of
 from ._receive_end import WIDE
-from ._send_end import SendEnd
+from ._send_end import HeadOf, SendEnd
 from ._watching import ChannelStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._control import ControlJoin
+    from ._receive_end import ReceiveEnd
     from ._watching import ChannelState
 
 __all__ = ["ForkEnd"]
@@ -60,6 +64,9 @@ class ForkEnd(SendEnd[T_contra]):
         self._branches = tuple(branches)
         self._otherwise = otherwise
         self._joins = tuple(joins)
+        for join, number in joins:
+            join.forks[number] = weakref.ref(self)
+        self._has_lanes = any(isinstance(branch, LaneSendEnd) for branch in branches)
         self._routes: dict[type, tuple[SendEnd[Any], ...]] = {}
         self._drops_left = WIDE  # until a checkpoint: no edge stops who sends what nobody takes
         self.dropped: dict[str, int] = {}
@@ -84,10 +91,14 @@ class ForkEnd(SendEnd[T_contra]):
 
     def close_with(self, item: T_contra) -> None:
         if self.is_open:
-            self._tell_joins(item)
+            item = self._told(item)
         for branch in self._branches:
             branch.close_with(item)
         self.close()
+
+    @property
+    def _edges(self) -> tuple[ReceiveEnd[Any], ...]:
+        return tuple(branch._peer for branch in self._branches)
 
     @property
     def is_open(self) -> bool:
@@ -139,6 +150,8 @@ class ForkEnd(SendEnd[T_contra]):
             elif not takers and self._otherwise is not None:
                 takers = (self._otherwise,)
             route = self._routes[kind] = takers
+        if self._has_lanes:
+            lane_of(item)  # refuses what has none, before the first branch gets it
         return route
 
     @staticmethod
@@ -166,7 +179,7 @@ class ForkEnd(SendEnd[T_contra]):
         """Put `item` into each edge that is open. One step: nothing else runs in between."""
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._owes = False
-        self._tell_joins(item)
+        item = self._told(item)
         count = 0
         for end in route:
             if end._peer.state == "open":
@@ -177,10 +190,14 @@ class ForkEnd(SendEnd[T_contra]):
             self.dropped[reason] = self.dropped.get(reason, 0) + 1
             self._drops_left = max(self._drops_left - 1, 0)
 
-    def _tell_joins(self, item: object) -> None:
-        if isinstance(item, ControlElement):
+    def _told(self, item: Any) -> Any:
+        """Tell the merges below what is sent, and return it: an equal element, if they could take it for one that is on its way."""
+        if isinstance(item, ControlElement) and self._joins:
+            if any(join.is_on_its_way(item, number) for join, number in self._joins):
+                item = copy.copy(item)
             for join, number in self._joins:
                 join.expect(item, number)
+        return item
 
     def _wake_waiting(self) -> None:
         for branch in self._branches:
@@ -191,10 +208,15 @@ class ForkEnd(SendEnd[T_contra]):
     ) -> None:
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
-        if rest is not None and not rest:
-            return
-        route = self._route_of(item if rest is None else rest[0])
-        turns = [(end, end._queue_up(item if rest is None else rest[0])) for end in route]
+        if rest is not None:
+            if not rest:
+                return
+            rest = HeadOf(
+                rest
+            )  # if another task moves it, this one has nothing to do: what comes behind may have another route
+        subject = item if rest is None else rest[0]
+        route = self._route_of(subject)
+        turns = [(end, end._queue_up(subject)) for end in route]
         try:
             if self._must_pause(route) or any(end._peer.capacity > WIDE for end in route):
                 await anyio.lowlevel.checkpoint()
@@ -207,8 +229,7 @@ class ForkEnd(SendEnd[T_contra]):
             self._raise_if_closed()
             if item is not None:
                 self._commit(item, route)
-            elif rest and take is not None and self._route_of(rest[0]) == route:
-                # Else another task has moved what this one came for: who called looks what is next, and asks again.
+            elif rest and take is not None:
                 self._commit(take(), route)
         finally:
             for end, turn in turns:

@@ -25,20 +25,19 @@ per element.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
 from ._receive_end import WIDE, ReceiveEnd, Turn
-from ._send_end import SendEnd
+from ._send_end import HeadOf, SendEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Sequence
 
     from ._watching import ChannelWatch
 
-__all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd"]
+__all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd", "lane_of"]
 
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -50,7 +49,7 @@ _NEVER = PASSES[-1]
 _LANES = tuple(Priority)
 
 
-def _lane_of(item: Any) -> int:
+def lane_of(item: Any) -> int:
     """Return the lane of an element: its priority. Raises `ElementError` if that is none."""
     try:
         return _LANES.index(item.priority)
@@ -97,7 +96,7 @@ class Lanes:
 
     def append(self, item: Any) -> None:
         """Put `item` where its turn to leave is."""
-        lane, is_fence = _lane_of(item), self.is_fence(item)
+        lane, is_fence = lane_of(item), self.is_fence(item)
         self.count()
         groups, behind = self._groups, 0
         place = len(groups)
@@ -218,20 +217,6 @@ class _Queues:
         return [queue[0] for queue in reversed(self._of_lane) if queue and self.is_next(queue[0])]
 
 
-class _Head(Sequence[Any]):
-    """What was at the head of `rest`; empty once it has left, for whoever waits for a place of its lane."""
-
-    def __init__(self, rest: Sequence[Any]) -> None:
-        self._rest = rest
-        self._head = rest[0]
-
-    def __len__(self) -> int:
-        return int(bool(self._rest) and self._rest[0] is self._head)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._rest[index]
-
-
 class LaneReceiveEnd(ReceiveEnd[T_co]):
     """The reading end of an edge with priority lanes, in everything a `ReceiveEnd`."""
 
@@ -326,11 +311,11 @@ class LaneSendEnd(SendEnd[T_contra]):
         return True
 
     def _examine(self, item: T_contra) -> None:
-        _lane_of(item)
+        lane_of(item)
         super()._examine(item)
 
     def _has_place(self, item: T_contra) -> bool:
-        lane = _lane_of(item)
+        lane = lane_of(item)
         self._lanes.count()
         return self._lanes.has_room(lane) and self._queues.is_free(lane, is_fence=self._lanes.is_fence(item))
 
@@ -340,7 +325,7 @@ class LaneSendEnd(SendEnd[T_contra]):
         return is_open and self._has_place(item)
 
     def _queue_up(self, item: object) -> Turn:
-        lane, lanes = _lane_of(item), self._lanes
+        lane, lanes = lane_of(item), self._lanes
         lanes.count()
         turn = _LaneTurn(lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
         self._queues.add(turn)
@@ -359,8 +344,8 @@ class LaneSendEnd(SendEnd[T_contra]):
         self._queues.remove(turn)
         self._reader._end_turn()
 
-    def _send_in_turn(
+    async def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
-    ) -> Coroutine[Any, Any, None]:
-        # What comes up behind the head may be of another lane: then whoever moves `rest` has to queue again.
-        return super()._send_in_turn(item, None if rest is None else _Head(rest), take)
+    ) -> None:
+        # If another task moves the head of `rest`, this one has nothing to do: what comes behind may be of another lane.
+        await super()._send_in_turn(item, None if rest is None else HeadOf(rest), take)

@@ -7,7 +7,8 @@ aside, how it ends) hold for it as they are.
 
 Rules, besides those of `_bounded`:
 
-1. *Fair*: inputs are asked in turns, beginning behind the one that gave the last element; none waits for more than one of each other.
+1. *Fair*: inputs are asked in turns, beginning behind the one that gave the last element; none waits for more than one of each
+   other.
 2. *Order within an input is kept*, between inputs there is none.
 3. *Control that a fork has copied leaves once*; see `_control`.
 4. *It ends when all inputs have ended.* Closing it closes them.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import ControlElement
 from ._receive_end import WIDE, ReceiveEnd
+from ._ways import readers_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -30,24 +32,31 @@ if TYPE_CHECKING:
     from ._control import ControlJoin
     from ._watching import ChannelState, ChannelWatch
 
-__all__ = ["MergeEnd"]
+__all__ = ["MergeEnd", "Relay"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class _Relay:
+class Relay:
     """Stands where an input's reader would wait, and wakes the reader of the merge. A weak link: inputs know no merge."""
 
-    __slots__ = ("_merge",)
+    __slots__ = ("merge",)
 
     def __init__(self, merge: MergeEnd[Any]) -> None:
-        self._merge = weakref.ref(merge)
+        self.merge: weakref.ref[MergeEnd[Any]] = weakref.ref(merge)
+        """Gives the merge, while it is there."""
+
+    def look(self) -> None:
+        """Hear that a reader on the way to the merge waits: perhaps that is the end of waiting for what is on no way any more."""
+        merge = self.merge()
+        if merge is not None and merge._waiter is not None and merge._give_up():
+            merge._wake()
 
     def done(self) -> bool:
         return False
 
     def set_result(self, result: None, /) -> None:
-        merge = self._merge()
+        merge = self.merge()
         if merge is not None and merge._waiter is not None:
             merge._wake()
 
@@ -80,7 +89,12 @@ class MergeEnd(ReceiveEnd[T_co]):
         self._inputs: dict[int, ReceiveEnd[Any]] = dict(enumerate(inputs))  # those that have not ended
         self._turn = 0
         self._join = join
-        self._relay = _Relay(self)
+        self._announced: tuple[int, int] | None = (
+            None  # the input, and the position there, of the control element seen last
+        )
+        self._relay_here = Relay(self)
+        for one in inputs:
+            one._relay = self._relay_here
         self._failure: BaseException | None = None
 
     @property
@@ -97,7 +111,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         """Merge this input no longer: somebody else reads it from now on."""
         for number, one in tuple(self._inputs.items()):
             if one is edge:
-                edge._waiter = None
+                edge._waiter = edge._relay = None
                 self._drop_input(number)
         if self._waiter is not None:
             self._wake()  # it may have been the last one
@@ -106,17 +120,56 @@ class MergeEnd(ReceiveEnd[T_co]):
         join = self._join
         while not self._buffer:
             ready = self._next_ready()
-            if join is not None and ready is not None and isinstance(ready[1]._buffer[0], ControlElement):
-                join.announce(ready[0], ready[1]._buffer[0])
+            if join is not None and ready is not None:
+                self._announce(join, *ready)
             held = join.release() if join is not None and join.held else None
             if held is not None:
                 self._fill(held)
-            elif ready is None:
+            elif ready is not None:
+                self._take_from(*ready)
+            elif not self._give_up():
                 self._arm()
                 return False
-            else:
-                self._take_from(*ready)
         return True
+
+    def _announce(self, join: ControlJoin, number: int, edge: ReceiveEnd[Any]) -> None:
+        """Let the join learn, once, of a control element that an input shows."""
+        item = edge._buffer[0]
+        if isinstance(item, ControlElement) and self._announced != (number, edge.received):
+            self._announced = number, edge.received
+            replaced = join.announce(number, item)
+            if replaced is not None:
+                readers = self._readers(join, number, replaced)
+                if readers is None or any(one._accepts(replaced) for one in readers):
+                    join.give_up(number, replaced)
+
+    def _give_up(self) -> bool:
+        """Wait no more for what is on no way any more, and say whether there was any."""
+        join, given_up = self._join, False
+        if join is None or not join.held:
+            return False
+        for number, element in join.awaited():
+            readers = self._readers(join, number, element)
+            if readers is not None and all(one._is_settled() for one in readers):
+                join.give_up(number, element)
+                given_up = True
+        return given_up
+
+    def _readers(self, join: ControlJoin, number: int, element: ControlElement) -> list[ReceiveEnd[Any]] | None:
+        """Return who reads on the ways from where an element was copied to an input, if that is known.
+
+        From now on they say when they wait.
+        """
+        readers = readers_between(join.origins(element), self._inputs[number])
+        for one in readers or ():
+            if self._relay_here not in one._overseers:
+                one._overseers += (self._relay_here,)
+        return readers
+
+    def _is_settled(self) -> bool:
+        inputs = self._inputs.values()
+        is_empty = not (self._join is not None and self._join.held) and not any(one._buffer for one in inputs)
+        return super()._is_settled() and (is_empty or self._forward is None or not self._forward.is_open)
 
     def _next_ready(self) -> tuple[int, ReceiveEnd[Any]] | None:
         """Return the next input that has something and need not wait; forget those that have ended."""
@@ -154,7 +207,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         waiting = self._join.held if self._join is not None else ()
         for number, edge in self._inputs.items():
             if number not in waiting:
-                edge._waiter = self._relay
+                edge._waiter = self._relay_here
         if not self._inputs:
             self._finish("completed" if self._failure is None else "failed", cause=self._failure)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from ._merge import Relay
     from ._send_end import SendEnd
     from ._wait import Waiter
 
@@ -74,6 +75,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._watch = watch
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
+        self._relay: Relay | None = None  # of the merge that reads this edge
+        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when the reader waits
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -347,6 +350,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 self.attention += 1
                 if self._watch is not None:
                     self._watch.on_blocked("receive", blocked=True)
+                for overseer in self._overseers:
+                    overseer.look()
                 try:
                     await waiter
                 finally:
@@ -366,6 +371,12 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 self._put_aside(self._aside)
             else:
                 await self._pass_one()
+
+    def _is_settled(self) -> bool:
+        """Say whether nothing is here, and who reads it waits for more, or can send no more."""
+        if self._forward is not None and not self._forward.is_open:
+            return True
+        return self._waiter is not None and not self._buffer and not self._aside
 
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""

@@ -7,6 +7,7 @@ Above: `_bounded`. Below: `_receive_end`, which holds the state that both ends s
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -19,13 +20,13 @@ from ._receive_end import WIDE, Turn
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
     from ._receive_end import ReceiveEnd
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
 
-__all__ = ["SendEnd"]
+__all__ = ["HeadOf", "SendEnd"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 U = TypeVar("U")
@@ -41,6 +42,20 @@ async def _watched(waiter: Waiter, watch: ChannelWatch) -> None:
         await waiter
     finally:
         watch.on_blocked("send", blocked=False)
+
+
+class HeadOf(Sequence[Any]):
+    """What is at the head of `rest` now; empty once it has left, for whoever cannot send what comes behind it just as well."""
+
+    def __init__(self, rest: Sequence[Any]) -> None:
+        self._rest = rest
+        self._head = rest[0]
+
+    def __len__(self) -> int:
+        return int(bool(self._rest) and self._rest[0] is self._head)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rest[index]
 
 
 class SendEnd(ObjectSendStream[T_contra]):
@@ -170,6 +185,11 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Close, as anyio's streams do. Cancellation: it is closed even when this raises."""
         self.close()
         await anyio.lowlevel.checkpoint()
+
+    @property
+    def _edges(self) -> tuple[ReceiveEnd[Any], ...]:
+        """The edges that it writes, by their reading ends."""
+        return (self._peer,)
 
     @property
     def is_open(self) -> bool:

@@ -2,9 +2,9 @@
 
 Above: `_merge`, which must not wait for what cannot come. Below: `_receive_end`, `_send_end`.
 
-A stage may take a boundary and keep it to itself. Then nothing will tell that it does not come, and a merge that waited for it would
-hold up the other branches, for ever once they are full and so their fork is stopped. What a merge can see is that nothing is on the
-way any more: all edges between are empty, and all who read them wait for more.
+A stage may take a boundary and keep it to itself. Nothing tells that it does not come, and a merge that waited for it would hold up
+the other branches, for ever once they are full and so their fork is stopped. What a merge can see is that nothing is on the way any
+more: all edges between are empty, and all who read them wait for more.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -28,12 +28,15 @@ def readers_between(writers: Iterable[SendEnd[Any]], target: ReceiveEnd[Any]) ->
     Returns:
         The ends, each once, in no order; None if no way is known: where a stage reads its input over a channel of its own.
     """
+    merge = target._relay.merge() if target._relay is not None else None
     before: dict[ReceiveEnd[Any], list[ReceiveEnd[Any] | None]] = {}
     following: list[tuple[ReceiveEnd[Any] | None, ReceiveEnd[Any]]]
     following = [(None, edge) for writer in writers for edge in writer._edges]
     while following:
         writer, edge = following.pop()
-        reader = edge if edge is target or edge._merge is None else edge._merge() or edge
+        reader = edge if edge is target or edge._relay is None else edge._relay.merge() or edge
+        if reader is merge:
+            continue
         if reader not in before:
             before[reader] = []
             if reader is not target and reader._forward is not None:

@@ -51,13 +51,11 @@ class Names:
         """Yield a finding for each stage and each nested pipeline whose name another had before."""
         first: dict[str, str] = {}
         for node in self._graph.nodes:
-            before = first.setdefault(node.name, node.where)
-            if node.name in self._nodes or self._is_in_twice_nested(node.name):
-                continue
-            if node is not next(one for one in self._graph.nodes if one.name == node.name):
-                message = f"two stages are named {node.name!r}, the other was added at {before}"
+            if node.name in first and not self._is_in_twice_nested(node.name):
+                message = f"two stages are named {node.name!r}, the other was added at {first[node.name]}"
                 hint = f"give each its own name, as in MapStage(fn, name='…'); to continue behind it, chain({node.name!r}, …)"
                 yield Finding("duplicate-name", node.name, message, hint, node.where)
+            first.setdefault(node.name, node.where)
         for nest in self._graph.nested:
             if nest.name in first and not self._is_in_twice_nested(nest.name):
                 message = f"two are named {nest.name!r}, a nested pipeline and what was added at {first[nest.name]}"

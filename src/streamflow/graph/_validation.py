@@ -89,7 +89,7 @@ def findings(graph: Graph, named: Sequence[tuple[Endpoint, str]] = ()) -> list[F
     found += circles.values()
     found += mismatches(Graph(names.unique, graph.edges, graph.forks), unsound)
     order = {node.name: number for number, node in reversed(list(enumerate(graph.nodes)))}
-    return sorted(found, key=lambda one: order.get(one.stage or "", len(order)) if one.kind != "empty" else -1)
+    return sorted(found, key=lambda one: order.get(one.stage or "", len(order)))
 
 
 def _accumulator(node: Node) -> list[Finding]:

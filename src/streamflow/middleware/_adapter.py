@@ -5,7 +5,7 @@ Above: users. Below: `_chain` (the call), `_request` (what came in), `_reply` (w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -108,7 +108,7 @@ class MiddlewareAdapter(BaseStage):
         self,
         input: ReceiveEnd[TextElement | MessageElement | TurnEnd],
         output: SendEnd[StreamElement],
-        run: RunContext[Any],
+        run: RunContext[object],
     ) -> None:
         """Run the stage."""
         held: list[TextElement | MessageElement] = []
@@ -137,7 +137,7 @@ class MiddlewareAdapter(BaseStage):
         held: list[TextElement | MessageElement],
         turn: int,
         output: SendEnd[StreamElement],
-        run: RunContext[Any],
+        run: RunContext[object],
         home: Home,
     ) -> bool:
         """Answer one turn. Returns whether more are wanted."""

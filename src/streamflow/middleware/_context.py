@@ -66,7 +66,7 @@ class MiddlewareContext:
     _send_chunk: Callable[[object], Awaitable[bool]] | None = None
     _cancel_reason: str | None = None
 
-    def __init__(self, request: Request, run: RunContext[Any], stage_name: str, home: Home) -> None:
+    def __init__(self, request: Request, run: RunContext[object], stage_name: str, home: Home) -> None:
         self._request = request
         self._run = run
         self._home = home

@@ -4,6 +4,7 @@ Above: `_reporting` and `_run` (`run.events()`). Below: `channels`, `observe`.
 
 What finds no room is counted, and told as one `EventGap` in the place of all that is missing there. A gap takes no place in the
 queue: it is attached to the event behind it, or, when none has come yet, made when the reader has taken everything before it.
+How the run ended always finds room: it is the last event, and the one that must not be lost.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..channels import open_channel
-from ..observe import EventGap
+from ..observe import EventGap, PipelineEnded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ class EventQueue:
     """A queue of events: whoever publishes never waits, whoever reads with `async for` is told what it missed.
 
     Args:
-        capacity: Most events that wait, from 1 up.
+        capacity: Most events that wait, from 1 up; the end of the run is held beyond it.
 
     Raises:
         ConfigError: If `capacity` is no whole number from 1 up.
@@ -43,8 +44,15 @@ class EventQueue:
         self._behind_gap: Event | None = None  # taken out of the channel; the gap before it has been told
 
     def publish(self, event: Event) -> None:
-        """Put `event` at the end, or count it as missed. Never waits, never raises; does nothing once the queue is closed."""
+        """Put `event` at the end, or count it as missed; `PipelineEnded` also closes the queue.
+
+        Never waits, never raises; does nothing once the queue is closed.
+        """
         if not self._writer.is_open:
+            return
+        if isinstance(event, PipelineEnded):
+            self._writer.close_with((self._gap, event))
+            self._gap = None
             return
         try:
             self._writer.send_nowait((self._gap, event))

@@ -49,7 +49,7 @@ class Pipeline:
 
     def __init__(self, graph: Graph, config: PipelineConfig, listeners: tuple[Listener | AsyncListener, ...]) -> None:
         self._graph = graph
-        self._plan = make_plan(graph, config.buffer_size)
+        self._plan = make_plan(graph, config)
         self._config = config
         self._listeners = listeners
         resources = [one for node in graph.nodes for one in node.stage.resources]

@@ -10,12 +10,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ..elements import Priority
+from ..errors import ConfigError
 from ..stages import EVERYTHING, StageKind, admission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..graph import Endpoint, Graph, Node
+    from ._config import PipelineConfig
 
 __all__ = ["EdgePlan", "InputPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
 
@@ -108,6 +111,8 @@ class Plan:
     """For each head, the last stages among those."""
     limits_stages: bool
     """Whether a stage has a limit."""
+    has_lanes: bool
+    """Whether its edges have priority lanes."""
 
     @property
     def max_in_flight(self) -> int | None:
@@ -123,22 +128,32 @@ class Plan:
         return total
 
 
-def make_plan(graph: Graph, buffer_size: int) -> Plan:
+def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
     """Return the plan of a graph that validation has accepted.
 
     Args:
         graph: The stages and edges.
-        buffer_size: Capacity of edges that have none of their own.
+        config: Has the capacity of edges that have none of their own.
+
+    Raises:
+        ConfigError: If an edge is too narrow for priority lanes.
     """
-    return _Planner(graph, buffer_size).plan()
+    plan = _Planner(graph, config).plan()
+    narrow = next((one for one in plan.edges if config.priority and one.capacity < len(Priority)), None)
+    if narrow is not None:
+        message = (
+            f"an edge with priority lanes has a place for each of {len(Priority)} priorities, but {narrow.name} has"
+        )
+        raise ConfigError("buffer", f"{message} {narrow.capacity}; give connect(…, buffer={len(Priority)}) or more")
+    return plan
 
 
 class _Planner:
     """Numbers the stages, edges and forks of one graph."""
 
-    def __init__(self, graph: Graph, buffer_size: int) -> None:
+    def __init__(self, graph: Graph, config: PipelineConfig) -> None:
         self._graph = graph
-        self._buffer_size = buffer_size
+        self._config = config
         self._nodes = graph.order()
         self._index = {node.name: number for number, node in enumerate(self._nodes)}
         self._accepts = {one: accepts for node in self._nodes for one, accepts in node.inputs.items()}
@@ -182,6 +197,7 @@ class _Planner:
             last_stages=last,
             fed=fed,
             served={name: reached & last for name, reached in fed.items()},
+            has_lanes=self._config.priority,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
         )
 
@@ -191,7 +207,7 @@ class _Planner:
             name=f"{'source' if source is None else source} → {'consumer' if target is None else target}",
             source=None if source is None else self._index[source.stage],
             target=None if target is None else self._index[target.stage],
-            capacity=self._buffer_size if buffer is None else buffer,
+            capacity=self._config.buffer_size if buffer is None else buffer,
             gate=self._gate(target, "source" if source is None else source.stage),
         )
         self._edges.append(edge)
