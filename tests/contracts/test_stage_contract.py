@@ -51,15 +51,26 @@ from streamflow import (
 from streamflow.errors import RunStateError
 from streamflow.providers import ProviderStage, ScriptedProvider
 from streamflow.stages import (
+    BatchStage,
+    ChunkTextStage,
+    DebounceStage,
     DedupeStage,
+    DelayStage,
+    FileLinesSource,
     FunctionStage,
+    IntervalSource,
+    ProcessSource,
     PromptStage,
+    QueueSource,
     RouteRule,
     RouteStage,
     SkipStage,
     StageLike,
     TakeStage,
     TeeStage,
+    ThrottleStage,
+    UnbatchStage,
+    WindowStage,
     as_stage,
 )
 from streamflow.testing import (

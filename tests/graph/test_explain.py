@@ -63,6 +63,7 @@ ears (generate): nothing → AudioElement
 vad (accumulate): AudioElement, TurnEnd → AudioElement
     from     ears (16)
     holds    up to 500 elements
+    bypass   early, before the results of what it holds
     to       chat/hear
 
 chat/hear (transform): AudioElement → TextElement
@@ -161,7 +162,7 @@ def chain() -> Graph:
 def voice() -> Graph:
     stages = [
         node("ears", emits=(AudioElement,), kind=StageKind.GENERATE),
-        node("vad", (AudioElement, TurnEnd), (AudioElement,), kind=StageKind.ACCUMULATE, max_held=500),
+        node("vad", (AudioElement, TurnEnd), (AudioElement,), kind=StageKind.ACCUMULATE, max_held=500, bypass="early"),
         node("speak", (TextElement,), (AudioElement,)),
         node("log", (StreamElement, ControlElement), kind=StageKind.SINK),
         node("chat/hear", (AudioElement,), (TextElement,), timeout_s=5.0),

@@ -14,6 +14,7 @@ from streamflow import (
     BaseStage,
     BuildError,
     BuildWarning,
+    DataElement,
     ImageElement,
     MapStage,
     MessageElement,
@@ -23,6 +24,7 @@ from streamflow import (
     TextElement,
     ThinkingElement,
     TurnEnd,
+    VideoElement,
     stage,
 )
 from streamflow.elements import WholeElement
@@ -186,6 +188,13 @@ def test_the_path_begins_where_the_type_comes_from() -> None:
         GraphBuilder().chain(typed("a", StreamElement, (TEXT, SOUND)), typed("b", TEXT, TEXT), typed("c", PICTURE))
     )
     assert "only AudioElement by a → b → c; TextElement by b → c" in str(mismatch)
+
+    many = (TEXT, SOUND, ThinkingElement, DataElement, MessageElement, VideoElement)
+    some = refused(GraphBuilder().chain(typed("a", StreamElement, many), typed("b", PICTURE)))
+    told = "AudioElement, DataElement, MessageElement, TextElement, and 2 more by a → b"
+    assert f"behind 'a', only {told} (added" in str(some)
+    exact = refused(GraphBuilder().chain(typed("a", StreamElement, many[:4]), typed("b", PICTURE)))
+    assert "only AudioElement, DataElement, TextElement, ThinkingElement by a → b (added" in str(exact)
 
     nothing = refused(GraphBuilder().chain(typed("a", StreamElement, TurnEnd), typed("b", TEXT)))
     assert "arrives behind 'a', no data at all" in str(nothing)

@@ -1,6 +1,6 @@
 """The bounded channel: what connects one producing stage with one consuming stage.
 
-Above: `stages` (what a stage reads and writes) and `runtime` (one channel per edge). Below: `_send_end`, `_receive_end`, `_wait`.
+Above: `stages` (what a stage reads and writes) and `runtime` (one channel per edge). Below: `_send_end`, `_receive_end`, `_lanes`.
 
 Rules of the state machine, in the order of their importance:
 
@@ -16,6 +16,8 @@ Rules of the state machine, in the order of their importance:
 4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head
    is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
+
+An edge with priority lanes has rules of its own besides, and ends of its own: see `_lanes`.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ def open_channel(
         receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch)
         send_end = SendEnd(receive_end)
     elif capacity < len(Priority):
-        message = f"an edge with priority lanes keeps a place for each of the {len(Priority)} priorities, got {capacity}"
+        message = (
+            f"an edge with priority lanes keeps a place for each of the {len(Priority)} priorities, got {capacity}"
+        )
         raise ConfigError("capacity", f"{message}; give it {len(Priority)} or more, or no lanes")
     else:
         receive_end = reader = LaneReceiveEnd[T](name, capacity, admit or _admit_any, watch)

@@ -1,23 +1,24 @@
-"""Priority lanes: an edge on which an urgent element passes others, and no full lane stops another one.
+"""Priority lanes: an edge on which an urgent element passes others, and no full lane shuts another one out.
 
 Above: `_bounded`, which opens such an edge. Below: `_send_end`, `_receive_end`.
 
 The buffer stays one deque, always in the order of leaving: an element finds its place when it enters, so the reader takes from the
-head as on any edge, and knows nothing of this. Rules, besides those of `_bounded`:
+head as on any edge. Rules, besides those of `_bounded`:
 
-1. *An element passes only those of lower priority*, so the order inside a lane is kept.
+1. *An element passes only those of lower priority.* So the order inside a lane is kept.
 2. *None is passed without end.* An element ages by being passed: one of `Priority` p passes it only while it has been passed fewer
-   than `PASSES[p]` times, by whomever. So it is overtaken by at most `PASSES[p]` elements of priority p or less, and by at
-   most `PASSES[CRITICAL]` in all; what enters behind `n` others leaves behind at most `n + PASSES[CRITICAL]`.
-3. *Control is a fence*, all but `Interrupt`: nothing passes it, and it passes nothing. That holds for those who wait for room too.
+   than `PASSES[p]` times, by whomever. So at most `PASSES[p]` elements up to priority p overtake it, and at most
+   `PASSES[CRITICAL]` in all: what enters behind n others leaves behind at most n + 64. What is CRITICAL goes before everything
+   else that is not so old.
+3. *Control is a fence*, all but `Interrupt`: nothing passes it, and it passes nothing.
 4. *Each lane keeps a place.* An element may enter when its lane is empty, or when elements and empty lanes together are fewer than
-   the capacity; so a lane alone holds `capacity - 3`. Control takes a place of its own priority's lane.
-5. *Senders queue by lane*: who waits stops only those of the same lane, and nobody passes a fence that waits.
-6. *Who was looked at stays*: while the reader waits to pass the head on, the head is not passed.
+   the capacity. So one lane alone holds up to three less than the capacity. Control takes a place of the lane that its priority names.
+5. *Senders queue by lane.* Who waits stops only those of its lane; but a fence waits behind all who came before it, and stops
+   all who come after.
+6. *What was looked at stays.* While the reader waits to pass the head on, nothing passes that.
 
-Below rule 1 in importance: what costs. While one priority follows another of the same kind, an element costs one comparison more than
-on an edge without lanes. Neighbours of one lane that were passed equally often are counted together, so being passed costs nothing
-per element.
+While elements of one priority follow each other, each costs one comparison more than on an edge without lanes. Neighbours of one lane
+that were passed equally often are counted together: passing costs as many steps as there are such groups.
 """
 
 # ruff: noqa: SLF001 - the two ends are one object in several parts
@@ -43,9 +44,9 @@ T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 PASSES = (0, 16, 32, 64)
-"""By `Priority` of who wants to pass: how often another element may have been passed already, at most."""
+"""By `Priority` of who wants to pass: an element that was passed so often, by whomever, is passed no more."""
 
-_NEVER = PASSES[-1]
+_NEVER = max(PASSES)
 _LANES = tuple(Priority)
 
 
@@ -81,26 +82,41 @@ class Lanes:
     def __init__(self, buffer: deque[Any], capacity: int) -> None:
         self._buffer = buffer
         self._capacity = capacity
-        self._groups: deque[_Group] = deque()
-        self._is_fence: dict[type, bool] = {}
-        self._known = 0  # how many the groups count; those are found by `count()`
+        self._groups: deque[_Group] = deque()  # of all that `count()` has seen
+        self._known = 0  # their lengths together
+        self._tail = 0  # the lane of the last group
+        self._fences: dict[type, bool] = {}
         self.held: list[int] = [0] * len(_LANES)
         """How many elements each lane holds, as of the last `count()`."""
-        self._tail = 0  # the lane of the last one
         self.last: Priority | None = None
-        """The lane to which an element can be added at the tail without a look; None: there is none such."""
+        """Data of this priority may be put at the tail of the buffer, and counted as `unseen`; None: there is no such."""
         self.unseen: int = 0
-        """How many were added so, since the last look."""
+        """Elements that were put there since the last `count()`."""
         self.is_pinned: bool = False
-        """Whether the head has been looked at, and must stay."""
+        """Whether the head must stay."""
 
     def append(self, item: Any) -> None:
         """Put `item` where its turn to leave is."""
         lane, is_fence = lane_of(item), self.is_fence(item)
         self.count()
+        groups = self._groups
+        place, behind = (len(groups), 0) if is_fence else self._pass_by(lane)
+        self._buffer.insert(len(self._buffer) - behind, item)
+        self._known += 1
+        self.held[lane] += 1
+        before = groups[place - 1] if place and not is_fence else None
+        if before is not None and before.lane == lane and not before.passed:
+            before.length += 1
+        else:
+            groups.insert(place, _Group(lane, _NEVER if is_fence else 0))
+        last = groups[-1]
+        self._tail, self.last = last.lane, None if last.passed else _LANES[last.lane]
+
+    def _pass_by(self, lane: int) -> tuple[int, int]:
+        """Pass what data of a lane passes; return how many groups are left before it, and how many elements are behind it."""
         groups, behind = self._groups, 0
         place = len(groups)
-        while place and not is_fence:
+        while place:
             group = groups[place - 1]
             if group.lane >= lane or group.passed >= PASSES[lane]:
                 break
@@ -113,23 +129,14 @@ class Lanes:
             group.passed += 1
             behind += group.length
             place -= 1
-        self._buffer.insert(len(self._buffer) - behind, item)
-        self._known += 1
-        self.held[lane] += 1
-        before = groups[place - 1] if place else None
-        if before is not None and before.lane == lane and not before.passed and not is_fence:
-            before.length += 1
-        else:
-            groups.insert(place, _Group(lane, _NEVER if is_fence else 0))
-        self._tail = groups[-1].lane
-        self.last = None if groups[-1].passed else _LANES[self._tail]
+        return place, behind
 
     def is_fence(self, item: object) -> bool:
         """Say whether an element neither passes others nor is passed."""
         kind = type(item)
-        known = self._is_fence.get(kind)
+        known = self._fences.get(kind)
         if known is None:
-            known = self._is_fence[kind] = issubclass(kind, ControlElement) and not issubclass(kind, Interrupt)
+            known = self._fences[kind] = issubclass(kind, ControlElement) and not issubclass(kind, Interrupt)
         return known
 
     def has_room(self, lane: int) -> bool:
@@ -143,7 +150,7 @@ class Lanes:
         groups, held = self._groups, self.held
         if self.unseen:
             if not groups:
-                groups.append(_Group(self._tail, 0, 0))
+                groups.append(_Group(self._tail, passed=0, length=0))
             groups[-1].length += self.unseen
             held[groups[-1].lane] += self.unseen
             self._known += self.unseen
@@ -166,11 +173,11 @@ class _LaneTurn(Turn):
     __slots__ = ("is_fence", "lane", "mark", "number")
 
     def __init__(self, lane: int, mark: int, *, is_fence: bool) -> None:
-        self.waiter = None
+        super().__init__()
         self.lane = lane
         self.is_fence = is_fence
         self.number = 0  # in the order of arrival
-        self.mark = mark  # how many its lane may hold for it to be woken
+        self.mark = mark  # how much its lane may hold when it is woken before the edge has drained to half
 
 
 class _Queues:
@@ -218,7 +225,7 @@ class _Queues:
 
 
 class LaneReceiveEnd(ReceiveEnd[T_co]):
-    """The reading end of an edge with priority lanes, in everything a `ReceiveEnd`."""
+    """The reading end of an edge with priority lanes: to its reader a `ReceiveEnd` like any other."""
 
     def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
         super().__init__(name, capacity, admit, watch)
@@ -235,7 +242,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
             self._buffer.append(item)
         else:
             lanes.append(item)
-        self._low = self.capacity  # whatever leaves, it may be time to let a sender look
+        self._low = self.capacity  # what `look_for()` found out holds no more
 
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True
@@ -268,9 +275,9 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
                 self.look_for(turn)
 
     def look_for(self, turn: _LaneTurn) -> None:
-        """See to it that a sender who waits is looked for as soon as it may be time to let it look."""
-        left = self._lanes.held[turn.lane] - turn.mark  # of its lane, before that is half of what it was
-        self._low = max(self._low, self._half, len(self._buffer) - max(left, 1))
+        """See to it that the waiting senders are woken no later than it may be the turn of this one."""
+        to_leave = self._lanes.held[turn.lane] - turn.mark
+        self._low = max(self._low, self._half, len(self._buffer) - max(to_leave, 1))
 
     def _open_limit(self) -> int:
         limit = self.limit_of_one_lane
@@ -278,9 +285,9 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
 
 
 class LaneSendEnd(SendEnd[T_contra]):
-    """The writing end of an edge with priority lanes, in everything a `SendEnd`.
+    """The writing end of an edge with priority lanes: to its writers a `SendEnd` that may let an urgent element in though another waits.
 
-    On a wide edge `try_send()` is False also while a sender of another lane waits.
+    Wider than `WIDE`, its `try_send()` is False while anybody waits, as whenever a checkpoint is due.
     """
 
     def __init__(self, peer: LaneReceiveEnd[Any]) -> None:

@@ -83,7 +83,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self.received: int = 0
         """Elements handed out or passed on so far."""
         self.backlog: Sequence[T_co] = self._buffer
-        """What is in the edge, oldest first; to be looked at only."""
+        """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._half = capacity // 2
         self._low = self._half
         self._cause: BaseException | None = None

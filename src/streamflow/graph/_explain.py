@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
+from ..stages import StageKind
 from ._words import columns, cut, groups_of, type_names
 
 if TYPE_CHECKING:
@@ -179,6 +180,8 @@ class _Teller:
             yield from _line("holds", "unknown, max_held= says it")
         elif spec.max_held > 1:
             yield from _line("holds", f"up to {_elements(spec.max_held)}")
+        if spec.kind is StageKind.ACCUMULATE and spec.bypass == "early":
+            yield from _line("bypass", "early, before the results of what it holds")
         if spec.timeout_s is not None:
             yield from _line("timeout", f"{spec.timeout_s:g} s")
         for end, emits in node.outputs.items():

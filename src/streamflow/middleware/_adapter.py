@@ -205,9 +205,13 @@ class _Answer:
     def _messages(self) -> list[Message]:
         """Return what the assistant and its tools have said, the answer last."""
         ctx = self._ctx
-        new = [one for one, entry in self._request.matched(ctx.messages) if entry is None]
-        messages = [self._message(one) for one in new]
-        said = [one for one in messages if one.role in {"assistant", "tool"}]
+        said: list[Message] = []
+        for one, entry in self._request.matched(ctx.messages):
+            message = self._message(one)
+            if message.role == "user":
+                said.clear()  # what is new before a question is history that was written anew
+            elif entry is None and message.role != "system":
+                said.append(message)
         response = ctx.response
         if response is None and not said and self._call.reply.fragments:
             response = self._call.reply.text

@@ -153,6 +153,7 @@ class Call:
     async def _stream(self, source: AsyncIterable[object] | Iterator[object]) -> None:
         """Send what a handler streams. It is closed in the end, by the task that iterates it."""
         self.ctx.stream_mode = True
+        before = self.ctx.response
         fragments: AsyncIterator[object] = aiter(source) if isinstance(source, AsyncIterable) else _Stepped(source)
         try:
             async for fragment in fragments:
@@ -162,10 +163,9 @@ class Call:
             close: Any = getattr(fragments, "aclose", None)
             if close is not None:
                 await close()
-        if self.ctx.response is None:
-            self.ctx.response = Response(
-                self.reply.text
-            )  # also an empty one: a stream that was filtered away is no silence
+        if self.ctx.response is before:
+            # Also an empty one: an answer that was filtered away is not the lack of one.
+            self.ctx.response = Response(self.reply.text)
 
     async def _run_around(self, link: Link, target: object, rest: Rest) -> None:
         """Call middleware that runs the rest by itself."""

@@ -29,6 +29,8 @@ class Mark:
         self._messages = list(call.ctx.messages)
         self._outputs = dict(call.ctx.outputs)
         self._given = list(call.given)
+        self._counts = len(call.elements), len(call.artifacts), len(call.ctx.artifacts)
+        self._short_circuit = call.ctx.short_circuit
         self._added: set[int] = set()
 
     def note_failure(self, error: BaseException) -> None:
@@ -44,7 +46,11 @@ class Mark:
         call, ctx = self._call, self._call.ctx
         ctx.messages = [one for one in ctx.messages if id(one) not in self._added]
         ctx.outputs, call.given = dict(self._outputs), list(self._given)
+        for made, count in zip((call.elements, call.artifacts, ctx.artifacts), self._counts, strict=True):
+            del made[count:]
         ctx.response = None
+        ctx.short_circuit = self._short_circuit
+        ctx.stream_interrupted, ctx.interrupt_reason = False, ""
         await call.reply.reset("another try")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ._messages import LegacyMessage, as_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
     from ._outcome import Outcome
 
@@ -67,6 +67,14 @@ class Timer:
         return self.started_at + datetime.timedelta(seconds=self._clock() - self._started_s)
 
 
+class _Done:
+    """Awaited, it gives nothing, and needs not be awaited."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
 class Sink:
     """Where legacy code sends events: to the listeners of the run.
 
@@ -81,9 +89,10 @@ class Sink:
         """Tell the run's listeners. Never waits, never raises what a listener raises."""
         self._tell(type, data or {})
 
-    async def emit(self, type: str, data: Mapping[str, object] | None = None) -> None:
-        """Do as `try_emit()`."""
+    def emit(self, type: str, data: Mapping[str, object] | None = None) -> Awaitable[None]:
+        """Do as `try_emit()`, at once; what it returns may be awaited."""
         self._tell(type, data or {})
+        return _Done()
 
 
 class Snapshot:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 from contextlib import suppress
 from contextvars import ContextVar
@@ -113,6 +114,10 @@ def _blocking(func: Callable[[], Awaitable[T]]) -> T:
 
     async def on_loop() -> T:
         nonlocal cancelled
+        # Who begins in a scope that was cancelled before is never told of it.
+        if (work is not None and work.stopped) or anyio.current_effective_deadline() == -math.inf:
+            cancelled = True
+            raise Stopped
         done = anyio.Event()
         if work is not None:
             work.on_loop = done

@@ -31,6 +31,7 @@ import anyio
 from ..channels import EDGE_WATCH, MergeEnd
 from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
+    ChannelClosedError,
     OutputClosedError,
     ProviderError,
     RunStateError,
@@ -228,7 +229,9 @@ class Engine:
     def _feeder_ended(self, head: str, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         del self._feeders[head]
-        expected = (anyio.get_cancelled_exc_class(), OutputClosedError) if job.cancel_requested else OutputClosedError
+        expected: tuple[type[BaseException], ...] = (OutputClosedError,)
+        if job.cancel_requested:  # then its edge may have been closed under it, too
+            expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
             self._fail(_stage_error(self._source_name(head), None, None, error), head)
         self.inlets[head].close()

@@ -69,7 +69,10 @@ class Job:
         del self._work, self._ended, self._context
         self.instead = None
         self._task = None
-        ended(self, error)
+        try:
+            ended(self, error)
+        finally:
+            del error  # its traceback holds this frame
 
 
 class JobGroup:

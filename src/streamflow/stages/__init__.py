@@ -15,7 +15,7 @@ from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, Pass
 from ._intent import RouteRule, RouteStage
 from ._line_origins import FileLinesSource, ProcessError, ProcessSource
 from ._lines import LineError
-from ._origins import AsyncQueue, BlockingQueue, IntervalSource, Origin, QueueSource
+from ._origins import AsyncQueue, BlockingQueue, IntervalSource, QueueSource
 from ._prompt import PromptStage
 from ._resources import Resource
 from ._sources import Source, close_source, feed, open_source, open_sources
@@ -47,7 +47,6 @@ __all__ = [
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",
-    "Origin",
     "PassthroughStage",
     "ProcessError",
     "ProcessSource",

@@ -104,6 +104,10 @@ class IntervalSource(Origin):
             number = max(number + 1, math.ceil((anyio.current_time() - begun) / self._period_s))
 
 
+_SHUT_DOWN: Final = {"ShutDown", "QueueShutDown"}
+"""What Python's queues raise once they have been shut down, from 3.13 on: two classes, one of them in asyncio."""
+
+
 class AsyncQueue(Protocol):
     """A queue whose `get()` is async, as `asyncio.Queue`."""
 
@@ -130,7 +134,7 @@ class QueueSource(Origin):
     Flow:
         emits: each item.
         backpressures: while the output is full; then nothing is taken from the queue; holds one item.
-        completes: with the sentinel.
+        completes: with the sentinel, or when the queue has been shut down and is empty (Python 3.13).
         fails: with what `get()` raises; `ElementError` if an item is no element.
         cancels: at once, also while a thread waits in the queue. That thread ends within 0.1 s; an item that it still takes is
             lost, as is all that the run holds.
@@ -155,7 +159,15 @@ class QueueSource(Origin):
     async def process(self) -> AsyncGenerator[StreamElement, None]:
         """Generate the elements of one run."""
         get = self._queue.get if inspect.iscoroutinefunction(self._queue.get) else _in_thread(self._queue)
-        while (item := await get()) is not self._sentinel:
+        while True:
+            try:
+                item = await get()
+            except Exception as error:
+                if type(error).__name__ in _SHUT_DOWN:
+                    return
+                raise
+            if item is self._sentinel:
+                return
             if isinstance(item, StreamElement):
                 yield item
             elif isinstance(item, str):
