@@ -4,7 +4,15 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-from streamflow import EndOfStream, FilterStage, PipelineBuilder, TextElement
+from streamflow import (
+    EndOfStream,
+    FilterStage,
+    Message,
+    MessageElement,
+    PassthroughStage,
+    PipelineBuilder,
+    TextElement,
+)
 
 
 def is_word(element: TextElement) -> bool:
@@ -27,9 +35,15 @@ async def one_by_one(shown: anyio.Semaphore) -> AsyncIterator[str]:
 
 
 async def main():
-    print(PIPELINE)
+    # The smallest of all: three stages that change nothing, and a message that goes through them.
+    stages = [PassthroughStage(name) for name in ("input", "process", "output")]
+    async for element in PipelineBuilder().chain(*stages).build().execute(MessageElement(Message("user", "Hello"))):
+        match element:
+            case MessageElement(message=message):
+                print(f"{message.role}: {message.text}")
 
     # `async with` ends the run, whichever way the block is left.
+    print(PIPELINE)
     shown = anyio.Semaphore(0)
     async with PIPELINE.execute(one_by_one(shown)) as run:
         async for element in run:

@@ -46,29 +46,30 @@ async def number(stream: AsyncIterator[TextElement], run: RunContext[int]) -> As
 
 
 # A class has settings. All runs share its object, which is frozen: what belongs to one run lives in locals of `process`.
-class Frame(BaseStage):
-    def __init__(self, left: str, right: str, *, name: str | None = None) -> None:
+class UppercaseStage(BaseStage):
+    def __init__(self, *, at_least: int = 1, name: str | None = None) -> None:
         super().__init__(name)
-        self.left, self.right = left, right
+        self.at_least = at_least
 
     async def process(self, input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
         async for element in input:
-            await output.send(TextElement(f"{self.left}{element.text}{self.right}"))
+            is_long = len(element.text) >= self.at_least
+            await output.send(element.replace(text=element.text.upper()) if is_long else element)
 
 
 # A class that is given itself is made anew for each run, so it may keep the state of the run.
-class Capitals:
+class Commas:
     def __init__(self) -> None:
         self.seen = 0
 
     async def process(self, stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
         async for element in stream:
             self.seen += 1
-            yield TextElement(element.text.upper() if self.seen == 1 else element.text)
+            yield element if self.seen == 1 else TextElement(f", {element.text}")
 
 
 async def main():
-    builder = PipelineBuilder().chain(split, without_repeats, first_four, Capitals, number, Frame("[", "]"))
+    builder = PipelineBuilder().chain(split, without_repeats, first_four, UppercaseStage(at_least=3), number, Commas)
     pipeline = builder.on_event(lambda event: event.data and print(f"event {event.name}: {dict(event.data)}")).build()
     print(pipeline)
     print((await pipeline.run("to be or or not to be", deps=1)).text)

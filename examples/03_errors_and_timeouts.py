@@ -39,7 +39,7 @@ async def show(pipeline: Pipeline, source: list[str]) -> None:
         async for element in run:
             match element:
                 case ErrorElement(code=code, stage=where, fatal=fatal):
-                    print(f"  error element: {code} in {where!r}, fatal: {fatal}")
+                    print(f"  error element: {code} in {where or 'the run'}, fatal: {fatal}")
                 case EndOfStream(reason=reason):
                     print(f"  end: {reason}")
                 case _:

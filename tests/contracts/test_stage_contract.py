@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -20,6 +21,7 @@ import streamflow
 from streamflow import (
     AudioElement,
     BaseStage,
+    BatchElement,
     CollectStage,
     EndOfStream,
     ErrorElement,
@@ -46,6 +48,7 @@ from streamflow import (
     ThreadStage,
     TurnEnd,
     TurnReset,
+    current_run,
     stage,
 )
 from streamflow.errors import RunStateError
@@ -100,6 +103,8 @@ class Entry:
     """An input that it has something to say to."""
     takes_all: bool = False
     """Whether it accepts all data, so that none of it passes by."""
+    real_clock: bool = False
+    """Whether it waits for files or processes, which know nothing of virtual time."""
 
 
 def shout(element: TextElement) -> TextElement:
@@ -210,29 +215,53 @@ async def answering(context: MessageElement) -> str:
     return "an answer"
 
 
+class QueuePerRun:
+    """A queue that gives each run the same items; of one that all share, two runs could not both get everything."""
+
+    def __init__(self, *items: object) -> None:
+        self.items = items
+        self.left: dict[str, Iterator[object]] = {}
+
+    async def get(self) -> object:
+        await anyio.lowlevel.checkpoint()
+        return next(self.left.setdefault(current_run().run_id, iter(self.items)))
+
+
+LINES = Path(__file__).with_name("lines.txt")
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 
 CONTRACT_STAGES: dict[str, Entry] = {
     # The public classes, each under its own name
+    "BatchStage": Entry(lambda: BatchStage(2, max_wait_s=5), items=TURNS, takes_all=True),
+    "ChunkTextStage": Entry(lambda: ChunkTextStage(4, max_wait_s=5), items=TURNS),
     "CollectStage": Entry(lambda: CollectStage([]), takes_all=True),
+    "DebounceStage": Entry(lambda: DebounceStage(5), items=TURNS, takes_all=True),
     "DedupeStage": Entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), items=(*TEXTS, *TEXTS)),
+    "DelayStage": Entry(lambda: DelayStage(5, max_held=2), takes_all=True),
+    "FileLinesSource": Entry(lambda: FileLinesSource(LINES), items=(), real_clock=True),
     "FilterStage": Entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),
     "FlatMapStage": Entry(lambda: FlatMapStage(letters)),
     "FunctionStage": Entry(lambda: FunctionStage(streaming)),
+    "IntervalSource": Entry(lambda: IntervalSource(5, count=3), items=()),
     "MapAsyncStage": Entry(lambda: MapAsyncStage(shout_later, concurrency=2)),
     "MapStage": Entry(lambda: MapStage(shout)),
     "MapUnorderedStage": Entry(lambda: MapUnorderedStage(shout_in_time, concurrency=2), items=TEXTS[:2]),
     "MiddlewareAdapter": Entry(lambda: MiddlewareAdapter(answering), items=CHAT),
     "PassthroughStage": Entry(PassthroughStage, takes_all=True),
+    "ProcessSource": Entry(lambda: ProcessSource(["cat", LINES]), items=(), real_clock=True),
     "PromptStage": Entry(lambda: PromptStage("Be brief."), items=CHAT),
     "ProviderStage": Entry(lambda: ProviderStage(ScriptedProvider()), items=CHAT),
+    "QueueSource": Entry(lambda: QueueSource(QueuePerRun(*TEXTS, None)), items=()),
     "RouteStage": Entry(lambda: RouteStage([RouteRule("greeting", ["hello"])]), items=MESSAGES),
     "SinkStage": Entry(lambda: SinkStage(lambda _element: None, name="sink", accepts=TextElement)),
     "SkipStage": Entry(lambda: SkipStage(1, accepts=TextElement)),
     "TakeStage": Entry(lambda: TakeStage(5, accepts=TextElement)),
     "TeeStage": Entry(lambda: TeeStage(repr), takes_all=True),
     "ThreadStage": Entry(lambda: ThreadStage(shout, concurrency=2)),
+    "ThrottleStage": Entry(lambda: ThrottleStage(2, 5), takes_all=True),
+    "UnbatchStage": Entry(UnbatchStage, items=(BatchElement(TEXTS[:2]), BatchElement(TEXTS[2:]))),
+    "WindowStage": Entry(lambda: WindowStage(2), items=TURNS, takes_all=True),
     # The forms
     "bare async generator": Entry(lambda: streaming),
     "async generator with run": Entry(lambda: streaming_with_run),
@@ -268,7 +297,11 @@ def stages_that(*, read: bool = False, send: bool = False) -> pytest.MarkDecorat
         for name, kind in KINDS.items()
         if not (read and kind is StageKind.GENERATE) and not (send and kind is StageKind.SINK)
     ]
-    return pytest.mark.parametrize("entry", [CONTRACT_STAGES[name] for name in names], ids=names)
+    entries = [(name, CONTRACT_STAGES[name]) for name in names]
+    real = pytest.mark.real_clock
+    return pytest.mark.parametrize(
+        "entry", [pytest.param(entry, marks=[real] * entry.real_clock, id=name) for name, entry in entries]
+    )
 
 
 every_stage = stages_that()

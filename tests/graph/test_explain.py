@@ -14,6 +14,7 @@ from streamflow import (
     DataElement,
     MessageElement,
     PassthroughStage,
+    PipelineConfig,
     StageKind,
     StreamElement,
     TextElement,
@@ -308,6 +309,6 @@ def test_the_bound_is_the_one_that_runs_are_held_to(made: Graph, size: int) -> N
     """semantics 5.4: what is told in advance is what `max_in_flight` promises, and its parts add up."""
     bound = in_flight(made, buffer_size=size)
 
-    assert bound.total == make_plan(made, size).max_in_flight
+    assert bound.total == make_plan(made, PipelineConfig(buffer_size=size)).max_in_flight
     assert bound.unbounded == tuple(one.name for one in made.nodes if one.stage.max_held is None)
     assert bound.known == bound.edges + bound.stages + bound.merges + bound.sources

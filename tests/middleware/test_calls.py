@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import functools
 import types
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -28,7 +29,7 @@ from streamflow import (
     ThinkingElement,
     TurnEnd,
 )
-from streamflow.elements import ToolCallPart, ToolResultPart
+from streamflow.elements import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from streamflow.errors import ConfigError, MiddlewareError, StageDefinitionError
 from streamflow.middleware import MiddlewareAdapter, wrap_middleware
 from streamflow.testing import run_stage
@@ -251,6 +252,7 @@ def test_the_name_is_that_of_what_is_wrapped(legacy: object, name: str):
     assert MiddlewareAdapter(legacy, name="other").name == "other"
     assert MiddlewareAdapter(lambda ctx: 0).name == "middleware"
     assert MiddlewareAdapter(types.SimpleNamespace(name="router", execute=asked)).name == "router"
+    assert MiddlewareAdapter(functools.partial(asked)).name == "asked"
 
 
 # What may be returned
@@ -343,6 +345,55 @@ async def test_an_exception_that_is_returned_is_raised():
         await answers_of(gives(ZeroDivisionError("no")))
 
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("left", [42, {"role": "critic", "content": "x"}, {"role": "user"}])
+async def test_what_is_left_as_a_message_and_is_none_fails(left: object):
+    """`MiddlewareError`: `bad_result`; an answer that nobody can read must not be lost in silence."""
+
+    async def legacy(ctx: Any) -> None:
+        ctx.messages.append(left)
+
+    async def other(ctx: Any) -> None:
+        ctx.response = left
+
+    for one in (legacy, other):
+        with pytest.raises(StageError, match="which is no message; give a text") as caught:
+            await answers_of(one)
+        assert isinstance(caught.value.__cause__, MiddlewareError)
+
+
+CALL = ToolCallPart("c1", "add", Metadata({"a": 1}))
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (CALL, CALL),
+        ({"call_id": "c1", "name": "add", "args": {"a": 1}}, CALL),
+        (types.SimpleNamespace(id="c1", function=types.SimpleNamespace(name="add", arguments={"a": 1})), CALL),
+        ({"id": "c1", "name": "add", "args": "{broken"}, ToolCallPart("c1", "add", raw="{broken")),
+        ({"id": "c1", "name": "add"}, ToolCallPart("c1", "add")),
+    ],
+    ids=["ours", "flat", "object", "broken", "no arguments"],
+)
+async def test_calls_of_tools_are_read_in_any_form(call: object, expected: ToolCallPart):
+    """`MiddlewareAdapter`: the OpenAI form, a flat one, or ours; arguments that are no JSON stay as the model wrote them."""
+    (whole,) = await answers_of(gives({"role": "assistant", "content": None, "tool_calls": [call, {"odd": 1}]}))
+
+    assert isinstance(whole, MessageElement)
+    assert whole.message.tool_calls == (expected,)
+
+
+async def test_content_in_parts_is_read():
+    """`MiddlewareAdapter`: our own parts, and texts of the OpenAI form."""
+    picture = ImagePart(url="https://x/y.png")
+    _, whole = await answers_of(gives({"role": "assistant", "content": [{"type": "text", "text": "see"}, picture]}))
+
+    assert isinstance(whole, MessageElement)
+    assert whole.message == Message("assistant", [TextPart("see"), picture])
+    with pytest.raises(StageError, match="which is no answer"):
+        await answers_of(gives({"role": "assistant", "content": [{"type": "image_url"}]}))
 
 
 # Statuses
@@ -535,6 +586,7 @@ async def test_artifacts_are_elements_and_events_go_to_the_listeners():
         ctx.emit_event("chat.token", {"token": "a"})
         ctx.event_sink.try_emit(type="chat.other", data={"n": 1})
         await ctx.event_sink.emit(type="chat.more", data=None)
+        ctx.event_emitter.emit("chat.last")  # not awaited, and no warning
         ctx.artifacts.append(types.SimpleNamespace(type="note", payload="written"))
         artifact = types.SimpleNamespace(type="transcript", payload={"text": "hi"})
         event = types.SimpleNamespace(type="progress", data={"done": 1})
@@ -552,6 +604,7 @@ async def test_artifacts_are_elements_and_events_go_to_the_listeners():
         ("chat.token", {"token": "a"}),
         ("chat.other", {"n": 1}),
         ("chat.more", {}),
+        ("chat.last", {}),
         ("progress", {"done": 1}),
     ]
 

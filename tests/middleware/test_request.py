@@ -213,6 +213,19 @@ async def test_only_new_messages_are_new_however_the_list_is_rebuilt(how: str):
     assert told(await run_stage(wrap_middleware("it", answering), [*HISTORY, "hi"])) == [("assistant", "history")]
 
 
+@pytest.mark.parametrize("dropped", [0, 1])
+async def test_a_history_that_was_written_anew_is_no_answer(dropped: int):
+    """seed 001: middleware that masks or shortens the history makes new messages of it; they are the model's business."""
+
+    async def masking(ctx: Any, next: Any) -> None:
+        ctx.messages = [{"role": one.role, "content": "***"} for one in ctx.messages[dropped:]]
+        await next()
+
+    got = await run_stage(wrap_middleware("it", masking, handler=Recorder("answer")), [*HISTORY, "hi"])
+
+    assert told(got) == [("assistant", "answer")]
+
+
 async def test_a_message_that_is_also_the_response_is_sent_once():
     """seed 001: the original compared, too: middleware appends its answer and sets it as the response."""
 

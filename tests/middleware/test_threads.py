@@ -261,6 +261,33 @@ async def test_a_limit_of_time_cancels_what_a_thread_waits_for():
     assert result.response == "too late"
 
 
+async def test_a_thread_whose_limit_has_passed_is_refused_whatever_it_asks_then():
+    """`_threads`: what begins on the loop in a scope that was cancelled before would never be told of it, and hang."""
+    notes: list[str] = []
+
+    async def limiting(ctx: Any, next: Any) -> str:
+        with anyio.CancelScope() as scope:
+            ctx.data["scope"] = scope
+            await next()
+        return "too late"
+
+    def late(ctx: Any, next: Any) -> None:
+        anyio.from_thread.run_sync(ctx.data["scope"].cancel)
+        try:
+            next()
+        finally:
+            notes.append("left")
+
+    async def handler(ctx: Any) -> None:
+        notes.append("called")
+        await anyio.sleep_forever()
+
+    result = await run(limiting, late, handler=handler)
+
+    assert result.response == "too late"
+    assert notes == ["left"]
+
+
 @pytest.mark.slow
 async def test_blocking_middleware_can_be_cancelled_at_any_moment(anyio_backend_name: str):
     """semantics 5.5, 2.3: at every tick: no task left, no open handler, and the next run is as good as new."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import traceback
+import weakref
 from collections.abc import AsyncIterator
 
 import anyio
@@ -509,3 +510,53 @@ async def test_a_failure_before_a_cancel_is_raised_by_the_block():
             await anyio.sleep(1)
             run.cancel()
             assert [element async for element in run] == []
+
+
+@pytest.mark.parametrize("capacity", [1, 16])
+async def test_a_source_that_is_stopped_is_no_second_failure(capacity: int):
+    """5.6: what ends because of the first failure is no failure of its own, wherever the source was just then."""
+
+    async def source() -> AsyncIterator[TextElement]:
+        for number in range(50):
+            await anyio.lowlevel.checkpoint()
+            yield TextElement(str(number))
+
+    for number in range(12):
+        _, error = await drain(build(PassthroughStage("a"), fails_on(str(number)), capacity=capacity).execute(source()))
+
+        assert isinstance(error, StageError)
+        assert error.suppressed == ()
+
+
+@pytest.mark.usefixtures("no_gc")
+@pytest.mark.parametrize("ending", ["failure", "cancelled"])
+async def test_the_end_of_a_task_leaves_nothing_for_the_garbage_collector(ending: str):
+    """SF-31: neither what it raised nor the stage it ran is kept by a traceback that holds its own frame."""
+    refs: list[weakref.ref[object]] = []
+
+    class BoomError(Exception):
+        pass
+
+    class Fragile:
+        async def process(self, stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+            refs.append(weakref.ref(self))
+            async for element in stream:
+                if ending == "failure":
+                    raise BoomError
+                yield element
+
+    async def use() -> None:
+        try:
+            async with build(Fragile).execute() as run:
+                await run.send("x")
+                async for _ in run:
+                    break
+                await run.result() if ending == "failure" else None
+        except StageError as error:
+            refs.append(weakref.ref(error.__cause__))  # type: ignore[arg-type]
+
+    await use()
+    await anyio.lowlevel.checkpoint()
+
+    assert len(refs) == (2 if ending == "failure" else 1)
+    assert [ref() for ref in refs] == [None] * len(refs)

@@ -8,7 +8,6 @@ import anyio
 import pytest
 
 from streamflow import (
-    AudioElement,
     BaseStage,
     DataElement,
     EndOfStream,
@@ -400,19 +399,3 @@ async def test_a_stage_with_named_inputs_reads_each_as_it_likes() -> None:
     result = await pipeline.run({"pair:left": ["a", "b", "c"], "pair:right": ["1", "2"]})
 
     assert result.elements == (DataElement("pair", ["a", "1"]), DataElement("pair", ["b", "2"]))
-
-
-@pytest.mark.parametrize("capacity", [1, 2, 16])
-async def test_control_that_passes_a_stage_with_several_inputs_by_leaves_once(capacity: int) -> None:
-    """semantics 4.5: copies of one element that come by several ports are one element again behind the stage."""
-    builder = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(passing("a"))
-    builder.add(Pair()).branch("a", "pair:left", "pair:right")
-    end = TurnEnd()
-
-    result = await builder.build().run([*texts("1"), end, *texts("2"), end, AudioElement(b"")])
-
-    assert [one for one in result.elements if one is end] == [end, end]
-    assert [one for one in result.elements if isinstance(one, DataElement)] == [
-        DataElement("pair", ["1", "1"]),
-        DataElement("pair", ["2", "2"]),
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 
 import anyio
@@ -17,9 +18,10 @@ from streamflow import (
     RunContext,
     RunTimeoutError,
     SendEnd,
-    SinkStage,
     StageError,
     TextElement,
+    ThreadStage,
+    current_run,
     stage,
 )
 from streamflow.errors import RunStateError
@@ -65,7 +67,7 @@ async def patient(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextEleme
 async def test_a_run_that_succeeds_tells_each_beginning_and_each_end_once_in_order() -> None:
     """semantics 5.12: causal order, ids, durations and counts."""
     events: list[Event] = []
-    pipeline = PipelineBuilder().chain(passing("a"), patient, SinkStage(lambda _one: None, name="end")).build()
+    pipeline = PipelineBuilder().chain(passing("a"), patient, passing("end")).build()
     pipeline = PipelineBuilder().on_event(events.append).chain(pipeline.as_stage("it")).build()
 
     result = await pipeline.run(["1", "2"])
@@ -85,12 +87,12 @@ async def test_a_run_that_succeeds_tells_each_beginning_and_each_end_once_in_ord
     assert isinstance(started, PipelineStarted)
     assert started.stages == ("it/a", "it/patient", "it/end")
     assert isinstance(ended, PipelineCompleted)
-    assert (ended.duration_s, ended.elements, ended.reason) == (6.0, 0, "done")
+    assert (ended.duration_s, ended.elements, ended.reason) == (6.0, 2, "done")
     done = {one.stage: one for one in events if isinstance(one, StageCompleted)}
     assert [(one.kind, one.duration_s, one.received, one.sent) for one in done.values()] == [
         ("transform", 0.0, 2, 2),
         ("transform", 6.0, 2, 2),
-        ("sink", 6.0, 2, 0),
+        ("transform", 6.0, 2, 2),
     ]
 
 
@@ -252,7 +254,8 @@ async def test_a_slow_async_listener_is_told_what_it_missed() -> None:
     gaps = [one for one in heard if isinstance(one, EventGap)]
     assert len(gaps) == 1
     assert len(heard) - 1 + gaps[0].missed == 54
-    assert [one.data["number"] for one in heard if one.name == "word"] == list(range(len(heard) - 3))
+    assert [one.data["number"] for one in heard if one.name == "word"] == list(range(len(heard) - 4))
+    assert heard[-1].name == "pipeline.completed"
 
 
 async def test_events_are_iterated_beside_the_output_and_end_with_the_run() -> None:
@@ -294,6 +297,46 @@ async def test_tracing_tells_of_every_element_on_every_edge_and_how_long_it_wait
     ]
     assert sorted({one.edge for one in moved}) == ["a → patient", "patient → consumer", "source → a"]
     assert "hello" not in repr(moved)
+
+
+async def test_the_end_of_a_run_is_its_last_event_also_when_it_is_traced() -> None:
+    """semantics 5.12: a run is over when its consumer has met the end, and not when its tasks have ended."""
+    events: list[Event] = []
+
+    await PipelineBuilder(PipelineConfig(tracing=True)).on_event(events.append).chain(passing("a")).build().run(["x"])
+
+    assert [one.name for one in events].index("pipeline.completed") == len(events) - 1
+    assert sum(one.name == "element.moved" for one in events) == 2
+
+
+@pytest.mark.usefixtures("no_gc")
+async def test_a_run_that_is_left_after_its_stages_have_ended_was_cancelled() -> None:
+    """semantics 5.12: its consumer has not met the end. In a block, in a bare loop, and lost."""
+    events: list[Event] = []
+    pipeline = PipelineBuilder().on_event(events.append).chain(passing("a")).build()
+
+    async with pipeline.execute(["x", "y"]) as run:
+        await anext(run)
+        await anyio.sleep(1)
+    async for _ in pipeline.execute(["x", "y"]):
+        await anyio.sleep(1)
+        break
+
+    assert [one.name for one in events if one.stage is None] == ["pipeline.started", "pipeline.cancelled"] * 2
+
+
+async def test_a_stage_may_emit_from_a_thread() -> None:
+    """semantics 3.4: `emit` never raises; listeners are called on the loop."""
+    heard: list[int] = []
+
+    def work(element: TextElement) -> TextElement:
+        current_run().emit("working")
+        return element
+
+    builder = PipelineBuilder().on_event(lambda event: event.name == "working" and heard.append(threading.get_ident()))
+    await builder.chain(ThreadStage(work)).build().run(["a", "b"])
+
+    assert heard == [threading.get_ident()] * 2
 
 
 async def test_without_tracing_no_event_is_made_for_an_element() -> None:

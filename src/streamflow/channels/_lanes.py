@@ -12,13 +12,13 @@ head as on any edge. Rules, besides those of `_bounded`:
    else that is not so old.
 3. *Control is a fence*, all but `Interrupt`: nothing passes it, and it passes nothing.
 4. *Each lane keeps a place.* An element may enter when its lane is empty, or when elements and empty lanes together are fewer than
-   the capacity. So one lane alone holds up to three less than the capacity. Control takes a place of the lane that its priority names.
+   the capacity. So one lane alone holds up to three less than the capacity. Control takes a place of its priority's lane.
 5. *Senders queue by lane.* Who waits stops only those of its lane; but a fence waits behind all who came before it, and stops
    all who come after.
 6. *What was looked at stays.* While the reader waits to pass the head on, nothing passes that.
 
-While elements of one priority follow each other, each costs one comparison more than on an edge without lanes. Neighbours of one lane
-that were passed equally often are counted together: passing costs as many steps as there are such groups.
+While elements of one priority follow each other, each costs one comparison more than on an edge without lanes. Neighbours of one
+lane that were passed equally often are counted together: passing costs as many steps as there are such groups.
 """
 
 # ruff: noqa: SLF001 - the two ends are one object in several parts
@@ -285,7 +285,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
 
 
 class LaneSendEnd(SendEnd[T_contra]):
-    """The writing end of an edge with priority lanes: to its writers a `SendEnd` that may let an urgent element in though another waits.
+    """The writing end of an edge with priority lanes: a `SendEnd` that lets one element in where another has to wait.
 
     Wider than `WIDE`, its `try_send()` is False while anybody waits, as whenever a checkpoint is due.
     """
@@ -329,7 +329,7 @@ class LaneSendEnd(SendEnd[T_contra]):
     def _fits_above_limit(self, item: T_contra) -> bool:
         reader = self._reader
         is_open = self._limit >= 0 if reader.capacity <= WIDE else self._limit == reader.limit_of_one_lane
-        return is_open and self._has_place(item)
+        return self._has_place(item) and is_open  # what has no lane is refused in any state
 
     def _queue_up(self, item: object) -> Turn:
         lane, lanes = lane_of(item), self._lanes

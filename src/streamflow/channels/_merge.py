@@ -22,6 +22,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import ControlElement
+from ..errors import ChannelFailedError
 from ._receive_end import WIDE, ReceiveEnd
 from ._ways import readers_between
 
@@ -210,6 +211,14 @@ class MergeEnd(ReceiveEnd[T_co]):
                 edge._waiter = self._relay_here
         if not self._inputs:
             self._finish("completed" if self._failure is None else "failed", cause=self._failure)
+
+    def _raise_unless_completed(self) -> None:
+        super()._raise_unless_completed()
+        # What this reader does not accept may still be there, and the inputs have ended all the same.
+        causes = (one._cause for one in self._inputs.values() if one.state == "failed")
+        failure = self._failure or next(causes, None)
+        if failure is not None:
+            raise ChannelFailedError(self.name) from failure
 
     def _drop_input(self, number: int) -> None:
         del self._inputs[number]

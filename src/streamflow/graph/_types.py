@@ -42,7 +42,7 @@ def mismatches(graph: Graph, unsound: Collection[EdgeSpec]) -> list[Finding]:
         for end, accepts in node.inputs.items():
             wanted = [one for one in accepts if not issubclass(one, ControlElement)]
             edges = flow.into[end]
-            if not wanted or not edges:
+            if not wanted:
                 continue
             names = " or ".join(one.__name__ for one in wanted)
             closed = [edge for edge in edges if edge.source in flow.forks and flow.carried.get(edge) == _NONE]

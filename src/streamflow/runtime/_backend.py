@@ -46,6 +46,10 @@ class Backend(Protocol):
         """Say whether the calling code runs on this very loop."""
         ...
 
+    def now(self) -> float:
+        """Return the loop's time, in seconds; from any thread."""
+        ...
+
     def call(self, func: Callable[[], None]) -> None:
         """Call `func` on the loop, at once if called there, else soon; from any thread. Does nothing once the loop has ended."""
         ...
@@ -64,6 +68,9 @@ class _AsyncioBackend:
             return asyncio.get_running_loop() is self._loop
         except RuntimeError:
             return False
+
+    def now(self) -> float:
+        return self._loop.time()
 
     def call(self, func: Callable[[], None]) -> None:
         if threading.get_ident() == self._thread:
@@ -90,6 +97,7 @@ class _TrioBackend:
     def __init__(self) -> None:
         self._trio = sys.modules["trio"]
         self._token = self._trio.lowlevel.current_trio_token()
+        self._clock = self._trio.lowlevel.current_clock()
         self._thread = threading.get_ident()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
@@ -99,6 +107,10 @@ class _TrioBackend:
 
     def is_here(self) -> bool:
         return running_trio() and self._trio.lowlevel.current_trio_token() is self._token
+
+    def now(self) -> float:
+        time: float = self._clock.current_time()
+        return time
 
     def call(self, func: Callable[[], None]) -> None:
         if threading.get_ident() == self._thread:

@@ -132,7 +132,7 @@ class Engine:
         self._lifetime.enter(self)
         self.started = True
         _LIVE.add(self)
-        clock = RunClock(anyio.current_time)
+        clock = RunClock(self.jobs.backend.now)
         further = self._context.get(EDGE_WATCH)
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
         self._stages, wiring = wire(self.plan, watches)
@@ -253,14 +253,15 @@ class Engine:
             _LIVE.discard(self)
             self._stages = []
             self._watchdog = None
-            self._end()
-
-    def _end(self) -> None:
-        """Tell everybody that the run has ended. Only the first time counts: tasks that could not be stopped may end later."""
-        if self._ended_s is None:
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            self.reporter.run_ended(self.reason, self.outlet.received, self.zombies)
+            if self.cancelled:
+                self._tell_end()
+
+    def _tell_end(self) -> None:
+        """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
+        elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
+        self.reporter.run_ended(self.reason, elements, self.zombies)
 
     # Ending early
 
@@ -278,7 +279,7 @@ class Engine:
         if self.notice is None:
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
-            stage = culprit.name if isinstance(culprit, StageRun) else "source"
+            stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
             self.notice = notice = _notice(error, stage)
         elif isinstance(error, StageError):
             self._suppressed.append(error)
@@ -318,6 +319,8 @@ class Engine:
                 outlet.close()
             if self._no_more_waiting is not None:
                 self._no_more_waiting.set()
+            if not self.jobs.alive:
+                self._tell_end()
 
     def cut_short(self) -> None:
         """Cancel what still runs; the consumer gets what is on its way to it, and the reason `cancelled`. Idempotent."""
@@ -358,7 +361,9 @@ class Engine:
                     ", ".join(self.zombies),
                     self.config.shutdown_timeout_s,
                 )
-                self._end()
+                self._ended_s = self._clock.now()
+                self._lifetime.leave(self)
+        self._tell_end()
         if self.reporter.has_tasks:
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
@@ -430,11 +435,12 @@ def _stage_error(stage: str, where: str | None, index: int | None, cause: BaseEx
     return error
 
 
-def _notice(error: BaseException, stage: str) -> ErrorElement:
+def _notice(error: BaseException, stage: str | None) -> ErrorElement:
     """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
     if isinstance(error, RunTimeoutError):
         return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
     cause = error.__cause__ or error
     if isinstance(cause, ProviderError):
         return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
-    return ErrorElement("stage_failed", f"stage {stage!r} failed: {type(cause).__name__}", stage, fatal=True)
+    what = "the run" if stage is None else f"stage {stage!r}"
+    return ErrorElement("stage_failed", f"{what} failed: {type(cause).__name__}", stage, fatal=True)

@@ -15,8 +15,6 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
-
 from ..observe import (
     ElementMoved,
     Event,
@@ -65,9 +63,12 @@ class Reporter:
         self._buffer = buffer
         self._queues: list[EventQueue] = []
         self._tasks: JobGroup | None = None
+        self._backend: Backend | None = None
         self._started_s = 0.0
         self._running: dict[str, StageRun] = {}
         self._error: BaseException | None = None
+        self.is_over: bool = False
+        """Whether the end of the run has been told."""
 
     @property
     def has_tasks(self) -> bool:
@@ -83,22 +84,23 @@ class Reporter:
 
     def emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:
         """Tell what a stage itself has to say."""
-        if self._bus.active:
-            now = anyio.current_time()
-            self._bus.publish(Event(name=name, run_id=self.run_id, stage=stage, at_s=now, data=data))
+        backend = self._backend
+        if backend is not None and self._bus.active:
+            event = Event(name=name, run_id=self.run_id, stage=stage, at_s=backend.now(), data=data)
+            backend.call(partial(self._bus.publish, event))  # a stage may work in a thread
 
     def moved(self, edge: str, ordinal: int, element: str, waited_s: float) -> None:
         """Tell that an element has left an edge."""
         if self._bus.active:
-            now = anyio.current_time()
             self._bus.publish(
                 ElementMoved(
-                    run_id=self.run_id, at_s=now, edge=edge, ordinal=ordinal, element=element, waited_s=waited_s
+                    run_id=self.run_id, at_s=self._now(), edge=edge, ordinal=ordinal, element=element, waited_s=waited_s
                 )
             )
 
     def run_started(self, stages: Sequence[StageRun], backend: Backend, now: float) -> None:
         """Start the tasks of async listeners, and tell that the run and its stages begin."""
+        self._backend = backend
         if self._async_listeners:
             self._tasks = JobGroup(backend)
             for listener in self._async_listeners:
@@ -121,7 +123,7 @@ class Reporter:
         failure, stage.failure = stage.failure, None
         if self._running.pop(stage.name, None) is None or not self._bus.active:
             return
-        now = anyio.current_time()
+        now = self._now()
         make: Callable[..., Event] = StageCancelled if was_cancelled else StageCompleted
         if failure is not None:
             make = partial(StageFailed, error=failure)
@@ -138,12 +140,15 @@ class Reporter:
         )
 
     def run_ended(self, reason: EndReason, elements: int, zombies: tuple[str, ...]) -> None:
-        """Tell how the run has ended, and of stages that have not, that they were cancelled; end all queues."""
+        """Tell how the run has ended, and of stages that have not, that they were cancelled; end all queues. Idempotent."""
+        if self.is_over:
+            return
+        self.is_over = True
         for stage in tuple(self._running.values()):
             self.stage_ended(stage, was_cancelled=True)
         error, self._error = self._error, None
         if self._bus.active:
-            now = anyio.current_time()
+            now = self._now()
             make: Callable[..., Event] = PipelineCancelled if reason == "cancelled" else PipelineCompleted
             if error is not None and reason != "cancelled":
                 make = partial(PipelineFailed, error=error)
@@ -169,6 +174,10 @@ class Reporter:
             _log.warning("%s: an event listener did not come to its end within %g s", self.run_id, timeout_s)
             self._tasks.cancel()
             await self._tasks.wait(timeout_s, shield=shield)
+
+    def _now(self) -> float:
+        assert self._backend is not None, "it has been started"
+        return self._backend.now()
 
     def _task_ended(self, job: Job, _error: BaseException | None) -> None:
         assert self._tasks is not None

@@ -437,7 +437,7 @@ class Run:
 
 def _abandon(engine: Engine) -> None:
     """End a run whose owner is gone, from wherever the owner went."""
-    if engine.started and engine.jobs.alive:
+    if engine.started and (engine.jobs.alive or not engine.reporter.is_over):
         engine.jobs.backend.call(engine.cancel)
     failure = engine.take_failure()
     if failure is not None:

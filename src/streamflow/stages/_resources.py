@@ -43,7 +43,10 @@ class Resource(Generic[T_co]):
     """
 
     def __init__(
-        self, open: Callable[[], AbstractAsyncContextManager[T_co] | AbstractContextManager[T_co]], *, name: str | None = None
+        self,
+        open: Callable[[], AbstractAsyncContextManager[T_co] | AbstractContextManager[T_co]],
+        *,
+        name: str | None = None,
     ) -> None:
         given = cast("object", open)
         if not callable(given) or inspect.iscoroutinefunction(given):
