@@ -71,7 +71,7 @@ async def main():
 
     print("As a log, without a word of what was in the elements:")
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(Terse())
+    handler.setFormatter(logging.Formatter("  %(levelname)s %(event)s stage=%(stage)s"))  # each fact is an attribute
     logging.getLogger("streamflow.events").addHandler(handler)
     logging.getLogger("streamflow.events").setLevel(logging.INFO)
     try:

@@ -5,51 +5,17 @@ import asyncio
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from sweeping import every_mode, sweep
 
 from streamflow.channels import open_channel
-from streamflow.testing import EdgeLedger, cancel_sweep
+from streamflow.testing import EdgeLedger
 
-MODES = ["scope", "native", "timeout"]
-every_mode = pytest.mark.parametrize("how", MODES)
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 SIZES = [(1, 4), (2, 6), (3, 8), (16, 20), (64, 67), (65, 68), (200, 40)]
 EDGES = pytest.mark.parametrize(
     ("capacity", "total", "watched"),
     [(*size, False) for size in SIZES] + [(2, 6, True), (65, 68, True)],
 )
-
-
-class Service:
-    """A task that outlives the runs of a sweep and does the other end's work in each of them."""
-
-    def __init__(self, work):
-        self.work = work
-        self.orders = anyio.Event()
-        self.current = ()
-        self.idle = anyio.Event()
-
-    def begin(self, *current):
-        self.current, self.idle = current, anyio.Event()
-        self.orders.set()
-
-    async def __call__(self):
-        while True:
-            await self.orders.wait()
-            self.orders = anyio.Event()
-            await self.work(*self.current)
-            self.idle.set()
-
-
-async def sweep(scenario, how, check, *works):
-    """Sweep while each of `works` is done by a service of its own; return the services to the scenario."""
-    services = [Service(work) for work in works]
-    async with anyio.create_task_group() as tasks:
-        for service in services:
-            tasks.start_soon(service)
-        report = await cancel_sweep(lambda: scenario(*services), how=how, check=lambda _: check(*services))
-        tasks.cancel_scope.cancel()
-    if report.completed:
-        assert report.ticks > 1
 
 
 class Edge:

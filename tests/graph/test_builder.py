@@ -283,6 +283,21 @@ def test_an_object_that_was_added_is_that_stage_to_connect_branch_and_merge() ->
         builder.connect(last, Speaker().speak).build_graph()  # of another object
 
 
+def test_an_object_that_only_equals_one_that_was_added_is_another() -> None:
+    """semantics 4.1: by identity; a stage may be a dataclass, which compares by value."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Valued:
+        name: str
+
+        async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+            raise AssertionError
+
+    with pytest.raises(BuildError, match="two stages are named 'x'") as caught:
+        GraphBuilder().connect(Valued("x"), Valued("x")).build_graph()
+    assert len(caught.value.findings) == 1
+
+
 def test_an_object_that_was_not_added_is_added_by_connect_branch_and_merge() -> None:
     """semantics 4.1: once, even if a call has it twice."""
     twice = typed("b", TextElement)
@@ -420,6 +435,10 @@ def test_an_object_in_two_places_is_to_be_named() -> None:
         ["left/x", "right/x", "left/y", "right/y", "third/x", "third/y"],
         [("left/x", "left/y"), ("right/x", "right/y"), ("third/x", "third/y")],
     )
+    mine = GraphBuilder().add(given)
+    mine.prefixed("left").add(given)
+    mine.prefixed("left").prefixed("deep").connect(given, named("y"))
+    assert shape(mine.connect(given, "left/x").build_graph())[1] == [("left/x", "left/deep/y"), ("x", "left/x")]
     once = GraphBuilder()
     once.prefixed("left").prefixed("deep").add(given)
     assert shape(once.connect(given, named("y")).build_graph())[1] == [("left/deep/x", "y")]
@@ -498,6 +517,7 @@ WRONG_PORTS = [
     pytest.param(lambda builder: builder.chain("y", "split:a"), "'split' has no input 'a'", "write 'split:in'"),
     pytest.param(lambda builder: builder.connect("join:left", "y"), "'join' has no output 'left'", "write 'join'"),
     pytest.param(lambda builder: builder.connect("x:left", "y"), "'x' has no output 'left'", "write 'x'"),
+    pytest.param(lambda builder: builder.chain("y", "x:up", "split"), "'x' has no input 'up'", "write 'x'"),
     pytest.param(lambda builder: builder.connect("y", "x:left:right"), "'x' has no input 'left:right'", "write 'x'"),
     pytest.param(lambda builder: builder.branch("y", otherwise="x:left"), "'x' has no input 'left'", "write 'x'"),
     pytest.param(lambda builder: builder.merge("x:right"), "'x' has no input 'right'", "write 'x'"),

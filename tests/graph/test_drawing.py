@@ -354,11 +354,12 @@ def test_dot_need_not_read_what_it_is_given(fake_dot) -> None:
         ("#!/bin/sh\nexit 1", r"it failed with exit status 1$"),
         ("#!/bin/sh\nkill -9 $$", r"it failed with exit status -9$"),
         ("#!/bin/sh\necho hello", r"it wrote 6 bytes that are no SVG"),
+        ("#!/bin/sh\necho '</svg>'", r"it wrote 7 bytes that are no SVG"),
         ("#!/bin/sh\nexit 0", r"it wrote 0 bytes that are no SVG"),
         ("#!/bin/sh\nprintf '<svg \\377\\376'", r"it wrote 7 bytes that are no SVG"),
         ("#!/nowhere/at-all\n", r"cannot be run: No such file"),
     ],
-    ids=["message", "silence", "signal", "greeting", "nothing", "cut-off", "no-interpreter"],
+    ids=["message", "silence", "signal", "greeting", "an-end", "nothing", "cut-off", "no-interpreter"],
 )
 def test_a_program_that_fails_is_an_error_with_what_it_says(fake_dot, script: str, message: str) -> None:
     """`ProgramError`: exit status and first line, or that its output is no picture; one line, printable."""

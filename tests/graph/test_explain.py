@@ -234,6 +234,9 @@ def test_the_way_through_is_only_told_where_there_is_one() -> None:
         ["split:x → a", "split:y → b"],
     )
 
+    joined = graph(["a", node("sync", input_ports={"x": (StreamElement,), "y": (StreamElement,)})], ["a → sync:x"])
+
+    assert "→ sync" not in explain(joined, buffer_size=16)
     assert "→ b" not in explain(beside, buffer_size=16)
     assert "→ split" not in explain(forked, buffer_size=16)
 

@@ -150,6 +150,8 @@ def test_several_outputs_are_merged_by_naming_them_once() -> None:
         ("fan-in", "y", "add merge('y', 'in/b', 'in/c', 'z'): it gets elements in the order of arrival")
     ]
     assert len(builder.merge("y", "in", "z").build_graph().joins) == 1
+    merged = here(), GraphBuilder().chain(SubGraph("in", inner), named("y")).merge("y", "in")
+    assert [one.where for one in merged[1].build_graph().joins] == [merged[0]]
 
 
 def test_a_branch_out_of_several_outputs_branches_each() -> None:

@@ -203,6 +203,31 @@ def test_the_path_begins_where_the_type_comes_from() -> None:
     assert "by source → a → b" in str(from_source)
 
 
+def test_the_path_goes_through_the_input_that_lets_the_type_pass() -> None:
+    """semantics 3.5, 4.2: of a stage of several inputs; and the longest report tells three paths."""
+    join = ported("join", {"left": TEXT, "right": SOUND}, {})
+    join.emits = SOUND
+    builder = GraphBuilder().connect(typed("t", StreamElement, TEXT), "join:left").add(join)
+    builder.connect(typed("p", StreamElement, (TEXT, PICTURE)), "join:right").chain("join", typed("v", VideoElement))
+    error = refused(builder)
+    assert kinds(error) == [("type-mismatch", "join"), ("type-mismatch", "v")]
+    assert "only AudioElement by join → v; ImageElement, TextElement by p → join → v" in str(error)
+
+    emitting = [typed(kind.__name__[0], StreamElement, kind) for kind in (TEXT, SOUND, DataElement, MessageElement)]
+    error = refused(GraphBuilder().merge(typed("see", PICTURE), *emitting))
+    told = "AudioElement by A → see; DataElement by D → see; MessageElement by M → see; and 1 more"
+    assert f"only {told} (added" in str(error)
+
+
+def test_the_path_may_begin_at_what_is_unknown() -> None:
+    """semantics 4.2: what is found beside another fault is told whole."""
+    error = refused(GraphBuilder().chain("lost", typed("b", TEXT, SOUND), typed("c", TEXT)))
+
+    assert kinds(error) == [("type-mismatch", "c"), ("unknown-stage", "lost")]
+    assert "AudioElement by b → c; DataElement, ImageElement" in str(error)
+    assert "by lost → b → c" in str(error)
+
+
 def test_a_branch_gets_only_what_its_first_stage_accepts() -> None:
     """semantics 4.4: so behind it nothing else passes by, as it would in a chain."""
     chained = GraphBuilder().chain(named("a"), typed("b", TEXT, TEXT), typed("c", SOUND))
@@ -321,6 +346,14 @@ def test_what_passes_a_stage_of_several_outputs_by_goes_where_it_is_accepted() -
     )
 
     assert kinds(error) == [("type-mismatch", "y")]
+
+
+def test_what_passes_by_may_come_to_the_rest_of_a_port() -> None:
+    """semantics 3.5, 4.4: past a stage of several outputs an element goes wherever it is accepted."""
+    split = ported("split", {"in": TEXT}, {"a": TEXT, "b": TEXT})
+    builder = GraphBuilder().branch("split:a", typed("t", TEXT), otherwise=typed("rest", SOUND)).add(split)
+
+    builder.build_graph()
 
 
 def test_a_port_can_branch() -> None:

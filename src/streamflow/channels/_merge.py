@@ -90,9 +90,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         self._inputs: dict[int, ReceiveEnd[Any]] = dict(enumerate(inputs))  # those that have not ended
         self._turn = 0
         self._join = join
-        self._announced: tuple[int, int] | None = (
-            None  # the input, and the position there, of the control element seen last
-        )
+        self._announced = -1, -1  # the input, and the position there, of the control element that was looked at last
         self._relay_here = Relay(self)
         for one in inputs:
             one._relay = self._relay_here

@@ -48,9 +48,9 @@ _DOT_SHAPES: Final[Mapping[StageKind | None, str]] = {
     StageKind.BIDIRECTIONAL: "hexagon",
 }
 
-# All that could be Markdown, HTML, an entity or a directive; `-`, `_` and `/` cannot between letters. A line with `direction TB`
-# anywhere, also in quotes, is one to Mermaid. So is `¶ß` a semicolon: it writes so itself while it works.
-_UNSAFE_IN_MERMAID = re.compile(r"[^\w ,/-]|ß|(?<![^\W_])[-_/]|[-_/](?![^\W_])|(?<=(?i:direction)) ")
+# All that could be Markdown, HTML, an entity or a directive; `-`, `_` and `/` cannot between letters. To Mermaid, a line that has
+# `direction TB` anywhere is a directive, also where that stands in quotes.
+_UNSAFE_IN_MERMAID = re.compile(r"[^\w ,/-]|(?<![^\W_])[-_/]|[-_/](?![^\W_])|(?<=(?i:direction)) ")
 
 
 def to_mermaid(graph: Graph) -> str:

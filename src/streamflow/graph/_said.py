@@ -100,16 +100,14 @@ class Said:
             StageDefinitionError: If it was added more than once inside.
         """
         found = [(its_scope, name) for one, its_scope, name in self.given if _is_same(one, thing)]
-        for level in _levels(scope):
-            here = [name for its_scope, name in found if its_scope == level]
-            if not here and level == scope:
-                here = [name for its_scope, name in found if its_scope.startswith(scope)]
-                if len(here) > 1:
-                    message = f"{thing!r:.80} was added more than once, so it does not say which stage is meant"
-                    raise definition_error(None, message, f"give the name: {' or '.join(map(repr, here))}")
-            if here:
-                return here[0]
-        return None
+        first = {its_scope: name for its_scope, name in reversed(found)}
+        inside = [name for its_scope, name in found if its_scope.startswith(scope)]
+        if scope not in first and inside:
+            if len(inside) > 1:
+                message = f"{thing!r:.80} was added more than once, so it does not say which stage is meant"
+                raise definition_error(None, message, f"give the name: {' or '.join(map(repr, inside))}")
+            return inside[0]
+        return next((first[level] for level in _levels(scope) if level in first), None)
 
     def splice(self, inner: SubGraph, scope: str, where: str) -> str:
         """Add what is nested, and return its name."""
@@ -173,7 +171,8 @@ class _Lookup:
         node = self._nodes.get(place.stage)
         if node is not None:
             return (_on_side(place, node.outputs, node.inputs, is_between=named.is_between),)
-        return (self._ends_of(place.stage)[1] if self._is_outer(place) else ()) or (place,)
+        leaves = () if place.port else self._ends_of(place.stage)[1]
+        return leaves or (place,)
 
     def target(self, named: Named) -> Endpoint:
         """Return what an edge to `named` goes to."""
@@ -181,18 +180,15 @@ class _Lookup:
         node = self._nodes.get(place.stage)
         if node is not None:
             return _on_side(place, node.inputs, node.outputs, is_between=named.is_between)
-        heads = self._ends_of(place.stage)[0] if self._is_outer(place) else ()
+        heads = () if place.port else self._ends_of(place.stage)[0]
         return heads[0] if len(heads) == 1 else place
-
-    def _is_outer(self, place: Endpoint) -> bool:
-        return place.stage in self._inside and not place.port
 
     def _ends_of(self, outer: str) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
         # This ends: what is inside has a longer name than what it is inside of.
         if outer not in self._ends:
             links = self._links.get(outer, ())
             own = [(source, self.target(link.target)) for link in links for source in self.sources(link.source)]
-            self._ends[outer] = outer_ends(self._inside[outer], own)
+            self._ends[outer] = outer_ends(self._inside.get(outer, ()), own)
         return self._ends[outer]
 
 
@@ -213,9 +209,9 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
                 feeding[target][number] += 1
                 edges.append(EdgeSpec(source, target, link.target.where, link.buffer))
     for target, links in feeding.items():
-        if target not in joins and len(links) == 1 < links.total():
+        if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
-            joins[target] = JoinSpec(target, said.links[next(iter(links))].target.where)
+            joins.setdefault(target, JoinSpec(target, said.links[next(iter(links))].target.where))
     return edges, list(joins.values())
 
 
@@ -240,12 +236,12 @@ def _on_side(
 ) -> Endpoint:
     """Return the endpoint that is meant on one side of a stage: the one that is named, else the only one."""
     is_open = not place.port or (is_between and place in other)
-    return next(iter(own)) if place not in own and is_open and len(own) == 1 else place
+    return next(iter(own)) if is_open and len(own) == 1 else place
 
 
 def _is_same(one: object, other: object) -> bool:
     # Python makes a new object each time that a method is looked up.
-    return one is other or (inspect.ismethod(one) and inspect.ismethod(other) and one == other)
+    return one is other or (inspect.ismethod(one) and one == other)
 
 
 def _levels(scope: str) -> Iterator[str]:

@@ -217,7 +217,7 @@ def _emitted(emits: ElementTypes | None, everything: _Kinds) -> _Kinds:
 
 def _declared(emits: ElementTypes | None) -> _Kinds:
     """Return the data types that are really known to come: those that are named, not all that they stand for."""
-    return frozenset(one for one in emits or () if one is not StreamElement and not issubclass(one, ControlElement))
+    return frozenset(one for one in emits or () if not issubclass(one, ControlElement))
 
 
 def _widest(kinds: Iterable[type[StreamElement]]) -> list[type[StreamElement]]:

@@ -120,6 +120,12 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         return load_toml(cls, path, table)
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the settings that differ from their defaults, as values that JSON can hold; `replace(**…)` takes them."""
+        default = type(self)()
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in fields.items() if value != getattr(default, name)}
+
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed.
 

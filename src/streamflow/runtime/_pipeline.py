@@ -6,12 +6,24 @@ Above: users. Below: `_run`, `_engine`, `graph`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import anyio
 
-from ..errors import ConfigError
-from ..graph import GraphBuilder, SubGraph, caller_of_package
+from ..errors import ConfigError, DecodeError
+from ..graph import (
+    GraphBuilder,
+    SubGraph,
+    caller_of_package,
+    explain,
+    graph_from_dict,
+    graph_to_dict,
+    in_flight,
+    to_dot,
+    to_mermaid,
+    to_svg,
+)
 from ..stages import open_sources
 from ._config import PipelineConfig
 from ._engine import Engine
@@ -22,13 +34,12 @@ from ._run import Run
 from ._sync import SyncStream, check_backend, forbid_inside_a_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
     from ..graph import Graph
     from ..observe import AsyncListener, Listener
-    from ..stages import Source
+    from ..stages import Source, StageLike
     from ._result import Result
     from ._sync import BackendName
 
@@ -165,6 +176,53 @@ class Pipeline:
         """
         await self._lifetime.shut_down(timeout_s)
 
+    # As text, picture and data
+
+    def explain(self) -> str:
+        """Return what this pipeline does, as text for a terminal: stages, edges and their capacities, forks, joins, the bound."""
+        return explain(self._graph, buffer_size=self._config.buffer_size)
+
+    def to_mermaid(self) -> str:
+        """Return a picture as Mermaid text, which GitHub and many editors draw."""
+        return to_mermaid(self._graph)
+
+    def to_dot(self) -> str:
+        """Return a picture as text for Graphviz."""
+        return to_dot(self._graph)
+
+    def to_svg(self, *, timeout_s: float = 30.0) -> str:
+        """Return a picture as SVG, drawn by Graphviz' program `dot`. Blocks: in an event loop, call it in a thread.
+
+        Args:
+            timeout_s: Longest time that the program may take, in seconds.
+
+        Raises:
+            ConfigError: If `timeout_s` is no number above 0.
+            MissingProgramError: If `dot` is not installed.
+            ProgramError: If it fails, or takes too long.
+        """
+        return to_svg(self._graph, timeout_s=timeout_s)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages are names alone."""
+        return {"graph": graph_to_dict(self._graph), "config": self._config.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object], stages: Mapping[str, StageLike]) -> Self:
+        """Return the pipeline that `to_dict()` wrote down. Nothing is imported or executed.
+
+        Args:
+            data: The graph, and the settings; from anywhere, it is checked.
+            stages: The stages, by their names in the graph.
+
+        Raises:
+            DecodeError: If the data is malformed; says where.
+            ConfigError: If a setting is wrong; names the field.
+            BuildError: If stages are missing, too many, or not what was written down, or the graph cannot run.
+        """
+        graph, settings = _parts_of(data)
+        return cls(graph_from_dict(graph, stages), PipelineConfig().replace(**settings), ())
+
     # As a part of another one
 
     def as_stage(self, name: str) -> SubGraph:
@@ -200,7 +258,7 @@ class Pipeline:
 
         None when a stage cannot say how many it holds; `unbounded_stages` names it. A copy counts as an element.
         """
-        return self._plan.max_in_flight
+        return in_flight(self._graph, buffer_size=self._config.buffer_size).total
 
     @property
     def unbounded_stages(self) -> tuple[str, ...]:
@@ -224,6 +282,25 @@ class Pipeline:
             return await self.run(source, deps=deps)
         finally:
             await self._lifetime.close_resources()
+
+
+def _parts_of(data: object) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """Return the graph and the settings that `Pipeline.to_dict()` wrote down."""
+    whole = _mapping(data, "$")
+    unknown = next((key for key in whole if key not in {"graph", "config"}), None)
+    if unknown is not None:
+        raise DecodeError(f"no such field; there are 'graph' and 'config', got {unknown!r:.80}")
+    if "graph" not in whole:
+        raise DecodeError("the field 'graph' is missing")
+    return _mapping(whole["graph"], "$.graph"), _mapping(whole.get("config", {}), "$.config")
+
+
+def _mapping(value: object, path: str) -> Mapping[str, object]:
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, object]", value)
+        if all(isinstance(key, str) for key in fields):
+            return cast("Mapping[str, object]", fields)
+    raise DecodeError(f"an object with fields was expected, got {type(value).__name__}", path)
 
 
 class PipelineBuilder(GraphBuilder):

@@ -114,19 +114,6 @@ class Plan:
     has_lanes: bool
     """Whether its edges have priority lanes."""
 
-    @property
-    def max_in_flight(self) -> int | None:
-        """Most elements that are inside a run at any moment; None when a stage cannot say how many it holds."""
-        held = [one.node.stage.max_held for one in self.stages]
-        inputs = [self.outlet, *(one for stage in self.stages for one in stage.inputs)]
-        merges = sum(len(one.edges) > 1 for one in inputs)
-        total = sum(edge.capacity for edge in self.edges) + merges + max(len(self.heads), 1)
-        for one in held:
-            if one is None:
-                return None
-            total += one
-        return total
-
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
     """Return the plan of a graph that validation has accepted.
