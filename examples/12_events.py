@@ -20,7 +20,7 @@ async def divide(stream: AsyncIterator[TextElement], run: RunContext[object]) ->
 
 
 def show(event: Event) -> None:
-    """A function is called at once, inside the run: it must be quick. Durations differ from run to run, so none is shown."""
+    """A function is called at once, inside the run: it must be quick. Durations differ each time, so none is shown."""
     match event:
         case StageFailed():
             print(f"  {event.name} {event.stage}: {event.error_type}, {event.received} in, {event.sent} out")
@@ -32,34 +32,25 @@ def show(event: Event) -> None:
             print(f"  {event.name} {event.stage or ''}".rstrip())
 
 
+STORED: list[str] = []
+
+
 async def store(event: Event) -> None:
     """An async function may wait: it has a task and a bounded queue of its own, and the run waits for it at its end."""
     await anyio.sleep(0.001)
     STORED.append(event.name)
 
 
-STORED: list[str] = []
-
-
 async def listen(events: AsyncIterator[Event]) -> None:
-    names = [event.name async for event in events]
-    print(f"  {', '.join(names)}")
-
-
-class Terse(logging.Formatter):
-    """Each record carries the facts of its event, so a log can have the form that you like."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return f"  {record.levelname} {vars(record)['event']} stage={vars(record)['stage']}"
+    print(f"  {', '.join([event.name async for event in events])}")
 
 
 async def main():
     builder = PipelineBuilder().chain(divide)
 
-    print("A function listens:")
-    pipeline = builder.clone().on_event(show).on_event(store).build()
-    await pipeline.run(["2", "4"])
-    print(f"stored {len(STORED)} events, the last one {STORED[-1]}")
+    print("A function and an async function listen:")
+    await builder.clone().on_event(show).on_event(store).build().run(["2", "4"])
+    print(f"  stored {len(STORED)} events, the last one {STORED[-1]}")
 
     print("Beside the output:")
     run = builder.build().execute(["5"])

@@ -323,7 +323,12 @@ def test_branch_makes_the_edges_that_are_missing() -> None:
     builder.branch("llm", named("more")).clone().build_graph()
     builder = GraphBuilder().chain(named("x"), named("llm"), typed("tts", TextElement))
     first = here(), builder.branch("llm", "tts", typed("ears", AudioElement))
-    graph = builder.branch("llm", otherwise=named("rest")).branch("llm", "tts", otherwise="rest").build_graph()
+    graph = (
+        builder.branch("llm", otherwise=named("rest"))
+        .branch("llm", "tts", otherwise="rest")
+        .branch("llm")
+        .build_graph()
+    )
 
     assert shape(graph)[1] == [("x", "llm"), ("llm", "tts"), ("llm", "ears"), ("llm", "rest")]
     assert [(str(one.source), str(one.otherwise), one.where) for one in graph.forks] == [("llm", "rest", first[0])]
@@ -533,7 +538,7 @@ def test_a_wrong_port_is_told_with_the_right_ones(call: Callable[[GraphBuilder],
 
     with pytest.raises(BuildError) as caught:
         builder.build_graph()
-    (finding,) = [one for one in caught.value.findings if one.kind == "unknown-port"]
+    finding = next(one for one in caught.value.findings if one.kind == "unknown-port")
     assert said in finding.message
     assert hint in finding.hint
     assert finding.where.startswith(f"{__file__}:")

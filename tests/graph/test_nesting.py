@@ -247,7 +247,7 @@ def test_a_pipeline_and_a_stage_of_one_name_are_a_finding() -> None:
 def test_it_can_be_nested_behind_a_prefix() -> None:
     """semantics 4.1: prefixes stand in front of its name, and views find it by that."""
     builder = GraphBuilder()
-    builder.prefixed("left").chain(SubGraph("in", chained("a", "b")), named("x")).connect("in/a", "log")
+    builder.prefixed("left").add(SubGraph("in", chained("a", "b")), named("x")).chain("in", "x").connect("in/a", "log")
     builder.branch("left/in/a").add(named("log"))
 
     assert edges(builder.build_graph()) == ["left/in/a → left/in/b", "left/in/b → left/x", "left/in/a → log"]

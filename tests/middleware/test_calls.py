@@ -575,6 +575,43 @@ async def test_retry_without_end_is_an_error():
     assert str(error.__cause__) == "busy"
 
 
+async def test_one_stage_of_a_graph_that_failed_fails_the_graph():
+    """statuses: the results of a graph are its stages'; one of them that failed is not counted as done."""
+    results = {"first": Output(data={"response": "x"}), "second": Output("fail", error="broken")}
+
+    with pytest.raises(StageError) as caught:
+        await answers_of(gives(results))
+
+    assert isinstance(caught.value.__cause__, MiddlewareError)
+    assert str(caught.value.__cause__.__cause__) == "broken"
+
+
+async def test_one_stage_of_a_graph_that_was_cancelled_ends_the_stage_early():
+    """statuses, cancel: also where the graph returns its results, and raises nothing."""
+    results = {"first": Output(data={"response": "x"}), "second": Output("cancel", {"cancel_reason": "enough"})}
+
+    assert await answers_of(gives(results), ["a", TurnEnd(), "b"]) == []
+
+
+async def test_one_stage_of_a_graph_that_asks_for_a_retry_runs_the_graph_again():
+    """statuses, retry: the original counted it as completed, and what depended on it ran."""
+    tries = 0
+
+    async def graph(ctx: Any) -> object:
+        nonlocal tries
+        tries += 1
+        return {
+            "first": Output(data={"n": tries}),
+            "second": Output("ok" if tries == 3 else "retry", {"response": "x"}),
+        }
+
+    data, *answer = await answers_of(graph)
+
+    assert tries == 3
+    assert data == DataElement("first", {"n": 3})
+    assert [one.text for one in answer if isinstance(one, TextElement)] == ["x"]
+
+
 # What else comes of it
 
 

@@ -103,6 +103,16 @@ async def test_fragments_of_one_whole_are_one_message_whether_it_came_or_not():
     assert got == source
 
 
+async def test_a_whole_ends_its_fragments():
+    """semantics 1.3: a whole comes last; what has its id after it is another message, and neither is lost."""
+    recorder = Recorder()
+    source = [TextElement("a", id="x"), MessageElement(Message("assistant", "a"), id="x"), TextElement("b", id="x")]
+
+    await run_stage(wrap_middleware("it", recorder), source)
+
+    assert recorder.seen == [[("assistant", "a"), ("user", "b")]]
+
+
 async def test_the_metadata_of_all_elements_is_that_of_the_request():
     """seed 001: later ones laid over earlier ones; the special keys have fields of their own."""
     recorder = Recorder()
@@ -340,6 +350,30 @@ async def test_outputs_reach_the_next_adapter_by_stage_and_by_key():
     assert list(inputs.prior_outputs) == ["router", "model"]
     assert inputs.get_output("model").status == "ok"
     assert model.contexts[0].inputs.get("route") == "sales"
+
+
+async def test_the_latest_output_counts_also_when_a_name_comes_again():
+    """stageflow: who gave a key last is who is heard, also a stage that had given something before."""
+    source = whole(
+        "user", "hi", stage_outputs={"a": {"status": "ok", "data": {"x": 1}}, "b": {"status": "ok", "data": {"x": 2}}}
+    )
+    last = Recorder()
+
+    chain = wrap_middleware("a", Recorder({"x": 3})), wrap_middleware("last", last)
+    await PipelineBuilder().chain(*chain).build().run(source)
+
+    inputs = last.contexts[0].inputs
+    assert inputs.get("x") == 3
+    assert list(inputs.prior_outputs) == ["b", "a"]
+
+
+async def test_outputs_of_others_alone_change_no_element():
+    """`MiddlewareAdapter`: who finds out nothing lets the very element through, whatever it carries."""
+    source = whole("user", "hi", stage_outputs={"a": {"status": "ok", "data": {"x": 1}}})
+
+    (got,) = await run_stage(wrap_middleware("it", Recorder()), [source])
+
+    assert got is source
 
 
 async def test_it_stands_among_our_own_stages():

@@ -421,7 +421,7 @@ async def test_a_wait_that_time_ends_loses_no_text_and_no_character_waits_too_lo
 )
 async def test_other_elements_leave_behind_the_text_before_them(bypass, expected, capacity: int) -> None:
     """Args.bypass: late, as soon as nothing is held that came before them; early, at once."""
-    schedule = [(0, SOUND), (1, "ab"), (2, BAD), (3, "cd"), (5, "e"), (6, SOUND), (9, END)]
+    schedule = [(0, SOUND), (1, "a"), (2, BAD), (2.5, "b"), (3, "cd"), (5, "e"), (6, SOUND), (9, END)]
 
     got = await timed(ChunkTextStage(4, bypass=bypass), schedule, capacity=capacity)
 

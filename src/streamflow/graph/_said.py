@@ -100,7 +100,7 @@ class Said:
             StageDefinitionError: If it was added more than once inside.
         """
         found = [(its_scope, name) for one, its_scope, name in self.given if _is_same(one, thing)]
-        first = {its_scope: name for its_scope, name in reversed(found)}
+        first = dict(reversed(found))
         inside = [name for its_scope, name in found if its_scope.startswith(scope)]
         if scope not in first and inside:
             if len(inside) > 1:

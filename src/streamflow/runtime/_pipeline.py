@@ -220,8 +220,12 @@ class Pipeline:
             ConfigError: If a setting is wrong; names the field.
             BuildError: If stages are missing, too many, or not what was written down, or the graph cannot run.
         """
-        graph, settings = _parts_of(data)
-        return cls(graph_from_dict(graph, stages), PipelineConfig().replace(**settings), ())
+        written, settings = _parts_of(data)
+        try:
+            graph = graph_from_dict(written, stages)
+        except DecodeError as bad:
+            raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
+        return cls(graph, PipelineConfig().replace(**settings), ())
 
     # As a part of another one
 
@@ -296,11 +300,12 @@ def _parts_of(data: object) -> tuple[Mapping[str, object], Mapping[str, object]]
 
 
 def _mapping(value: object, path: str) -> Mapping[str, object]:
+    kind = type(value).__name__
     if isinstance(value, Mapping):
         fields = cast("Mapping[object, object]", value)
         if all(isinstance(key, str) for key in fields):
             return cast("Mapping[str, object]", fields)
-    raise DecodeError(f"an object with fields was expected, got {type(value).__name__}", path)
+    raise DecodeError(f"an object with fields was expected, got {kind}", path)
 
 
 class PipelineBuilder(GraphBuilder):

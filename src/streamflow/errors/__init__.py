@@ -1,0 +1,113 @@
+"""The one exception tree: catch `StreamflowError` and be done.
+
+```
+StreamflowError
+├── ElementError                   a value that is no element, or an element that breaks a rule
+│   └── DecodeError                bytes or JSON that are no element; names the path
+├── ConfigError                    a setting with a wrong value; names the field
+├── BuildError                     a graph that cannot run; lists every finding
+│   ├── StageDefinitionError       what was given is no stage, or a stage without a name
+│   ├── CycleError                 edges that lead back to where they began
+│   ├── UnknownStageError          a name that was not added, or a port that is not there
+│   ├── DuplicateStageError        two stages of one name
+│   ├── StagePlacementError        a stage where it cannot stand (a sink in the middle, …)
+│   └── TypeMismatchError          nothing that arrives at a stage is accepted by it
+├── SourceError                    what was given to `execute()` is no source
+├── StageError                     a stage raised; its own exception is the cause
+├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
+├── RunStateError                  a run used after its end, twice, or from another event loop
+├── PipelineBusyError              as many runs are going as may be
+├── ShutdownTimeoutError           stages did not end though they were cancelled (also TimeoutError)
+├── SyncInAsyncError               `execute_sync()` called inside a running event loop
+├── ChannelClosedError             you closed this end                       (also anyio.ClosedResourceError)
+├── OutputClosedError              the reader has gone; stop, do not retry   (also anyio.BrokenResourceError)
+├── ChannelFailedError             the writer failed; the cause is chained   (also anyio.BrokenResourceError)
+├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
+├── ProviderError                  a model provider failed; says whether a retry may help
+├── MiddlewareError                wrapped middleware failed, or broke its contract
+├── ProgramError                   another program, such as `dot`, failed or took too long
+│   └── MissingProgramError        it is not installed
+└── MissingExtraError              an optional dependency is not installed; names the extra
+```
+
+Beside the tree, a Python warning: `BuildWarning` (a `UserWarning`), a graph that can run and probably not as it was meant.
+
+Above: everything. Below: nothing but anyio's exception classes.
+Constructor arguments are kept in `args` and the text is made by `__str__`, so every error survives `pickle`.
+"""
+
+from ._base import (
+    ConfigError,
+    DecodeError,
+    ElementError,
+    StreamflowError,
+)
+from ._build import (
+    BuildError,
+    BuildWarning,
+    CycleError,
+    DuplicateStageError,
+    Finding,
+    StageDefinitionError,
+    StagePlacementError,
+    TypeMismatchError,
+    UnknownStageError,
+)
+from ._channels import (
+    ChannelBusyError,
+    ChannelClosedError,
+    ChannelFailedError,
+    CloseReason,
+    OutputClosedError,
+)
+from ._others import (
+    MiddlewareError,
+    MissingExtraError,
+    MissingProgramError,
+    ProgramError,
+    ProviderError,
+)
+from ._runs import (
+    PipelineBusyError,
+    RunStateError,
+    RunTimeoutError,
+    ShutdownTimeoutError,
+    SourceError,
+    StageError,
+    SyncInAsyncError,
+    TimeoutKind,
+)
+
+__all__ = [
+    "BuildError",
+    "BuildWarning",
+    "ChannelBusyError",
+    "ChannelClosedError",
+    "ChannelFailedError",
+    "CloseReason",
+    "ConfigError",
+    "CycleError",
+    "DecodeError",
+    "DuplicateStageError",
+    "ElementError",
+    "Finding",
+    "MiddlewareError",
+    "MissingExtraError",
+    "MissingProgramError",
+    "OutputClosedError",
+    "PipelineBusyError",
+    "ProgramError",
+    "ProviderError",
+    "RunStateError",
+    "RunTimeoutError",
+    "ShutdownTimeoutError",
+    "SourceError",
+    "StageDefinitionError",
+    "StageError",
+    "StagePlacementError",
+    "StreamflowError",
+    "SyncInAsyncError",
+    "TimeoutKind",
+    "TypeMismatchError",
+    "UnknownStageError",
+]

@@ -1,0 +1,102 @@
+"""What parts around the kernel can run into: providers, middleware, programs, packages that are not there.
+
+Above: those. Below: `_base`.
+"""
+
+from __future__ import annotations
+
+from ._base import StreamflowError
+
+__all__ = [
+    "MiddlewareError",
+    "MissingExtraError",
+    "MissingProgramError",
+    "ProgramError",
+    "ProviderError",
+]
+
+
+class ProviderError(StreamflowError):
+    """A model provider failed. Carries nothing secret: no header, no key, no prompt.
+
+    Args:
+        code: What kind of failure: `transport`, `auth`, `rate_limited`, `overloaded`, `bad_request`, `truncated`,
+            `protocol` or `refused`.
+        message: One line for a person.
+        retryable: Whether the same request may succeed later.
+    """
+
+    def __init__(self, code: str, message: str, retryable: bool = False) -> None:
+        super().__init__(code, message, retryable)
+        self.code = code
+        """What kind of failure."""
+        self.message = message
+        """One line for a person."""
+        self.retryable = retryable
+        """Whether the same request may succeed later."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MiddlewareError(StreamflowError):
+    """Wrapped middleware said that it failed, or broke its contract. Repeats no text of the middleware's: that is the cause.
+
+    What middleware *raises* is not wrapped in this: it is the cause of the `StageError` itself.
+
+    Args:
+        code: What happened: `failed`, `refused`, `retries_exhausted`, `no_fallback`, `bad_result`, `next_twice` or `wrong_context`.
+        message: One line for a person, safe to show.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        """What happened."""
+        self.message = message
+        """One line for a person, safe to show."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ProgramError(StreamflowError):
+    """Another program, such as `dot`, failed, took too long, or wrote something else than it should.
+
+    Args:
+        program: Its name.
+        message: What happened, and the way out.
+    """
+
+    def __init__(self, program: str, message: str) -> None:
+        super().__init__(program, message)
+        self.program = program
+        """Its name."""
+        self.message = message
+        """What happened, and the way out."""
+
+    def __str__(self) -> str:
+        return f"{self.program!r}: {self.message}"
+
+
+class MissingProgramError(ProgramError):
+    """Another program is not installed, or not on `PATH`."""
+
+
+class MissingExtraError(StreamflowError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: What could not be imported.
+        extra: The extra that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(package, extra)
+        self.package = package
+        """What could not be imported."""
+        self.extra = extra
+        """The extra that brings it."""
+
+    def __str__(self) -> str:
+        return f"{self.package!r} is not installed; install it with: pip install 'streamflow-runtime[{self.extra}]'"
