@@ -544,6 +544,26 @@ def test_a_wrong_port_is_told_with_the_right_ones(call: Callable[[GraphBuilder],
     assert finding.where.startswith(f"{__file__}:")
 
 
+def test_a_name_alone_may_be_a_port_of_either_side() -> None:
+    """`chain`: of one name it says nothing, so that a list of one may be given; a wrong one is told all the same."""
+    builder = GraphBuilder().chain(Split).chain("split:in").chain("split:a").chain("split").chain()
+    builder.build_graph()
+
+    with pytest.raises(UnknownStageError, match="'split' has no port 'c'") as caught:
+        builder.chain("split:c").build_graph()
+    assert caught.value.findings[0].hint == "write 'split:in' or 'split:a' or 'split:b'"
+
+
+def test_a_stage_comes_before_a_prefix_of_the_same_name() -> None:
+    """semantics 4.1: both may be there; the name means the stage."""
+    builder = GraphBuilder().add(named("p"))
+    builder.prefixed("p").chain(named("x"), named("y"))
+    assert shape(builder.chain("p", "p/x").build_graph())[1] == [("p/x", "p/y"), ("p", "p/x")]
+
+    with pytest.raises(UnknownStageError, match="stage 'p' has no output 'bad'"):
+        builder.connect("p:bad", "p/x").merge("p/x", "p").build_graph()
+
+
 @pytest.mark.parametrize("name", ["a:b", " a", "a ", ":", "\ta"])
 def test_a_name_that_cannot_be_told_from_a_port_is_refused(name: str) -> None:
     """semantics 4.1: whatever form the stage has; a slash is lawful, as prefixes have it."""

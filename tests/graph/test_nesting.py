@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -9,7 +10,7 @@ import pytest
 
 from streamflow import BaseStage, CollectStage, MapStage, PassthroughStage, SendEnd, StreamElement, TextElement
 from streamflow.errors import BuildError, ConfigError, StageDefinitionError
-from streamflow.graph import Graph, GraphBuilder, NestSpec, SubGraph
+from streamflow.graph import EdgeSpec, Endpoint, Graph, GraphBuilder, NestSpec, SubGraph, findings
 from streamflow.stages import Accepts
 
 
@@ -179,6 +180,11 @@ def test_several_inputs_are_to_be_named() -> None:
     assert [(one.kind, one.stage, one.where) for one in error.findings] == [("several-heads", "in", where[0])]
     assert "the nested pipeline 'in' has 2 inputs" in str(error)
     assert "connect to each that should be fed: 'in/a' or 'in/b'" in str(error)
+    assert "fed: 'in/a' or 'in/b'" in str(refused(builder.connect(named("z"), "in/a")))
+    view = GraphBuilder().chain(named("x"), "left")
+    view.prefixed("left").add(named("a"), named("b"))
+    assert [one.kind for one in refused(view).findings] == ["several-heads"]
+    assert "the prefix 'left' has 2 inputs" in str(refused(view))
     graph = GraphBuilder().chain(named("x"), "in/a").chain(SubGraph("in", inner), named("y")).build_graph()
     assert [str(one) for one in graph.heads] == ["x", "in/b"]
 
@@ -233,6 +239,23 @@ def test_each_further_one_of_a_name_is_one_finding() -> None:
     ]
     assert f"two are named 'in', a nested pipeline and what was added at {first[0]}" in str(error)
     assert "pipeline.as_stage('…')" in str(error)
+
+
+def test_what_is_nested_in_two_of_one_name_is_left_alone() -> None:
+    """semantics 4.2: the outer ones are the mistake."""
+    middle = GraphBuilder().chain(named("x"), SubGraph("deep", chained("a", "b"))).build_graph()
+    error = refused(GraphBuilder().add(SubGraph("in", middle), SubGraph("in", middle)))
+
+    assert [(one.kind, one.stage) for one in error.findings] == [("duplicate-name", "in")]
+
+
+def test_a_graph_made_by_hand_names_stages_not_what_they_are_in() -> None:
+    """`findings`: names are resolved by the builder; in a graph they stand for themselves."""
+    graph = GraphBuilder().add(SubGraph("in", chained("a", "b")), named("x")).chain("in", "x").build_graph()
+    for edge, meant in ((("in", "x"), "'in/b'"), (("x", "in"), "'in/a'")):
+        wrong = EdgeSpec(Endpoint(edge[0]), Endpoint(edge[1]), "app.py:1")
+        (finding,) = findings(dataclasses.replace(graph, edges=(graph.edges[0], wrong)))
+        assert (finding.kind, finding.stage, finding.hint) == ("unknown-stage", "in", f"name what is meant: {meant}")
 
 
 def test_a_pipeline_and_a_stage_of_one_name_are_a_finding() -> None:

@@ -3,6 +3,7 @@
 # ruff: noqa: A002, A006, RUF012, SIM105 - written as legacy code is
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from streamflow import (
     Message,
     MessageElement,
     PipelineBuilder,
+    PipelineConfig,
     Result,
     StageError,
     StreamElement,
@@ -22,7 +24,7 @@ from streamflow import (
     TurnEnd,
     TurnReset,
 )
-from streamflow.errors import MiddlewareError
+from streamflow.errors import MiddlewareError, RunStateError
 from streamflow.middleware import wrap_middleware
 from streamflow.testing import run_stage
 
@@ -618,3 +620,60 @@ async def test_the_adapter_leaves_middleware_untouched():
             await next()
 
     assert said(await run_stage(wrap_middleware("it", Slotted(), handler=echo), ["hi"])) == ["echo hi"]
+
+
+class Held:
+    """Something of the user's that a call holds."""
+
+
+@pytest.mark.parametrize("how", ["answer", "failure", "caught", "reader has gone"])
+async def test_nothing_of_a_call_waits_for_the_garbage_collector(how: str, no_gc: None):
+    """semantics 5.1: what a call held is let go of with it, also when an exception has gone through the chain."""
+    held: list[weakref.ref[Any]] = []
+
+    async def handler(ctx: Any) -> AsyncIterator[str]:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        yield "a"
+        yield "b"
+        if how in {"failure", "caught"}:
+            raise ConnectionError
+        del mine
+
+    async def around(ctx: Any, next: Any) -> None:
+        held.append(weakref.ref(ctx))
+        try:
+            await next()
+        except ConnectionError:
+            if how == "failure":
+                raise
+
+    async def first(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            yield element
+            return
+
+    chain = [wrap_middleware("it", around, handler=handler), *([first] if how == "reader has gone" else [])]
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=1)).chain(*chain).build()
+    try:
+        await pipeline.run("hi")
+    except StageError:
+        assert how == "failure"
+    for _ in range(3):
+        await anyio.lowlevel.checkpoint()
+
+    assert [one() for one in held] == [None, None]
+
+
+async def test_a_fragment_after_the_call_is_refused():
+    """`emit_stream_chunk()`: what middleware has left running cannot write into a later turn."""
+    contexts: list[Any] = []
+
+    async def keeping(ctx: Any) -> str:
+        contexts.append(ctx)
+        return "answer"
+
+    await run(keeping)
+
+    with pytest.raises(RunStateError, match="has ended"):
+        contexts[0].emit_stream_chunk("late")

@@ -46,7 +46,7 @@ async def test_a_pipeline_from_data_does_what_the_one_did_that_was_written_down(
     ("change", "error", "message"),
     [
         ({"graph": 5}, DecodeError, r"an object with fields was expected, got int \(at \$\.graph\)"),
-        ({"graph": {"v": 1, "stages": 5}}, DecodeError, r"at \$\.graph\.stages"),
+        ({"graph": {"v": 1, "stages": 5, "edges": []}}, DecodeError, r"at \$\.graph\.stages"),
         ({"config": []}, DecodeError, r"at \$\.config"),
         ({"config": {"buffer_size": "many"}}, ConfigError, "buffer_size"),
         ({"config": {"bufer_size": 3}}, ConfigError, "bufer_size"),

@@ -159,6 +159,21 @@ async def test_every_batch_leaves_at_its_exact_time(
     assert [(at, *said([one])) for at, one in got] == timed_batches(gaps, size, max_wait_s)
 
 
+@given(gaps=st.lists(st.integers(0, 2), max_size=15), max_wait_s=st.integers(1, 3), capacity=capacities)
+async def test_nothing_is_lost_where_an_element_comes_in_the_very_moment_in_which_time_is_up(
+    gaps: list[int], max_wait_s: int, capacity: int
+) -> None:
+    """semantics 2.3: a wait that is cancelled has taken nothing, and one that has taken something is not cancelled."""
+    now, schedule = 0, []
+    for number, gap in enumerate(gaps):
+        now += gap
+        schedule.append((now, str(number)))
+
+    got = await timed(BatchStage(4, max_wait_s=max_wait_s), schedule, capacity=capacity)
+
+    assert [one.text for _, batch in got for one in batch.items] == [text for _, text in schedule]
+
+
 @pytest.mark.parametrize("capacity", [1, 2, 16])
 @pytest.mark.parametrize("make", [BatchStage, WindowStage])
 async def test_what_is_not_collected_leaves_behind_the_batch_that_it_fell_into(

@@ -196,10 +196,17 @@ async def test_what_is_not_counted_passes_a_throttle_in_order() -> None:
 
 
 async def test_a_throttle_counts_when_elements_leave_and_not_when_they_come() -> None:
-    """`ThrottleStage`: behind a slow consumer the span begins when the edge has taken the element."""
-    got = await timed(ThrottleStage(1, 3), [(0, letter) for letter in "abcdef"], capacity=1, slow_s=4)
+    """`ThrottleStage`: the span of an element that had to wait for room begins when the edge has taken it, so no burst follows."""
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=1)).chain(ThrottleStage(1, 3)).build()
+    begun, got = anyio.current_time(), []
+    async with pipeline.execute(at_their_times([(0, letter) for letter in "abcde"])) as run:
+        async for element in run:
+            if isinstance(element, TextElement):
+                got.append((anyio.current_time() - begun, element.text))
+            if len(got) == 1:
+                await anyio.sleep(20)
 
-    assert [at for at, _ in got] == [0, 4, 8, 12, 16, 20]
+    assert got == [(0, "a"), (20, "b"), (20, "c"), (23, "d"), (26, "e")]  # "b" was in the edge, "c" waited for room
 
 
 async def test_a_throttle_that_waits_slows_its_source() -> None:

@@ -122,7 +122,7 @@ class Names:
     def _fault_alone(self, end: Endpoint, where: str) -> Finding | None:
         """Return what is wrong with what is named as neither source nor target."""
         name = end.stage
-        if name in self._doubled or end in self.inputs or end in self.outputs:
+        if end in self.inputs or end in self.outputs:
             return None
         node = self._nodes.get(name)
         if node is None:

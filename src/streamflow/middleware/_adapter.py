@@ -149,12 +149,17 @@ class MiddlewareAdapter(BaseStage):
         scope = anyio.CancelScope()
         reply = Reply(output, scope, self.name, turn)
         call = Call(self._links, ctx, reply, self._settings, home)
-        with scope:
-            await call.run()
-            answer = _Answer(request, call)
-            await (answer.send() if call.cancelled is None else answer.send_cut())
-        if reply.gone is not None:
-            raise reply.gone
+        try:
+            with scope:
+                await call.run()
+                answer = _Answer(request, call)
+                await (answer.send() if call.cancelled is None else answer.send_cut())
+            if reply.gone is not None:
+                raise reply.gone
+        finally:
+            # An exception knows the frames that it went through, and they the context: it must not be known in turn.
+            reply.gone = None
+            ctx.close()
         if call.cancelled is not None:
             run.emit("middleware.cancelled", {"reason": call.cancelled})
         return call.cancelled is None

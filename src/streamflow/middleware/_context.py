@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 
+from ..errors import RunStateError
 from ._outcome import Outcome, StageCancellationRequested
 from ._snapshot import IDENTITY, Inputs, Sink, Snapshot, Timer, identity_of
 
@@ -235,12 +236,19 @@ class MiddlewareContext:
         Cancellation: the fragment was sent or not, never twice.
         """
         send = self._send_chunk
-        assert send is not None, "the context is used by a call"
+        if send is None:
+            message = f"the call of stage {self.stage_name!r} has ended; send fragments while it runs, and await that"
+            raise RunStateError(message)
         return self._home.run(lambda: send(chunk))
 
     def on_chunk_sent_by(self, send: Callable[[object], Awaitable[bool]]) -> None:
         """Say who sends fragments."""
         self._send_chunk = send
+
+    def close(self) -> None:
+        """Let go of what only the call needs."""
+        self._send_chunk = None
+        self.error = None
 
     def interrupt_stream(self, reason: str = "") -> None:
         """Stop the stream: the fragment in hand is not sent, nor is any more."""
