@@ -24,6 +24,8 @@ from streamflow import (
     PipelineConfig,
     StreamElement,
     TextElement,
+    TurnEnd,
+    TurnReset,
     Usage,
     UsageElement,
     stage,
@@ -538,3 +540,12 @@ async def test_a_run_shows_its_state():
         assert "running" in repr(run)
     assert "over" in repr(run)
     assert repr(three) == "<Pipeline a → shout → b>"
+
+
+async def test_text_that_a_turn_took_back_is_no_part_of_the_result():
+    """1.4: a `TurnReset` says to forget the fragments of its turn, and of no other."""
+    source = ["a", TurnEnd(), "wrong ", TurnReset("retry"), "b", TurnEnd(), "c"]
+
+    result = await PipelineBuilder().chain(PassthroughStage("a")).build().run(source)
+
+    assert result.text == "abc"

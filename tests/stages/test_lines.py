@@ -60,7 +60,7 @@ def test_any_bytes_are_lines_or_one_clear_error(data: bytes, places: list[int], 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "iso2022_jp", "gb18030", "cp1252", "utf-7"])
 def test_encodings_with_a_state_are_read_from_the_beginning_to_the_end(encoding: str) -> None:
     """A byte order mark is one at the beginning alone; shifts are undone."""
-    text = {"cp1252": "a€\nb"}.get(encoding, "aあ\nいb\n\nc")
+    text = {"cp1252": "a€\nb", "utf-8-sig": "a\n\ufeffb"}.get(encoding, "aあ\nいb\n\nc")
 
     assert read([text.encode(encoding)], encoding=encoding) == text.split("\n")
 

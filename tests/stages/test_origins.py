@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import queue
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -482,6 +483,20 @@ async def test_the_arguments_are_given_as_they_are_and_no_shell_reads_them(tmp_p
     (line,) = await texts_of(ProcessSource([*program, "$HOME; *", "a b"], cwd=tmp_path, env={"X": "y"}), "stage")
 
     assert line == f"{['$HOME; *', 'a b']} {tmp_path} y ''"
+
+
+@pytest.mark.slow
+def test_a_program_reads_nothing_of_what_is_meant_for_this_one() -> None:
+    """`ProcessSource`: its standard input is empty, and not the terminal of who runs the pipeline."""
+    program = (
+        "from streamflow import PipelineBuilder; from streamflow.stages import ProcessSource; "
+        "print(PipelineBuilder().chain(ProcessSource(['cat'])).build().execute_sync().elements)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=b"secret\n", capture_output=True, timeout=50, check=True
+    )
+
+    assert done.stdout == b"()\n"
 
 
 @real_clock

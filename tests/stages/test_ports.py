@@ -192,7 +192,9 @@ REFUSED = [
         lambda: with_process(input_output, inputs=ONE), r"call the parameter 'inputs'.*inputs\['a'\]", id="in"
     ),
     pytest.param(
-        lambda: with_process(input_output, outputs=ONE), r"'odd' has named outputs, but input_output\(\) takes", id="out"
+        lambda: with_process(input_output, outputs=ONE),
+        r"'odd' has named outputs, but input_output\(\) takes",
+        id="out",
     ),
     pytest.param(lambda: with_process(inputs_output), r"takes 'inputs', but the stage has no named inputs", id="no in"),
     pytest.param(

@@ -131,8 +131,7 @@ def _encode(element: StreamElement, format: Format, depth: int) -> bytes:
         raise ElementError(f"{kind.__name__} cannot be encoded as {format}: {bad}") from bad
     # msgspec writes a number that is not finite as null, so without a null there was none.
     if format == "json" and b"null" in body:
-        own = element if nesting is None else nesting.fold(element, dict.fromkeys(nesting.fields, ()))
-        _check_finite(msgspec.to_builtins(own, enc_hook=to_wire, builtin_types=(bytes,)), kind.__name__)
+        _check_finite(msgspec.to_builtins(element, enc_hook=to_wire, builtin_types=(bytes,)), kind.__name__)
     return codec.with_version(body)
 
 

@@ -46,8 +46,8 @@ class Mark:
         call, ctx = self._call, self._call.ctx
         ctx.messages = [one for one in ctx.messages if id(one) not in self._added]
         ctx.outputs, call.given = dict(self._outputs), list(self._given)
-        for made, count in zip((call.elements, call.artifacts, ctx.artifacts), self._counts, strict=True):
-            del made[count:]
+        elements, artifacts, notes = self._counts
+        del call.elements[elements:], call.artifacts[artifacts:], ctx.artifacts[notes:]
         ctx.response = None
         ctx.short_circuit = self._short_circuit
         ctx.stream_interrupted, ctx.interrupt_reason = False, ""

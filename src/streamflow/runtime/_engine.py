@@ -32,6 +32,7 @@ from ..channels import EDGE_WATCH, MergeEnd
 from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     ChannelClosedError,
+    MiddlewareError,
     OutputClosedError,
     ProviderError,
     RunStateError,
@@ -442,5 +443,7 @@ def _notice(error: BaseException, stage: str | None) -> ErrorElement:
     cause = error.__cause__ or error
     if isinstance(cause, ProviderError):
         return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
+    if isinstance(cause, MiddlewareError):
+        return ErrorElement(cause.code, cause.message, stage, fatal=True)
     what = "the run" if stage is None else f"stage {stage!r}"
     return ErrorElement("stage_failed", f"{what} failed: {type(cause).__name__}", stage, fatal=True)

@@ -16,6 +16,9 @@ from ..elements import (
     MessageElement,
     StreamElement,
     TextElement,
+    TurnEnd,
+    TurnReset,
+    TurnStart,
     Usage,
 )
 
@@ -52,8 +55,16 @@ class Result:
 
     @property
     def text(self) -> str:
-        """The text fragments, joined."""
-        return "".join(one.text for one in self.elements if isinstance(one, TextElement))
+        """The text fragments, joined, without those that a `TurnReset` took back."""
+        turns: list[list[str]] = [[]]
+        for one in self.elements:
+            if isinstance(one, TextElement):
+                turns[-1].append(one.text)
+            elif isinstance(one, (TurnStart, TurnEnd)):
+                turns.append([])
+            elif isinstance(one, TurnReset):
+                turns[-1].clear()
+        return "".join(text for turn in turns for text in turn)
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -221,5 +221,4 @@ class DelayStage(BaseStage):
             if element is not None:
                 held.append((anyio.current_time() + self._delay_s, element))
             elif held and anyio.current_time() >= due:
-                await output.send(held[0][1])
-                held.popleft()  # not before: until it has left it is held, and counts
+                await output.send(held.popleft()[1])
