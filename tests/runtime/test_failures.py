@@ -27,7 +27,7 @@ from streamflow import (
     TextElement,
     stage,
 )
-from streamflow.errors import ElementError, ProviderError
+from streamflow.errors import ElementError, MiddlewareError, ProviderError
 from streamflow.testing import assert_all_stages_stopped
 
 
@@ -127,6 +127,13 @@ async def test_the_error_element_repeats_no_text_of_the_exception():
         got, _ = await drain(run)
     notice = next(one for one in got if isinstance(one, ErrorElement))
     assert notice.message == "stage 'boom' failed: RuntimeError"
+
+
+async def test_a_failure_of_middleware_keeps_its_code():
+    """parity R6: it is made to be shown, as a provider's is."""
+    got, _ = await drain(build(fails_on("a", error=MiddlewareError("refused", "not today"))).execute("a"))
+
+    assert got[0] == ErrorElement("refused", "not today", "boom", fatal=True)
 
 
 async def test_a_providers_failure_keeps_its_code_and_advice():

@@ -271,6 +271,26 @@ async def test_a_blocking_queue_does_not_hold_the_run_that_ends(form: Form) -> N
     assert given.qsize() == 1
 
 
+@real_clock
+@in_both_forms
+async def test_a_thread_that_is_stuck_in_a_queue_is_left_behind(form: Form) -> None:
+    """`QueueSource` — Flow.cancels: at once, even if the queue does not keep to the `timeout` that it is given."""
+    asked, release = threading.Event(), threading.Event()
+
+    class Stuck:
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            asked.set()
+            release.wait(20)
+            raise queue.Empty
+
+    try:
+        async with run_of(QueueSource(Stuck()), form) as run:
+            await eventually(asked.is_set)
+        assert run.zombies == ()
+    finally:
+        release.set()
+
+
 # Files
 
 

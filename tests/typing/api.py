@@ -7,26 +7,56 @@ from typing import TYPE_CHECKING, assert_type
 from streamflow import (
     AudioElement,
     BaseStage,
+    BatchElement,
+    CollectStage,
+    Event,
     FilterStage,
+    MapAsyncStage,
     MapStage,
+    MapUnorderedStage,
+    MiddlewareAdapter,
+    PassthroughStage,
     Pipeline,
     PipelineBuilder,
     PipelineConfig,
     ReceiveEnd,
     Resource,
     Result,
+    RunContext,
     RunTimeoutError,
     SendEnd,
     StageError,
     StreamElement,
     TextElement,
+    ThreadStage,
     stage,
+    wrap_middleware,
 )
 from streamflow.errors import BuildError, Finding, TimeoutKind
 from streamflow.graph import Graph, GraphBuilder, SubGraph
+from streamflow.observe import ElementMoved, EventGap, PipelineEnded, StageFailed, log_events
+from streamflow.stages import (
+    BatchStage,
+    ChunkTextStage,
+    DebounceStage,
+    DedupeStage,
+    DelayStage,
+    FileLinesSource,
+    IntervalSource,
+    ProcessSource,
+    QueueSource,
+    SkipStage,
+    TakeStage,
+    TeeStage,
+    ThrottleStage,
+    UnbatchStage,
+    WindowStage,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from asyncio import Queue
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from streamflow.stages import Accepts
 
@@ -92,6 +122,135 @@ async def use() -> None:
     assert_type(result, Result)
     assert_type(result.text, str)
     assert_type(result.elements, tuple[StreamElement, ...])
+
+
+class Client:
+    """What runs share."""
+
+    async def ask(self, question: str) -> str:
+        """Answer."""
+        return question
+
+
+def open_client() -> AbstractAsyncContextManager[Client]:
+    """Open it."""
+    raise NotImplementedError
+
+
+CLIENT = Resource(open_client)
+assert_type(CLIENT, Resource[Client])
+
+
+class Ask(BaseStage):
+    """A stage that shares a client."""
+
+    resources: tuple[Resource[object], ...] = (CLIENT,)
+
+    async def process(
+        self, input: ReceiveEnd[TextElement], output: SendEnd[TextElement], run: RunContext[dict[str, str]]
+    ) -> None:
+        """Ask."""
+        client = await run.resource(CLIENT)
+        assert_type(client, Client)
+        assert_type(run.deps, dict[str, str])
+        async for element in input:
+            await output.send(TextElement(await client.ask(element.text)))
+
+
+async def look_up(element: TextElement) -> TextElement:
+    """Wait for an answer."""
+    return element
+
+
+def add_flow_stages(builder: PipelineBuilder, kept: list[StreamElement], queue: Queue[str | None]) -> PipelineBuilder:
+    """Use each flow stage, with functions and with lambdas."""
+    builder.chain(
+        MapAsyncStage(look_up, concurrency=4),
+        MapAsyncStage(lambda element: look_up(element), concurrency=4, name="again", accepts=TextElement),
+        MapUnorderedStage(lambda element: look_up(element), concurrency=4, name="any", accepts=TextElement),
+        ThreadStage(lambda element: TextElement(element.text), name="thread", accepts=TextElement),
+        DedupeStage(lambda element: element.text, accepts=TextElement),
+        TeeStage(lambda element: print(element.text), accepts=TextElement),
+        ChunkTextStage(80, max_wait_s=0.5, by="words"),
+        TakeStage(2),
+        SkipStage(2, accepts=(TextElement, AudioElement)),
+        DebounceStage(0.5),
+        ThrottleStage(2, 1, mode="drop"),
+        DelayStage(0.5),
+        BatchStage(2, bypass="early"),
+        WindowStage(3, step=2),
+        UnbatchStage(),
+        CollectStage(kept),
+    )
+    sources = (FileLinesSource("a.txt", follow=True), ProcessSource(["ls"]), QueueSource(queue))
+    return builder.add(*sources, IntervalSource(1, make=lambda number: TextElement(str(number))))
+
+
+def use_configuration() -> PipelineConfig:
+    """Set in each way."""
+    config = PipelineConfig().with_channel_buffer_size(32).with_priority_queue().with_execution_timeout(60)
+    assert_type(config.with_metrics().with_tracing(False), PipelineConfig)
+    assert_type(config.timeout_s, float | None)
+    assert_type(config.max_concurrent_runs, int | None)
+    assert_type(PipelineConfig.from_env("APP_", environ={}), PipelineConfig)
+    assert_type(PipelineConfig.from_toml("pyproject.toml", table="tool.streamflow"), PipelineConfig)
+    return config.replace(idle_timeout_s=5)
+
+
+def listen(event: Event) -> None:
+    """Hear of an event."""
+    assert_type(event.stage, str | None)
+    match event:
+        case StageFailed():
+            assert_type(event.stage, str)
+            assert_type(event.error, BaseException)
+        case PipelineEnded(duration_s=duration_s):
+            assert_type(duration_s, float)
+        case ElementMoved(ordinal=ordinal) | EventGap(missed=ordinal):
+            assert_type(ordinal, int)
+        case _:
+            assert_type(event.data, Mapping[str, object])
+
+
+async def listen_later(event: Event) -> None:
+    """Hear of an event, and wait."""
+    assert_type(event.to_dict(), dict[str, object])
+
+
+assert_type(PipelineBuilder().on_event(listen).on_event(listen_later).on_event(log_events()), PipelineBuilder)
+
+
+class Middleware:
+    """Code of another kind of pipeline."""
+
+    async def process(self, ctx: object, next: Callable[[], Awaitable[object]]) -> None:
+        """Run around the rest."""
+        await next()
+
+
+assert_type(wrap_middleware("chat", Middleware(), lambda ctx: "yes", max_attempts=2), MiddlewareAdapter)
+MiddlewareAdapter(Middleware, config={}, handler=lambda ctx: "yes")
+
+
+async def use_graph(shared: Pipeline) -> None:
+    """Nest, draw, write down, run with several ends, and shut down."""
+    builder = PipelineBuilder().chain(shared.as_stage("inner"), PassthroughStage("out"))
+    assert_type(shared.explain(), str)
+    assert_type(shared.to_mermaid(), str)
+    assert_type(Pipeline.from_dict(shared.to_dict(), {"shout": shout, "trim": trim}), Pipeline)
+    async with builder.build() as pipeline:
+        run = pipeline.execute({"ears": ["a"], "eyes": TextElement("b")}, deps={"a": "b"})
+        events = run.events()
+        async with run:
+            async for element in run.output("out"):
+                assert_type(element, StreamElement)
+                if isinstance(element, BatchElement):
+                    assert_type(element.items, tuple[StreamElement, ...])
+            await run.send("a", to="ears")
+            run.close_input("ears")
+            assert_type(run.stats().edges["a → b"].peak, int | None)
+        assert_type([event async for event in events], list[Event])
+        await pipeline.shutdown(timeout_s=5)
 
 
 def use_errors(failed: StageError, late: RunTimeoutError, refused: BuildError) -> None:

@@ -136,8 +136,9 @@ class ControlJoin:
         ]
 
     def origins(self, element: ControlElement) -> list[ForkEnd[Any]]:
-        """Return the forks that have copied an element of which copies are awaited."""
-        ends = [self.forks[fork]() for fork in self._copied[id(element)].forks]
+        """Return the forks that have copied an element of which copies are awaited, as far as they are there."""
+        known = (self.forks.get(fork) for fork in self._copied[id(element)].forks)
+        ends = (one() for one in known if one is not None)
         return [one for one in ends if one is not None]
 
     def give_up(self, number: int, element: ControlElement) -> None:
