@@ -43,6 +43,8 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "OutputClosedError": (errors.OutputClosedError("a → b", "no_more_needed"), "stop sending"),
     "ChannelFailedError": (errors.ChannelFailedError("a → b"), "edge a → b"),
     "ChannelBusyError": (errors.ChannelBusyError("a → b"), "one task reads an edge"),
+    "LineError": (errors.LineError("app.log", 3, "is longer than max_line_bytes=5; raise it"), "raise it"),
+    "ProcessError": (errors.ProcessError("ls", 2, "no such file"), "exit status 2; it said: no such file"),
     "ProgramError": (errors.ProgramError("dot", "it took too long; raise timeout_s"), "raise timeout_s"),
     "MissingProgramError": (errors.MissingProgramError("dot", "not on PATH; install it"), "install it"),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),

@@ -214,7 +214,7 @@ class MergeMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3))
     def detach(self, number):
         """What it has is another reader's from now on."""
-        if number in self.model and not self.closed:
+        if number in self.open_ones and not self.closed:
             self.merge.end.detach(self.merge.edges[number])
             self.detached.add(number)
             self.model[number] = deque()

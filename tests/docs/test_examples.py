@@ -1,11 +1,12 @@
 """The examples print what `examples/expected/<name>.txt` says: started as a user starts them, and on trio.
 
-A new example needs nothing here but its file of expected output.
+A new example needs nothing here but its file of expected output, and its line in `examples/README.md`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,14 @@ def test_the_examples_are_numbered_in_reading_order_and_short() -> None:
     lines = {example.name: example.read_text(encoding="utf-8").count("\n") for example in EXAMPLES}
     assert {name: count for name, count in lines.items() if count >= 80} == {}
     assert sorted(one.stem for one in (EXAMPLES[0].parent / "expected").iterdir()) == NAMES
+
+
+def test_the_readme_of_the_examples_lists_each_in_order() -> None:
+    """A newcomer chooses there what to read."""
+    listed = re.findall(
+        r"^\| \[(\w+)\]\((\w+)\.py\) \|", (EXAMPLES[0].parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed == [(name, name) for name in NAMES]
 
 
 def test_a_wrong_output_is_found(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_every_link_between_pages_leads_to_a_file_and_a_heading(page: Path) -> N
     assert broken_links(page) == []
 
 
+def test_every_page_of_the_documentation_is_in_its_index() -> None:
+    """`docs/README.md`: a page that nobody links to is not read."""
+    folder = ROOT / "docs"
+    linked = {(folder / link).resolve() for link in links_of((folder / "README.md").read_text(encoding="utf-8"))}
+    assert [page for page in sorted(folder.rglob("*.md")) if page not in linked and page.name != "README.md"] == []
+
+
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     """The check above can fail: a missing file, a missing heading, a reference; what is in code is no link."""
     (tmp_path / "other.md").write_text("# Ends, and `run()`\n\n## Ends, and run()\n", encoding="utf-8")

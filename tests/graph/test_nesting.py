@@ -309,7 +309,8 @@ def test_what_only_looks_like_a_pipeline_is_told() -> None:
     with pytest.raises(StageDefinitionError, match=r"class NoPipeline has no process"):
         GraphBuilder().chain(NoPipeline)
 
-    assert names(GraphBuilder().add(StageWithMethod).build_graph()) == ["stage_with_method"]
+    for given in (StageWithMethod, StageWithMethod()):
+        assert names(GraphBuilder().add(given).build_graph()) == ["stage_with_method"]
 
 
 WRONG = [

@@ -342,6 +342,33 @@ def test_all_unknown_names_are_found_each_where_it_stands() -> None:
     ]
 
 
+def test_the_beginning_of_a_name_is_no_name() -> None:
+    """semantics 4.1: only what stands before a slash is one."""
+    error = refused(GraphBuilder().chain(named("think"), named("x"), "thin"))
+
+    assert [(one.kind, one.hint) for one in error.findings] == [("unknown-stage", "did you mean 'think'?")]
+
+
+def test_a_fork_or_join_of_too_few_says_what_to_do() -> None:
+    """semantics 4.2: name another one, or, where there is one, leave the call out."""
+    hints = [
+        refused(builder).findings[0].hint
+        for builder in (
+            GraphBuilder().branch(named("a")),
+            GraphBuilder().branch(named("a"), named("b")),
+            GraphBuilder().merge(named("a")),
+            GraphBuilder().merge(named("b"), named("a")),
+        )
+    ]
+
+    assert hints == [
+        "name what else it feeds",
+        "name what else it feeds, or chain('a', 'b') without branch()",
+        "name what else feeds it",
+        "name what else feeds it, or chain('a', 'b') without merge()",
+    ]
+
+
 def test_an_unknown_name_in_an_empty_graph_is_told_with_it() -> None:
     """semantics 4.2: both are true."""
     error = refused(GraphBuilder().chain("a", "b"))

@@ -19,6 +19,7 @@ from streamflow import (
     StreamElement,
     TextElement,
     TurnEnd,
+    TurnStart,
     stage,
 )
 from streamflow.errors import StageDefinitionError
@@ -119,3 +120,40 @@ async def test_a_process_stage_that_tries_to_send_pays_its_debts_first():
 
     result = await PipelineBuilder().chain(tries).build().run([text("a"), other(1), end, other(2)])
     assert list(result.elements) == [text("flushed"), other(1), end, other(2)]
+
+
+async def test_control_that_the_stage_took_holds_nothing_up():
+    """3.3: what passes it by waits for results, and a control element has none."""
+
+    @stage(kind=StageKind.ACCUMULATE, accepts=(TextElement, TurnStart, TurnEnd))
+    async def join(stream: AsyncIterator[StreamElement]) -> AsyncIterator[StreamElement]:
+        async for element in stream:
+            if not isinstance(element, TextElement):
+                yield element
+
+    async with PipelineBuilder().chain(join).build().execute() as run:
+        await run.send(TurnStart())
+        await run.send(trouble)
+        with anyio.fail_after(5):
+            assert [await anext(run), await anext(run)] == [TurnStart(), trouble]
+
+
+@pytest.mark.parametrize("how", ["receive", "receive_nowait"])
+async def test_what_passes_by_waits_however_the_stage_receives(how: str):
+    """3.3: also for a stage that takes without waiting; and `pass_aside()` lets it go once the results are out."""
+
+    @stage(kind=StageKind.ACCUMULATE, accepts=(TextElement, TurnEnd))
+    async def join(stream: ReceiveEnd[TextElement], output: SendEnd[StreamElement]) -> None:
+        first = stream.receive_nowait() if how == "receive_nowait" else await stream.receive()
+        second = await stream.receive()
+        await output.send(text(first.text + second.text))
+        await stream.pass_aside()
+        await output.send(text("after"))
+
+    async with PipelineBuilder().chain(join).build().execute() as run:
+        for element in (text("a"), other(1), text("b"), other(2)):
+            await run.send(element)
+        run.close_input()
+        got = [element async for element in run]
+
+    assert got[:3] == [text("ab"), other(1), text("after")]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow import ConfigError, StreamflowError
-from streamflow.stages import LineError
+from streamflow.errors import LineError
 from streamflow.stages._lines import LineFormat
 
 

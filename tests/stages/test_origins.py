@@ -30,12 +30,10 @@ from streamflow import (
     StreamflowError,
     TextElement,
 )
-from streamflow.errors import BuildError, ElementError
+from streamflow.errors import BuildError, ElementError, LineError, ProcessError
 from streamflow.stages import (
     FileLinesSource,
     IntervalSource,
-    LineError,
-    ProcessError,
     ProcessSource,
     QueueSource,
     TakeStage,

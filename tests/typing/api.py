@@ -54,9 +54,9 @@ from streamflow.stages import (
 )
 
 if TYPE_CHECKING:
-    from asyncio import Queue
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
+    from queue import Queue
 
     from streamflow.stages import Accepts
 
@@ -92,7 +92,8 @@ class Join(BaseStage):
 
 def use_builder(shared: Resource[object]) -> None:
     """Build graphs in each way."""
-    sharing = stage(resources=(shared,), outputs={"x": TextElement, "y": None})
+    sharing = stage(resources=(shared,))(trim.func)
+    stage(outputs={"x": TextElement, "y": None}, inputs={"left": (TextElement, AudioElement)})
     graph = GraphBuilder().chain(shout, trim).build_graph()
     assert_type(graph, Graph)
     nested = SubGraph("inner", graph, buffer=4)
@@ -100,7 +101,7 @@ def use_builder(shared: Resource[object]) -> None:
     assert_type(builder, PipelineBuilder)
     assert_type(builder.branch("shout", trim, "join:right", otherwise=nested), PipelineBuilder)
     assert_type(builder.merge("trim", nested, shout).clone().prefixed("left"), PipelineBuilder)
-    del sharing
+    assert_type(PipelineBuilder().chain(pipeline, pipeline.as_stage("again"), sharing).build(), Pipeline)
 
 
 pipeline = PipelineBuilder(PipelineConfig(buffer_size=4)).chain(shout, trim, FilterStage(long_enough)).build()
@@ -162,15 +163,21 @@ async def look_up(element: TextElement) -> TextElement:
     return element
 
 
-def add_flow_stages(builder: PipelineBuilder, kept: list[StreamElement], queue: Queue[str | None]) -> PipelineBuilder:
+def add_flow_stages(
+    builder: PipelineBuilder, kept: list[StreamElement], heard: list[str], queue: Queue[str | None]
+) -> PipelineBuilder:
     """Use each flow stage, with functions and with lambdas."""
     builder.chain(
         MapAsyncStage(look_up, concurrency=4),
-        MapAsyncStage(lambda element: look_up(element), concurrency=4, name="again", accepts=TextElement),
-        MapUnorderedStage(lambda element: look_up(element), concurrency=4, name="any", accepts=TextElement),
+        MapAsyncStage(
+            lambda element: look_up(TextElement(element.text)), concurrency=4, name="again", accepts=TextElement
+        ),
+        MapUnorderedStage(
+            lambda element: look_up(TextElement(element.text)), concurrency=4, name="any", accepts=TextElement
+        ),
         ThreadStage(lambda element: TextElement(element.text), name="thread", accepts=TextElement),
         DedupeStage(lambda element: element.text, accepts=TextElement),
-        TeeStage(lambda element: print(element.text), accepts=TextElement),
+        TeeStage(lambda element: heard.append(element.text), accepts=TextElement),
         ChunkTextStage(80, max_wait_s=0.5, by="words"),
         TakeStage(2),
         SkipStage(2, accepts=(TextElement, AudioElement)),
@@ -223,13 +230,18 @@ assert_type(PipelineBuilder().on_event(listen).on_event(listen_later).on_event(l
 class Middleware:
     """Code of another kind of pipeline."""
 
-    async def process(self, ctx: object, next: Callable[[], Awaitable[object]]) -> None:
+    async def process(self, ctx: object, call_next: Callable[[], Awaitable[object]]) -> None:
         """Run around the rest."""
-        await next()
+        await call_next()
 
 
-assert_type(wrap_middleware("chat", Middleware(), lambda ctx: "yes", max_attempts=2), MiddlewareAdapter)
-MiddlewareAdapter(Middleware, config={}, handler=lambda ctx: "yes")
+def answer(ctx: object) -> str:
+    """Answer."""
+    return str(ctx)
+
+
+assert_type(wrap_middleware("chat", Middleware(), answer, max_attempts=2), MiddlewareAdapter)
+MiddlewareAdapter(Middleware, config={}, handler=answer)
 
 
 async def use_graph(shared: Pipeline) -> None:

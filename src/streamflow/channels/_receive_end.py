@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..elements import TurnEnd
+from ..elements import ControlElement
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
 from ._wait import waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
@@ -156,6 +156,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             if self._merges and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
+                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
                 item = self._take()
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
@@ -221,7 +222,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             await self._pass_one()
 
     async def pass_aside(self) -> None:
-        """Pass on what was kept aside, for a reader that has sent its last result without having met the end.
+        """Pass on what was kept aside, for a reader that has sent all results of what it took, before the end or another `TurnEnd`.
 
         Cancellation: what was not passed on stays aside.
 
@@ -231,6 +232,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         aside = self._aside
         while aside and self._forward is not None:
             await self._forward._send_in_turn(None, rest=aside, take=lambda: self._count(aside.popleft()))
+        self._owes = False
 
     def close(self, reason: CloseReason = "no_more_needed") -> None:
         """End the channel from this side: what is buffered is discarded and counted, senders get `OutputClosedError(reason)`.
@@ -361,7 +363,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                     if self._watch is not None:
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
-                self._owes = self._owes or not isinstance(self._buffer[0], TurnEnd)
+                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
                 return self._take()
             elif self.at_end:
                 self.end_was_told = True

@@ -25,6 +25,8 @@ StreamflowError
 ├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
 ├── ProviderError                  a model provider failed; says whether a retry may help
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
+├── LineError                      a line is too long, or cannot be decoded
+├── ProcessError                   a program that is a source ended with a failure
 ├── ProgramError                   another program, such as `dot`, failed or took too long
 │   └── MissingProgramError        it is not installed
 └── MissingExtraError              an optional dependency is not installed; names the extra
@@ -61,9 +63,11 @@ from ._channels import (
     OutputClosedError,
 )
 from ._others import (
+    LineError,
     MiddlewareError,
     MissingExtraError,
     MissingProgramError,
+    ProcessError,
     ProgramError,
     ProviderError,
 )
@@ -91,11 +95,13 @@ __all__ = [
     "DuplicateStageError",
     "ElementError",
     "Finding",
+    "LineError",
     "MiddlewareError",
     "MissingExtraError",
     "MissingProgramError",
     "OutputClosedError",
     "PipelineBusyError",
+    "ProcessError",
     "ProgramError",
     "ProviderError",
     "RunStateError",

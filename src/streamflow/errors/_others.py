@@ -8,9 +8,11 @@ from __future__ import annotations
 from ._base import StreamflowError
 
 __all__ = [
+    "LineError",
     "MiddlewareError",
     "MissingExtraError",
     "MissingProgramError",
+    "ProcessError",
     "ProgramError",
     "ProviderError",
 ]
@@ -81,6 +83,52 @@ class ProgramError(StreamflowError):
 
 class MissingProgramError(ProgramError):
     """Another program is not installed, or not on `PATH`."""
+
+
+class LineError(StreamflowError, ValueError):
+    """A line cannot become an element: it is too long, or not in the encoding that was said.
+
+    Args:
+        origin: The file or program that it is from.
+        line: Which line, from 1.
+        message: What was wrong, and the way out.
+    """
+
+    def __init__(self, origin: str, line: int, message: str) -> None:
+        super().__init__(origin, line, message)
+        self.origin: str = origin
+        """The file or program that it is from."""
+        self.line: int = line
+        """Which line, from 1."""
+        self.message: str = message
+        """What was wrong, and the way out."""
+
+    def __str__(self) -> str:
+        return f"line {self.line} of {self.origin!r} {self.message}"
+
+
+class ProcessError(StreamflowError):
+    """A program ended with a failure.
+
+    Args:
+        program: What was started.
+        status: Its exit status; negative: the number of the signal that ended it.
+        stderr: The last that it wrote to its standard error.
+    """
+
+    def __init__(self, program: str, status: int, stderr: str = "") -> None:
+        super().__init__(program, status, stderr)
+        self.program: str = program
+        """What was started."""
+        self.status: int = status
+        """Its exit status; negative: the number of the signal that ended it."""
+        self.stderr: str = stderr
+        """The last that it wrote to its standard error, at most 4 KiB."""
+
+    def __str__(self) -> str:
+        how = f"was ended by signal {-self.status}" if self.status < 0 else f"ended with exit status {self.status}"
+        said = " / ".join(line.strip() for line in self.stderr.splitlines() if line.strip())
+        return f"program {self.program!r} {how}; " + (f"it said: {said[-500:]}" if said else "it did not say why")
 
 
 class MissingExtraError(StreamflowError, ImportError):

@@ -13,8 +13,7 @@ from ._flow import DedupeStage, SkipStage, TakeStage, TeeStage
 from ._forms import FunctionStage, StageLike, as_stage, stage
 from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
 from ._intent import RouteRule, RouteStage
-from ._line_origins import FileLinesSource, ProcessError, ProcessSource
-from ._lines import LineError
+from ._line_origins import FileLinesSource, ProcessSource
 from ._origins import AsyncQueue, BlockingQueue, IntervalSource, QueueSource
 from ._prompt import PromptStage
 from ._resources import Resource
@@ -43,12 +42,10 @@ __all__ = [
     "FlatMapStage",
     "FunctionStage",
     "IntervalSource",
-    "LineError",
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",
     "PassthroughStage",
-    "ProcessError",
     "ProcessSource",
     "PromptStage",
     "QueueSource",

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from ..elements import StreamElement, TextElement
-from ..errors import ConfigError, StreamflowError
+from ..errors import ConfigError, ProcessError
 from ._deadlines import checked_seconds
 from ._lines import MAX_LINE_BYTES, LineFormat
 from ._origins import Origin
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ._admission import Accepts
 
-__all__ = ["FileLinesSource", "ProcessError", "ProcessSource"]
+__all__ = ["FileLinesSource", "ProcessSource"]
 
 _PIECE: Final = 64 * 1024
 """Bytes that are read at a time."""
@@ -37,8 +37,6 @@ _PIECE: Final = 64 * 1024
 _TAIL: Final = 4 * 1024
 """Bytes of a program's standard error that are kept."""
 
-_SHOWN: Final = 500
-"""Characters of it that are shown in an error's text."""
 
 _PATIENCE_S: Final = 1.0
 """How long to wait, in seconds, for what is left in the pipes of a program that has ended: its children may hold them open."""
@@ -152,30 +150,6 @@ class _File:
         if self._file is None:
             self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         return self._file.read(_PIECE)
-
-
-class ProcessError(StreamflowError):
-    """A program ended with a failure.
-
-    Args:
-        program: What was started.
-        status: Its exit status; negative: the number of the signal that ended it.
-        stderr: The last that it wrote to its standard error.
-    """
-
-    def __init__(self, program: str, status: int, stderr: str = "") -> None:
-        super().__init__(program, status, stderr)
-        self.program: str = program
-        """What was started."""
-        self.status: int = status
-        """Its exit status; negative: the number of the signal that ended it."""
-        self.stderr: str = stderr
-        """The last that it wrote to its standard error, at most 4 KiB."""
-
-    def __str__(self) -> str:
-        how = f"was ended by signal {-self.status}" if self.status < 0 else f"ended with exit status {self.status}"
-        said = " / ".join(line.strip() for line in self.stderr.splitlines() if line.strip())
-        return f"program {self.program!r} {how}; " + (f"it said: {said[-_SHOWN:]}" if said else "it did not say why")
 
 
 class ProcessSource(_LineOrigin):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigError, StreamflowError
+from ..errors import ConfigError, LineError
 from ._checks import checked_count
 
 if TYPE_CHECKING:
@@ -21,28 +21,6 @@ __all__ = ["MAX_LINE_BYTES", "LineError", "LineFormat", "Lines"]
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 """Longest line by default: room for a large JSON object."""
-
-
-class LineError(StreamflowError, ValueError):
-    """A line cannot become an element: it is too long, or not in the encoding that was said.
-
-    Args:
-        origin: The file or program that it is from.
-        line: Which line, from 1.
-        message: What was wrong, and the way out.
-    """
-
-    def __init__(self, origin: str, line: int, message: str) -> None:
-        super().__init__(origin, line, message)
-        self.origin: str = origin
-        """The file or program that it is from."""
-        self.line: int = line
-        """Which line, from 1."""
-        self.message: str = message
-        """What was wrong, and the way out."""
-
-    def __str__(self) -> str:
-        return f"line {self.line} of {self.origin!r} {self.message}"
 
 
 class LineFormat:
