@@ -134,6 +134,69 @@ async def test_a_place_of_its_own_lane_lets_a_sender_go_on_at_once(capacity) -> 
         tasks.cancel_scope.cancel()
 
 
+async def test_who_waits_for_its_lane_is_woken_whatever_others_send_meanwhile() -> None:
+    """The same where something else enters between the leaving of what is low and the leaving of what is critical."""
+    send, receive, _ = open_lanes()
+    for item in (text("a", LOW), TurnStart(priority=LOW), text("first", CRITICAL)):
+        send.send_nowait(item)
+    fill_lane(send, LOW)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send.send, text("second", CRITICAL))
+        await wait_all_tasks_blocked()
+        assert names([await receive.receive()]) == ["a"]
+        send.send_nowait(text("other", HIGH))
+        send.send_nowait(text("other", NORMAL))
+        assert await receive.receive() == TurnStart(priority=LOW)
+        assert names([await receive.receive()]) == ["first"]
+        await wait_all_tasks_blocked()
+        assert names([await receive.receive()]) == ["second"]
+
+
+async def test_a_waiting_sender_goes_on_when_the_edge_or_its_lane_has_drained_to_half() -> None:
+    """Rule 5 of the channel: one wake-up for many elements, not one each; and it does come."""
+    send, receive, _ = open_lanes()
+    for number in range(14):
+        send.send_nowait(text(number, LOW if number < 6 else NORMAL))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send.send, text("waited", LOW))
+        await wait_all_tasks_blocked()
+        for left in range(13, 8, -1):
+            await receive.receive()
+            await wait_all_tasks_blocked()
+            assert receive.statistics().buffered == left
+        await receive.receive()
+        await wait_all_tasks_blocked()
+        assert receive.statistics().buffered == 8 + 1  # the edge: of the low ones none has left
+
+        for priority in (HIGH, LOW):
+            fill_lane(send, priority)
+        assert [receive.statistics().buffered, send.statistics().waiting_senders] == [15, 0]
+        tasks.start_soon(send.send, text("waited", HIGH))
+        await wait_all_tasks_blocked()
+        held = sum(item.priority is HIGH for item in receive.backlog)
+        for left in range(held - 1, held // 2, -1):
+            assert (await receive.receive()).priority is HIGH
+            await wait_all_tasks_blocked()
+            assert [left, send.statistics().waiting_senders] == [left, 1]
+        await receive.receive()
+        await wait_all_tasks_blocked()
+        assert send.statistics().waiting_senders == 0
+
+
+async def test_nobody_enters_before_a_sender_of_the_lane_that_is_about_to_run() -> None:
+    """semantics 2.1: there is room, and who waited for it has only not run yet."""
+    send, receive, _ = open_lanes(8)
+    fill_lane(send, LOW)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send.send, text("waits", LOW))
+        await wait_all_tasks_blocked()
+        drain(receive)
+        assert not send.try_send(text("later", LOW))
+        assert send.try_send(text("urgent", HIGH))
+        await wait_all_tasks_blocked()
+    assert names(drain(receive)) == ["urgent", "waits"]
+
+
 async def test_waiting_senders_of_one_lane_keep_their_order_whoever_is_cancelled() -> None:
     """semantics 2.1, 2.7: in each lane as in a queue of its own."""
     for leaving in range(8):
@@ -169,16 +232,16 @@ async def test_a_fence_waits_behind_all_that_wait_and_stops_all_that_come() -> N
     send.send_nowait(text("filler", LOW))
     got = []
     async with anyio.create_task_group() as tasks:
-        for item in (text("before", LOW), TurnEnd(), text("behind", CRITICAL), Interrupt()):
+        for item in (text("before", LOW), TurnEnd(), text("behind", CRITICAL), Interrupt(), text("last", NORMAL)):
             tasks.start_soon(send.send, item)
             await wait_all_tasks_blocked()
-        assert send.statistics().waiting_senders == 4
+        assert send.statistics().waiting_senders == 5
         assert not send.try_send(text("behind too", HIGH))
-        for _ in range(5):
+        for _ in range(6):
             got += [receive.receive_nowait()]
             await wait_all_tasks_blocked()
 
-    assert names(got) == ["filler", "before", "TurnEnd", "behind", "Interrupt"]
+    assert names(got) == ["filler", "before", "TurnEnd", "behind", "Interrupt", "last"]
 
 
 async def test_a_cancelled_fence_lets_those_behind_it_go_on() -> None:

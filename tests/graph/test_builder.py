@@ -197,6 +197,14 @@ def test_the_order_of_a_graph_is_that_of_its_edges() -> None:
     assert [node.name for node in graph.order()] == ["a", "b", "c"]
 
 
+def test_a_string_that_cannot_be_a_name_says_what_it_lacks() -> None:
+    """Bad input: at the call."""
+    with pytest.raises(StageDefinitionError, match=r"':port' names no stage .*; a stage is named as in 'name'"):
+        GraphBuilder().chain(":port")
+    with pytest.raises(StageDefinitionError, match="'a:' names no port of 'a'"):
+        GraphBuilder().chain("a:")
+
+
 # Names that are resolved when the graph is built
 
 
@@ -240,9 +248,9 @@ def test_an_unknown_name_is_an_error_of_the_build() -> None:
 
 def test_an_edge_may_have_its_own_buffer() -> None:
     """`connect`: its capacity, in elements; None leaves it to the configuration."""
-    graph = GraphBuilder().connect(named("a"), named("b"), buffer=3).connect("b", named("c")).build_graph()
+    graph = GraphBuilder().connect(named("a"), named("b"), buffer=1).connect("b", named("c")).build_graph()
 
-    assert [(str(edge), edge.buffer) for edge in graph.edges] == [("a → b", 3), ("b → c", None)]
+    assert [(str(edge), edge.buffer) for edge in graph.edges] == [("a → b", 1), ("b → c", None)]
     assert graph.edges[0].where.startswith(f"{__file__}:")
 
 

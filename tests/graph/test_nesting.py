@@ -281,6 +281,8 @@ def test_a_call_that_raises_takes_a_nested_pipeline_back() -> None:
     builder = GraphBuilder().add(named("x"))
     with pytest.raises(StageDefinitionError):
         builder.chain(SubGraph("in", chained("a", "b")), 5)
+    with pytest.raises(ConfigError, match="buffer: an edge holds"):
+        builder.chain(SubGraph("in", chained("a", "b")), FakePipeline(chained("c"), buffer=0))
     with pytest.raises(BuildError, match="there is no stage 'in'"):
         builder.clone().chain("in").build_graph()
 

@@ -211,9 +211,8 @@ class ForkEnd(SendEnd[T_contra]):
         if rest is not None:
             if not rest:
                 return
-            rest = HeadOf(
-                rest
-            )  # if another task moves it, this one has nothing to do: what comes behind may have another route
+            # If another task moves it, this one has nothing to do: what comes behind may have another route.
+            rest = HeadOf(rest)
         subject = item if rest is None else rest[0]
         route = self._route_of(subject)
         turns = [(end, end._queue_up(subject)) for end in route]

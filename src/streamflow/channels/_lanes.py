@@ -242,7 +242,8 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
             self._buffer.append(item)
         else:
             lanes.append(item)
-        self._low = self.capacity  # what `look_for()` found out holds no more
+        if self._turns:
+            self._low = self.capacity  # what `look_for()` found out holds no more
 
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True
