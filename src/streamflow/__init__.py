@@ -44,6 +44,7 @@ from .errors import (
     ElementError,
     PipelineBusyError,
     RunTimeoutError,
+    SourceError,
     StageError,
     StreamflowError,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "RunTimeoutError",
     "SendEnd",
     "SinkStage",
+    "SourceError",
     "Stage",
     "StageError",
     "StageKind",

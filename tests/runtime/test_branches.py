@@ -136,13 +136,16 @@ async def test_data_that_no_branch_accepts_goes_to_otherwise() -> None:
     )
 
 
-async def test_data_that_no_branch_accepts_is_dropped_where_there_is_no_otherwise() -> None:
+async def test_data_that_no_branch_accepts_is_dropped_and_counted_where_there_is_no_otherwise() -> None:
     """semantics 4.4: it is a drop, and the rest goes on."""
     pipeline = PipelineBuilder().chain(passing("a")).branch("a", upper, louder).build()
 
-    result = await pipeline.run([DataElement("d"), *texts("x"), DataElement("d"), SOUND])
+    async with pipeline.execute([DataElement("d"), *texts("x"), DataElement("d"), SOUND]) as run:
+        result = await run.result()
 
     assert len(result.elements) == 2
+    assert run.stats().stages["a"].dropped == {"unrouted": 2}
+    assert run.stats().stages["upper"].dropped == {}
 
 
 async def test_a_slow_branch_slows_the_fork_and_nothing_is_held_beyond_the_bound() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import anyio
@@ -14,8 +15,10 @@ from streamflow import (
     PipelineBuilder,
     PipelineConfig,
     ReceiveEnd,
+    Resource,
     SendEnd,
     TextElement,
+    current_run,
     stage,
 )
 from streamflow.errors import ConfigError, PipelineBusyError, RunStateError, ShutdownTimeoutError
@@ -210,3 +213,32 @@ async def test_failed_and_abandoned_runs_count_no_more() -> None:
         await assert_all_stages_stopped()
 
     assert (await pipeline.run("x")).text == "x"
+
+
+async def test_a_run_that_was_just_admitted_gets_what_it_needs_to_drain() -> None:
+    """semantics 5.8, 3.4: resources are there until the last run has ended, also for a stage that had no turn yet."""
+
+    @contextlib.asynccontextmanager
+    async def open_it() -> AsyncIterator[str]:
+        yield "it"
+
+    shared = Resource(open_it)
+
+    @stage(resources=(shared,))
+    async def ask(element: TextElement) -> TextElement:
+        return TextElement(await current_run().resource(shared))
+
+    pipeline = pipeline_of(ask)
+    async with pipeline, pipeline.execute() as run:
+        await run.send("x")
+        await pipeline.shutdown()
+        assert [type(one) async for one in run] == [TextElement, EndOfStream]
+
+
+async def test_a_pipeline_that_was_shut_down_cannot_be_entered() -> None:
+    """semantics 5.8: also where it has nothing to open."""
+    pipeline = pipeline_of(PassthroughStage("a"))
+    await pipeline.shutdown()
+
+    with pytest.raises(RunStateError, match="has been shut down"):
+        await pipeline.__aenter__()

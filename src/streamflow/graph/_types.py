@@ -133,7 +133,9 @@ class _Flow:
         paths: dict[str, list[str]] = {}
         for kind in _widest(self.arriving[end]):
             paths.setdefault(" → ".join([*self._path(kind, end), str(end)]), []).append(kind.__name__)
-        told = [f"{_listed(kinds)} by {path}" for path, kinds in paths.items()]
+        # What a stage emits tells more than what else the source may give.
+        by_origin = sorted(paths.items(), key=lambda one: one[0].startswith("source →"))
+        told = [f"{_listed(kinds)} by {path}" for path, kinds in by_origin]
         message += f", only {_listed(told, 3, '; ')}" if told else ", no data at all"
         hint = f"put a stage between them that makes {names}, or check emits= of {behind}"
         return Finding("type-mismatch", end.stage, message, hint, edges[0].where)
@@ -221,8 +223,8 @@ def _declared(emits: ElementTypes | None) -> _Kinds:
 
 
 def _widest(kinds: Iterable[type[StreamElement]]) -> list[type[StreamElement]]:
-    """Return those that are no subclass of another one, by name."""
-    several = list(kinds)
+    """Return those that are no subclass of another one, by name; bases that users cannot name do not count."""
+    several = [one for one in kinds if not one.__name__.startswith("_")]
     wide = [one for one in several if not any(issubclass(one, other) for other in several if other is not one)]
     return sorted(wide, key=lambda one: one.__name__)
 

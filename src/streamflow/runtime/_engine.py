@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from ..channels import EDGE_WATCH, MergeEnd
+from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
 from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     ChannelClosedError,
@@ -112,6 +112,7 @@ class Engine:
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
         self._meters: Sequence[EdgeMeter | None] = ()
+        self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
@@ -139,6 +140,7 @@ class Engine:
         self._stages, wiring = wire(self.plan, watches)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
+        self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
             self._meters = watches.meters
@@ -381,7 +383,8 @@ class Engine:
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
         meters = self._meters or [None] * len(counts)
-        return stats_of(self.run_id, until - self._clock.started, self.plan, counts, meters)
+        duration_s = until - self._clock.started
+        return stats_of(self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks)
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.

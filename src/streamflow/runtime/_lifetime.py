@@ -132,9 +132,7 @@ class Lifetime:
             RunStateError: If the pipeline has been shut down.
             PipelineBusyError: If there are as many runs as there may be.
         """
-        if self._is_over:
-            message = "this pipeline has been shut down and starts no more runs; build another one"
-            raise RunStateError(message)
+        self._require_life()
         if self._max_runs is not None and len(self._runs) >= self._max_runs:
             raise PipelineBusyError(self._max_runs)
         self._runs[run] = None
@@ -152,7 +150,7 @@ class Lifetime:
             RunStateError: If the pipeline has been shut down.
             Exception: What the opening raised; the next call tries again.
         """
-        if self._is_over:
+        if self._is_over and not self._runs:
             message = f"the resource {resource.name!r} was asked for after the pipeline had been shut down"
             raise RunStateError(message)
         held = next((one for one in self._here() if one.resource is resource and not one.gone.is_set()), None)
@@ -171,8 +169,10 @@ class Lifetime:
         """Open all resources that stages declare; all, or none.
 
         Raises:
+            RunStateError: If the pipeline has been shut down.
             Exception: What an opening raised; those before it have been closed.
         """
+        self._require_life()
         try:
             for one in self._declared:
                 await self.resource(one)
@@ -198,6 +198,11 @@ class Lifetime:
             raise ExceptionGroup("several resources could not be closed", errors)
         if errors:
             raise errors[0]
+
+    def _require_life(self) -> None:
+        if self._is_over:
+            message = "this pipeline has been shut down and starts no more runs; build another one"
+            raise RunStateError(message)
 
     def _here(self) -> list[_Held]:
         return [one for one in self._held if one.backend.is_here()]

@@ -271,7 +271,14 @@ class Pipeline:
 
     def __repr__(self) -> str:
         names = [one.node.name for one in self._plan.stages]
-        is_chain = all(one.outputs == () or len(one.outputs[0].edges) == 1 for one in self._plan.stages)
+        is_chain = (
+            all(
+                len(ends) <= 1 and all(len(end.edges) == 1 for end in ends)
+                for one in self._plan.stages
+                for ends in (one.inputs, one.outputs)
+            )
+            and len(self._plan.heads) + len(self._generators) == 1
+        )
         return f"<Pipeline {(' → ' if is_chain else ', ').join(names)}>"
 
     @property

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..channels import ChannelStatistics
+    from ..channels import ChannelStatistics, ForkEnd
+    from ..elements import StreamElement
     from ._metering import EdgeMeter
     from ._plan import Plan
 
@@ -42,6 +43,8 @@ class StageStats:
     """Elements that left the edges into it, those that passed it by among them."""
     sent: int
     """Elements that entered the edges out of it; each copy counts."""
+    dropped: Mapping[str, int]
+    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,9 +62,15 @@ class RunStats:
 
 
 def stats_of(
-    run_id: str, duration_s: float, plan: Plan, counts: Sequence[ChannelStatistics], meters: Sequence[EdgeMeter | None]
+    run_id: str,
+    duration_s: float,
+    plan: Plan,
+    counts: Sequence[ChannelStatistics],
+    *,
+    meters: Sequence[EdgeMeter | None],
+    forks: Mapping[str, ForkEnd[StreamElement]],
 ) -> RunStats:
-    """Return the statistics of a run from those of its edges, which are in the order of the plan."""
+    """Return the statistics of a run from those of its edges, which are in the order of the plan, and of its forks."""
     edges = {
         one.name: EdgeStats(one)
         if meter is None
@@ -73,6 +82,7 @@ def stats_of(
             stage.node.name,
             received=sum(counts[edge].received for one in stage.inputs for edge in one.edges),
             sent=sum(counts[edge].sent for one in stage.outputs for edge in one.edges),
+            dropped=dict(forks[stage.node.name].dropped) if stage.node.name in forks else {},
         )
         for stage in plan.stages
     }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, MutableSequence
 
     from ..channels import ReceiveEnd, SendEnd
-    from ._admission import Accepts
+    from ._admission import Accepts, ElementTypes
 
 __all__ = ["CollectStage", "FilterStage", "FlatMapStage", "MapStage", "PassthroughStage", "SinkStage"]
 
@@ -70,7 +70,7 @@ class MapStage(_OfFunction):
         func: Callable[[InT], StreamElement | Awaitable[StreamElement]],
         *,
         name: str | None = None,
-        accepts: Accepts | None = None,
+        accepts: type[InT] | ElementTypes | None = None,
         emits: Accepts | None = None,
     ) -> None:
         super().__init__(func, name, accepts, emits)
@@ -101,7 +101,7 @@ class FilterStage(_OfFunction):
         func: Callable[[InT], bool | Awaitable[bool]],
         *,
         name: str | None = None,
-        accepts: Accepts | None = None,
+        accepts: type[InT] | ElementTypes | None = None,
     ) -> None:
         super().__init__(func, name, accepts)
         self.emits: Accepts | None = self.accepts
@@ -136,7 +136,7 @@ class FlatMapStage(_OfFunction):
         ],
         *,
         name: str | None = None,
-        accepts: Accepts | None = None,
+        accepts: type[InT] | ElementTypes | None = None,
         emits: Accepts | None = None,
     ) -> None:
         super().__init__(func, name, accepts, emits)
@@ -188,7 +188,7 @@ class SinkStage(_OfFunction):
         func: Callable[[InT], object],
         *,
         name: str | None = None,
-        accepts: Accepts | None = None,
+        accepts: type[InT] | ElementTypes | None = None,
     ) -> None:
         super().__init__(func, name, accepts)
 
