@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from streamflow.testing import BackendName
 
-settings.register_profile("default", deadline=None, max_examples=60, derandomize="CI" in os.environ, print_blob=True)
+settings.register_profile("default", deadline=None, max_examples=40, derandomize="CI" in os.environ, print_blob=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -193,13 +193,13 @@ class MergeMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3), how=st.sampled_from(["close", "fail", "close_with"]))
     def an_input_ends(self, number, how):
         """The others go on."""
-        if number not in self.model:
+        if number not in self.model or number in self.detached:
             return
         send = self.merge.sends[number]
         if how == "fail":
             cause = ValueError(number)
             send.fail(cause)
-            if number in self.open_ones and number not in self.detached:
+            if number in self.open_ones:
                 self.failures.add(cause)
         elif how == "close_with":
             item = UsageElement(Usage())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def promises(text: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
+@functools.cache
 def names_in(file: Path) -> set[str]:
     """Return the names of the tests in a file, without importing it."""
     if not file.is_file():

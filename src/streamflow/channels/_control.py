@@ -17,7 +17,7 @@ way sends an equal one in its place, so that an object stands for one occurrence
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Never
 
 from ..elements import ControlElement, TurnEnd, TurnReset, TurnStart
 
@@ -73,14 +73,15 @@ class ControlJoin:
         self._copied: dict[int, _Copied] = {}  # by identity, in the order of their first copying
         self.held: dict[int, ControlElement] = {}
         """The element that each waiting input has shown."""
-        self.forks: dict[int, weakref.ref[ForkEnd[Any]]] = {}
+        self.forks: dict[int, weakref.ref[ForkEnd[Never]]] = {}
         """The forks above it, by number."""
 
     def is_on_its_way(self, element: ControlElement, fork: int) -> bool:
-        """Say whether copies of the very same object are about that are not those which `fork` is to copy on."""
-        known = self._copied.get(id(element))
-        mine = self._reach[fork]
-        return known is not None and any(one == fork or not mine <= self._reach[one] for one in known.forks)
+        """Say whether copies of the very same object are about, and not because a fork above has sent `fork` one of them."""
+        known, mine = self._copied.get(id(element)), self._reach[fork]
+        return known is not None and (
+            fork in known.forks or not any(mine <= self._reach[one] for one in known.forks)
+        )
 
     def expect(self, element: ControlElement, fork: int) -> None:
         """Know that `fork` sends a copy of `element` to each of its branches."""
@@ -135,7 +136,7 @@ class ControlJoin:
             (number, known.element) for known in self._waiting() for number in known.awaited if number not in self.held
         ]
 
-    def origins(self, element: ControlElement) -> list[ForkEnd[Any]]:
+    def origins(self, element: ControlElement) -> list[ForkEnd[Never]]:
         """Return the forks that have copied an element of which copies are awaited, as far as they are there."""
         known = (self.forks.get(fork) for fork in self._copied[id(element)].forks)
         ends = (one() for one in known if one is not None)

@@ -319,8 +319,8 @@ class LaneSendEnd(SendEnd[T_contra]):
         return True
 
     def _examine(self, item: T_contra) -> None:
+        super()._examine(item)  # what is no element is told so, and not that it has no priority
         lane_of(item)
-        super()._examine(item)
 
     def _has_place(self, item: T_contra) -> bool:
         lane = lane_of(item)

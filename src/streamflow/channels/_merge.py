@@ -106,7 +106,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         left = (item for edge in (self._buffer, held, *(one._buffer for one in self._inputs.values())) for item in edge)
         return not any(self._accepts(item) for item in left)
 
-    def detach(self, edge: ReceiveEnd[Any]) -> None:
+    def detach(self, edge: ReceiveEnd[object]) -> None:
         """Merge this input no longer: somebody else reads it from now on."""
         for number, one in tuple(self._inputs.items()):
             if one is edge:
@@ -194,7 +194,7 @@ class MergeEnd(ReceiveEnd[T_co]):
 
     def _fill(self, item: Any) -> None:
         if not self._admit(item) or isinstance(item, ControlElement) or self._watch is not None:
-            self.attention += 1
+            self._take_note()
         else:
             self._plain.add(type(cast("object", item)))
         self._buffer.append(cast("T_co", item))

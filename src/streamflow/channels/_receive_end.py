@@ -375,10 +375,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 await self._pass_one()
 
     def _is_settled(self) -> bool:
-        """Say whether nothing is here, and who reads it waits for more, or can send no more."""
+        """Say whether nothing comes from here without more: who reads it waits, or can send no more; see `_ways`."""
         if self._forward is not None and not self._forward.is_open:
             return True
-        return self._waiter is not None and not self._buffer and not self._aside
+        return self._waiter is not None and not self._buffer
 
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
@@ -414,6 +414,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
+
+    def _take_note(self) -> None:
+        """Have one reason more for a second look: an element that is not plain has come."""
+        self.attention += 1
 
     def _begin_waiting(self) -> None:
         """From now on no other task can receive: `attention` sends it where it is refused."""

@@ -1,10 +1,11 @@
-"""What lies between a fork and a merge below it: who reads there, and whether something is still on its way.
+"""What lies between the forks that have copied an element and a merge below: who reads there.
 
 Above: `_merge`, which must not wait for what cannot come. Below: `_receive_end`, `_send_end`.
 
 A stage may take a boundary and keep it to itself. Nothing tells that it does not come, and a merge that waited for it would hold up
 the other branches, for ever once they are full and so their fork is stopped. What a merge can see is that nothing is on the way any
-more: all edges between are empty, and all who read them wait for more.
+more: all edges between are empty, and all who read them wait for more. What lies in front of a fork that has copied the element
+does not count: all that is there came later.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -14,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["readers_between"]
 
 
-def readers_between(writers: Iterable[SendEnd[Any]], target: ReceiveEnd[Any]) -> list[ReceiveEnd[Any]] | None:
-    """Return the ends that are read on all ways from `writers` to `target`, which a merge reads.
+def readers_between(forks: Collection[SendEnd[Any]], target: ReceiveEnd[Any]) -> list[ReceiveEnd[Any]] | None:
+    """Return the ends that are read on all ways to `target`, which a merge reads, behind the last of `forks` on each.
 
     Returns:
         The ends, each once, in no order; None if no way is known: where a stage reads its input over a channel of its own.
@@ -31,11 +32,11 @@ def readers_between(writers: Iterable[SendEnd[Any]], target: ReceiveEnd[Any]) ->
     merge = target._relay.merge() if target._relay is not None else None
     before: dict[ReceiveEnd[Any], list[ReceiveEnd[Any] | None]] = {}
     following: list[tuple[ReceiveEnd[Any] | None, ReceiveEnd[Any]]]
-    following = [(None, edge) for writer in writers for edge in writer._edges]
+    following = [(None, edge) for fork in forks for edge in fork._edges]
     while following:
         writer, edge = following.pop()
         reader = edge if edge is target or edge._relay is None else edge._relay.merge() or edge
-        if reader is merge:
+        if reader is merge or reader._forward in forks:
             continue
         if reader not in before:
             before[reader] = []
