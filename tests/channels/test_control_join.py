@@ -1,7 +1,8 @@
-"""Control that a fork has copied leaves a merge once, in its place, and holds nobody up that nothing comes for. Semantics 1.4, 4.5."""
+"""Control that a fork has copied leaves a merge once, in its place, and holds up nobody for nothing. Semantics 1.4, 4.5."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 
@@ -283,7 +284,7 @@ async def test_a_copy_that_comes_after_all_is_dropped() -> None:
 
 
 async def test_boundaries_that_cross_hold_each_other_up_for_no_longer_than_there_is_no_other_way() -> None:
-    """semantics 4.5, 5.5: the boundaries of two forks may come in different orders; each leaves once, and nothing waits for ever."""
+    """semantics 4.5, 5.5: the boundaries of two forks may come in different orders; each leaves once, and nothing hangs."""
     for first_copied in (0, 1):
         bench = Bench(2, {0: {0, 1}, 1: {0, 1}})
         boundaries = [TurnEnd(index=0), TurnEnd(index=1)]
@@ -649,10 +650,8 @@ async def test_constants_are_told_apart_however_far_one_branch_is_behind(turns, 
         if step < 2:
             move(step)
         else:
-            try:
+            with contextlib.suppress(anyio.WouldBlock):
                 got.append(end.receive_nowait())
-            except anyio.WouldBlock:
-                pass
     assert [sorted(turn.split()) for turn in words(got).split("|")] == [
         *(sorted([f"{turn}.{number}" for number in range(count)] * 2) for turn, count in enumerate(turns)),
         [],

@@ -365,7 +365,7 @@ CAPACITIES = st.sampled_from([1, 2, 3, 16, 64, 65, 200])
     closing=st.none() | st.tuples(st.integers(0, 2), st.integers(0, 40)),
     seed=st.integers(0, 2**32),
 )
-async def test_all_branches_agree_on_the_order_of_what_they_share(
+async def test_all_branches_agree_on_the_order_of_what_they_share(  # noqa: C901, PLR0915, PLR0917 - a model in one place
     capacities, watched, plans, rates, closing, seed
 ) -> None:
     """semantics 2.1, 4.4: several senders, a branch that goes: exactly once, each sender's order, one order for all branches."""

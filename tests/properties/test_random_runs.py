@@ -1,7 +1,7 @@
 """Random graphs against a reference that needs no tasks: same output, each boundary once and in its place, same failure, no hang.
 
-Held: semantics 3.1, 3.3, 4.3–4.5, 5.4–5.6; SF-59 and SF-60 for graphs. Each example runs with random pauses on both loops; on virtual
-time a hang is an error.
+Held: semantics 3.1, 3.3, 4.3–4.5, 5.4–5.6; SF-59 and SF-60 for graphs. Each example runs with random pauses on both loops; on
+virtual time a hang is an error.
 """
 
 from __future__ import annotations
@@ -178,32 +178,32 @@ class Bench:
             elif self.random.random() < 0.2:
                 await anyio.sleep(self.random.random())
 
-    async def _taken(self, step: Step, input: ReceiveEnd[StreamElement]) -> AsyncIterator[StreamElement]:
+    async def _map(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         async for element in input:
             await self._pause(step.pause)
-            yield element
-
-    async def _map(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
-        async for element in self._taken(step, input):
             await output.send(marked(element, step.name))
 
     async def _pass(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             await output.send(element)
 
     async def _filter(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             if is_let_through(path_of(element)):
                 await output.send(element)
 
     async def _double(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             await output.send(marked(element, f"{step.name}a"))
             await output.send(marked(element, f"{step.name}b"))
 
     async def _gather(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         kept: list[str] = []
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             if isinstance(element, TextElement):
                 kept.append(f"{element.text}/{step.name}")
                 continue
@@ -222,19 +222,22 @@ class Bench:
 
     async def _fail(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         left = step.limit
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             if not left:
                 raise ValueError(step.name)
             left -= 1
             await output.send(marked(element, step.name))
 
     async def _keep(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             if isinstance(element, TextElement):
                 await output.send(marked(element, step.name))
 
     async def _own(self, step: Step, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             await output.send(
                 marked(element, step.name)
                 if isinstance(element, TextElement)
@@ -242,7 +245,8 @@ class Bench:
             )
 
     async def _sink(self, step: Step, input: ReceiveEnd[StreamElement], _output: SendEnd[StreamElement]) -> None:
-        async for element in self._taken(step, input):
+        async for element in input:
+            await self._pause(step.pause)
             self.sunk[step.number].append(element)
 
     def source(self, head: int) -> list[StreamElement]:

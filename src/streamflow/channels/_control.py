@@ -79,9 +79,7 @@ class ControlJoin:
     def is_on_its_way(self, element: ControlElement, fork: int) -> bool:
         """Say whether copies of the very same object are about, and not because a fork above has sent `fork` one of them."""
         known, mine = self._copied.get(id(element)), self._reach[fork]
-        return known is not None and (
-            fork in known.forks or not any(mine <= self._reach[one] for one in known.forks)
-        )
+        return known is not None and (fork in known.forks or not any(mine <= self._reach[one] for one in known.forks))
 
     def expect(self, element: ControlElement, fork: int) -> None:
         """Know that `fork` sends a copy of `element` to each of its branches."""
