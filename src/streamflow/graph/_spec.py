@@ -141,10 +141,6 @@ class Graph:
         """Return the edges that begin at `source`."""
         return tuple(edge for edge in self.edges if edge.source == source)
 
-    def chain(self) -> tuple[Node, ...]:
-        """Return the stages from head to tail. Only while there is nothing but chains."""
-        return self.order()
-
     def order(self) -> tuple[Node, ...]:
         """Return the stages so that each comes behind all that feed it, else as they were added.
 
