@@ -9,10 +9,12 @@ import sys
 import pytest
 
 PROGRAM = """
+import signal
 import sys
 from collections.abc import AsyncIterator
 import anyio
 from streamflow import PipelineBuilder, TextElement, stage
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background starts us without it
 
 @stage
 async def waits(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
