@@ -153,6 +153,7 @@ async def test_what_a_thread_raises_is_the_cause_and_passes_through_every_layer(
     assert notes == ["seen", "seen"]
 
 
+@pytest.mark.real_clock  # threads take real time; a virtual clock would run ahead of them
 async def test_a_reader_that_leaves_cancels_what_a_thread_waits_for():
     """semantics 5.5, early disconnect: the handler inside `next()` is cancelled, which no `except Exception` catches."""
     notes: list[str] = []
