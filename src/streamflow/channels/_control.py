@@ -5,8 +5,8 @@ Above: `_fork`, which says what it copied; `_merge`, which asks what to do with 
 A copy is the very same object, so nothing is written into it; a fork that is given an object again while copies of it are on their
 way sends an equal one in its place, so that an object stands for one occurrence.
 
-- A boundary of a turn leaves once, when every open input that its fork leads to has shown it. An input that has shown it waits
-  meanwhile: what is behind the boundary stays behind it.
+- A boundary of a turn, or a marker of the runtime's, leaves once, when every open input that its fork leads to has shown it. An
+  input that has shown it waits meanwhile: what is behind the boundary stays behind it.
 - Any other control element (usage, errors, …) leaves at its first copy; the later ones are dropped.
 - A copy is not waited for any more where it has been passed over: the input shows one that the same fork copied later, or a
   boundary of the same type that a stage on the way has sent in its place, or nothing is on the way there any more (see `_ways`).
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Never
 
-from ..elements import ControlElement, TurnEnd, TurnReset, TurnStart
+from ..elements import ControlElement, Marker, TurnEnd, TurnReset, TurnStart
 
 if TYPE_CHECKING:
     import weakref
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ControlJoin", "Verdict"]
 
-_BOUNDARIES = (TurnStart, TurnEnd, TurnReset)
+_BOUNDARIES = (TurnStart, TurnEnd, TurnReset, Marker)
 
 _REMEMBERED = 1000
 """Most elements of which it is remembered that a copy may still come, unless more of them fit into the edges."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._base import ControlElement, Priority, StreamElement, WholeElement
 from ._codec import Encoded, Unknown, decode, decode_many, encode, encode_many
+from ._marker import Marker
 from ._messages import (
     AudioFormat,
     AudioPart,
@@ -74,6 +75,7 @@ __all__ = [
     "ImagePart",
     "Interrupt",
     "JsonValue",
+    "Marker",
     "Message",
     "MessageElement",
     "MessagePart",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..elements import ControlElement, EndOfStream, StreamElement
+from ..elements import ControlElement, EndOfStream, Marker, StreamElement
 from ..errors import ElementError
 
 if TYPE_CHECKING:
@@ -25,11 +25,13 @@ ALL_DATA: ElementTypes = (StreamElement,)
 """The default of every stage: all data. A control element reaches only stages that name its type, or `ControlElement`."""
 
 EVERYTHING: ElementTypes = (StreamElement, ControlElement)
-"""Data and control: what the consumer of a run sees."""
+"""Data and control: what the consumer of a run sees. Not the runtime's own `Marker`s: nobody accepts those."""
 
 
 def is_accepted(kind: type, accepts: ElementTypes) -> bool:
     """Say whether a stage that `accepts` these types gets elements of type `kind`, or is passed by."""
+    if issubclass(kind, Marker):
+        return False
     if issubclass(kind, ControlElement):
         return any(issubclass(kind, one) for one in accepts if issubclass(one, ControlElement))
     return issubclass(kind, accepts)
