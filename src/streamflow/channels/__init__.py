@@ -11,7 +11,7 @@ from ._fork import ForkEnd
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
-from ._ports import PortCopies
+from ._ports import join_ports
 from ._receive_end import ASIDE, WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import running_trio
@@ -34,7 +34,6 @@ __all__ = [
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
-    "PortCopies",
     "PriorityEnd",
     "RaceEnd",
     "ReceiveEnd",
@@ -42,6 +41,7 @@ __all__ = [
     "SortedEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "join_ports",
     "open_channel",
     "running_trio",
 ]

@@ -3,8 +3,8 @@
 Above: `runtime`, which opens one where a graph joins by this policy. Below: `_merge`, `_control`.
 
 A turn ends at an input with a `TurnEnd`, whoever has sent it: the same one that a fork has copied to all, or one of a stage's own.
-An input is not waited for where it has ended, where it has passed over a `TurnEnd` that others have come to, and where nothing is
-on the way any more (see `_ways`).
+An input is not waited for where it has ended, where it has passed over a `TurnEnd` that others have still to give, and where
+nothing is on the way any more (see `_ways`).
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -66,8 +66,7 @@ class BarrierEnd(MergeEnd[T_co]):
 
     def _is_over(self, number: int) -> bool:
         """Say whether the end of the turn is not to be waited for at an input that has not shown it."""
-        join = self._join
-        return join is not None and any(join.was_passed_over(number, one) for one in self._ends.values())
+        return self._join is not None and self._join.is_ahead(number, TurnEnd)
 
     def _take_from(self, number: int, edge: ReceiveEnd[Any]) -> None:
         item, join = edge._buffer[0], self._join
@@ -119,7 +118,7 @@ class BarrierEnd(MergeEnd[T_co]):
         self._ended.clear()
 
     def _awaited(self, join: ControlJoin) -> Sequence[tuple[int, ControlElement]]:
-        missing = [number for number, edge in self._inputs.items() if number not in self._ends and not edge._buffer]
+        missing = [number for number in self._inputs if number not in self._ends]
         return [(number, one) for one in self._ends.values() for number in missing if join.is_awaited(number, one)]
 
     def _waits(self) -> Iterator[Any]:

@@ -173,10 +173,12 @@ class ControlJoin:
         known = self._copied.get(id(element))
         return known is not None and number in known.awaited
 
-    def was_passed_over(self, number: int, element: ControlElement) -> bool:
-        """Say whether a copy of an element was to come by input `number`, and need not be waited for."""
-        known = self._copied.get(id(element))
-        return known is not None and number in known.late
+    def is_ahead(self, number: int, kind: type[ControlElement]) -> bool:
+        """Say whether input `number` has passed over an element of this type which others have still to give."""
+        return any(
+            number in known.late and known.awaited and not known.has_left and isinstance(known.element, kind)
+            for known in self._copied.values()
+        )
 
     def origins(self, element: ControlElement) -> list[ForkEnd[Never]]:
         """Return the forks that have copied an element of which copies are awaited, as far as they are there."""

@@ -165,6 +165,8 @@ class MergeEnd(ReceiveEnd[T_co]):
         if join is None:
             return False
         for number, element in self._awaited(join):
+            if self._inputs[number]._buffer:
+                continue  # by this policy what it shows has to wait, and the element may be behind that
             readers = self._readers(join, number, element)
             if readers is not None and all(one._is_settled() for one in readers):
                 join.give_up(number, element)

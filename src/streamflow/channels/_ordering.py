@@ -110,7 +110,7 @@ class OrderedEnd(MergeEnd[T_co]):
     def _awaited(self, join: ControlJoin) -> Sequence[tuple[int, ControlElement]]:
         held = super()._awaited(join)
         due = join.next_awaited()
-        return [*held, due] if due is not None and due not in held and not self._inputs[due[0]]._buffer else held
+        return [*held, due] if due is not None and due not in held else held
 
     def _readers(self, join: ControlJoin, number: int, element: ControlElement) -> list[ReceiveEnd[Any]] | None:
         if not isinstance(element, Marker):

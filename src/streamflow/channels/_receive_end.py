@@ -179,10 +179,6 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         self._forward = output
 
-    def join_copies(self, copies: PortCopies) -> None:
-        """Let control that comes by several inputs of the reader pass it by once."""
-        self._copies = copies
-
     def keep_aside(self) -> None:
         """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from ..channels import ControlJoin, ForkEnd, Ordering, PortCopies, SendEnd, open_channel
+from ..channels import ControlJoin, ForkEnd, Ordering, SendEnd, join_ports, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
@@ -159,9 +159,7 @@ class _Ends:
     def join_ports(self, plan: StagePlan, inputs: Sequence[ReceiveEnd[Any]]) -> None:
         """Let control that a fork has copied to several inputs of a stage pass it by once."""
         if plan.ports:
-            join = self._join(plan.join_key, len(inputs), plan.ports, ())
-            for number, one in enumerate(inputs):
-                one.join_copies(PortCopies(join, number))
+            join_ports(self._join(plan.join_key, len(inputs), plan.ports, ()), inputs)
 
     def _join(
         self,
