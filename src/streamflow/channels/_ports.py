@@ -3,8 +3,8 @@
 Above: `_receive_end`, each time that something leaves an input; `runtime`. Below: `_control`.
 
 A stage reads its inputs as it likes, so none can be made to wait for another: what a fork has copied leaves at its first copy.
-Later copies are dropped once they stand first on their edge, whether the stage asks or not: they would fill edges that it does not read
-while it waits at another. A copy that the stage accepts is the stage's own matter, and counts for none.
+Later copies are dropped once they stand first on their edge, whether the stage asks or not: they would fill edges that it does
+not read while it waits at another. A copy that the stage accepts is the stage's own matter, and counts for none.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts

@@ -7,13 +7,15 @@ A policy without parameters is given by its name. All of them are checked when t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, cast
 
 from ..elements import BatchElement, StreamElement
-from ..errors import ConfigError
+from ..errors import ConfigError, StageDefinitionError
+from ..stages import value_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,9 +145,11 @@ class _Combination(MergePolicy):
     def emits(self) -> ElementTypes | None:
         if self.combine is None:
             return (BatchElement,)
-        declared: object = getattr(self.combine, "__annotations__", {}).get("return", self.combine)
-        is_type = isinstance(declared, type) and issubclass(declared, StreamElement)
-        return (cast("type[StreamElement]", declared),) if is_type else None
+        if isinstance(self.combine, type):
+            return (self.combine,) if issubclass(self.combine, StreamElement) else None
+        with contextlib.suppress(StageDefinitionError):  # what its annotation does not tell is unknown
+            return value_types(self.combine, "return", self.name)
+        return None
 
     @property
     def is_code(self) -> bool:
