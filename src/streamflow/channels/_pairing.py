@@ -75,7 +75,7 @@ class _Combining(MergeEnd[T_co]):
         if isinstance(made, ControlElement):
             message = f"{self.name}: combine= returned {made!r:.80}, which is control; return data"
             raise ElementError(message)
-        return made  # type: ignore[return-value]  # pyright: ignore[reportReturnType] - admitted
+        return made
 
     def _is_control(self, number: int) -> bool:
         return isinstance(self._inputs[number]._buffer[0], ControlElement)

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..channels import ChannelStatistics, ForkEnd, MergeEnd
     from ..elements import StreamElement
@@ -87,10 +87,15 @@ def stats_of(
             received=sum(counts[edge].received for one in stage.inputs for edge in one.edges),
             sent=sum(counts[edge].sent for one in stage.outputs for edge in one.edges),
             dropped=dict(forks[stage.node.name].dropped) if stage.node.name in forks else {},
-            discarded=dict(
-                sum((Counter(one.statistics().discarded) for one in merges.get(stage.node.name, ())), Counter())
-            ),
+            discarded=_discarded(merges.get(stage.node.name, ())),
         )
         for stage in plan.stages
     }
     return RunStats(run_id, duration_s, stages, edges)
+
+
+def _discarded(merges: Iterable[MergeEnd[StreamElement]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for one in merges:
+        counts.update(one.statistics().discarded)
+    return dict(counts)
