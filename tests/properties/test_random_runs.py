@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterable
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from hypothesis import assume, event, given
+from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
 from streamflow import (
@@ -540,6 +540,23 @@ async def test_each_leaf_alone_gets_its_own_and_all_control(drawn: Drawn) -> Non
             assert plain(tokens_of(turn)) == plain(one for one in reference.left[leaf] if one.turn == (head, number))
 
 
+HELD_BACK = Drawn(  # a merge, behind a stage that has kept a boundary, holds back the next one
+    steps=(
+        Step(0, "pass", "tsd", ()),
+        Step(1, "pass", "tsd", (0,)),
+        Step(2, "keep", "t", (0, 1), pause=1),
+        Step(3, "map", "t", (1, 2)),
+        *(Step(number, "map", "t", (0,)) for number in range(4, 8)),
+    ),
+    rests=frozenset(),
+    turns={0: ("", "dd", "", "")},
+    capacity=1,
+    constant=False,
+    seed=0,
+)
+
+
+@example(HELD_BACK)
 @given(graphs("early", "keep", "own"))
 async def test_stages_that_end_early_or_keep_boundaries_stop_nobody_else(drawn: Drawn) -> None:
     """semantics 3.1, 4.5, 5.5: the run ends; each boundary leaves at most once, and in its place on every way that lets it pass."""

@@ -19,6 +19,7 @@ Rules, besides those of `_bounded`:
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import ControlElement
@@ -149,7 +150,7 @@ class MergeEnd(ReceiveEnd[T_co]):
             return False
         for number, element in join.awaited():
             readers = self._readers(join, number, element)
-            if readers is not None and all(one._is_settled() for one in readers):
+            if readers is not None and all(one._is_settled(partial(join.came_later, element)) for one in readers):
                 join.give_up(number, element)
                 given_up = True
         return given_up
@@ -165,10 +166,13 @@ class MergeEnd(ReceiveEnd[T_co]):
                 one._overseers += (self._relay_here,)
         return readers
 
-    def _is_settled(self) -> bool:
-        inputs = self._inputs.values()
-        is_empty = not (self._join is not None and self._join.held) and not any(one._buffer for one in inputs)
-        return super()._is_settled() and (is_empty or self._forward is None or not self._forward.is_open)
+    def _is_settled(self, came_later: Callable[[ControlElement], bool]) -> bool:
+        held = self._join.held if self._join is not None else {}
+        # What an input holds stops what is behind it, and if it came later, so did that.
+        is_empty = all(
+            came_later(held[number]) if number in held else not one._buffer for number, one in self._inputs.items()
+        )
+        return super()._is_settled(came_later) and (is_empty or self._forward is None or not self._forward.is_open)
 
     def _next_ready(self) -> tuple[int, ReceiveEnd[Any]] | None:
         """Return the next input that has something and need not wait; forget those that have ended."""

@@ -374,8 +374,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             else:
                 await self._pass_one()
 
-    def _is_settled(self) -> bool:
-        """Say whether nothing comes from here without more: who reads it waits, or can send no more; see `_ways`."""
+    def _is_settled(self, _came_later: Callable[[ControlElement], bool]) -> bool:
+        """Say whether nothing comes from here without more: who reads it waits, or can send no more; see `_ways`.
+
+        What is here does not count if it came to the branches later than what is waited for.
+        """
         if self._forward is not None and not self._forward.is_open:
             return True
         return self._waiter is not None and not self._buffer

@@ -5,7 +5,7 @@ Above: `_merge`, which must not wait for what cannot come. Below: `_receive_end`
 A stage may take a boundary and keep it to itself. Nothing tells that it does not come, and a merge that waited for it would hold up
 the other branches, for ever once they are full and so their fork is stopped. What a merge can see is that nothing is on the way any
 more: all edges between are empty, and all who read them wait for more. What lies in front of a fork that has copied the element
-does not count: all that is there came later.
+does not count: all that is there came later. Nor does what a merge between holds back behind a boundary that came later.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
