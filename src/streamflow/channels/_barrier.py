@@ -61,7 +61,7 @@ class BarrierEnd(MergeEnd[T_co]):
         self._ended: set[int] = set()  # inputs of which the join has not been told
 
     def _choose(self, ready: list[int]) -> int | None:
-        waiting = [number for number in ready if number not in self._ends and not self._is_over(number)]
+        waiting = [number for number in ready if self._is_read(number)]
         return super()._choose(waiting) if waiting else None
 
     def _is_over(self, number: int) -> bool:
@@ -121,6 +121,12 @@ class BarrierEnd(MergeEnd[T_co]):
         missing = [number for number in self._inputs if number not in self._ends]
         return [(number, one) for one in self._ends.values() for number in missing if join.is_awaited(number, one)]
 
+    def _is_read(self, number: int) -> bool:
+        return number not in self._ends and not self._is_over(number)
+
+    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
+        return super()._merged()[0], {**self._ends}
+
     def _waits(self) -> Iterator[Any]:
         yield from (item for _, item in self._leaving)
         for items in self._held.values():
@@ -130,9 +136,6 @@ class BarrierEnd(MergeEnd[T_co]):
     def _left(self) -> Iterator[Any]:
         yield from super()._left()
         yield from self._waits()
-
-    def _holds(self) -> bool:
-        return super()._holds() or any(True for _ in self._waits())
 
     def _finish(
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None

@@ -34,6 +34,9 @@ class ConcatEnd(MergeEnd[T_co]):
         first = next(iter(self._inputs))
         return first if first == ready[0] else None
 
+    def _is_read(self, number: int) -> bool:
+        return number == next(iter(self._inputs))
+
 
 class RaceEnd(MergeEnd[T_co]):
     """Gives what the first input gives that has data; the others are closed at that moment. Control decides nothing."""

@@ -22,12 +22,13 @@ Merges by another policy are subclasses, in `_choosing`, `_ordering`, `_pairing`
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import ControlElement
 from ..errors import ChannelFailedError
 from ._receive_end import WIDE, ReceiveEnd
-from ._ways import readers_between
+from ._ways import Ways, readers_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -51,7 +52,7 @@ class Relay:
         """Gives the merge, while it is there."""
 
     def look(self) -> None:
-        """Hear that a reader on the way to the merge waits: perhaps that is the end of waiting for what is on no way any more."""
+        """Hear that somebody on the way to the merge waits: perhaps nothing comes by it any more."""
         merge = self.merge()
         if merge is not None and merge._waiter is not None and merge._give_up():
             merge._wake()
@@ -155,7 +156,7 @@ class MergeEnd(ReceiveEnd[T_co]):
             self._announced = number, edge.received
             replaced = join.announce(number, item)
             if replaced is not None:
-                readers = self._readers(join, number, replaced)
+                readers = readers_between(join.origins(replaced), self._inputs[number])
                 if readers is None or any(one._accepts(replaced) for one in readers):
                     join.give_up(number, replaced)
 
@@ -167,8 +168,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         for number, element in self._awaited(join):
             if self._inputs[number]._buffer:
                 continue  # by this policy what it shows has to wait, and the element may be behind that
-            readers = self._readers(join, number, element)
-            if readers is not None and all(one._is_settled() for one in readers):
+            if not self._may_come(join, number, element):
                 join.give_up(number, element)
                 given_up = True
         return given_up
@@ -177,23 +177,18 @@ class MergeEnd(ReceiveEnd[T_co]):
         """Return what is waited for: an input that may never show it, and the element."""
         return join.awaited() if join.held else ()
 
-    def _readers(self, join: ControlJoin, number: int, element: ControlElement) -> list[ReceiveEnd[Any]] | None:
-        """Return who reads on the ways from where an element was copied to an input, if that is known.
+    def _may_come(self, join: ControlJoin, number: int, element: ControlElement) -> bool:
+        """Say whether a copy of an element may still come by an input, if the merge goes on waiting for it."""
+        ways = Ways(self, join.origins(element), partial(join.came_later, element), self._relay_here)
+        return ways.lead_to(self._inputs[number])
 
-        From now on they say when they wait.
-        """
-        readers = readers_between(join.origins(element), self._inputs[number])
-        for one in readers or ():
-            if self._relay_here not in one._overseers:
-                one._overseers += (self._relay_here,)
-        return readers
+    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
+        held = self._join.held if self._join is not None else {}
+        return [one for number, one in self._inputs.items() if number not in held and self._is_read(number)], held
 
-    def _is_settled(self) -> bool:
-        return super()._is_settled() and (not self._holds() or self._forward is None or not self._forward.is_open)
-
-    def _holds(self) -> bool:
-        """Say whether there is anything that has not left."""
-        return bool(self._join is not None and self._join.held) or any(one._buffer for one in self._inputs.values())
+    def _is_read(self, number: int) -> bool:
+        """Say whether what an input gives next is taken at once, while the merge waits; it holds no boundary."""
+        return not self._inputs[number]._buffer
 
     def _ready(self) -> list[int]:
         """Return the inputs that have something and need not wait, in their order; forget those that have ended."""
@@ -250,7 +245,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         """Be woken by whatever comes next; end, if nothing can."""
         waiting = self._join.held if self._join is not None else ()
         for number, edge in self._inputs.items():
-            if number not in waiting and not edge._buffer:
+            if number not in waiting and self._is_read(number):
                 edge._waiter = self._relay_here
         if not self._inputs:
             self._complete()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 from ..elements import ControlElement, Marker
 from ._merge import MergeEnd
+from ._ways import readers_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -95,7 +96,8 @@ class OrderedEnd(MergeEnd[T_co]):
     ) -> None:
         super().__init__(name, inputs, admit, watch, join)
         self._ending = frozenset(forks)
-        self._ways: dict[tuple[int, ...], list[ReceiveEnd[Any]] | None] = {}  # to an input from forks, who reads there
+        self._has_more_forks = join is not None and len(join.reach) > len(self._ending)
+        self._ways: dict[tuple[int, ...], list[ReceiveEnd[Any]]] = {}  # to an input from forks, who reads there
 
     def _choose(self, ready: list[int]) -> int | None:
         due = self._join.next_awaited() if self._join is not None else None
@@ -112,16 +114,26 @@ class OrderedEnd(MergeEnd[T_co]):
         due = join.next_awaited()
         return [*held, due] if due is not None and due not in held else held
 
-    def _readers(self, join: ControlJoin, number: int, element: ControlElement) -> list[ReceiveEnd[Any]] | None:
-        if not isinstance(element, Marker):
-            return super()._readers(join, number, element)
-        # The ways from a fork do not change, and this is asked for each of its elements.
+    def _is_read(self, number: int) -> bool:
+        due = self._join.next_awaited() if self._join is not None else None
+        return due is None or due[0] == number
+
+    def _may_come(self, join: ControlJoin, number: int, element: ControlElement) -> bool:
+        # This is asked for each element, so the short answer first: a marker passes everybody but a stage that has ended early, and
+        # no fork of the marks' own stands still because of this wait.
+        if isinstance(element, Marker) and not self._has_more_forks and not self._is_cut(join, number, element):
+            return True
+        return super()._may_come(join, number, element)
+
+    def _is_cut(self, join: ControlJoin, number: int, element: ControlElement) -> bool:
+        """Say whether a stage on the way to an input has ended."""
         way = number, *map(id, join.origins(element))
         if way not in self._ways:
-            self._ways[way] = super()._readers(join, number, element)
-        readers = self._ways[way]
-        # An accumulator keeps markers aside while it waits: they will come.
-        return None if readers is None or any(one._aside for one in readers) else readers
+            readers = self._ways[way] = readers_between(join.origins(element), self._inputs[number]) or []
+            for one in readers:
+                if self._relay_here not in one._overseers:
+                    one._overseers += (self._relay_here,)
+        return any(one.state == "cancelled" for one in self._ways[way])
 
 
 class SortedEnd(MergeEnd[T_co]):
