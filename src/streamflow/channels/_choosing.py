@@ -35,7 +35,7 @@ class ConcatEnd(MergeEnd[T_co]):
         return first if first == ready[0] else None
 
     def _is_read(self, number: int) -> bool:
-        return number == next(iter(self._inputs))
+        return bool(number == next(iter(self._inputs)))
 
 
 class RaceEnd(MergeEnd[T_co]):

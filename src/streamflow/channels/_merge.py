@@ -187,8 +187,13 @@ class MergeEnd(ReceiveEnd[T_co]):
         return [one for number, one in self._inputs.items() if number not in held and self._is_read(number)], held
 
     def _is_read(self, number: int) -> bool:
-        """Say whether what an input gives next is taken at once, while the merge waits; it holds no boundary."""
-        return not self._inputs[number]._buffer
+        """Say whether what an input has or gives next may be taken before any other input gives something; it holds no boundary."""
+        return number in self._inputs
+
+    def _lacks_none(self) -> bool:
+        """Say whether each input has something, or holds a boundary."""
+        held = self._join.held if self._join is not None else ()
+        return all(edge._buffer or number in held for number, edge in self._inputs.items())
 
     def _ready(self) -> list[int]:
         """Return the inputs that have something and need not wait, in their order; forget those that have ended."""
@@ -245,7 +250,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         """Be woken by whatever comes next; end, if nothing can."""
         waiting = self._join.held if self._join is not None else ()
         for number, edge in self._inputs.items():
-            if number not in waiting and self._is_read(number):
+            if number not in waiting and not edge._buffer and self._is_read(number):
                 edge._waiter = self._relay_here
         if not self._inputs:
             self._complete()

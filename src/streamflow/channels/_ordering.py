@@ -169,8 +169,10 @@ class SortedEnd(MergeEnd[T_co]):
         control = next((one for one in ready if isinstance(self._inputs[one]._buffer[0], ControlElement)), None)
         if control is not None:
             return control
-        shown = {*ready, *(self._join.held if self._join is not None else ())}
-        return min(ready, key=self._key_of) if shown >= self._inputs.keys() else None
+        return min(ready, key=self._key_of) if self._lacks_none() else None
+
+    def _is_read(self, number: int) -> bool:
+        return not self._inputs[number]._buffer or self._lacks_none()
 
     def _key_of(self, number: int) -> Any:
         edge = self._inputs[number]

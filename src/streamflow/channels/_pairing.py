@@ -70,7 +70,7 @@ class _Combining(MergeEnd[T_co]):
         yield from (one for one in super()._left() if isinstance(one, ControlElement))
 
     def _made(self, elements: Sequence[Any]) -> StreamElement:
-        made: object = self._combine(*elements)
+        made = self._combine(*elements)
         self._admit(made)  # refuses what is no element
         if isinstance(made, ControlElement):
             message = f"{self.name}: combine= returned {made!r:.80}, which is control; return data"
@@ -103,6 +103,9 @@ class ZipEnd(_Combining[T_co]):
             for each, one in tuple(self._inputs.items()):
                 self._pull(each, one)
             self._fill(made)
+
+    def _is_read(self, number: int) -> bool:
+        return not self._inputs[number]._buffer or self._lacks_none()
 
     def _is_left_over(self, number: int) -> bool:
         """Say whether another input has come to a boundary that this one has still to show."""
