@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..elements import ControlElement
 from ..errors import ElementError
-from ._merge import MergeEnd
+from ._merge import ChoosingEnd, MergeEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,7 +81,7 @@ class _Combining(MergeEnd[T_co]):
         return isinstance(self._inputs[number]._buffer[0], ControlElement)
 
 
-class ZipEnd(_Combining[T_co]):
+class ZipEnd(_Combining[T_co], ChoosingEnd[T_co]):
     """Makes an element of the first of each input, one of the second ones, and so on; ends when one input has ended and has none.
 
     Pairs do not cross the boundary of a turn that the inputs have in common: what is left before it is discarded and counted.
