@@ -6,6 +6,7 @@ Above: stages read and write their ends, the runtime opens one per edge. Below: 
 from ._bounded import open_channel
 from ._control import ControlJoin
 from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
 from ._merge import MergeEnd
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
@@ -20,9 +21,11 @@ __all__ = [
     "ChannelWatch",
     "ControlJoin",
     "ForkEnd",
+    "Hand",
     "MergeEnd",
     "ReceiveEnd",
     "SendEnd",
+    "drop_backlog",
     "open_channel",
     "running_trio",
 ]

@@ -8,7 +8,7 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._nesting import GraphStage, Nestable, SubGraph
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, SupervisionSpec
 from ._validation import check, findings
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Nestable",
     "Node",
     "SubGraph",
+    "SupervisionSpec",
     "caller_of_package",
     "check",
     "explain",
