@@ -7,11 +7,13 @@ from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
+from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, SupervisionSpec
+from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, SupervisionSpec
 from ._validation import check, findings
 
 __all__ = [
+    "DEAD_LETTERS",
     "EdgeSpec",
     "Endpoint",
     "ForkSpec",
@@ -32,6 +34,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "isolated_stages",
     "to_dot",
     "to_mermaid",
     "to_svg",

@@ -139,7 +139,13 @@ class _Teller:
         """Yield the way through, if there is only one."""
         names = [node.name for node in self._nodes]
         steps = [(edge.source.stage, edge.target.stage) for edge in self._graph.edges]
-        if sorted(steps) == sorted(pairwise(names)) and len(self._heads) <= 1 and len(self._leaves) <= 1:
+        has_letters = any(node.letters is not None for node in self._nodes)
+        if (
+            not has_letters
+            and sorted(steps) == sorted(pairwise(names))
+            and len(self._heads) <= 1
+            and len(self._leaves) <= 1
+        ):
             ends = [_SOURCE] * len(self._heads), [_CONSUMER] * len(self._leaves)
             yield from _wrapped(" → ".join([*ends[0], *map(_name, names), *ends[1]]), _INDENT)
 

@@ -6,6 +6,7 @@ Above: users, `graph` (which stage is supervised how), `runtime` (does it). Belo
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
@@ -162,6 +163,8 @@ class Supervision:
                 f"a function that takes an exception and returns a directive was expected, got {self.decide!r:.80}"
             )
             raise ConfigError("decide", message)
+        if inspect.iscoroutinefunction(self.decide):
+            raise ConfigError("decide", "it is async, but has to say at once what to do; write 'def'")
         if not isinstance(cast("object", self.rest_for_one), bool):
             raise ConfigError("rest_for_one", f"a switch is True or False, got {self.rest_for_one!r:.80}")
 
