@@ -11,7 +11,7 @@ if the reader had it all the while. An edge without a hand pays nothing.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from ..elements import ControlElement
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Hand", "drop_backlog"]
 
+T = TypeVar("T")
+
 
 class Hand:
     """What the reader of one edge has in hand."""
@@ -27,19 +29,19 @@ class Hand:
     __slots__ = ("is_due", "item", "times")
 
     def __init__(self) -> None:
-        self.item: Any = None
+        self.item: object = None
         """The element; None when there is none."""
         self.times: int = 0
         """How often it was given to the reader."""
         self.is_due: bool = False
         """Whether the reader gets it again, before anything else."""
 
-    def hold(self, item: Any) -> Any:
+    def hold(self, item: T) -> T:
         """Note that the reader takes an element, and return it."""
         self.item, self.times = item, 1
         return item
 
-    def give(self) -> Any:
+    def give(self) -> object:
         """Give the element to the reader again."""
         self.is_due = False
         self.times += 1
@@ -50,7 +52,7 @@ class Hand:
         self.item, self.is_due = None, False
 
 
-async def drop_backlog(edge: ReceiveEnd[Any]) -> int:
+async def drop_backlog(edge: ReceiveEnd[object]) -> int:
     """Take the data that is in an edge now, for a reader that wants none of it, and pass on the control between.
 
     Returns:

@@ -383,7 +383,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
                 self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
-                return self._take() if hand is None else cast("T_co", hand.hold(self._take()))
+                return self._take() if hand is None else hand.hold(self._take())
             elif self.at_end:
                 self.end_was_told = True
                 self._raise_unless_completed()

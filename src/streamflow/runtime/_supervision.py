@@ -124,6 +124,8 @@ class Supervisor:
             await self._stage.work(run)
             return
         while True:
+            await self._obey()
+            self._began_s = self._clock.now()
             error = await self._frame(run)
             try:
                 if error is not None:
@@ -133,8 +135,6 @@ class Supervisor:
                     return
             finally:
                 del error  # its traceback knows this frame in turn, where it is raised
-            await self._obey()
-            self._began_s = self._clock.now()
 
     def guard(self, call: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
         """Return what to call instead of `call`, where several calls run at a time; see `stages.Guard`."""
@@ -227,8 +227,7 @@ class Supervisor:
             for one in held:
                 one.is_due = True
         elif held:
-            items = [one.item for one in held]
-            await self._put_away(items, error, tries, as_letter=verdict.element == "dead_letter")
+            await self._put_away([one.item for one in held], error, tries, as_letter=verdict.element == "dead_letter")
             for one in held:
                 one.clear()
         await self._before_next(verdict, error, tries)
@@ -362,10 +361,11 @@ class Supervisor:
         stage = self._stage
         data: list[StreamElement] = []
         for one in items:
-            if not isinstance(one, ControlElement):
+            if isinstance(one, ControlElement):
+                if not stage.is_sink:
+                    await stage.output.send(one)
+            elif isinstance(one, StreamElement):
                 data.append(one)
-            elif not stage.is_sink:
-                await stage.output.send(one)
         if not data:
             return
         index = stage.in_hand() if self._calls != "several" else None

@@ -130,6 +130,8 @@ class Supervision:
             number: Which one.
             chance: A number from 0 up to 1, which is not reached.
         """
+        if not self.min_backoff_s:
+            return 0.0
         try:
             wait = min(self.min_backoff_s * self.factor ** (number - 1), self.max_backoff_s)
         except OverflowError:
