@@ -285,7 +285,7 @@ class Engine:
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
-        attempts = 1 if stage.supervisor is None else stage.supervisor.attempts
+        attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
         failure = _stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):
             self._fail(failure, stage)

@@ -89,8 +89,6 @@ class Supervisor:
     def __init__(self, stage: StageRun, plan: StagePlan, clock: RunClock, reporter: Reporter) -> None:
         self.tally: Tally = Tally()
         """What it has done so far."""
-        self.attempts: int = 1
-        """How often the stage had tried when it failed for good."""
         self.rest: Sequence[Supervisor] = ()
         """Those of the stages that are restarted with this one."""
         self._stage = stage
@@ -102,6 +100,7 @@ class Supervisor:
         self._scope: anyio.CancelScope | None = None  # of the frame, while there is one
         self._helper_failure: Exception | None = None
         self._order: _Order | None = None
+        self._attempts: dict[int, int] = {}  # of failures for good, by identity: several calls may fail before one is told
         self._count = 0  # of restarts since the last healthy window
         self._began_s = clock.started
         self._random: random.Random | None = None
@@ -152,6 +151,10 @@ class Supervisor:
         self._helper_failure = error
         self._scope.cancel()
         return True
+
+    def attempts(self, error: BaseException) -> int:
+        """Return how often the stage had tried when it failed for good with this."""
+        return self._attempts.get(id(error), 1)
 
     def hurry(self) -> None:
         """Wait no more: the run takes no more input, and what is inside is to arrive."""
@@ -216,7 +219,7 @@ class Supervisor:
         tries = max((one.times for one in held), default=1)
         verdict = self._judge(error, tries, has_element=bool(held))
         if verdict is None:
-            self.attempts = max(tries, self._count + 1)
+            self._attempts[id(error)] = max(tries, self._count + 1)
             try:
                 raise error
             finally:
@@ -285,7 +288,7 @@ class Supervisor:
             except Exception as error:
                 verdict = None if self._stage.job.cancel_requested else self._judge(error, tries, has_element=True)
                 if verdict is None:
-                    self.attempts = tries
+                    self._attempts[id(error)] = tries
                     raise
                 if verdict.element != "redeliver":
                     return await self._given_up(element, error, tries, as_letter=verdict.element == "dead_letter")
