@@ -14,7 +14,6 @@ from streamflow import (
     DeadLetterElement,
     MapAsyncStage,
     MapStage,
-    PassthroughStage,
     Pipeline,
     PipelineBuilder,
     SinkStage,
@@ -150,7 +149,7 @@ def test_a_call_that_raises_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "told"),
     [
-        (lambda: GraphBuilder().chain(stream).supervise("stream", Supervision("resume")), "unlawful-directive", "'stop', 'restart'"),
+        (lambda: GraphBuilder().chain(stream).supervise("stream", Supervision("resume")), "unlawful-directive", "'restart'"),
         (lambda: GraphBuilder().chain(stream).supervise("stream", Supervision("retry")), "unlawful-directive", "'dead_letter'"),
         (
             lambda: GraphBuilder().chain(MapAsyncStage(call, concurrency=2)).supervise("call", RESTART),
@@ -236,8 +235,10 @@ def test_a_stage_with_one_named_output_can_have_letters() -> None:
 
 def test_what_passes_a_stage_by_does_not_go_to_its_letters() -> None:
     """4.1: types are followed, and nothing but letters arrives in the box."""
-    builder = GraphBuilder().chain(mapped("a")).supervise(
-        "a", Supervision("dead_letter"), dead_letters=MapStage(work, name="c", accepts=TextElement)
+    builder = (
+        GraphBuilder()
+        .chain(mapped("a"))
+        .supervise("a", Supervision("dead_letter"), dead_letters=MapStage(work, name="c", accepts=TextElement))
     )
     (finding,) = refused(builder).findings
     assert "only DeadLetterElement by a:dead_letters → c" in finding.message

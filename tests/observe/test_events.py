@@ -57,7 +57,9 @@ EVENTS: list[Event] = [
     PipelineFailed(**ENDED, reason="error", error=caused("ears", ZeroDivisionError("secret")), zombies=("mouth",)),
     PipelineCancelled(**ENDED, zombies=("mouth",)),
     StageStarted(**RUN, stage="ears", kind="transform"),
-    StageRestarted(**RUN, stage="ears", kind="transform", failed="nose", attempt=2, delay_s=0.5, error=OSError("secret")),
+    StageRestarted(
+        **RUN, stage="ears", kind="transform", failed="nose", attempt=2, delay_s=0.5, error=OSError("secret")
+    ),
     StageCompleted(**WORKED),
     StageFailed(**WORKED, error=caused("ears", ZeroDivisionError("secret"))),
     StageCancelled(**WORKED),
@@ -79,7 +81,13 @@ def test_every_kind_of_event_is_among_those_of_these_tests() -> None:
     """A new event is tested below from its first day; what is only a base is not told by itself."""
     kinds = {one for one in vars(observe).values() if inspect.isclass(one) and issubclass(one, Event)}
 
-    assert kinds - {type(one) for one in EVENTS} == {PipelineEvent, PipelineEnded, StageEvent, StageEnded, ElementFailed}
+    assert kinds - {type(one) for one in EVENTS} == {
+        PipelineEvent,
+        PipelineEnded,
+        StageEvent,
+        StageEnded,
+        ElementFailed,
+    }
 
 
 def test_an_event_says_what_happened_where() -> None:

@@ -1,4 +1,4 @@
-"""Random failures at random elements under every directive, against a model: what comes out, in which order, when, and what is counted."""
+"""Random failures at random elements under every directive, against a model: what comes out, when, and what is counted."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def model(fails: list[int], how: Supervision, pace_s: float, *, keeps_state: boo
     return told
 
 
-async def compare(one, how: Supervision, expected: Expected, asked: list[Exception], count: int, capacity: int) -> None:
+async def compare(
+    one, how: Supervision, expected: Expected, asked: list[Exception], *, count: int, capacity: int
+) -> None:
     told = await supervised(one, how, [str(place) for place in range(count)], capacity=capacity, letters=True)
 
     assert told.texts == expected.texts
@@ -160,7 +162,7 @@ async def test_a_stage_of_whole_streams_does_what_its_supervision_says(fails, ho
 
     watched, asked = asking(how)
     expected = model(fails, how, pace_s, keeps_state=False)
-    await compare(numbering, watched, expected, asked, len(fails), capacity)
+    await compare(numbering, watched, expected, asked, count=len(fails), capacity=capacity)
 
 
 @given(fails=failures, how=of_calls, pace_s=st.sampled_from([0, 0.25, 2]), capacity=st.sampled_from([1, 2, 16, 70]))
@@ -176,7 +178,7 @@ async def test_a_stage_of_single_calls_does_what_its_supervision_says(fails, how
 
     watched, asked = asking(how)
     expected = model(fails, how, pace_s, keeps_state=True)
-    await compare(numbering, watched, expected, asked, len(fails), capacity)
+    await compare(numbering, watched, expected, asked, count=len(fails), capacity=capacity)
 
 
 @given(

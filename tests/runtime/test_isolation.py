@@ -18,6 +18,7 @@ from streamflow import (
     PipelineConfig,
     ReceiveEnd,
     RunContext,
+    RunTimeoutError,
     SendEnd,
     SinkStage,
     StageError,
@@ -54,7 +55,11 @@ async def test_an_isolated_input_that_fails_ends_alone(capacity: int):
 
     assert isinstance(got[-1], EndOfStream)
     assert got[-1].reason == "done"
-    of_bad = [one.text if isinstance(one, TextElement) else one for one in got[:-1] if getattr(one, "text", "x") not in "123456"]
+    of_bad = [
+        one.text if isinstance(one, TextElement) else one
+        for one in got[:-1]
+        if getattr(one, "text", "x") not in "123456"
+    ]
     assert of_bad == ["a/1", "b/2", ErrorElement("stage_failed", "stage 'bad' failed: RefusalError", "bad")]
     assert [one.text for one in got[:-1] if isinstance(one, TextElement) and one.text in "123456"] == list("123456")
     assert (failure.stage, failure.index) == ("bad", 2)
@@ -174,9 +179,13 @@ async def test_an_optional_branch_that_fails_ends_alone(capacity: int):
 
 async def test_turns_stay_together_when_an_optional_branch_has_failed():
     """4.9: a boundary is not waited for where nothing comes any more."""
-    builder = PipelineBuilder().branch(PassthroughStage("fork"), PassthroughStage("main"), optional=[counting({"b": 1})])
+    builder = PipelineBuilder().branch(
+        PassthroughStage("fork"), PassthroughStage("main"), optional=[counting({"b": 1})]
+    )
     builder.merge(PassthroughStage("join"), "main", "count")
-    result = await builder.build().run([TextElement("a"), TurnEnd(), TextElement("b"), TurnEnd(index=1), TextElement("c")])
+    result = await builder.build().run(
+        [TextElement("a"), TurnEnd(), TextElement("b"), TurnEnd(index=1), TextElement("c")]
+    )
 
     ends = [one.index for one in result.elements if isinstance(one, TurnEnd)]
     assert ends == [0, 1]
@@ -206,6 +215,30 @@ async def test_a_helper_that_fails_ends_its_isolated_stage_with_it():
 
     assert [one.stage for one in result.failures] == ["helped"]
     assert sorted(one.text for one in result.elements if isinstance(one, TextElement)) == ["1", "a"]
+
+
+async def test_an_isolated_stage_that_is_too_slow_ends_alone():
+    """8.1 and 4.5: its limit is a failure like another; the limits of the others hold on."""
+
+    def stuck(name: str, after_s: float):
+        @stage(name=name, timeout_s=1)
+        async def one(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+            async for element in stream:
+                yield element
+                await anyio.sleep(after_s)
+
+        return one
+
+    builder = PipelineBuilder(PipelineConfig(backpressure_timeout_s=50, buffer_size=1))
+    builder.branch(PassthroughStage("fork"), stuck("main", 0.5), optional=[stuck("log", 1000), stuck("note", 1000)])
+    result = await builder.build().run(["a", "b", "c"])
+
+    assert sorted((one.stage, type(one.__cause__)) for one in result.failures) == [
+        ("log", RunTimeoutError),
+        ("note", RunTimeoutError),
+    ]
+    assert sorted(one.text for one in result.elements if isinstance(one, TextElement)) == ["a", "a", "a", "b", "c"]
+    assert result.timings.total_s == 1.5
 
 
 async def test_a_stage_is_supervised_first_and_isolated_then():

@@ -82,9 +82,7 @@ async def test_without_supervision_and_with_stop_the_run_fails():
 
 
 @every_capacity
-@pytest.mark.parametrize(
-    "make", [lambda fn: MapStage(fn, name="one"), stage(name="one")], ids=["MapStage", "function"]
-)
+@pytest.mark.parametrize("make", [lambda fn: MapStage(fn, name="one"), stage(name="one")], ids=["MapStage", "function"])
 async def test_resume_drops_the_element_and_goes_on(make, capacity):
     """5.7: where one element is one call."""
     told = await supervised(make(one_by_one({"b": 1, "d": 9})), Supervision("resume"), TEXTS, capacity=capacity)
@@ -156,6 +154,21 @@ async def test_dead_letters_go_to_their_stage_and_nowhere_else(capacity):
         for text, index in (("b", 1), ("d", 3))
     ]
     assert (told.stats.dead_lettered, told.stats.dropped, told.stats.sent) == (2, {}, 3)
+
+
+async def test_a_sink_can_be_supervised_too():
+    """5.7: it has letters though it has no output, and the run waits for both."""
+    kept: list[str] = []
+
+    def keep(element: TextElement) -> None:
+        if element.text == "b":
+            raise RefusalError(element.text)
+        kept.append(element.text)
+
+    told = await supervised(SinkStage(keep, name="one"), Supervision("dead_letter"), [*TEXTS, TurnEnd()], letters=True)
+    assert kept == ["a", "c", "d", "e"]
+    assert [one.items[0].text for one in told.letters] == ["b"]
+    assert told.error is None
 
 
 async def test_a_letter_box_that_has_enough_does_not_hold_the_stage_up():

@@ -451,7 +451,21 @@ class Engine:
         return "\n".join(lines)
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
-        passed = await watch_limits(limits, clock.now)
+        over: set[int | None] = set()  # stages that were too slow, and isolated
+        while True:
+            passed = self._culprit(
+                limits, await watch_limits([one for one in limits if one.stage not in over], clock.now)
+            )
+            culprit = None if passed.stage is None else self._stages[passed.stage]
+            error = RunTimeoutError(passed.kind, passed.seconds, passed.where)
+            if culprit is None or not culprit.is_isolated:
+                self._fail(error, culprit, "timeout")
+                return
+            over.add(culprit.index)
+            self._stage_failed(culprit, None, error)
+
+    def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
+        """Return the limit that was really passed, where one of an edge was."""
         if passed.kind == "backpressure":
             # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
             edges = [one for one in limits if one.kind == "backpressure"]
@@ -461,8 +475,7 @@ class Engine:
                 full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
                 following = next((one for one in full if one.since() is not None), None)
             passed = following or passed
-        culprit = None if passed.stage is None else self._stages[passed.stage]
-        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), culprit, "timeout")
+        return passed
 
 
 def live_runs() -> list[str]:

@@ -100,7 +100,9 @@ class Supervisor:
         self._scope: anyio.CancelScope | None = None  # of the frame, while there is one
         self._helper_failure: Exception | None = None
         self._order: _Order | None = None
-        self._attempts: dict[int, int] = {}  # of failures for good, by identity: several calls may fail before one is told
+        self._attempts: dict[
+            int, int
+        ] = {}  # of failures for good, by identity: several calls may fail before one is told
         self._count = 0  # of restarts since the last healthy window
         self._began_s = clock.started
         self._random: random.Random | None = None
@@ -359,7 +361,7 @@ class Supervisor:
 
     # Elements
 
-    async def _put_away(self, items: Sequence[StreamElement], error: Exception, tries: int, *, as_letter: bool) -> None:
+    async def _put_away(self, items: Sequence[object], error: Exception, tries: int, *, as_letter: bool) -> None:
         """Let control pass by, and drop the data or send it as a dead letter."""
         stage = self._stage
         data: list[StreamElement] = []
