@@ -8,9 +8,11 @@ way sends an equal one in its place, so that an object stands for one occurrence
 - A boundary of a turn, or a marker of the runtime's, leaves once, when every open input that its fork leads to has shown it. An
   input that has shown it waits meanwhile: what is behind the boundary stays behind it.
 - Any other control element (usage, errors, …) leaves at its first copy; the later ones are dropped.
-- A copy is not waited for any more where it has been passed over: the input shows one that the same fork copied later, or a
-  boundary of the same type that a stage on the way has sent in its place, or nothing is on the way there any more (see `_ways`).
-  Should it come after all, it is dropped.
+- A copy is not waited for any more where it has been passed over: the input shows a boundary that the same fork copied later, or
+  one of the same type that a stage on the way has sent in its place, or nothing can come there any more (see `_ways`). Should it
+  come after all, it is dropped.
+- A fork below another one may send its copy when all that this merge waits for have come: they overtook it on shorter ways, and it
+  is dropped further up. So what has been joined stays known as long as that may happen.
 - Boundaries of different forks may come in different orders. Where inputs wait for each other because of that, the one that was
   copied first leaves.
 """
@@ -41,7 +43,7 @@ Verdict = Literal["pass", "drop", "hold"]
 class _Copied:
     """One element that was copied, and where its copies are."""
 
-    __slots__ = ("awaited", "element", "forks", "has_left", "late", "number")
+    __slots__ = ("awaited", "element", "forks", "has_left", "is_done", "late", "number")
 
     def __init__(self, element: ControlElement, number: int) -> None:
         self.element = element
@@ -53,6 +55,8 @@ class _Copied:
         self.late: set[int] = set()
         """The inputs that a copy is no more waited for at, but would be dropped."""
         self.has_left = False
+        self.is_done = False
+        """Whether all copies have come, and it is only remembered."""
 
 
 class ControlJoin:
@@ -78,12 +82,17 @@ class ControlJoin:
 
     def is_on_its_way(self, element: ControlElement, fork: int) -> bool:
         """Say whether copies of the very same object are about, and not because a fork above has sent `fork` one of them."""
-        known, mine = self._copied.get(id(element)), self._reach[fork]
-        return known is not None and (fork in known.forks or not any(mine <= self._reach[one] for one in known.forks))
+        known = self._copied.get(id(element))
+        if known is None or known.is_done:
+            return False
+        return fork in known.forks or not self._is_below(fork, known)
 
     def expect(self, element: ControlElement, fork: int) -> None:
         """Know that `fork` sends a copy of `element` to each of its branches."""
         known = self._copied.get(id(element))
+        if known is not None and known.is_done and (fork in known.forks or not self._is_below(fork, known)):
+            del self._copied[id(element)]  # sent again
+            known = None
         if known is None:
             if len(self._copied) >= self._remembered:
                 self._forget_one()
@@ -104,6 +113,8 @@ class ControlJoin:
                 one for one in self._copied.values() if isinstance(one.element, _BOUNDARIES) and number in one.awaited
             )
             return next((one.element for one in same if type(one.element) is type(element)), None)
+        if not isinstance(element, _BOUNDARIES):
+            return None  # it may have left a merge above at its first copy, before what is held there
         for known in self._copied.values():
             if known is shown:
                 break
@@ -199,8 +210,16 @@ class ControlJoin:
         known.late.add(number)
 
     def _forget_if_done(self, known: _Copied) -> None:
-        if not known.awaited and not known.late and not any(one is known.element for one in self.held.values()):
+        if known.is_done or known.awaited or known.late or any(one is known.element for one in self.held.values()):
+            return
+        if any(fork not in known.forks and self._is_below(fork, known) for fork in self._reach):
+            known.is_done = True
+        else:
             self._copied.pop(id(known.element), None)
+
+    def _is_below(self, fork: int, known: _Copied) -> bool:
+        """Say whether a fork may get an element from one that has copied it."""
+        return any(self._reach[fork] <= self._reach[one] for one in known.forks)
 
     def _forget_one(self) -> None:
         """Forget the oldest one that nothing is waited for of; else the oldest one that is not held."""
