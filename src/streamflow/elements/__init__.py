@@ -54,6 +54,7 @@ from ._types import (
     TurnStart,
     UsageElement,
     VideoElement,
+    batch_of,
 )
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "VideoElement",
     "VideoPart",
     "WholeElement",
+    "batch_of",
     "decode",
     "decode_many",
     "encode",

@@ -114,6 +114,7 @@ class Engine:
         self._edges: Sequence[ReceiveEnd[Any]] = ()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
@@ -144,6 +145,9 @@ class Engine:
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+        self._merges = {
+            one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+        }
         if self.plan.supervises:
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
@@ -425,7 +429,14 @@ class Engine:
         meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
         return stats_of(
-            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, tallies=self._tallies
+            self.run_id,
+            duration_s,
+            self.plan,
+            counts,
+            meters=meters,
+            forks=self._forks,
+            merges=self._merges,
+            tallies=self._tallies,
         )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:

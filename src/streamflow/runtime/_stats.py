@@ -6,12 +6,13 @@ Above: `_run`. Below: `_plan`, `_supervision`, `channels`.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from ..channels import ChannelStatistics, ForkEnd
+    from ..channels import ChannelStatistics, ForkEnd, MergeEnd
     from ..elements import StreamElement
     from ._metering import EdgeMeter
     from ._plan import Plan
@@ -47,6 +48,8 @@ class StageStats:
     dropped: Mapping[str, int]
     """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone); and
     data that it failed on and that went nowhere: `supervision`."""
+    discarded: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """What the merges in front of it threw away, by reason: `unpaired` (data that found no partner), or why it was closed."""
     restarts: int = 0
     """How often it was started anew after a failure."""
     retries: int = 0
@@ -78,8 +81,9 @@ def stats_of(
     meters: Sequence[EdgeMeter | None],
     forks: Mapping[str, ForkEnd[StreamElement]],
     tallies: Mapping[str, Tally],
+    merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
 ) -> RunStats:
-    """Return the statistics of a run from those of its edges, which are in the order of the plan, and of its forks."""
+    """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     edges = {
         one.name: EdgeStats(one)
         if meter is None
@@ -101,5 +105,13 @@ def stats_of(
             restarts=0 if tally is None else tally.restarts,
             retries=0 if tally is None else tally.retries,
             dead_lettered=0 if tally is None else tally.dead_lettered,
+            discarded=_discarded(merges.get(name, ())),
         )
     return RunStats(run_id, duration_s, stages, edges)
+
+
+def _discarded(merges: Iterable[MergeEnd[StreamElement]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for one in merges:
+        counts.update(one.statistics().discarded)
+    return dict(counts)
