@@ -10,7 +10,18 @@ from ._explain import InFlight, explain, in_flight
 from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph
 from ._orders import ordering_forks
-from ._policies import Arrival, Barrier, Concat, MergePolicy, Ordered, PolicyName, Prioritized, Race, Zip, ZipLatest
+from ._policies import (
+    Arrival,
+    Barrier,
+    Concat,
+    MergePolicy,
+    Ordered,
+    PolicyName,
+    Prioritized,
+    Race,
+    Zip,
+    ZipLatest,
+)
 from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, SupervisionSpec
 from ._validation import check, findings
 

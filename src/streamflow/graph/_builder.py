@@ -170,6 +170,7 @@ class GraphBuilder:
         how = None if policy is None else checked_policy(policy)
         if not isinstance(cast("object", isolate), bool):
             raise ConfigError("isolate", f"a switch is True or False, got {isolate!r:.80}")
+        how = None if policy is None else checked_policy(policy)
         with self._whole_call(caller_of_package()) as where:
             begins = [self._known(one, where) for one in sources]
             end = self._known(into, where)
