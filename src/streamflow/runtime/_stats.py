@@ -102,7 +102,6 @@ def stats_of(
                 **(forks[name].dropped if name in forks else {}),
                 **({"supervision": tally.dropped} if tally is not None and tally.dropped else {}),
             },
-            discarded=_discarded(merges.get(name, ())),
             restarts=0 if tally is None else tally.restarts,
             retries=0 if tally is None else tally.retries,
             dead_lettered=0 if tally is None else tally.dead_lettered,
