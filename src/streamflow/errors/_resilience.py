@@ -83,6 +83,8 @@ class FallbackExhaustedError(StreamflowError):
 
     code: str = "fallback_exhausted"
     """What kind of failure, as in `ErrorElement.code`."""
+    retryable: bool = True
+    """Whether the same may succeed later."""
 
     def __init__(self, stage: str, failed: tuple[tuple[str, str], ...]) -> None:
         super().__init__(stage, failed)

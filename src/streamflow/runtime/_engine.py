@@ -32,12 +32,15 @@ from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
 from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     ChannelClosedError,
+    CircuitOpenError,
+    FallbackExhaustedError,
     MiddlewareError,
     OutputClosedError,
     ProviderError,
     RunStateError,
     RunTimeoutError,
     StageError,
+    StageTimeLimitError,
 )
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
@@ -444,8 +447,8 @@ def _notice(error: BaseException, stage: str | None) -> ErrorElement:
     if isinstance(error, RunTimeoutError):
         return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
     cause = error.__cause__ or error
-    if isinstance(cause, ProviderError):
-        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
+    if isinstance(cause, (ProviderError, StageTimeLimitError, CircuitOpenError, FallbackExhaustedError)):
+        return ErrorElement(cause.code, str(cause), stage, retryable=cause.retryable, fatal=True)
     if isinstance(cause, MiddlewareError):
         return ErrorElement(cause.code, cause.message, stage, fatal=True)
     what = "the run" if stage is None else f"stage {stage!r}"

@@ -175,11 +175,9 @@ def raised(failure: Exception) -> NoReturn:
 
 def _notice(failure: Exception, stage: str) -> ErrorElement:
     """Return what the output says of a failure. It may reach a client, so it repeats no text that was not made for that."""
-    retryable = getattr(failure, "retryable", False) is True
-    code = getattr(failure, "code", "stage_failed")
     if isinstance(failure, _SPOKEN):
-        return ErrorElement(str(code), str(failure), stage, retryable=retryable)
-    return ErrorElement("stage_failed", f"stage {stage!r} failed: {type(failure).__name__}", stage, retryable=retryable)
+        return ErrorElement(failure.code, str(failure), stage, retryable=failure.retryable)
+    return ErrorElement("stage_failed", f"stage {stage!r} failed: {type(failure).__name__}", stage)
 
 
 def _checked_inner(given: StageLike, outer: str) -> StageSpec:

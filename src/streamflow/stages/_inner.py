@@ -205,9 +205,9 @@ class _Incarnation:
 
     def cancel(self) -> None:
         """End it; what it still does is not seen by anyone."""
+        self.results.close()  # first: whoever still sends learns that its reader has gone
         self._finish(None)
         self._failure = None
-        self.results.close()
 
     async def _live(self, spec: StageSpec, context: RunContext[Any]) -> None:
         """Do what the runtime does for a stage."""
@@ -261,7 +261,8 @@ class _Incarnation:
         self._is_over, self._failure = True, failure
         for scope in tuple(self._scopes):
             scope.cancel()
-        self._writes.close()
+        if self.results.state == "open":
+            self._writes.close()
         self._reads.close("no_more_needed" if failure is None else "failure")
 
 
