@@ -8,7 +8,7 @@ hands over one unit at a time and sends all its results before it asks for the n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import anyio
 
@@ -83,10 +83,8 @@ class AroundStage(BaseStage):
             if one.freeze is not None:
                 one.freeze()
 
-    async def process(
-        self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[object]
-    ) -> None:
-        """Run the stage."""
+    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[Any], run: RunContext[object]) -> None:
+        """Run the stage."""  # `Any`: an inner stage that does not say what it emits leaves it open
         inner = [InnerRun(one, run, self._most) for one in self._specs]
         turns = TurnCount()
         is_first = True

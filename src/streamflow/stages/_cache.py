@@ -130,7 +130,7 @@ class CacheStage(AroundStage):
                 await output.send_each(known)
                 return
             flight = flights.get(place)
-            if flight is None:
+            if flight is None or flight.ended.is_set():
                 break
             how = "cache.waited"
             await flight.ended.wait()
