@@ -288,7 +288,8 @@ class BreakerModel(RuleBasedStateMachine):
         assert not hasattr(self, "state") or self.breaker.state == self.state
 
 
-TestBreaker = BreakerModel.TestCase
+class TestBreaker(BreakerModel.TestCase):
+    """semantics 3.9: states, counts, probes and times of every sequence of calls and outcomes."""
 
 
 @given(st.integers(1, 4), st.lists(st.booleans(), max_size=12))

@@ -482,7 +482,8 @@ def done(waiting: object) -> object:
     raise AssertionError("it waited")
 
 
-TestMemoryCache = CacheModel.TestCase
+class TestMemoryCache(CacheModel.TestCase):
+    """semantics 3.11: what is kept, in which order it goes, for how long, and how many bytes it is."""
 
 
 def test_wrong_options_are_named() -> None:
