@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncIterator, Iterable
 
 import anyio
@@ -150,6 +151,9 @@ async def test_when_all_have_failed_there_is_one_error_with_all_causes() -> None
     assert cause.failed == (("a", "BoomError"), ("b", "OSError"))
     assert [str(one) for one in cause.causes] == ["1", "2"]
     assert cause.__cause__ is cause.causes[-1]
+    assert cause.retryable
+    copy = pickle.loads(pickle.dumps(cause))
+    assert (str(copy), copy.causes) == (str(cause), ())
 
 
 async def test_a_turn_for_which_nobody_is_left_can_end_and_the_next_go_on() -> None:

@@ -83,8 +83,6 @@ class FallbackExhaustedError(StreamflowError):
 
     code: str = "fallback_exhausted"
     """What kind of failure, as in `ErrorElement.code`."""
-    retryable: bool = True
-    """Whether the same may succeed later."""
 
     def __init__(self, stage: str, failed: tuple[tuple[str, str], ...]) -> None:
         super().__init__(stage, failed)
@@ -94,6 +92,11 @@ class FallbackExhaustedError(StreamflowError):
         """Those that failed, in the order in which they were tried, each with the class of its error."""
         self.causes: tuple[Exception, ...] = ()
         """What each of them failed with, in the same order."""
+        self.retryable: bool = True
+        """Whether the same may succeed later: one of them said so, or did not say."""
+
+    def __reduce__(self) -> tuple[type[FallbackExhaustedError], tuple[object, ...]]:
+        return type(self), self.args  # the causes are whatever they are, and need not survive
 
     def __str__(self) -> str:
         told = ", ".join(f"{name!r} ({error})" for name, error in self.failed)

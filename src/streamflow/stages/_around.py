@@ -52,7 +52,14 @@ _SPOKEN = (ProviderError, StageTimeLimitError, CircuitOpenError, FallbackExhaust
 class AroundStage(BaseStage):
     """Base of the stages that run others inside themselves, one unit of input at a time."""
 
-    def __init__(self, inner: Sequence[StageLike], name: str, max_turn: int, on_failure: object, field: str) -> None:
+    def __init__(
+        self,
+        inner: Sequence[StageLike],
+        name: str,
+        max_turn: int,
+        on_failure: object = "error",
+        field: str = "on_failure",
+    ) -> None:
         super().__init__(name)
         specs = [_checked_inner(one, self.name) for one in inner]
         first = specs[0]

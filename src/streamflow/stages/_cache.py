@@ -10,7 +10,6 @@ for the same, and one task that reads two runs in turns would wait for itself.
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
 
 import anyio
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CacheStage"]
 
-_FLIGHTS: weakref.WeakKeyDictionary[Cache, dict[tuple[EventLoopToken, Hashable], _Flight]] = weakref.WeakKeyDictionary()
-"""Who is being asked now, by cache, event loop and key."""
+_FLIGHTS: dict[tuple[int, EventLoopToken, Hashable], _Flight] = {}
+"""The calls that go on now, by the identity of the cache, which their stages hold, by event loop and by key."""
 
 
 class CacheStage(AroundStage):
@@ -97,7 +96,7 @@ class CacheStage(AroundStage):
         max_turn: int = 1000,
         name: str = "cache",
     ) -> None:
-        super().__init__((inner,), name, max_turn, "error", "")
+        super().__init__((inner,), name, max_turn)
         given: object = cache
         if given is not None and not (callable(getattr(given, "get", None)) and callable(getattr(given, "put", None))):
             raise ConfigError("cache", f"stage {self.name!r}: give an object with get() and put(), got {given!r:.80}")
@@ -120,8 +119,7 @@ class CacheStage(AroundStage):
             hash(key)
         except TypeError as error:
             raise ElementError(self._told(key)) from error
-        flights = _FLIGHTS.setdefault(self._cache, {})
-        place = anyio.lowlevel.current_token(), key
+        place = id(self._cache), anyio.lowlevel.current_token(), key
         how = "cache.hit"
         while True:
             known = await self._cache.get(key)
@@ -129,19 +127,19 @@ class CacheStage(AroundStage):
                 run.emit(how, {"elements": len(known)})
                 await output.send_each(known)
                 return
-            flight = flights.get(place)
+            flight = _FLIGHTS.get(place)
             if flight is None or flight.ended.is_set():
                 break
             how = "cache.waited"
             await flight.ended.wait()
-        flight = flights[place] = _Flight(self._max_results)
+        flight = _FLIGHTS[place] = _Flight(self._max_results)
         try:
             run.start_soon(self._record, flight, unit, inner[0], key, name="recorder")
             await flight.play(output)
         finally:
             flight.land()
-            if flights.get(place) is flight:
-                del flights[place]
+            if _FLIGHTS.get(place) is flight:
+                del _FLIGHTS[place]
         failure = flight.take_failure()
         run.emit("cache.miss", {"elements": flight.count})
         if failure is not None:

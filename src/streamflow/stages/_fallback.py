@@ -85,7 +85,7 @@ class FallbackStage(AroundStage):
         max_turn: int = 1000,
         name: str = "fallback",
     ) -> None:
-        super().__init__((primary, *others), name, max_turn, on_failure, "on_failure")
+        super().__init__((primary, *others), name, max_turn, on_failure)
         if not others:
             raise ConfigError("others", f"stage {self.name!r} has nothing to fall back on; give at least two stages")
         self._always = may_resume_always(resume, self.name)
@@ -133,5 +133,6 @@ class FallbackStage(AroundStage):
         failed = tuple((name, type(cause).__name__) for name, cause in causes)
         error = FallbackExhaustedError(self.name, failed)
         error.causes = tuple(cause for _, cause in causes)
+        error.retryable = any(getattr(cause, "retryable", True) for cause in error.causes)
         error.__cause__ = error.causes[-1]
         return error

@@ -93,7 +93,7 @@ class RetryStage(AroundStage):
         max_turn: int = 1000,
         name: str = "retry",
     ) -> None:
-        super().__init__((inner,), name, max_turn, on_failure, "on_failure")
+        super().__init__((inner,), name, max_turn, on_failure)
         self._attempts = checked_count(attempts, "attempts", self.name)
         self._first_wait_s = checked_seconds(first_wait_s, "first_wait_s", self.name)
         self._max_wait_s = checked_seconds(max_wait_s, "max_wait_s", self.name)
