@@ -8,6 +8,7 @@ from ._bounded import open_channel
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
@@ -31,6 +32,7 @@ __all__ = [
     "ConcatEnd",
     "ControlJoin",
     "ForkEnd",
+    "Hand",
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
@@ -41,6 +43,7 @@ __all__ = [
     "SortedEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "drop_backlog",
     "join_ports",
     "open_channel",
     "running_trio",
