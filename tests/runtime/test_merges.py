@@ -291,7 +291,7 @@ def making(name: str, kind: str, pause: float) -> object:
     return work
 
 
-turns = st.lists(st.integers(0, 4), max_size=5)
+turns = st.lists(st.integers(0, 3), max_size=3)
 
 
 @pytest.mark.slow
@@ -361,7 +361,7 @@ async def test_a_race_in_a_turn_takes_the_first_answer_and_stops_the_others() ->
 
 @pytest.mark.slow
 @given(
-    count=st.integers(0, 8),
+    count=st.integers(0, 5),
     kinds=st.lists(st.sampled_from([*HOW_MANY]), min_size=4, max_size=4),
     pauses=st.lists(st.sampled_from([0, 1, 2.5]), min_size=4, max_size=4),
     capacity=st.sampled_from([1, 2, 16]),
