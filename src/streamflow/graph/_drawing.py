@@ -179,18 +179,36 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     for one in heads:
         yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], _ports("", one.port))
     accepts = {end: types for node in graph.nodes for end, types in node.inputs.items()}
-    branches = Counter(edge.source for edge in graph.edges)
+    branches = Counter(edge.source for edge in graph.edges if not edge.is_tap)
     rests = {(fork.source, fork.otherwise) for fork in graph.forks}
+    forks = {fork.source: fork for fork in graph.forks}
     for edge in graph.edges:
         is_rest = (edge.source, edge.target) in rests
         lines = _ports(edge.source.port, edge.target.port)
-        if branches[edge.source] > 1:
-            lines.append("otherwise" if is_rest else _types(accepts[edge.target]))
+        fork = forks.get(edge.source)
+        route = None if fork is None else fork.route
+        if edge.is_tap:
+            lines += ["tap", _types(accepts[edge.target])]
+        elif is_rest:
+            lines.append("otherwise")
+        elif route is not None:
+            lines += [_shown(one) for one in _first(route.reasons(edge.target))]
+        elif branches[edge.source] > 1:
+            lines.append(_types(accepts[edge.target]))
+        if fork is not None and fork.mode == "balance":
+            lines += ["if it is free"] * (not edge.is_tap and not is_rest)
+        if fork is not None and edge.target in fork.essential:
+            lines.append("essential")
         if edge.buffer is not None:
             lines.append(f"holds {edge.buffer}")
-        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest)
+        yield _INDENT + pen.arrow(
+            keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest or edge.is_tap
+        )
     for one in leaves:
         yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
+    for number, fork in enumerate(one for one in graph.forks if one.is_dynamic):
+        yield _INDENT + pen.node(f"h{number}", ["subscribers", "of a run"], None)
+        yield _INDENT + pen.arrow(keys[fork.source.stage], f"h{number}", _ports(fork.source.port, ""), is_rest=True)
 
 
 def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:
@@ -228,9 +246,13 @@ def _ports(source: str, target: str) -> list[str]:
 
 
 def _types(types: ElementTypes) -> str:
-    names = [cut(one, _NAME) for one in type_names(types)]
+    return ", ".join(_first([cut(one, _NAME) for one in type_names(types)]))
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """Return the first ones, and how many more there are."""
     more = len(names) - _TYPES
-    return ", ".join(names[:_TYPES]) + (f" and {more} more" if more > 0 else "")
+    return [*names[: _TYPES - 1], f"{names[_TYPES - 1]} and {more} more"] if more > 0 else list(names)
 
 
 def _shown(name: str) -> str:

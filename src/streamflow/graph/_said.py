@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
+from ._fans import FanCall, fan_call_of, with_fans
 from ._nesting import outer_ends, outer_names
 from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 
@@ -51,6 +52,8 @@ class Link:
     """Capacity of its edge."""
     restates: bool = False
     """Whether it stands for an edge that may be there already."""
+    is_tap: bool = False
+    """Whether its edge is a tap."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,6 +74,8 @@ class Said:
     """Names in calls that connect them with nothing."""
     given: list[tuple[object, str, str]] = dataclasses.field(default_factory=list[tuple[object, str, str]])
     """Each thing that was given as a stage, the scope that it was added in, and its name."""
+    fans: list[FanCall] = dataclasses.field(default_factory=list[FanCall])
+    """What routes, what balances, and which branches are essential or dynamic."""
 
     def copy(self) -> Said:
         """Return a copy that grows on its own."""
@@ -82,6 +87,7 @@ class Said:
             list(self.joins),
             list(self.alone),
             list(self.given),
+            list(self.fans),
         )
 
     def lengths(self) -> tuple[int, ...]:
@@ -121,8 +127,13 @@ class Said:
         self.nodes += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nodes]
         for edge in inner.graph.edges:
             buffer = inner.buffer if edge.buffer is None else edge.buffer
-            self.links.append(Link(named(edge.source, edge.where), named(edge.target, edge.where), buffer))
+            ends = named(edge.source, edge.where), named(edge.target, edge.where)
+            self.links.append(Link(*ends, buffer, is_tap=edge.is_tap))
         for fork in inner.graph.forks:
+            fan = fan_call_of(fork, named)
+            if fan is not None:
+                self.fans.append(fan)
+                continue
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
             self.forks.append((named(fork.source, fork.where), otherwise))
         self.joins += [named(join.target, join.where) for join in inner.graph.joins]
@@ -133,12 +144,16 @@ class Said:
         lookup = _Lookup(self)
         edges, joins = _edges(self, lookup)
         graph = Graph(
-            tuple(self.nodes), tuple(edges), tuple(_forks(self.forks, lookup)), tuple(joins), tuple(self.nested)
+            tuple(self.nodes),
+            tuple(edges),
+            tuple(with_fans(_forks(self.forks, lookup), self.fans, lookup.sources, lookup.target)),
+            tuple(joins),
+            tuple(self.nested),
         )
         return graph, [(lookup.place(one), one.where) for one in self.alone]
 
     def _lists(self) -> tuple[list[Any], ...]:
-        return self.nodes, self.nested, self.links, self.forks, self.joins, self.alone, self.given
+        return self.nodes, self.nested, self.links, self.forks, self.joins, self.alone, self.given, self.fans
 
 
 class _Lookup:
@@ -187,7 +202,11 @@ class _Lookup:
         # This ends: what is inside has a longer name than what it is inside of.
         if outer not in self._ends:
             links = self._links.get(outer, ())
-            own = [(source, self.target(link.target)) for link in links for source in self.sources(link.source)]
+            own = [
+                (None if link.is_tap else source, self.target(link.target))
+                for link in links
+                for source in self.sources(link.source)
+            ]
             self._ends[outer] = outer_ends(self._inside.get(outer, ()), own)
         return self._ends[outer]
 
@@ -195,7 +214,8 @@ class _Lookup:
 def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]:
     """Return the edges, and where they join."""
     pairs = [[(source, lookup.target(link.target)) for source in lookup.sources(link.source)] for link in said.links]
-    present = {pair for link, several in zip(said.links, pairs, strict=True) if not link.restates for pair in several}
+    given = [(link, several) for link, several in zip(said.links, pairs, strict=True) if not link.restates]
+    present = {pair for link, several in given if not link.is_tap for pair in several}
     joins: dict[Endpoint, JoinSpec] = {}
     for one in said.joins:
         target = lookup.target(one)
@@ -204,10 +224,12 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
     feeding: defaultdict[Endpoint, Counter[int]] = defaultdict(Counter)
     for number, (link, several) in enumerate(zip(said.links, pairs, strict=True)):
         for source, target in several:
-            if not link.restates or (source, target) not in present:
+            if link.restates and (source, target) in present:
+                continue
+            if link.restates:
                 present.add((source, target))
-                feeding[target][number] += 1
-                edges.append(EdgeSpec(source, target, link.target.where, link.buffer))
+            feeding[target][number] += 1
+            edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.is_tap))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.

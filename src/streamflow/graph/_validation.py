@@ -44,6 +44,9 @@ _CLASSES: dict[str, type[BuildError]] = {
     "fan-out": StagePlacementError,
     "fan-in": StagePlacementError,
     "two-otherwise": StagePlacementError,
+    "two-ways-out": StagePlacementError,
+    "missing-branch": StagePlacementError,
+    "unused-branch": StagePlacementError,
     "unconnected-stage": StagePlacementError,
     "type-mismatch": TypeMismatchError,
 }

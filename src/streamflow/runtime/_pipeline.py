@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..graph import Graph
+    from ..graph import Graph, Router
     from ..observe import AsyncListener, Listener
     from ..stages import Source, StageLike
     from ._result import Result
@@ -204,16 +204,19 @@ class Pipeline:
         return to_svg(self._graph, timeout_s=timeout_s)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages are names alone."""
+        """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages and rules are names alone."""
         return {"graph": graph_to_dict(self._graph), "config": self._config.to_dict()}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, object], stages: Mapping[str, StageLike]) -> Self:
+    def from_dict(
+        cls, data: Mapping[str, object], stages: Mapping[str, StageLike], *, routers: Mapping[str, Router] | None = None
+    ) -> Self:
         """Return the pipeline that `to_dict()` wrote down. Nothing is imported or executed.
 
         Args:
             data: The graph, and the settings; from anywhere, it is checked.
             stages: The stages, by their names in the graph.
+            routers: The rules of routes, by the names of the stages (`stage:port` for a port) whose output they divide.
 
         Raises:
             DecodeError: If the data is malformed; says where.
@@ -222,7 +225,7 @@ class Pipeline:
         """
         written, settings = _parts_of(data)
         try:
-            graph = graph_from_dict(written, stages)
+            graph = graph_from_dict(written, stages, routers)
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())

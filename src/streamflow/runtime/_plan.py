@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from ..elements import Priority
 from ..errors import ConfigError
 from ..stages import EVERYTHING, StageKind, admission
+from ._fans import fan_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..graph import Endpoint, Graph, Node
     from ._config import PipelineConfig
+    from ._fans import FanPlan
 
 __all__ = ["EdgePlan", "InputPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
 
@@ -67,6 +69,8 @@ class OutputPlan:
     """Among them the one for data that no other branch accepts."""
     fork: int
     """The number by which merges know it, if it forks."""
+    fan: FanPlan | None = None
+    """How it divides its elements, if not by copying them; or whether it has taps."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -173,6 +177,7 @@ class _Planner:
         )
         feeding = {self._index[one.stage] for one in self._graph.leaves}
         last = frozenset(one.index for one in stages if not one.outputs or one.index in feeding)
+        looking_on = self._looking_on()
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
         return Plan(
@@ -183,7 +188,7 @@ class _Planner:
             outlet=self._input(None, leaves.values()),
             last_stages=last,
             fed=fed,
-            served={name: reached & last for name, reached in fed.items()},
+            served={name: (reached & last) - looking_on for name, reached in fed.items()},
             has_lanes=self._config.priority,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
         )
@@ -207,13 +212,34 @@ class _Planner:
     def _gate(self, target: Endpoint | None, producer: str) -> Callable[[object], bool]:
         return admission(EVERYTHING if target is None else self._accepts[target], producer=producer)
 
+    def _looking_on(self) -> frozenset[int]:
+        """Return the stages that elements come to by taps alone: nothing goes on for them."""
+        following = {number: set[int]() for number in range(len(self._nodes))}
+        ways = [edge for edge in self._graph.edges if not edge.is_tap]
+        if len(ways) == len(self._graph.edges):
+            return frozenset()
+        for edge in ways:
+            following[self._index[edge.source.stage]].add(self._index[edge.target.stage])
+        heads = {self._index[one.stage] for one in self._graph.heads}
+        found = heads.union(number for number, node in enumerate(self._nodes) if not node.inputs)
+        waiting = list(found)
+        while waiting:
+            new = following[waiting.pop()] - found
+            found |= new
+            waiting += new
+        return frozenset(following.keys() - found)
+
     def _outputs_of(self, node: Node) -> tuple[OutputPlan, ...]:
         otherwise = {fork.source: f"{fork.source} → {fork.otherwise}" for fork in self._graph.forks if fork.otherwise}
+        forks = {fork.source: fork for fork in reversed(self._graph.forks)}
         plans: list[OutputPlan] = []
         for one in node.outputs:
             edges = tuple(self._out_of[one])
             catching = next((edge for edge in edges if self._edges[edge].name == otherwise.get(one)), None)
-            plans.append(OutputPlan(one.port, edges, catching, self._number_fork(edges)))
+            specs = [self._graph.edges[edge] if edge < len(self._graph.edges) else None for edge in edges]
+            taps = frozenset(place for place, edge in enumerate(specs) if edge is not None and edge.is_tap)
+            fan = fan_of(forks.get(one), [None if edge is None else edge.target for edge in specs], taps)
+            plans.append(OutputPlan(one.port, edges, catching, self._number_fork(edges), fan))
         return tuple(plans)
 
     def _number_fork(self, branches: tuple[int, ...]) -> int:

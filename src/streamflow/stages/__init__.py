@@ -17,6 +17,16 @@ from ._line_origins import FileLinesSource, ProcessSource
 from ._origins import AsyncQueue, BlockingQueue, IntervalSource, QueueSource
 from ._prompt import PromptStage
 from ._resources import Resource
+from ._routing import (
+    Choose,
+    any_in_turn,
+    any_weighted,
+    by_chance,
+    first_that_applies,
+    key_hash,
+    name_given,
+    nearest_type,
+)
 from ._sources import Source, close_source, feed, open_source, open_sources
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
 
@@ -30,6 +40,7 @@ __all__ = [
     "BatchStage",
     "BlockingQueue",
     "Bypass",
+    "Choose",
     "ChunkBy",
     "ChunkTextStage",
     "CollectStage",
@@ -69,13 +80,20 @@ __all__ = [
     "UnbatchStage",
     "WindowStage",
     "admission",
+    "any_in_turn",
+    "any_weighted",
     "as_stage",
+    "by_chance",
     "checked_name",
     "close_source",
     "current_run",
     "definition_error",
     "feed",
+    "first_that_applies",
     "is_accepted",
+    "key_hash",
+    "name_given",
+    "nearest_type",
     "open_source",
     "open_sources",
     "stage",
