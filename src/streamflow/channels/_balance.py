@@ -5,10 +5,10 @@ Above: `runtime`. Below: `_fork`, of which it is a sibling.
 Rules, besides those of `_fork`:
 
 1. *Data goes to exactly one branch*, control to every one.
-2. *The freest one gets it*: that with the fewest elements in its edge and in its reader's hand, among those that accept the type, have
-   room, and have a reader. Where several are equally free, they take turns.
-3. *A sender waits only while all are full*, in the queues of all of them, and takes whichever has room first. Whoever came before it
-   goes first on each.
+2. *The freest one gets it*: that with the fewest elements in its edge and in its reader's hand, among those that accept the type,
+   have room, and have a reader. Where several are equally free, they take turns.
+3. *A sender waits only while all are full*, in the queues of all of them, and takes whichever has room first. Whoever came before
+   it goes first on each.
 4. *A branch whose reader has gone is left out*: what was not sent goes to the others.
 """
 

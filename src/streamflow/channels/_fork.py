@@ -10,12 +10,12 @@ Rules, besides those of `_bounded`:
 2. *Control goes to every branch*, and the merges below are told, so that it leaves them once.
 3. *A branch whose reader has gone is left out*; the others go on. Sending fails when all have gone.
 4. *Data that no branch accepts* goes to the branch that is there for it, else it is dropped and counted.
-5. *A tap is no branch*: it gets what there is room for when an element is put into the branches, and is never waited for. Whether it
-   is there changes nothing.
+5. *A tap is no branch*: it gets what there is room for when an element is put into the branches, and is never waited for. Whether
+   it is there changes nothing.
 6. *With an essential branch the fork ends*: the others get what they have been sent, then their end.
 
-What the siblings of this end choose differently is where an element goes (`_route_of`), and for what a sender waits that has found no
-room (`_claim`, `_wait_of`); the rules above hold for all of them.
+What the siblings of this end choose differently is where an element goes (`_route_of`), and for what a sender waits that has
+found no room (`_claim`, `_wait_of`); the rules above hold for all of them.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts

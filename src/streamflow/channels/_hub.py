@@ -5,8 +5,8 @@ Above: `runtime`. Below: `_fork`, of which it is a sibling.
 Rules, besides those of `_fork`:
 
 1. *Who joins late gets everything from then on*, and nothing from before: all that is put into the other branches behind a certain
-   moment, in the same order, nothing left out and nothing twice. Senders that wait at that moment wait for the new branch too, in the
-   order in which they queue already.
+   moment, in the same order, nothing left out and nothing twice. Senders that wait at that moment wait for the new branch too, in
+   the order in which they queue already.
 2. *A branch that is added is a branch*: it is waited for while it is full, and left out once its reader has gone. One that is added
    as a tap is not waited for.
 3. *Control that it gets is nobody's to join*: no merge below the fork is told of it.

@@ -5,14 +5,14 @@ Above: `runtime`. Below: `_fork`, of which it is a sibling; `stages` and `graph`
 Rules, besides those of `_fork`:
 
 1. *Data goes to exactly one branch*, control to every one.
-2. *A rule is asked once for each element that is sent*, however often the sender looks for room: what it said is remembered until the
-   element is sent, also while its sender is cancelled and comes again with the same element.
+2. *A rule is asked once for each element that is sent*, however often the sender looks for room: what it said is remembered until
+   the element is sent, also while its sender is cancelled and comes again with the same element.
 3. *What the rule chooses must take it.* A branch that does not accept the type is an error of whoever sends.
-4. *A chosen branch that has gone* is what `gone` says: the element is dropped and counted, as where a copying fork has lost a branch; or
-   it is an error; or the element goes to `otherwise`. A rule to which all branches are alike is told which have gone, and chooses
-   among the others.
-5. *The chosen branch alone is waited for.* While it is full, what is behind the element waits too, whatever branch it is for: that is
-   head-of-line blocking, and what keeps the elements of one sender in order.
+4. *A chosen branch that has gone* is what `gone` says: the element is dropped and counted, as where a copying fork has lost a
+   branch; or it is an error; or the element goes to `otherwise`. A rule to which all branches are alike is told which have gone,
+   and chooses among the others.
+5. *The chosen branch alone is waited for.* While it is full, what is behind the element waits too, whatever branch it is for:
+   that is head-of-line blocking, and what keeps the elements of one sender in order.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts

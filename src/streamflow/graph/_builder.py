@@ -179,8 +179,8 @@ class GraphBuilder:
             rest = None if default is None or default is DROP else self._known(default, where)
             names = tuple(one.text.removeprefix(self._scope) for one in choices)
             self._said.fans.append(FanCall(begin, "route", rest, router, choices, names, unroutable))
-            ends = dict.fromkeys((*choices, *([rest] if rest else [])))
-            self._said.links += [Link(begin, end, size, restates=True) for end in ends]
+            ends = choices if rest is None else (*choices, rest)
+            self._said.links += [Link(begin, end, size, restates=True) for end in dict.fromkeys(ends)]
         return self
 
     def balance(
@@ -199,8 +199,8 @@ class GraphBuilder:
             source: What writes.
             workers: What reads. Each gets elements of the types that it accepts.
             otherwise: One more, for data that no worker accepts; None: such data is dropped and counted.
-            buffer: Capacity of the edges that this call makes, in elements; None: what the pipeline's configuration says. With 1, an
-                element is bound to a worker no sooner than it must be.
+            buffer: Capacity of the edges that this call makes, in elements; None: what the pipeline's configuration says. With 1,
+                an element is bound to a worker no sooner than it must be.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.

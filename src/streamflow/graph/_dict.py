@@ -7,17 +7,18 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
   "v": 1,
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
   "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4}, {"source": "ears", "target": "meter", "tap": true}, …],
-  "branches": [{"source": "ears", "otherwise": "log", "essential": ["sync:heard"], "dynamic": true}, {"source": "log", "mode": "balance"}],
+  "branches": [
+    {"source": "ears", "otherwise": "log", "essential": ["sync:heard"], "dynamic": true},
+    {"source": "log", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "rest"}
+  ],
   "merges": ["log"],
   "nested": ["chat"]
 }
 ```
 
 What has its default is left out. A field that this release does not know is refused, not skipped: it may change what the graph
-does. Stages are given by name; what is said of their kinds and ports must be true of them. So are the routers of routes, by the name
-of the output; the data says what each chooses by, and among what:
-`{"source": "ears", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "log", "unroutable": "default"}`. No data
-is imported or evaluated.
+does. Stages are given by name; what is said of their kinds and ports must be true of them. So are the routers of routes, by the
+name of the output; the data says what each chooses by, and among what. No data is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
 from ..channels import Unroutable
 from ..errors import BuildError, DecodeError, Finding, StageDefinitionError, StagePlacementError, UnknownStageError
-from ..stages import StageKind, as_stage, checked_name
+from ..stages import StageKind, as_stage, checked_name, name_given
 from ._builder import caller_of_package
 from ._router import Router
 from ._spec import EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
@@ -108,7 +110,8 @@ def graph_from_dict(
         DecodeError: If the data is malformed, or of a newer version; `path` says where.
         UnknownStageError: If a stage is missing, or not in the graph.
         StageDefinitionError: If one of them is no stage.
-        StagePlacementError: If one is of another kind, or has other ports, than the data says; or if a router is missing, or another.
+        StagePlacementError: If one is of another kind, or has other ports, than the data says; or if a router is missing, or
+            another.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
     fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "nested"))
@@ -236,7 +239,7 @@ def _other_router(said: Mapping[str, object], route: RouteSpec) -> str | None:
     return None if other is None else f"{output} has choices {_listed(list(route.names))}, and the router {other!r:.80}"
 
 
-_MISSING: Final = Router("function", (), (), lambda *_: lambda *_: None)
+_MISSING: Final = Router("function", (), (), partial(name_given, str))
 
 
 def _stages(value: object) -> list[_Said]:

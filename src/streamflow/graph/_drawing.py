@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..stages import ElementTypes
-    from ._spec import Graph
+    from ._spec import EdgeSpec, ForkSpec, Graph
 
 __all__ = ["to_dot", "to_mermaid", "to_svg"]
 
@@ -185,20 +185,8 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     for edge in graph.edges:
         is_rest = (edge.source, edge.target) in rests
         lines = _ports(edge.source.port, edge.target.port)
-        fork = forks.get(edge.source)
-        route = None if fork is None else fork.route
-        if edge.is_tap:
-            lines += ["tap", _types(accepts[edge.target])]
-        elif is_rest:
-            lines.append("otherwise")
-        elif route is not None:
-            lines += [_shown(one) for one in _first(route.reasons(edge.target))]
-        elif branches[edge.source] > 1:
-            lines.append(_types(accepts[edge.target]))
-        if fork is not None and fork.mode == "balance":
-            lines += ["if it is free"] * (not edge.is_tap and not is_rest)
-        if fork is not None and edge.target in fork.essential:
-            lines.append("essential")
+        if branches[edge.source] > 1 or edge.is_tap or edge.source in forks:
+            lines += _reasons(edge, forks.get(edge.source), accepts[edge.target])
         if edge.buffer is not None:
             lines.append(f"holds {edge.buffer}")
         yield _INDENT + pen.arrow(
@@ -209,6 +197,19 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     for number, fork in enumerate(one for one in graph.forks if one.is_dynamic):
         yield _INDENT + pen.node(f"h{number}", ["subscribers", "of a run"], None)
         yield _INDENT + pen.arrow(keys[fork.source.stage], f"h{number}", _ports(fork.source.port, ""), is_rest=True)
+
+
+def _reasons(edge: EdgeSpec, fork: ForkSpec | None, accepts: ElementTypes) -> list[str]:
+    """Return what goes along an edge of a fork."""
+    if edge.is_tap:
+        return ["tap", _types(accepts)]
+    if fork is None:
+        return [_types(accepts)]
+    if edge.target == fork.otherwise:
+        return ["otherwise"]
+    if fork.route is not None:
+        return [_shown(one) for one in _first(fork.route.reasons(edge.target))]
+    return [_types(accepts)] + ["balanced"] * (fork.mode == "balance") + ["essential"] * (edge.target in fork.essential)
 
 
 def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:

@@ -118,7 +118,7 @@ def _adds_up(one: ForkSpec, other: ForkSpec) -> bool:
 
 
 def fan_findings(graph: Graph, names: Names) -> Iterator[Finding]:
-    """Yield a finding for each output that feeds others in two ways at once, and for each branch that is missing or never chosen."""
+    """Yield a finding for each output that feeds others in two ways, and for each branch that is missing or never chosen."""
     first: dict[Endpoint, ForkSpec] = {}
     targets: defaultdict[Endpoint, dict[Endpoint, str]] = defaultdict(dict)
     for edge in graph.edges:

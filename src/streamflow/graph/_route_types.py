@@ -2,8 +2,8 @@
 
 Above: `_types`. Below: `_router`, `_spec`, `stages`.
 
-Nobody but the route itself decides where an element goes, so a branch that does not accept it is an error when it comes. What can be
-known before is told before: by the types that a rule names, and by the types that a stage declares to emit where a rule sends
+Nobody but the route itself decides where an element goes, so a branch that does not accept it is an error when it comes. What can
+be known before is told before: by the types that a rule names, and by the types that a stage declares to emit where a rule sends
 everything everywhere.
 """
 

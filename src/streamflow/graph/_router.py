@@ -50,8 +50,8 @@ class Router:
     builder.route("intake", Router.by_key(lambda element: element.id, "shard-1", "shard-2"))
     ```
 
-    Rules are asked about data alone, once for each element; control goes to every branch. A rule with a memory (whose turn it is) begins
-    anew in each run. What a rule raises is the failure of the stage that sends.
+    Rules are asked about data alone, once for each element; control goes to every branch. A rule with a memory (whose turn it is)
+    begins anew in each run. What a rule raises is the failure of the stage that sends.
     """
 
     kind: RouterKind
@@ -91,7 +91,10 @@ class Router:
         predicates = [_function(predicate, "a predicate") for predicate, _ in rules]
         labels = [f"when {name}" if name else f"by rule {number}" for number, name in _named(predicates)]
         return cls(
-            "rules", _some([stage for _, stage in rules]), tuple(labels), lambda *_: first_that_applies(predicates)
+            "rules",
+            _some([stage for _, stage in rules]),
+            tuple(labels),
+            lambda _names, _route: first_that_applies(predicates),
         )
 
     @classmethod
@@ -113,7 +116,9 @@ class Router:
                 )
             types.append(one)
         labels = tuple(f"for {one.__name__}" for one in types)
-        return cls("type", _some(list(targets.values())), labels, lambda *_: nearest_type(types), tuple(types))
+        return cls(
+            "type", _some(list(targets.values())), labels, lambda _names, _route: nearest_type(types), tuple(types)
+        )
 
     @classmethod
     def by_key(cls, key: Callable[[Never], str | bytes | int], *targets: GraphStage | str) -> Router:
@@ -129,11 +134,7 @@ class Router:
         Raises:
             ConfigError: If there is no stage, or `key` is no function.
         """
-        function = _function(key, "key")
-
-        def begin(names: Sequence[str], route: str) -> Choose:
-            return key_hash(function, names, route=route)
-
+        begin = partial(key_hash, _function(key, "key"))
         return cls("key", _some(targets), ("by key",) * len(targets), begin)
 
     @classmethod
@@ -147,7 +148,7 @@ class Router:
             ConfigError: If there is no stage.
         """
         begin = partial(any_in_turn, len(targets))
-        return cls("round_robin", _some(targets), ("in turn",) * len(targets), lambda *_: begin())
+        return cls("round_robin", _some(targets), ("in turn",) * len(targets), lambda _names, _route: begin())
 
     @classmethod
     def by_weight(cls, targets: Mapping[GraphStage | str, float]) -> Router:
@@ -163,7 +164,7 @@ class Router:
         """
         weights = _weights(targets)
         begin = partial(any_weighted, weights)
-        return cls("weight", _some(list(targets)), _shares(weights), lambda *_: begin())
+        return cls("weight", _some(list(targets)), _shares(weights), lambda _names, _route: begin())
 
     @classmethod
     def at_random(cls, targets: Mapping[GraphStage | str, float], *, seed: int | None = None) -> Router:
@@ -182,7 +183,7 @@ class Router:
         weights = _weights(targets)
         labels = tuple(f"{one}, at random" for one in _shares(weights))
         begin = partial(by_chance, weights, seed)
-        return cls("random", _some(list(targets)), labels, lambda *_: begin())
+        return cls("random", _some(list(targets)), labels, lambda _names, _route: begin())
 
     @classmethod
     def by_function(cls, function: Callable[[Never], str | None], *targets: GraphStage | str) -> Router:
@@ -197,12 +198,9 @@ class Router:
             ConfigError: If there is no stage, or it is no function.
         """
         called = _function(function, "a function")
-
-        def begin(names: Sequence[str], route: str) -> Choose:
-            return name_given(called, names, route=route)
-
-        (_, name), *_ = _named([called])
-        return cls("function", _some(targets), (f"by {name or 'a function'}",) * len(targets), begin)
+        ((_, name),) = _named([called])
+        label = f"by {name or 'a function'}"
+        return cls("function", _some(targets), (label,) * len(targets), partial(name_given, called))
 
 
 def check_route(router: Router, default: object, unroutable: Unroutable) -> None:
@@ -263,7 +261,7 @@ def _mapping(given: object, example: str) -> Mapping[object, object]:
     return cast("Mapping[object, object]", given)
 
 
-def _weights(targets: object) -> list[float]:
+def _weights(targets: object) -> Sequence[float]:
     given = list(_mapping(targets, "{stage: 3, other: 1}").values())
     weights = [
         one for one in given if isinstance(one, (int, float)) and not isinstance(one, bool) and 0 < one < math.inf

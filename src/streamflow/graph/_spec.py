@@ -3,8 +3,8 @@
 Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `stages`.
 
 An *endpoint* is where an edge begins or ends: a stage, or one named port of it. An input endpoint without an edge is a *head*: the
-source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer; a tap takes nothing away, so it is no such edge.
-A stage that generates has no input endpoint, a sink has no output endpoint.
+source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer; a tap takes nothing away, so it is no such
+edge. A stage that generates has no input endpoint, a sink has no output endpoint.
 """
 
 from __future__ import annotations

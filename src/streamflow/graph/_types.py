@@ -3,9 +3,9 @@
 Above: `_validation`, `_builder`. Below: `_spec`, `stages`.
 
 What arrives at an input is the union over its edges. What a stage does not accept passes it by, what it emits comes in addition. A
-fork gives each branch what its first stage accepts, and the rest to `otherwise`; a route, what its rule sends there (`_route_types`).
-An edge that is wrong in itself (from or to
-nowhere, inside a cycle) may carry anything: what is found beside it stays true however it is mended.
+fork gives each branch what its first stage accepts, and the rest to `otherwise`; a route, what its rule sends there
+(`_route_types`). An edge that is wrong in itself (from or to nowhere, inside a cycle) may carry anything: what is found beside it
+stays true however it is mended.
 """
 
 from __future__ import annotations

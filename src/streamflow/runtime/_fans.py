@@ -92,6 +92,7 @@ def open_fan(
         )
     if fork is not None and fork.mode == "balance":
         return BalanceEnd(name, branches, otherwise=otherwise, joins=joins, taps=taps)
-    kind: type[ForkEnd[Any]] = HubEnd if plan.is_dynamic else ForkEnd
     essential = [edges[place] for place in plan.essential]
-    return kind(name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=essential)
+    if plan.is_dynamic:
+        return HubEnd(name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=essential)
+    return ForkEnd(name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=essential)

@@ -261,8 +261,8 @@ class Run:
     ) -> Subscription:
         """Add a branch to an output that was built with `branch(name, …, dynamic=True)`, while the run goes on.
 
-        It gets all data and control that is sent there from now on, and is waited for while it is full, like any branch. When the run
-        ends, it ends. Called before the run is iterated, it starts the run and misses nothing.
+        It gets all data and control that is sent there from now on, and is waited for while it is full, like any branch. When the
+        run ends, it ends. Called before the run is iterated, it starts the run and misses nothing.
 
         Args:
             name: The stage whose output it is (`stage:port` for a port).

@@ -31,9 +31,9 @@ class Subscription:
             ...
     ```
 
-    It has data and control, in order, nothing left out and nothing twice. It ends with what feeds it; after a failure upstream a fatal
-    `ErrorElement` is its last element. It can be the source of another run. Leaving the block, `close()`, or letting go of it takes the
-    branch away; nothing else notices.
+    It has data and control, in order, nothing left out and nothing twice. It ends with what feeds it; after a failure upstream a
+    fatal `ErrorElement` is its last element. It can be the source of another run. Leaving the block, `close()`, or letting go of
+    it takes the branch away; nothing else notices.
     """
 
     def __init__(self, end: ReceiveEnd[StreamElement], backend: Backend) -> None:

@@ -66,7 +66,7 @@ def nearest_type(types: Sequence[type[StreamElement]], *, of: Callable[[Any], ty
     return choose
 
 
-def key_hash(key: Callable[[Any], object], names: Sequence[str], *, route: str) -> Choose:
+def key_hash(key: Callable[[Any], object], names: Sequence[str], route: str) -> Choose:
     """Choose by the hash of a key: rendezvous hashing, so that one more name takes its share of the keys and moves no other.
 
     The hash is the same in each process and on each machine. The order of the names does not matter.
@@ -130,7 +130,7 @@ def by_chance(weights: Sequence[float], seed: int | None) -> Choose:
     return choose
 
 
-def name_given(function: Callable[[Any], object], names: Sequence[str], *, route: str) -> Choose:
+def name_given(function: Callable[[Any], object], names: Sequence[str], route: str) -> Choose:
     """Choose the branch that a function names; None: no rule applies.
 
     Args:
