@@ -88,10 +88,12 @@ class RouteEnd(ForkEnd[T_contra]):
             every = super()._route_of(item)
             if issubclass(kind, ControlElement):
                 return every
+        if self._closed or not self.is_open:
+            return self._branches[:1]  # whoever sends is told so: there is nothing to choose
         chosen = self._chosen.get(id(item))
         number = chosen[1] if chosen is not None else self._decide(item)
         end = self._otherwise if number is None else self._choices[number]
-        if end is not None and number is not None and not end.is_open and self.is_open and not self._closed:
+        if end is not None and number is not None and not end.is_open:
             end = self._instead(item, number)
         if end is None:
             return ()
