@@ -28,10 +28,9 @@ _Kinds = frozenset[type[StreamElement]]
 
 def routed(fork: ForkSpec, route: RouteSpec, target: Endpoint, kinds: _Kinds) -> _Kinds:
     """Return those types that the route can send to a branch."""
-    if target == fork.otherwise and (route.unroutable == "default" or not route.router.types):
-        return kinds
-    if not route.router.types:
-        return kinds if target in route.choices else frozenset()
+    is_default = target == fork.otherwise and route.unroutable == "default"
+    if is_default or not route.router.types or target not in (*route.choices, fork.otherwise):
+        return kinds  # a branch that no rule names has a finding of its own
     nearest = _nearest(route, kinds)
     return frozenset(kind for kind, end in nearest.items() if target in (end, fork.otherwise if end is None else end))
 
