@@ -148,7 +148,9 @@ async def test_who_joins_sees_no_marker_and_is_no_concern_of_a_join() -> None:
     count=st.integers(0, 40),
     senders=st.integers(1, 3),
     capacity=st.sampled_from([1, 2, 5, 70]),
-    guests=st.lists(st.tuples(st.integers(0, 20), st.sampled_from([1, 3, 70]), st.none() | st.integers(1, 9)), max_size=5),
+    guests=st.lists(
+        st.tuples(st.integers(0, 20), st.sampled_from([1, 3, 70]), st.none() | st.integers(1, 9)), max_size=5
+    ),
     cancelled=st.none() | st.integers(0, 9),
 )
 async def test_every_guest_reads_a_contiguous_part_of_what_the_main_branch_reads(

@@ -49,7 +49,10 @@ class Route:
         return int(text[0]) if text[0].isdigit() else None
 
     def there(self):
-        return [["/" if isinstance(one, TurnEnd) else getattr(one, "text", "?") for one in end.backlog] for end in self.reads]
+        return [
+            ["/" if isinstance(one, TurnEnd) else getattr(one, "text", "?") for one in end.backlog]
+            for end in self.reads
+        ]
 
 
 def texts(*several):
@@ -308,7 +311,10 @@ async def test_each_element_is_on_its_branch_once_and_in_order(plan, capacity, s
     route = Route(count=3, capacity=capacity, rest=True)
     got = defaultdict(list)
     sent = [
-        [TurnEnd(index=number) if kind == "c" else TextElement(f"{'x' if to == 3 else to}:{one}:{number}") for number, (to, kind) in enumerate(plan)]
+        [
+            TurnEnd(index=number) if kind == "c" else TextElement(f"{'x' if to == 3 else to}:{one}:{number}")
+            for number, (to, kind) in enumerate(plan)
+        ]
         for one in range(senders)
     ]
 
