@@ -158,7 +158,7 @@ async def test_every_guest_reads_a_contiguous_part_of_what_the_main_branch_reads
 ) -> None:
     """semantics 4.19: whoever joins and leaves when, beside several senders that wait, one of which is cancelled now and then."""
     hub, (main, other) = hub_of(capacity, capacity, accepts=[EVERYTHING, (AudioElement, TurnEnd)])
-    kinds = [lambda n: TextElement(n), lambda n: AudioElement(n.encode()), lambda n: TurnEnd(id=n)]
+    kinds = [TextElement, lambda n: AudioElement(n.encode()), lambda n: TurnEnd(id=n)]
     sent = [[kinds[number % 3](f"{one}:{number}") for number in range(count)] for one in range(senders)]
     got: list[list[object]] = [[] for _ in guests]
     every: list[object] = []

@@ -89,7 +89,7 @@ async def test_the_last_notice_and_a_failure_reach_a_tap() -> None:
 
 @pytest.mark.parametrize("kind", [ForkEnd, HubEnd])
 async def test_with_an_essential_branch_the_fork_ends(kind) -> None:
-    """semantics 4.18: the others get what they were sent, then their end; the sender hears that no more is needed, also one that waits."""
+    """semantics 4.18: the others get what they were sent, then their end; a sender that waits hears of it, too."""
     ends = [edge(f"a → {number}", 1) for number in range(3)]
     sends, reads = [send for send, _ in ends], [read for _, read in ends]
     fork = kind("a", sends, essential=[sends[1]])

@@ -1,4 +1,4 @@
-"""Routes, balances, taps, essential and dynamic branches in a graph: what calls say, what is wrong with it, how it is told. Semantics 4.15 – 4.19."""
+"""Routes, balances, taps, essential and dynamic branches in a graph: said, refused, told. Semantics 4.15 – 4.19."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_nested_pipeline_with_a_tap_shows_its_output() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Router.by_rules(),
+        Router.by_rules,
         lambda: Router.by_rules(yes),
         lambda: Router.by_rules(("yes", "b")),
         lambda: Router.by_type({}),
@@ -195,7 +195,7 @@ def test_a_nested_pipeline_with_a_tap_shows_its_output() -> None:
         lambda: Router.by_type({"text": "b"}),
         lambda: Router.by_key("id", "b"),
         lambda: Router.by_key(yes),
-        lambda: Router.round_robin(),
+        Router.round_robin,
         lambda: Router.by_weight({}),
         lambda: Router.by_weight(["b"]),
         lambda: Router.by_weight({"b": 0}),

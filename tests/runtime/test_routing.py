@@ -259,7 +259,7 @@ class Drawn:
     tapped=st.booleans(),
 )
 async def test_each_branch_gets_its_part_in_order_and_nothing_is_lost(
-    kind, letters, capacity, has_default, takes, tapped
+    *, kind, letters, capacity, has_default, takes, tapped
 ) -> None:
     """semantics 4.15, 4.17: any router, any stream, a branch that has enough; a tap changes nothing."""
     router, model = Drawn.make(kind)

@@ -113,7 +113,7 @@ def test_a_key_goes_the_same_way_in_another_process() -> None:
 @pytest.mark.parametrize("key", [None, 1.5, ("a",)], ids=repr)
 def test_what_does_not_hash_the_same_everywhere_is_no_key(key) -> None:
     """semantics 4.15: an error that names the route, and no guess."""
-    with pytest.raises(RoutingError, match="r: the key .* give a string"):
+    with pytest.raises(RoutingError, match=r"r: the key .* give a string"):
         key_hash(lambda _: key, ["a"], "r")(HELLO, ())
 
 
