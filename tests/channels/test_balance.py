@@ -151,7 +151,7 @@ async def test_a_worker_that_goes_leaves_the_rest_to_the_others() -> None:
 
 
 async def test_a_worker_gets_what_it_accepts_and_the_rest_goes_to_otherwise() -> None:
-    """semantics 4.16: as branches do; what nobody accepts is dropped and counted, and so is what only one accepted that has gone."""
+    """semantics 4.16: as branches do; what nobody accepts, or only one that has gone, is dropped and counted."""
     balance = Balance(8, 8, accepts=[(TextElement,), (TextElement, AudioElement)], rest=True)
     await balance.send.send_each([SOUND, SOUND, DataElement("x"), *texts("a", "b")])
     assert [[type(one).__name__[0] for one in end.backlog] for end in balance.reads] == [["T", "T"], ["A", "A"], ["D"]]

@@ -153,7 +153,7 @@ async def test_who_joins_sees_no_marker_and_is_no_concern_of_a_join() -> None:
     ),
     cancelled=st.none() | st.integers(0, 9),
 )
-async def test_every_guest_reads_a_contiguous_part_of_what_the_main_branch_reads(
+async def test_every_guest_reads_a_contiguous_part_of_what_the_main_branch_reads(  # noqa: C901 - tasks of four kinds
     count, senders, capacity, guests, cancelled
 ) -> None:
     """semantics 4.19: whoever joins and leaves when, beside several senders that wait, one of which is cancelled now and then."""

@@ -19,6 +19,7 @@ from streamflow.stages import (
     first_that_applies,
     key_hash,
     name_given,
+    nearest_among,
     nearest_type,
 )
 
@@ -65,8 +66,9 @@ def test_the_nearest_type_wins_whatever_the_order() -> None:
 
 def test_types_without_end_are_forgotten() -> None:
     """semantics 4.15: a route holds no type for ever that somebody makes again and again."""
-    choose = nearest_type([MessageElement], of=lambda kind: kind)
-    assert {choose(type(f"T{number}", (), {}), ()) for number in range(1001)} == {None}
+    nearest = nearest_among([MessageElement])
+    assert {nearest(type(f"T{number}", (), {})) for number in range(1001)} == {None}
+    assert nearest(MessageElement) == 0
 
 
 @given(names=branch_names, keys=st.lists(st.one_of(st.text(), st.binary(), st.integers()), max_size=30))

@@ -25,6 +25,7 @@ from ._fork import Claim, ForkEnd
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..elements import StreamElement
     from ._control import ControlJoin
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
@@ -60,7 +61,7 @@ class HubEnd(ForkEnd[T_contra]):
 
     def attach(
         self, capacity: int, *, name: str, admit: Callable[[object], bool], waits: bool = True
-    ) -> ReceiveEnd[Any]:
+    ) -> ReceiveEnd[StreamElement]:
         """Add a branch, and return its reading end; closing that takes it away again.
 
         Args:
@@ -70,7 +71,7 @@ class HubEnd(ForkEnd[T_contra]):
             waits: Whether the fork waits for it while it is full; False: it is a tap.
         """
         send: SendEnd[Any]
-        receive: ReceiveEnd[Any]
+        receive: ReceiveEnd[StreamElement]
         send, receive = open_channel(capacity, name=name, admit=admit)
         if self._closed or not self.is_open:
             send.close()

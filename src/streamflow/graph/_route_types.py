@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
 from ..errors import Finding
-from ..stages import is_accepted, nearest_type
+from ..stages import is_accepted, nearest_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -75,6 +75,6 @@ def refused_by_branches(
 
 def _nearest(route: RouteSpec, kinds: Iterable[type[StreamElement]]) -> dict[type[StreamElement], Endpoint | None]:
     """Return for each type the branch that it is sent to, None where no rule applies."""
-    choose = nearest_type(route.router.types, of=lambda kind: kind)
-    numbers = {kind: choose(kind, ()) for kind in kinds}
+    nearest = nearest_among(route.router.types)
+    numbers = {kind: nearest(kind) for kind in kinds}
     return {kind: None if number is None else route.choices[number] for kind, number in numbers.items()}

@@ -25,6 +25,7 @@ from ._routing import (
     first_that_applies,
     key_hash,
     name_given,
+    nearest_among,
     nearest_type,
 )
 from ._sources import Source, close_source, feed, open_source, open_sources
@@ -93,6 +94,7 @@ __all__ = [
     "is_accepted",
     "key_hash",
     "name_given",
+    "nearest_among",
     "nearest_type",
     "open_source",
     "open_sources",

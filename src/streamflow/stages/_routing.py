@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..errors import RoutingError
 
@@ -26,47 +26,54 @@ __all__ = [
     "first_that_applies",
     "key_hash",
     "name_given",
+    "nearest_among",
     "nearest_type",
 ]
 
 Choose: TypeAlias = Callable[[Any, Sequence[int]], int | None]
 """Called with an element and the numbers that are not to be chosen; returns a number, or None."""
 
+E = TypeVar("E")
+
 _MASK = (1 << 64) - 1
 _TYPES = 1000  # most types whose way is remembered
 
 
-def first_that_applies(rules: Sequence[Callable[[Any], object]]) -> Choose:
+def first_that_applies(rules: Sequence[Callable[[E], object]]) -> Choose:
     """Choose the first rule that says yes; those behind it are not asked."""
 
-    def choose(element: object, _gone: Sequence[int]) -> int | None:
+    def choose(element: E, _gone: Sequence[int]) -> int | None:
         return next((number for number, rule in enumerate(rules) if rule(element)), None)
 
     return choose
 
 
-def nearest_type(types: Sequence[type[StreamElement]], *, of: Callable[[Any], type] = type) -> Choose:
-    """Choose the type of an element, or the nearest one above it.
+def nearest_type(types: Sequence[type[StreamElement]]) -> Choose:
+    """Choose the type of an element, or the nearest one above it."""
+    nearest = nearest_among(types)
 
-    Args:
-        types: The types that can be chosen.
-        of: Returns the type of what it is asked about.
-    """
+    def choose(element: object, _gone: Sequence[int]) -> int | None:
+        return nearest(type(element))
+
+    return choose
+
+
+def nearest_among(types: Sequence[type[StreamElement]]) -> Callable[[type], int | None]:
+    """Return what finds for a type the number of the same one, or of the nearest one above it; None where there is none."""
     numbers = {kind: number for number, kind in enumerate(types)}
     known: dict[type, int | None] = {}
 
-    def choose(element: object, _gone: Sequence[int]) -> int | None:
-        kind = of(element)
+    def nearest(kind: type) -> int | None:
         if kind not in known:
             if len(known) >= _TYPES:
                 known.clear()
             known[kind] = next((numbers[one] for one in kind.__mro__ if one in numbers), None)
         return known[kind]
 
-    return choose
+    return nearest
 
 
-def key_hash(key: Callable[[Any], object], names: Sequence[str], route: str) -> Choose:
+def key_hash(key: Callable[[E], object], names: Sequence[str], route: str) -> Choose:
     """Choose by the hash of a key: rendezvous hashing, so that one more name takes its share of the keys and moves no other.
 
     The hash is the same in each process and on each machine. The order of the names does not matter.
@@ -80,7 +87,7 @@ def key_hash(key: Callable[[Any], object], names: Sequence[str], route: str) -> 
     """
     seeds = [_digest(name.encode()) for name in names]
 
-    def choose(element: object, _gone: Sequence[int]) -> int:
+    def choose(element: E, _gone: Sequence[int]) -> int:
         hashed = _digest(_key_bytes(key(element), route))
         return max(range(len(seeds)), key=lambda number: _mixed(hashed ^ seeds[number]))
 
@@ -130,7 +137,7 @@ def by_chance(weights: Sequence[float], seed: int | None) -> Choose:
     return choose
 
 
-def name_given(function: Callable[[Any], object], names: Sequence[str], route: str) -> Choose:
+def name_given(function: Callable[[E], object], names: Sequence[str], route: str) -> Choose:
     """Choose the branch that a function names; None: no rule applies.
 
     Args:
@@ -140,7 +147,7 @@ def name_given(function: Callable[[Any], object], names: Sequence[str], route: s
     """
     numbers = {name: number for number, name in reversed(list(enumerate(names)))}
 
-    def choose(element: object, _gone: Sequence[int]) -> int | None:
+    def choose(element: E, _gone: Sequence[int]) -> int | None:
         name = function(element)
         if name is None:
             return None
