@@ -19,7 +19,7 @@ Rules, besides those of `_fork`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from ..elements import ControlElement
 from ..errors import RoutingError
@@ -78,8 +78,8 @@ class RouteEnd(ForkEnd[T_contra]):
         self._chosen: dict[int, tuple[object, int | None]] = {}  # by identity
         self._takers: dict[type, frozenset[SendEnd[Any]]] = {}
 
-    def _route_of(self, item: Any) -> tuple[SendEnd[Any], ...]:
-        kind: type = type(item)
+    def _route_of(self, item: object) -> tuple[SendEnd[Any], ...]:
+        kind = type(item)
         takers = self._takers.get(kind)
         if takers is None:
             super()._route_of(item)  # refuses what is no element
@@ -103,15 +103,15 @@ class RouteEnd(ForkEnd[T_contra]):
             raise RoutingError(self.name, f"{message}; {hint}")
         return (end,)
 
-    def _decide(self, item: Any) -> int | None:
+    def _decide(self, item: object) -> int | None:
         gone = [number for number, end in enumerate(self._choices) if not end.is_open] if self._spreads else ()
-        number = self._choose(item, gone)
+        number = self._choose(cast("T_contra", item), gone)
         if len(self._chosen) >= _REMEMBERED:
             del self._chosen[next(iter(self._chosen))]
         self._chosen[id(item)] = item, number
         return number
 
-    def _instead(self, item: Any, number: int) -> SendEnd[Any] | None:
+    def _instead(self, item: object, number: int) -> SendEnd[Any] | None:
         """Return where an element goes whose branch has gone."""
         end = self._choices[number]
         if self._spreads and any(one.is_open for one in self._choices):
