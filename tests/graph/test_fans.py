@@ -414,12 +414,12 @@ def test_a_route_comes_back_with_its_router_given_again(router) -> None:
     """semantics 4.14, 4.15: rules are code, as stages are; the data says what they choose among."""
     graph = build(router)
     data = json.loads(json.dumps(graph_to_dict(graph)))
-    again = graph_from_dict(data, stages_of(graph), {"a": router})
+    again = graph_from_dict(data, stages_of(graph), routers={"a": router})
     assert without_where(again) == without_where(graph)
     assert again.forks[0].route.router is router
     for routers in ({}, {"a": Router.by_key(str, "z")}, {"a": "b"}, {"a": router, "b": router}):
         with pytest.raises(StagePlacementError) as caught:
-            graph_from_dict(data, stages_of(graph), routers)
+            graph_from_dict(data, stages_of(graph), routers=routers)
         assert {one.kind for one in caught.value.findings} == {"other-router"}
 
 
@@ -433,11 +433,11 @@ def test_everything_else_comes_back() -> None:
     graph = GraphBuilder().chain(SubGraph("n", inner.build_graph()), named("g")).build_graph()
     data = json.loads(json.dumps(graph_to_dict(graph)))
     routers = {"n/a": Router.by_function(lambda _: "b", "n/b", "c")}
-    assert without_where(graph_from_dict(data, stages_of(graph), routers)) == without_where(graph)
+    assert without_where(graph_from_dict(data, stages_of(graph), routers=routers)) == without_where(graph)
     graph = told_graph()
     data = json.loads(json.dumps(graph_to_dict(graph)))
     routers = {"a": Router.by_rules((yes, B), (yes, C), (yes, B))}
-    assert without_where(graph_from_dict(data, stages_of(graph), routers)) == without_where(graph)
+    assert without_where(graph_from_dict(data, stages_of(graph), routers=routers)) == without_where(graph)
 
 
 @pytest.mark.parametrize(
@@ -461,11 +461,11 @@ def test_malformed_forks_are_told_with_their_path(change, path) -> None:
     data = json.loads(json.dumps(graph_to_dict(graph)))
     data["branches"][0] |= change
     with pytest.raises(DecodeError) as caught:
-        graph_from_dict(data, stages_of(graph), {"a": TURNS})
+        graph_from_dict(data, stages_of(graph), routers={"a": TURNS})
     assert caught.value.path == path
     data["edges"][0]["tap"] = "yes"
     with pytest.raises(DecodeError, match="true or false"):
-        graph_from_dict(data, stages_of(graph), {"a": TURNS})
+        graph_from_dict(data, stages_of(graph), routers={"a": TURNS})
 
 
 def test_a_branch_without_its_edge_is_found_in_data() -> None:
@@ -475,5 +475,5 @@ def test_a_branch_without_its_edge_is_found_in_data() -> None:
     del data["edges"][1]
     data["edges"].append({"source": "b", "target": "c"})
     with pytest.raises(StagePlacementError) as caught:
-        graph_from_dict(data, stages_of(graph), {"a": TURNS})
+        graph_from_dict(data, stages_of(graph), routers={"a": TURNS})
     assert kinds(caught.value) == [("missing-branch", "a")]

@@ -497,3 +497,37 @@ async def test_what_is_in_flight_is_bounded(way) -> None:
         inside = sum(edge.counts.buffered for edge in run.stats().edges.values())
         assert inside <= pipeline.max_in_flight
         assert len(made) <= pipeline.max_in_flight + 1
+
+
+@pytest.mark.parametrize("way", ["route", "balance", "branch"])
+async def test_an_ordered_merge_restores_the_order_below_any_of_them(way) -> None:
+    """semantics 4.15, 4.16: what went different ways comes back in the order of the source; a tap and guests see no marker."""
+
+    async def slow(element: TextElement) -> TextElement:
+        await anyio.sleep(7)
+        return element
+
+    builder = PipelineBuilder(PipelineConfig(buffer_size=2)).add(PassthroughStage("in"), PassthroughStage("quick"))
+    builder.add(MapAsyncStage(slow, concurrency=1, name="slow"))
+    match way:
+        case "route":
+            builder.route(
+                "in",
+                Router.by_function(lambda one: "slow" if one.text < "5" else "quick", "slow", "quick"),
+                default=DROP,
+            )
+        case "balance":
+            builder.balance("in", "slow", "quick")
+        case _:
+            builder.branch("in", "slow", "quick", dynamic=True)
+    seen = []
+    builder.tap("in", SinkStage(seen.append, name="t"), buffer=100)
+    pipeline = builder.merge(PassthroughStage("out"), "slow", "quick", policy="ordered").build()
+    source = [str(number) for number in (9, 1, 8, 2, 7, 7, 3, 6, 4)]
+    async with pipeline.execute(source) as run:
+        guest = run.subscribe("in", buffer=100) if way == "branch" else None
+        got = texts([element async for element in run])
+    assert got == [text for text in source for _ in range(2 if way == "branch" else 1)]
+    assert texts(seen) == source
+    if guest is not None:
+        assert [element async for element in guest] == [TextElement(text) for text in source]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..errors import CloseReason
     from ._control import ControlJoin
+    from ._ordering import Ordering
     from ._receive_end import ReceiveEnd, Turn
     from ._watching import ChannelState
 
@@ -85,6 +86,7 @@ class ForkEnd(SendEnd[T_contra]):
         joins: The merges below, each with the number by which it knows this fork.
         taps: The writing ends of further edges, which get what there is room for.
         essential: Those of the branches without which the fork ends.
+        ordering: Marks what is sent, for merges below that restore its order.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ForkEnd(SendEnd[T_contra]):
         joins: Sequence[tuple[ControlJoin, int]] = (),
         taps: Sequence[SendEnd[Any]] = (),
         essential: Sequence[SendEnd[Any]] = (),
+        ordering: Ordering | None = None,
     ) -> None:
         super().__init__(branches[0]._peer)  # whose state is never looked at: nothing is plain here
         self._plain: set[type] = set()
@@ -106,6 +109,7 @@ class ForkEnd(SendEnd[T_contra]):
             end._fork = weakref.ref(self)
         self._otherwise = otherwise
         self._joins = tuple(joins)
+        self._ordering = ordering
         for join, number in joins:
             join.forks[number] = weakref.ref(self)
         self._has_lanes = any(isinstance(branch, LaneSendEnd) for branch in branches)
@@ -233,6 +237,8 @@ class ForkEnd(SendEnd[T_contra]):
             if end._peer.state == "open":
                 end._put(item)
                 count += 1
+        if self._ordering is not None and count and not isinstance(item, ControlElement):
+            self._ordering.mark(end for end in route if end.is_open)
         if not count:
             reason = "no_more_needed" if route else "unrouted"
             self.dropped[reason] = self.dropped.get(reason, 0) + 1

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
     from ._control import ControlJoin
+    from ._ordering import Ordering
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
 
@@ -47,8 +48,11 @@ class HubEnd(ForkEnd[T_contra]):
         joins: Sequence[tuple[ControlJoin, int]] = (),
         taps: Sequence[SendEnd[Any]] = (),
         essential: Sequence[SendEnd[Any]] = (),
+        ordering: Ordering | None = None,
     ) -> None:
-        super().__init__(name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=essential)
+        super().__init__(
+            name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=essential, ordering=ordering
+        )
         self.claims: dict[Claim, None] = {}
         """The senders that wait, in the order of their arrival: here, or at an end of which this one is a part."""
         self._fixed = len(self._branches), len(self._taps)

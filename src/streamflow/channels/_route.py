@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ._control import ControlJoin
+    from ._ordering import Ordering
     from ._send_end import SendEnd
 
 __all__ = ["RouteEnd", "Unroutable"]
@@ -55,6 +56,7 @@ class RouteEnd(ForkEnd[T_contra]):
         spreads: Whether all choices are alike to `choose`, so that it is told which have gone, and asked again.
         joins: As in `ForkEnd`.
         taps: As in `ForkEnd`.
+        ordering: As in `ForkEnd`.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class RouteEnd(ForkEnd[T_contra]):
         spreads: bool = False,
         joins: Sequence[tuple[ControlJoin, int]] = (),
         taps: Sequence[SendEnd[Any]] = (),
+        ordering: Ordering | None = None,
     ) -> None:
-        super().__init__(name, branches, otherwise=otherwise, joins=joins, taps=taps)
+        super().__init__(name, branches, otherwise=otherwise, joins=joins, taps=taps, ordering=ordering)
         self._choices = tuple(choices)
         self._choose = choose
         self._gone = gone

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._control import ControlJoin
+    from ._ordering import Ordering
     from ._send_end import SendEnd
 
 __all__ = ["WholeEnd"]
@@ -35,6 +36,7 @@ class WholeEnd(ForkEnd[T_contra]):
         parts: The writing end of each output.
         branches: The writing ends of all their edges, taps left out.
         joins: As in `ForkEnd`.
+        ordering: As in `ForkEnd`.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class WholeEnd(ForkEnd[T_contra]):
         branches: Sequence[SendEnd[Any]],
         *,
         joins: Sequence[tuple[ControlJoin, int]] = (),
+        ordering: Ordering | None = None,
     ) -> None:
-        super().__init__(name, branches, joins=joins)
+        super().__init__(name, branches, joins=joins, ordering=ordering)
         self._parts = tuple(parts)
         self._hubs = [one for one in parts if isinstance(one, HubEnd)]
 

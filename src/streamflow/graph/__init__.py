@@ -8,12 +8,28 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._nesting import GraphStage, Nestable, SubGraph, checked_buffer
+from ._orders import ordering_forks
+from ._policies import (
+    Arrival,
+    Barrier,
+    Concat,
+    MergePolicy,
+    Ordered,
+    PolicyName,
+    Prioritized,
+    Race,
+    Zip,
+    ZipLatest,
+)
 from ._router import DROP, Drop, Router, RouterKind
 from ._spec import EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
 from ._validation import check, findings
 
 __all__ = [
     "DROP",
+    "Arrival",
+    "Barrier",
+    "Concat",
     "Drop",
     "EdgeSpec",
     "Endpoint",
@@ -24,13 +40,20 @@ __all__ = [
     "GraphStage",
     "InFlight",
     "JoinSpec",
+    "MergePolicy",
     "NestSpec",
     "Nestable",
     "Node",
+    "Ordered",
+    "PolicyName",
+    "Prioritized",
+    "Race",
     "RouteSpec",
     "Router",
     "RouterKind",
     "SubGraph",
+    "Zip",
+    "ZipLatest",
     "caller_of_package",
     "check",
     "checked_buffer",
@@ -39,6 +62,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "ordering_forks",
     "to_dot",
     "to_mermaid",
     "to_svg",

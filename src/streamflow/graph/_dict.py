@@ -11,14 +11,15 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
     {"source": "ears", "otherwise": "log", "essential": ["sync:heard"], "dynamic": true},
     {"source": "log", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "rest"}
   ],
-  "merges": ["log"],
+  "merges": ["log", {"target": "out", "policy": "barrier", "max_held": 100}],
   "nested": ["chat"]
 }
 ```
 
-What has its default is left out. A field that this release does not know is refused, not skipped: it may change what the graph
-does. Stages are given by name; what is said of their kinds and ports must be true of them. So are the routers of routes, by the
-name of the output; the data says what each chooses by, and among what. No data is imported or evaluated.
+What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
+stages, the routers of routes (the data says what each chooses by, and among what), and the policies of merges that have a function
+(`"code": true`). A field that this release does not know is refused, not skipped: it may change what the graph does. What is said
+of the kinds and ports of stages must be true of them. No data is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -30,9 +31,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
 from ..channels import Unroutable
-from ..errors import BuildError, DecodeError, Finding, StageDefinitionError, StagePlacementError, UnknownStageError
+from ..errors import (
+    BuildError,
+    ConfigError,
+    DecodeError,
+    Finding,
+    StageDefinitionError,
+    StagePlacementError,
+    UnknownStageError,
+)
 from ..stages import StageKind, as_stage, checked_name, name_given
 from ._builder import caller_of_package
+from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
 from ._router import Router
 from ._spec import EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
 from ._validation import check
@@ -41,12 +51,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..stages import StageLike, StageSpec
+    from ._policies import MergePolicy
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
 
 _Word = TypeVar("_Word", bound=str)
 
 _VERSION: Final = 1
+_NO_POLICIES: Final[Mapping[str, MergePolicy]] = {}
+_NO_ROUTERS: Final[Mapping[str, Router]] = {}
 _MOST: Final = 10_000  # items of one list: what comes from outside has a bound
 
 
@@ -92,22 +105,27 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         ],
     }
     found |= _unless_empty("branches", [_fork_to_dict(fork) for fork in graph.forks])
-    found |= _unless_empty("merges", [str(join.target) for join in graph.joins])
+    found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
     return found | _unless_empty("nested", [nest.name for nest in graph.nested])
 
 
 def graph_from_dict(
-    data: Mapping[str, object], stages: Mapping[str, StageLike], routers: Mapping[str, Router] | None = None
+    data: Mapping[str, object],
+    stages: Mapping[str, StageLike],
+    policies: Mapping[str, MergePolicy] = _NO_POLICIES,
+    routers: Mapping[str, Router] = _NO_ROUTERS,
 ) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
 
     Args:
         data: What `graph_to_dict` returned, or the same from JSON.
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
+        policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
         routers: The rules of routes, by the name of the output, with names as destinations.
 
     Raises:
         DecodeError: If the data is malformed, or of a newer version; `path` says where.
+        ConfigError: If a policy is missing, not in the graph, or another one than the data says.
         UnknownStageError: If a stage is missing, or not in the graph.
         StageDefinitionError: If one of them is no stage.
         StagePlacementError: If one is of another kind, or has other ports, than the data says; or if a router is missing, or
@@ -118,9 +136,11 @@ def graph_from_dict(
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
-    graph = _joined(fields, said, where, routers or {})
+    graph = _joined(fields, said, where, policies)
+    forks = tuple(_forks(fields.get("branches", ()), said, routers, where))
     specs = _specs(said, stages)
-    graph = dataclasses.replace(graph, nodes=tuple(Node(one.name, specs[one.name], where) for one in said))
+    nodes = tuple(Node(one.name, specs[one.name], where) for one in said)
+    graph = dataclasses.replace(graph, nodes=nodes, forks=forks)
     check(graph)
     for node in graph.nodes:
         if node.stage.freeze is not None:
@@ -132,7 +152,9 @@ def _unless_empty(field: str, values: Sequence[object]) -> dict[str, object]:
     return {field: values} if values else {}
 
 
-def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str, routers: Mapping[str, Router]) -> Graph:
+def _joined(
+    fields: Mapping[str, object], said: Sequence[_Said], where: str, policies: Mapping[str, MergePolicy]
+) -> Graph:
     """Return the graph without its stages."""
     inputs = {str(end): end for one in said for end in one.input_ends}
     outputs = {str(end): end for one in said for end in one.output_ends}
@@ -143,11 +165,20 @@ def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str, rou
         target = _end(edge["target"], f"{path}.target", "input", inputs)
         is_tap = _switch(edge.get("tap", False), f"{path}.tap")
         edges.append(EdgeSpec(source, target, where, _buffer(edge.get("buffer"), f"{path}.buffer"), is_tap))
-    forks = _forks(fields.get("branches", ()), inputs, outputs, routers, where)
-    merges = _items(fields.get("merges", ()), "$.merges")
-    joins = [JoinSpec(_end(item, path, "input", inputs), where) for path, item in merges]
+    joins: list[JoinSpec] = []
+    code: list[str] = []
+    for path, item in _items(fields.get("merges", ()), "$.merges"):
+        merge: Mapping[str, object] = {"target": item}
+        if isinstance(item, Mapping):
+            merge = _fields(cast("object", item), path, ("target", "policy"), MERGE_FIELDS)
+        target = _end(merge["target"], path if merge.get("policy") is None else f"{path}.target", "input", inputs)
+        joins.append(JoinSpec(target, where, merge_policy(merge, path, policies.get(str(target)))))
+        code += [str(target)] if joins[-1].policy.is_code else []
+    extra = next((one for one in policies if one not in code), None)
+    if extra is not None:
+        raise ConfigError("policies", f"the graph has no merge {extra!r:.80} whose policy has a function; take it away")
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
-    return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested))
+    return Graph((), tuple(edges), (), tuple(joins), tuple(nested))
 
 
 def _fork_to_dict(fork: ForkSpec) -> dict[str, object]:
@@ -167,18 +198,14 @@ def _fork_to_dict(fork: ForkSpec) -> dict[str, object]:
     return said | ({"dynamic": True} if fork.is_dynamic else {})
 
 
-def _forks(
-    value: object,
-    inputs: Mapping[str, Endpoint],
-    outputs: Mapping[str, Endpoint],
-    routers: Mapping[str, Router],
-    where: str,
-) -> list[ForkSpec]:
+def _forks(value: object, stages: Sequence[_Said], routers: Mapping[str, Router], where: str) -> list[ForkSpec]:
     """Return the forks, with the routers that were given.
 
     Raises:
         StagePlacementError: With a finding for each router that is missing, another one, or not in the graph.
     """
+    inputs = {str(end): end for one in stages for end in one.input_ends}
+    outputs = {str(end): end for one in stages for end in one.output_ends}
     forks: list[ForkSpec] = []
     found: list[Finding] = []
     for path, item in _items(value, "$.branches"):

@@ -1,6 +1,6 @@
 """The graph as data: stages, the edges between them, and where edges fork and join. Immutable; nothing here runs.
 
-Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `stages`.
+Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `_policies`, `stages`.
 
 An *endpoint* is where an edge begins or ends: a stage, or one named port of it. An input endpoint without an edge is a *head*: the
 source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer; a tap takes nothing away, so it is no such
@@ -14,11 +14,14 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ._policies import Arrival
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..channels import Unroutable
     from ..stages import ElementTypes, StageSpec
+    from ._policies import MergePolicy
     from ._router import Router
 
 __all__ = ["EdgeSpec", "Endpoint", "ForkMode", "ForkSpec", "Graph", "JoinSpec", "NestSpec", "Node", "RouteSpec"]
@@ -128,6 +131,13 @@ class JoinSpec:
     """What reads."""
     where: str
     """`file:line` of the call that made it."""
+    policy: MergePolicy = dataclasses.field(default_factory=Arrival)
+    """How; the inputs are the edges into `target`, in their order."""
+
+    @property
+    def waits_for_inputs(self) -> bool:
+        """Whether it may wait for a particular input while others have something."""
+        return self.policy.waits_for_inputs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,6 +176,11 @@ class Graph:
         """Output endpoints that feed the consumer."""
         taken = {edge.source for edge in self.edges if not edge.is_tap}
         return tuple(one for node in self.nodes for one in node.outputs if one not in taken)
+
+    @property
+    def policies(self) -> dict[Endpoint, MergePolicy]:
+        """How the edges into each input are merged that several feed."""
+        return {join.target: join.policy for join in reversed(self.joins)}
 
     def edges_into(self, target: Endpoint) -> tuple[EdgeSpec, ...]:
         """Return the edges that end at `target`."""

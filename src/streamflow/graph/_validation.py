@@ -47,6 +47,8 @@ _CLASSES: dict[str, type[BuildError]] = {
     "two-ways-out": StagePlacementError,
     "missing-branch": StagePlacementError,
     "unused-branch": StagePlacementError,
+    "two-policies": StagePlacementError,
+    "merge-policy": StagePlacementError,
     "unconnected-stage": StagePlacementError,
     "type-mismatch": TypeMismatchError,
 }
@@ -90,7 +92,7 @@ def findings(graph: Graph, named: Sequence[tuple[Endpoint, str]] = ()) -> list[F
     found += names.misnamed(named)
     found += connections(graph, names, closing)
     found += circles.values()
-    found += mismatches(Graph(names.unique, graph.edges, graph.forks), unsound)
+    found += mismatches(Graph(names.unique, graph.edges, graph.forks, graph.joins), unsound)
     order = {node.name: number for number, node in reversed(list(enumerate(graph.nodes)))}
     return sorted(found, key=lambda one: order.get(one.stage or "", len(order)))
 

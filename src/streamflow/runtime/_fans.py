@@ -13,7 +13,7 @@ from ..channels import BalanceEnd, ForkEnd, HubEnd, RouteEnd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..channels import ControlJoin, SendEnd
+    from ..channels import ControlJoin, Ordering, SendEnd
     from ..graph import Endpoint, ForkSpec
 
 __all__ = ["FanPlan", "fan_of", "open_fan"]
@@ -64,6 +64,7 @@ def open_fan(
     *,
     otherwise: SendEnd[Any] | None,
     joins: Sequence[tuple[ControlJoin, int]],
+    ordering: Ordering | None,
 ) -> ForkEnd[Any]:
     """Return what writes an output.
 
@@ -73,6 +74,7 @@ def open_fan(
         edges: The writing ends of its edges.
         otherwise: Among them, the one for the rest.
         joins: The merges below, each with the number by which it knows this fork.
+        ordering: Marks what is sent, for merges below that restore its order.
     """
     taps = [edges[place] for place in sorted(plan.taps)]
     branches = [edge for place, edge in enumerate(edges) if place not in plan.taps]
@@ -89,10 +91,10 @@ def open_fan(
             spreads=route.router.spreads,
             joins=joins,
             taps=taps,
+            ordering=ordering,
         )
     if fork is not None and fork.mode == "balance":
-        return BalanceEnd(name, branches, otherwise=otherwise, joins=joins, taps=taps)
-    essential = [edges[place] for place in plan.essential]
-    if plan.is_dynamic:
-        return HubEnd(name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=essential)
-    return ForkEnd(name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=essential)
+        return BalanceEnd(name, branches, otherwise=otherwise, joins=joins, taps=taps, ordering=ordering)
+    kind = HubEnd[Any] if plan.is_dynamic else ForkEnd[Any]
+    needed = [edges[place] for place in plan.essential]
+    return kind(name, branches, otherwise=otherwise, joins=joins, taps=taps, essential=needed, ordering=ordering)
