@@ -9,6 +9,7 @@ from ._bounded import open_channel
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
 from ._hub import HubEnd
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
@@ -36,6 +37,7 @@ __all__ = [
     "ConcatEnd",
     "ControlJoin",
     "ForkEnd",
+    "Hand",
     "HubEnd",
     "MergeEnd",
     "OrderedEnd",
@@ -50,6 +52,7 @@ __all__ = [
     "WholeEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "drop_backlog",
     "join_ports",
     "open_channel",
     "running_trio",

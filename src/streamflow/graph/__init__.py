@@ -7,25 +7,28 @@ from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
+from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph, checked_buffer
 from ._orders import ordering_forks
-from ._policies import (
-    Arrival,
-    Barrier,
-    Concat,
-    MergePolicy,
-    Ordered,
-    PolicyName,
-    Prioritized,
-    Race,
-    Zip,
-    ZipLatest,
-)
+from ._policies import Arrival, Barrier, Concat, MergePolicy, Ordered, PolicyName, Prioritized, Race, Zip, ZipLatest
 from ._router import DROP, Drop, Router, RouterKind
-from ._spec import EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
+from ._spec import (
+    DEAD_LETTERS,
+    EdgeSpec,
+    Endpoint,
+    ForkMode,
+    ForkSpec,
+    Graph,
+    JoinSpec,
+    NestSpec,
+    Node,
+    RouteSpec,
+    SupervisionSpec,
+)
 from ._validation import check, findings
 
 __all__ = [
+    "DEAD_LETTERS",
     "DROP",
     "Arrival",
     "Barrier",
@@ -52,6 +55,7 @@ __all__ = [
     "Router",
     "RouterKind",
     "SubGraph",
+    "SupervisionSpec",
     "Zip",
     "ZipLatest",
     "caller_of_package",
@@ -62,6 +66,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "isolated_stages",
     "ordering_forks",
     "to_dot",
     "to_mermaid",

@@ -12,14 +12,17 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
     {"source": "log", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "rest"}
   ],
   "merges": ["log", {"target": "out", "policy": "barrier", "max_held": 100}],
+  "isolating": ["log"],
+  "supervised": [{"stage": "ears", "directive": "restart", "max_restarts": 3, "dead_letters": true}, …],
   "nested": ["chat"]
 }
 ```
 
 What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
-stages, the routers of routes (the data says what each chooses by, and among what), and the policies of merges that have a function
-(`"code": true`). A field that this release does not know is refused, not skipped: it may change what the graph does. What is said
-of the kinds and ports of stages must be true of them. No data is imported or evaluated.
+stages; the routers of routes (the data says what each chooses by, and among what); and what is marked with `"code": true`, the
+policies of merges that have a function, and supervisions that have `on` or `decide`. A field that this release does not know is
+refused, not skipped: it may change what the graph does. What is said of the kinds and ports of stages must be true of them. No data
+is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -44,13 +47,14 @@ from ..stages import StageKind, as_stage, checked_name, name_given
 from ._builder import caller_of_package
 from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
 from ._router import Router
-from ._spec import EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
+from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
+from ._supervised import NO_SUPERVISIONS, SUPERVISION_FIELDS, supervisions_from_list, supervisions_to_list
 from ._validation import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..stages import StageLike, StageSpec
+    from ..stages import StageLike, StageSpec, Supervision
     from ._policies import MergePolicy
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
@@ -71,6 +75,7 @@ class _Said:
     kind: StageKind
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    has_letters: bool = False
 
     @property
     def input_ends(self) -> list[Endpoint]:
@@ -79,7 +84,7 @@ class _Said:
 
     @property
     def output_ends(self) -> list[Endpoint]:
-        ports = self.outputs or ([] if self.kind is StageKind.SINK else [""])
+        ports = [*(self.outputs or ([] if self.kind is StageKind.SINK else [""])), *[DEAD_LETTERS] * self.has_letters]
         return [Endpoint(self.name, port) for port in ports]
 
 
@@ -106,6 +111,8 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
     }
     found |= _unless_empty("branches", [_fork_to_dict(fork) for fork in graph.forks])
     found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
+    found |= _unless_empty("isolating", [str(join.target) for join in graph.joins if join.isolates])
+    found |= _unless_empty("supervised", [*supervisions_to_list(graph.nodes)])
     return found | _unless_empty("nested", [nest.name for nest in graph.nested])
 
 
@@ -113,6 +120,7 @@ def graph_from_dict(
     data: Mapping[str, object],
     stages: Mapping[str, StageLike],
     policies: Mapping[str, MergePolicy] = _NO_POLICIES,
+    supervisions: Mapping[str, Supervision] = NO_SUPERVISIONS,
     routers: Mapping[str, Router] = _NO_ROUTERS,
 ) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
@@ -121,6 +129,7 @@ def graph_from_dict(
         data: What `graph_to_dict` returned, or the same from JSON.
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
         policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
+        supervisions: By the same names, what to do when they fail, where a part of that is code.
         routers: The rules of routes, by the name of the output, with names as destinations.
 
     Raises:
@@ -132,14 +141,21 @@ def graph_from_dict(
             another.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
-    fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "nested"))
+    fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "isolating", "supervised", "nested"))
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
+    items = [
+        (path, _fields(item, path, ("stage",), (*SUPERVISION_FIELDS, "code", DEAD_LETTERS)))
+        for path, item in _items(fields.get("supervised", ()), "$.supervised")
+    ]
+    supervised = supervisions_from_list(items, [one.name for one in said], supervisions, where)
+    taken = {name for name, spec in supervised.items() if spec.has_letters}
+    said = [dataclasses.replace(one, has_letters=one.name in taken) for one in said]
     graph = _joined(fields, said, where, policies)
     forks = tuple(_forks(fields.get("branches", ()), said, routers, where))
     specs = _specs(said, stages)
-    nodes = tuple(Node(one.name, specs[one.name], where) for one in said)
+    nodes = tuple(Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
     graph = dataclasses.replace(graph, nodes=nodes, forks=forks)
     check(graph)
     for node in graph.nodes:
@@ -177,6 +193,10 @@ def _joined(
     extra = next((one for one in policies if one not in code), None)
     if extra is not None:
         raise ConfigError("policies", f"the graph has no merge {extra!r:.80} whose policy has a function; take it away")
+    targets = {str(join.target): join.target for join in joins}
+    isolating = _items(fields.get("isolating", ()), "$.isolating")
+    isolated = {_end(item, path, "merge", targets) for path, item in isolating}
+    joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
     return Graph((), tuple(edges), (), tuple(joins), tuple(nested))
 
@@ -194,6 +214,7 @@ def _fork_to_dict(fork: ForkSpec) -> dict[str, object]:
             said["names"] = list(route.names)
         if route.unroutable != "drop":
             said["unroutable"] = route.unroutable
+    said |= _unless_empty("optional", [str(one) for one in fork.optional])
     said |= _unless_empty("essential", [str(one) for one in fork.essential])
     return said | ({"dynamic": True} if fork.is_dynamic else {})
 
@@ -209,11 +230,14 @@ def _forks(value: object, stages: Sequence[_Said], routers: Mapping[str, Router]
     forks: list[ForkSpec] = []
     found: list[Finding] = []
     for path, item in _items(value, "$.branches"):
-        others = ("mode", "otherwise", "by", "choices", "names", "unroutable", "essential", "dynamic")
+        others = ("mode", "otherwise", "by", "choices", "names", "unroutable", "optional", "essential", "dynamic")
         said = _fields(item, path, ("source",), others)
         source, otherwise = _end(said["source"], f"{path}.source", "output", outputs), said.get("otherwise")
         rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
-        needed = [_end(one, at, "input", inputs) for at, one in _items(said.get("essential", ()), f"{path}.essential")]
+        optional, needed = (
+            tuple(_end(one, at, "input", inputs) for at, one in _items(said.get(field, ()), f"{path}.{field}"))
+            for field in ("optional", "essential")
+        )
         mode: ForkMode = _one_of(said.get("mode", "branch"), f"{path}.mode", get_args(ForkMode))
         route = None
         if mode != "route" and (wrong := [one for one in ("by", "choices", "names", "unroutable") if one in said]):
@@ -225,7 +249,7 @@ def _forks(value: object, stages: Sequence[_Said], routers: Mapping[str, Router]
                 [Finding("other-router", source.stage, fault, "give routers={'output': Router.…}")] if fault else []
             )
         is_dynamic = _switch(said.get("dynamic", False), f"{path}.dynamic")
-        forks.append(ForkSpec(source, where, rest, mode, route, tuple(needed), is_dynamic))
+        forks.append(ForkSpec(source, where, rest, optional, mode, route, needed, is_dynamic))
     routed = {str(fork.source) for fork in forks if fork.route is not None}
     for name in routers:
         if name not in routed:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..elements import StreamElement
 from ..stages import ALL_DATA, StageKind
 from ._policies import Barrier, Ordered, Prioritized
-from ._words import columns, cut, groups_of, type_names
+from ._words import columns, cut, groups_of, supervision_words, type_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,6 +123,8 @@ class _Teller:
         self._accepts = {end: accepts for node in graph.nodes for end, accepts in node.inputs.items()}
         self._accepts |= {end: ALL_DATA for end, policy in self._policies.items() if policy.makes}
         self._forks = {fork.source: fork for fork in graph.forks}
+        self._optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
+        self._isolating = {join.target for join in graph.joins if join.isolates}
         self._into: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
         self._out_of: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
         for edge in graph.edges:
@@ -150,8 +152,11 @@ class _Teller:
         """Yield the way through, if there is only one."""
         names = [node.name for node in self._nodes]
         steps = [(edge.source.stage, edge.target.stage) for edge in self._graph.edges]
-        is_one = len(self._heads) <= 1 and len(self._leaves) <= 1 and not any(edge.is_tap for edge in self._graph.edges)
-        if sorted(steps) == sorted(pairwise(names)) and is_one:
+        has_more = any(node.letters is not None for node in self._nodes) or any(
+            edge.is_tap for edge in self._graph.edges
+        )
+        is_one = len(self._heads) <= 1 and len(self._leaves) <= 1 and not has_more
+        if is_one and sorted(steps) == sorted(pairwise(names)):
             ends = [_SOURCE] * len(self._heads), [_CONSUMER] * len(self._leaves)
             yield from _wrapped(" → ".join([*ends[0], *map(_name, names), *ends[1]]), _INDENT)
 
@@ -172,7 +177,7 @@ class _Teller:
             yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} ({self._buffer_size})")
 
     def _sinks(self) -> Iterator[str]:
-        sinks = [_name(node.name) for node in self._nodes if not node.outputs]
+        sinks = [_name(node.name) for node in self._nodes if not node.stage.outputs]
         if sinks:
             yield from _wrapped(f"sinks: {', '.join(sinks)}", _INDENT)
 
@@ -190,6 +195,12 @@ class _Teller:
             yield from self._feeders(end)
         if not node.inputs:
             yield from _line("from", "nothing, it generates")
+        yield from self._facts(node)
+        yield from self._outputs(node, has_ports=has_ports)
+
+    @staticmethod
+    def _facts(node: Node) -> Iterator[str]:
+        spec = node.stage
         if spec.max_held is None:
             yield from _line("holds", "unknown, max_held= says it")
         elif spec.max_held > 1:
@@ -198,17 +209,27 @@ class _Teller:
             yield from _line("bypass", "early, before the results of what it holds")
         if spec.timeout_s is not None:
             yield from _line("timeout", f"{spec.timeout_s:g} s")
+        if node.supervision is not None:
+            yield from _line("fails", supervision_words(node.supervision.supervision))
+
+    def _outputs(self, node: Node, *, has_ports: bool) -> Iterator[str]:
         for end, emits in node.outputs.items():
+            if end == node.letters:
+                continue
             if has_ports:
                 yield from _line("emits", _at_port(end, emits))
             yield from self._readers(end)
-        if not node.outputs:
+        if not node.stage.outputs:
             yield from _line("to", "nothing, it is a sink")
+        if node.letters is not None:
+            targets = ", ".join(_end(edge.target) for edge in self._out_of[node.letters])
+            yield from _line("letters", f"{targets}, for elements that it failed on")
 
     def _feeders(self, end: Endpoint) -> Iterator[str]:
         edges = self._into[end]
         for edge in edges:
             size = f"({self._buffer_size})" if edge.buffer is None else f"({edge.buffer}, its own size)"
+            size += ", may fail alone" if end in self._isolating else ""
             size += ", a tap: what does not fit is dropped, and counted" * edge.is_tap
             yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}")
         policy = self._policies.get(end)
@@ -235,6 +256,7 @@ class _Teller:
         for one in targets:
             if one != rest:
                 mark = ", essential" * (fork is not None and one in fork.essential)
+                mark += ", may fail alone" * (fork is not None and one in fork.optional)
                 yield from _line(mode, f"{_end(one)}, {self._reason(one, fork)}{mark}")
         what = "that no rule applies to" if mode == "route" else f"that no {_TAKER[mode]} accepts"
         if rest is not None:

@@ -56,21 +56,21 @@ class FanCall:
             source,
             self.source.where,
             None if self.otherwise is None else target(self.otherwise),
-            self.mode,
-            route,
-            tuple(target(one) for one in self.essential),
-            self.is_dynamic,
+            mode=self.mode,
+            route=route,
+            essential=tuple(target(one) for one in self.essential),
+            is_dynamic=self.is_dynamic,
         )
 
 
 def fan_call_of(fork: ForkSpec, named: Callable[[Endpoint, str], Named]) -> FanCall | None:
-    """Return the call that makes a nested fork again, None if it is a plain one."""
+    """Return the call that makes a nested fork again, besides what makes a plain one; None where that is all."""
     if fork.mode == "branch" and not fork.essential and not fork.is_dynamic:
         return None
     return FanCall(
         named(fork.source, fork.where),
         fork.mode,
-        None if fork.otherwise is None else named(fork.otherwise, fork.where),
+        None if fork.otherwise is None or fork.mode == "branch" else named(fork.otherwise, fork.where),
         None if fork.route is None else fork.route.router,
         () if fork.route is None else tuple(named(one, fork.where) for one in fork.route.choices),
         () if fork.route is None else fork.route.names,
