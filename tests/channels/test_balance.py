@@ -63,6 +63,12 @@ async def test_equally_free_branches_take_turns_and_control_goes_to_all(lanes, w
     await balance.send.send_each([*texts(*"abcd"), TurnEnd()])
     there = [["/" if isinstance(one, TurnEnd) else one.text for one in end.backlog] for end in balance.reads]
     assert there == [["a", "d", "/"], ["b", "/"], ["c", "/"]]
+    idle, ways = Balance(8, 8, 8, watched=watched, lanes=lanes), []
+    for element in texts(*"abcd"):
+        await idle.send.send(element)
+        ways += [number for number, end in enumerate(idle.reads) if end.backlog]
+        await idle.reads[ways[-1]].receive()
+    assert ways == [0, 1, 2, 0]
     balance.ledger.check()
 
 

@@ -118,7 +118,10 @@ async def test_a_rule_is_asked_once_for_each_element_however_often_its_sender_lo
 
 async def test_the_same_object_of_two_senders_is_asked_about_twice() -> None:
     """semantics 4.15: an answer belongs to one sending, and not to the object."""
-    route, same = Route(capacity=1), TextElement("0")
+    route, same = Route(capacity=2), TextElement("0")
+    await route.send.send_each([same, same])
+    assert route.asked == [same, same]
+    route = Route(capacity=1)
     await route.send.send(TextElement("0"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(route.send.send, same)

@@ -531,3 +531,28 @@ async def test_an_ordered_merge_restores_the_order_below_any_of_them(way) -> Non
     assert texts(seen) == source
     if guest is not None:
         assert [element async for element in guest] == [TextElement(text) for text in source]
+
+
+async def test_a_tap_that_fails_fails_alone() -> None:
+    """semantics 4.17, 6.8: it is told as failed, and the main path has everything."""
+    builder = PipelineBuilder().tap(PassthroughStage("in"), SinkStage(fails, name="t"))
+    failed = []
+    builder.on_event(lambda event: failed.append(event.stage) if event.name == "stage.failed" else None)
+    result = await builder.build().run(["1", "2", "3"])
+    assert texts(result.elements) == ["1", "2", "3"]
+    assert result.reason == "done"
+    assert failed == ["t"]
+
+
+async def test_a_branch_may_be_optional_beside_an_essential_one() -> None:
+    """semantics 4.18, 6.8: the one may fail, the other ends the fork."""
+    builder = PipelineBuilder().branch(
+        PassthroughStage("in"), essential=[TakeStage(2, name="a")], optional=[MapStage(fails, name="b")]
+    )
+    pipeline = builder.build()
+    (fork,) = pipeline.graph.forks
+    assert [str(one) for one in (*fork.essential, *fork.optional)] == ["a", "b"]
+    again = type(pipeline).from_dict(pipeline.to_dict(), {node.name: node.stage for node in pipeline.graph.nodes})
+    for one in (pipeline, again):
+        result = await one.run(["1", "2", "3"])
+        assert texts(result.elements) == ["1", "2"]
