@@ -144,16 +144,16 @@ class MergeEnd(ReceiveEnd[T_co]):
                 return False
         return True
 
+    def _behind(self) -> int:
+        held = 0 if self._join is None else len(self._join.held)
+        return held + sum(len(one._buffer) for one in self._inputs.values())
+
     def _let_go(self) -> bool:
         """Let go of what was held back and has to wait no longer, and say whether there was anything."""
         held = self._join.release() if self._join is not None and self._join.held else None
         if held is not None:
             self._fill(held)
         return held is not None
-
-    def _behind(self) -> int:
-        held = 0 if self._join is None else len(self._join.held)
-        return held + sum(len(one._buffer) for one in self._inputs.values())
 
     def _announce(self, join: ControlJoin, number: int, edge: ReceiveEnd[Any]) -> None:
         """Let the join learn, once, of a control element that an input shows."""

@@ -227,12 +227,6 @@ class BatchElement(StreamElement, frozen=True):
         freeze_items(self, self.items)
 
 
-def batch_of(*items: StreamElement) -> BatchElement:
-    """Return several elements as one, as urgent as the most urgent of them, and interruptible only if all may be dropped."""
-    may_be_dropped = all(one.interruptible and not isinstance(one, WholeElement) for one in items)
-    return BatchElement(items, priority=max(one.priority for one in items), interruptible=may_be_dropped)
-
-
 class DeadLetterElement(StreamElement, frozen=True):
     """Elements that a stage has failed on, and what is known of the failure: for a person, or a program that tries again.
 
@@ -257,6 +251,12 @@ class DeadLetterElement(StreamElement, frozen=True):
 
     def __post_init__(self) -> None:
         freeze_items(self, self.items)
+
+
+def batch_of(*items: StreamElement) -> BatchElement:
+    """Return several elements as one, as urgent as the most urgent of them, and interruptible only if all may be dropped."""
+    may_be_dropped = all(one.interruptible and not isinstance(one, WholeElement) for one in items)
+    return BatchElement(items, priority=max(one.priority for one in items), interruptible=may_be_dropped)
 
 
 class OpaqueElement(StreamElement, frozen=True, gc=False):

@@ -277,9 +277,9 @@ class GraphBuilder:
             StageDefinitionError: If one of them is no stage, or has no name.
             ConfigError: If there is no such policy, or `isolate` is no switch.
         """
-        how = None if policy is None else checked_policy(policy)
         if not isinstance(cast("object", isolate), bool):
             raise ConfigError("isolate", f"a switch is True or False, got {isolate!r:.80}")
+        how = None if policy is None else checked_policy(policy)
         with self._whole_call(caller_of_package()) as where:
             begins = [self._known(one, where) for one in sources]
             end = self._known(into, where)

@@ -19,10 +19,10 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 ```
 
 What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
-stages; the routers of routes (the data says what each chooses by, and among what); and what is marked with `"code": true`, the
-policies of merges that have a function, and supervisions that have `on` or `decide`. A field that this release does not know is
-refused, not skipped: it may change what the graph does. What is said of the kinds and ports of stages must be true of them. No data
-is imported or evaluated.
+stages; the routers of routes (the data says what each chooses by, and among what); and where it says `"code": true` the policies
+of merges that have a function, and supervisions with `on` or `decide`. A field that this release does not know is refused, not
+skipped: it may change what the graph does. What is said of the kinds and ports of stages must be true of them. No data is imported
+or evaluated.
 """
 
 from __future__ import annotations
@@ -194,8 +194,7 @@ def _joined(
     if extra is not None:
         raise ConfigError("policies", f"the graph has no merge {extra!r:.80} whose policy has a function; take it away")
     targets = {str(join.target): join.target for join in joins}
-    isolating = _items(fields.get("isolating", ()), "$.isolating")
-    isolated = {_end(item, path, "merge", targets) for path, item in isolating}
+    isolated = {_end(item, path, "merge", targets) for path, item in _items(fields.get("isolating", ()), "$.isolating")}
     joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
     return Graph((), tuple(edges), (), tuple(joins), tuple(nested))

@@ -29,12 +29,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..channels import EDGE_WATCH, ForkEnd, HubEnd, MergeEnd
-from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     ChannelClosedError,
-    MiddlewareError,
     OutputClosedError,
-    ProviderError,
     RunStateError,
     RunTimeoutError,
     StageError,
@@ -42,10 +39,10 @@ from ..errors import (
 from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
 from ._edge_watches import edge_watches, run_limits
+from ._failures import notice_of, stage_error
 from ._jobs import Job, JobGroup, is_made_of
 from ._stats import RunStats, stats_of
 from ._supervision import supervisors
-from ._tracebacks import trimmed
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
@@ -53,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..channels import ReceiveEnd, SendEnd
+    from ..elements import EndReason, ErrorElement, StreamElement
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
     from ._metering import EdgeMeter
@@ -200,7 +198,12 @@ class Engine:
             guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
-        await (stage if stage.supervisor is None else stage.supervisor).work(run)
+        if stage.supervisor is not None:
+            await stage.supervisor.work(run)
+        else:
+            await stage.body(run)
+            if stage.helpers:
+                await stage.helped()
         await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
@@ -252,9 +255,9 @@ class Engine:
         if job.cancel_requested:  # then its edge may have been closed under it, too
             expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
-            failure = _stage_error(self._source_name(head), None, None, error)
+            failure = stage_error(self._source_name(head), None, None, error)
             if head in self.plan.isolated_heads and self._tolerates(failure):
-                self.inlets[head].close_with(_notice(failure, "source", is_fatal=False))
+                self.inlets[head].close_with(notice_of(failure, "source", is_fatal=False))
             else:
                 self._fail(failure, head)
         self.inlets[head].close()
@@ -263,7 +266,7 @@ class Engine:
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         if error is not None and not job.cancel_requested:
-            self._fail(_stage_error("watchdog", None, None, error), None)
+            self._fail(stage_error("watchdog", None, None, error), None)
         self._settle()
 
     def _settle(self) -> None:
@@ -292,13 +295,13 @@ class Engine:
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
         attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
-        failure = _stage_error(stage.name, stage.node.where, index, error, attempts)
+        failure = stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):
             self._fail(failure, stage)
             return
         stage.failure = failure
         if not stage.is_sink:
-            stage.output.close_with(_notice(failure, stage.name, is_fatal=False))
+            stage.output.close_with(notice_of(failure, stage.name, is_fatal=False))
         stage.cancel()  # what is left of it: of its tasks, one has failed
         stage.close_inputs("no_more_needed")
 
@@ -324,7 +327,7 @@ class Engine:
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
-            self.notice = notice = _notice(error, stage)
+            self.notice = notice = notice_of(error, stage)
         elif isinstance(error, StageError):
             self._suppressed.append(error)
         output: SendEnd[Any] | None = None
@@ -512,26 +515,3 @@ class Engine:
 def live_runs() -> list[str]:
     """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
     return sorted(engine.describe() for engine in _LIVE)
-
-
-def _stage_error(
-    stage: str, where: str | None, index: int | None, cause: BaseException, attempts: int = 1
-) -> BaseException:
-    if isinstance(cause, (KeyboardInterrupt, SystemExit)):
-        return cause  # they reach the caller as they are
-    error = StageError(stage, index, where, attempts)
-    error.__cause__ = cause.with_traceback(trimmed(cause.__traceback__))
-    return error
-
-
-def _notice(error: BaseException, stage: str | None, *, is_fatal: bool = True) -> ErrorElement:
-    """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
-    if isinstance(error, RunTimeoutError):
-        return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
-    cause = error.__cause__ or error
-    if isinstance(cause, ProviderError):
-        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=is_fatal)
-    if isinstance(cause, MiddlewareError):
-        return ErrorElement(cause.code, cause.message, stage, fatal=is_fatal)
-    what = "the run" if stage is None else f"stage {stage!r}"
-    return ErrorElement("stage_failed", f"{what} failed: {type(cause).__name__}", stage, fatal=is_fatal)

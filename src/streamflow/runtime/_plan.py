@@ -211,12 +211,12 @@ class _Planner:
                 fork=whole[number],
                 downstream=self._downstream[number],
                 keeps_aside=node.stage.kind is StageKind.ACCUMULATE and node.stage.bypass == "late",
-                ports=self._ports(node),
                 letters=self._letters(node),
                 supervision=None if node.supervision is None else node.supervision.supervision,
                 restarted_with=together[number],
                 is_restartable=any(number in several for several in together),
                 is_isolated=node.name in isolated,
+                ports=self._ports(node),
             )
             for number, node in enumerate(self._nodes)
         )

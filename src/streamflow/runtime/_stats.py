@@ -80,8 +80,8 @@ def stats_of(
     *,
     meters: Sequence[EdgeMeter | None],
     forks: Mapping[str, ForkEnd[StreamElement]],
-    merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
     tallies: Mapping[str, Tally],
+    merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
 ) -> RunStats:
     """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     edges = {
@@ -102,10 +102,10 @@ def stats_of(
                 **(forks[name].dropped if name in forks else {}),
                 **({"supervision": tally.dropped} if tally is not None and tally.dropped else {}),
             },
-            discarded=_discarded(merges.get(name, ())),
             restarts=0 if tally is None else tally.restarts,
             retries=0 if tally is None else tally.retries,
             dead_lettered=0 if tally is None else tally.dead_lettered,
+            discarded=_discarded(merges.get(name, ())),
         )
     return RunStats(run_id, duration_s, stages, edges)
 

@@ -122,7 +122,8 @@ class Supervisor:
             Exception: What it fails with in the end.
         """
         if self._calls == "several":
-            await self._stage.work(run)
+            await self._stage.body(run)
+            await self._stage.helped()
             return
         while True:
             await self._obey()
@@ -181,7 +182,8 @@ class Supervisor:
         stage, failure = self._stage, None
         with anyio.CancelScope() as self._scope:
             try:
-                await stage.work(run)
+                await stage.body(run)
+                await stage.helped()
             except Exception as error:
                 cancelled = anyio.get_cancelled_exc_class()
                 if stage.job.cancel_requested or stage.is_expected(stage.job, error, cancelled):
@@ -206,9 +208,7 @@ class Supervisor:
         stage = self._stage
         for helper in stage.helpers:
             helper.cancel()
-        while stage.helpers:
-            stage.helpers_ended = anyio.Event()
-            await stage.helpers_ended.wait()
+        await stage.helped()
 
     async def _recovers(self, error: Exception) -> bool:
         """Do what is to be done about a failed frame. False: nothing more is to be done, as nobody reads the results.

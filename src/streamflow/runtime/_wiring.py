@@ -83,9 +83,8 @@ class StageRun:
         """Return one call of its body, with new state."""
         return self.node.stage.start(run)(cast("Any", self.reads), cast("Any", self.writes), run)
 
-    async def work(self, run: RunContext[Any]) -> None:
-        """Do its work, from new state to the end of its helpers."""
-        await self.body(run)
+    async def helped(self) -> None:
+        """Wait until its helpers have ended. Cancellation: leaves them alone."""
         while self.helpers:
             self.helpers_ended = anyio.Event()
             await self.helpers_ended.wait()
