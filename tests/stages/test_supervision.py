@@ -136,7 +136,7 @@ class Plain(BaseStage):
         (Plain, "none"),
         (PassthroughStage("p"), "none"),
     ],
-    ids=repr,
+    ids=range(11),
 )
 def test_a_stage_says_whether_one_element_is_one_call(one, calls) -> None:
     """semantics 5.7: known of what this library runs itself, and of nothing else."""
