@@ -46,6 +46,6 @@ def isolated_stages(graph: Graph) -> frozenset[str]:
             found.add(node.name)
     for node in reversed(order):
         leading = [edge.target in isolating or edge.target.stage in found for edge in out_of[node.name]]
-        if leading and all(leading) and node.name not in leaves and node.stage.outputs:
+        if leading and all(leading) and node.name not in leaves:
             found.add(node.name)
     return frozenset(found)
