@@ -164,7 +164,7 @@ async def test_a_stage_inside_gives_what_it_gives_alone(wrap: Callable[[StageLik
     """semantics 3.8: the same elements in the same order, control and what passes by too, and nothing of nothing."""
     texts = [TextElement("a"), TextElement("bcd"), END, TextElement("e"), END, END, TextElement("f")]
     for name, make in (INNER | ACCUMULATING).items():
-        items = texts if name in ACCUMULATING else [*texts[:1], *PASSING, *texts[1:], *PASSING]
+        items = texts if name in ACCUMULATING else [*texts[:1], *PASSING, *texts[1:4], *PASSING, *texts[4:]]
         alone = await run_stage(make(), items)
         assert await run_stage(wrap(make()), items, capacity=2) == alone, name
     await assert_all_stages_stopped()
@@ -176,6 +176,8 @@ async def test_it_does_so_for_every_stream_at_every_capacity(
 ) -> None:
     """semantics 3.8 and opening: whatever comes in whichever order, and however little fits into an edge."""
     make, items = what
+    # What passes by at the very end may leave ahead of what a stage says behind its last element, or behind it.
+    items = [*items, TextElement("end")]
 
     assert await run_stage(wrap(make()), items, capacity=capacity) == await run_stage(make(), items)
 
