@@ -302,7 +302,7 @@ async def test_what_is_no_exception_ends_the_run_as_it_is() -> None:
     def interrupted(element: TextElement) -> TextElement:
         raise KeyboardInterrupt
 
-    for outer in (FallbackStage(interrupted, shout), RetryStage(interrupted, retry_on=Exception)):
+    for outer in (FallbackStage(interrupted, shout), RetryStage(interrupted, on=Exception)):
         with pytest.raises(KeyboardInterrupt):
             await run_stage(outer, ["a"])
 

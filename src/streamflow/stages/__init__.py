@@ -4,13 +4,14 @@ Above: `graph` joins stages, `runtime` runs them. Below: `channels`, `elements`.
 """
 
 from ._admission import ALL_DATA, EVERYTHING, Accepts, ElementTypes, admission, is_accepted
+from ._annotations import value_types
 from ._around import OnFailure
 from ._batching import BatchStage, UnbatchStage, WindowStage
 from ._breaker import CircuitBreaker, CircuitBreakerStage, CircuitCall, CircuitState
 from ._cache import CacheStage
 from ._chunking import ChunkBy, ChunkTextStage
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
-from ._context import CURRENT_RUN, RunContext, current_run
+from ._context import CURRENT_RUN, Guard, RunContext, current_run
 from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec, checked_name, definition_error
 from ._decoupling import BufferStage, CoalesceStage
 from ._failures import Failures
@@ -27,6 +28,7 @@ from ._rate_limit import RateLimitMode, RateLimitStage
 from ._resources import Resource
 from ._retry import RetryStage
 from ._sources import Source, close_source, feed, open_source, open_sources
+from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
 from ._time_limit import TimeoutStage
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
 from ._tries import Resume
@@ -35,15 +37,18 @@ __all__ = [
     "ALL_DATA",
     "CURRENT_RUN",
     "EVERYTHING",
+    "NOTHING",
     "Accepts",
     "AsyncQueue",
     "BaseStage",
     "BatchStage",
+    "Between",
     "BlockingQueue",
     "BufferStage",
     "Bypass",
     "Cache",
     "CacheStage",
+    "CallForm",
     "ChunkBy",
     "ChunkTextStage",
     "CircuitBreaker",
@@ -55,6 +60,7 @@ __all__ = [
     "DebounceStage",
     "DedupeStage",
     "DelayStage",
+    "Directive",
     "ElementTypes",
     "Failures",
     "FallbackStage",
@@ -62,6 +68,8 @@ __all__ = [
     "FilterStage",
     "FlatMapStage",
     "FunctionStage",
+    "Guard",
+    "InHand",
     "IntervalSource",
     "MapAsyncStage",
     "MapStage",
@@ -88,6 +96,7 @@ __all__ = [
     "StageKind",
     "StageLike",
     "StageSpec",
+    "Supervision",
     "TakeStage",
     "TeeStage",
     "ThreadStage",
@@ -107,4 +116,5 @@ __all__ = [
     "open_source",
     "open_sources",
     "stage",
+    "value_types",
 ]
