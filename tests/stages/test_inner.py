@@ -578,6 +578,32 @@ async def test_nothing_waits_for_the_garbage_collector() -> None:
     gc.collect()
 
 
+@pytest.mark.parametrize("priority", [False, True])
+async def test_it_stands_wherever_a_stage_can_stand(priority: bool) -> None:
+    """semantics 3.8: on priority lanes, below a fork, above a join, in a nested pipeline, and fed live until its input closes."""
+
+    def tell(element: TextElement) -> TextElement:
+        return TextElement(f"{element.text}!")
+
+    nested = PipelineBuilder().chain(RetryStage(tell, name="again"), CircuitBreakerStage(tell)).build()
+    config = PipelineConfig(buffer_size=4, priority=priority, timeout_s=60)
+    builder = PipelineBuilder(config).chain(limited(tell))
+    builder.branch("timeout", FallbackStage(tell, tell, name="left"), nested.as_stage("right"))
+    builder.merge(CacheStage(tell, name="join"), "left", "right/circuit_breaker")
+    pipeline = builder.build()
+    items = [TextElement("a"), TurnStart(), TextElement("b"), END, BAD]
+    async with pipeline.execute() as run:
+        for item in items:
+            await run.send(item)
+        run.close_input()
+        got = [one async for one in run]
+
+    said = [one for one in got if isinstance(one, TextElement)]
+    assert sorted(one.text for one in said) == ["a!!!", "a!!!!", "b!!!", "b!!!!"]
+    assert [one for one in got[:-1] if not isinstance(one, TextElement)] == [TurnStart(), END, BAD]
+    assert {one.text[0] for one in got[: got.index(TurnStart())]} == {"a"}  # type: ignore[attr-defined]
+
+
 async def test_several_elements_of_one_unit_leave_as_they_are_made() -> None:
     """semantics 5.3, 3.8: streaming is real inside too: the first result leaves before the second is made."""
 
