@@ -128,6 +128,7 @@ class RunContext(Generic[DepsT_co]):
         """
         inner = copy.copy(self)
         inner.stage = f"{self.stage}/{name}"
+        inner.guard = None
         inner._start_soon = start_soon  # noqa: SLF001 - its own class
         return inner
 
