@@ -49,7 +49,14 @@ from .errors import (
     StreamflowError,
 )
 from .observe import Event, EventBus
-from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run
+from .runtime import (
+    Interruption,
+    Pipeline,
+    PipelineBuilder,
+    PipelineConfig,
+    Result,
+    Run,
+)
 from .stages import (
     BaseStage,
     CollectStage,
@@ -67,6 +74,7 @@ from .stages import (
     ThreadStage,
     current_run,
     stage,
+    turn_scope,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +101,7 @@ __all__ = [
     "FlatMapStage",
     "ImageElement",
     "Interrupt",
+    "Interruption",
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",
@@ -139,6 +148,7 @@ __all__ = [
     "open_channel",
     "register_element",
     "stage",
+    "turn_scope",
     "wrap_middleware",
 ]
 

@@ -9,6 +9,7 @@ from ._fork import ForkEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
+from ._sweep import Fence, Herald, sweep_edge
 from ._wait import running_trio
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 
@@ -19,10 +20,13 @@ __all__ = [
     "ChannelStatistics",
     "ChannelWatch",
     "ControlJoin",
+    "Fence",
     "ForkEnd",
+    "Herald",
     "MergeEnd",
     "ReceiveEnd",
     "SendEnd",
     "open_channel",
     "running_trio",
+    "sweep_edge",
 ]

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.lowlevel
 
-from ..elements import ControlElement, TurnEnd
+from ..elements import ControlElement, Interrupt, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
 from ._lanes import LaneSendEnd, lane_of
 from ._receive_end import WIDE
-from ._send_end import HeadOf, SendEnd
+from ._send_end import HeadOf, SendEnd, is_let_go
 from ._watching import ChannelStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._control import ControlJoin
-    from ._receive_end import ReceiveEnd
+    from ._receive_end import ReceiveEnd, Turn
     from ._watching import ChannelState
 
 __all__ = ["ForkEnd"]
@@ -75,6 +75,11 @@ class ForkEnd(SendEnd[T_contra]):
     def send_nowait(self, item: T_contra) -> None:
         route = self._route_of(item)
         self._raise_if_closed()
+        if isinstance(item, Interrupt):
+            self._announce(item)
+        if self._stops(item):
+            self._drop(item)
+            return
         if self._must_pay(item) or any(end.is_open and not end._has_place(item) for end in route):
             raise anyio.WouldBlock
         self._commit(item, route)
@@ -160,6 +165,8 @@ class ForkEnd(SendEnd[T_contra]):
 
     def _try_send_unusual(self, item: T_contra) -> bool:
         route = self._route_of(item)
+        if route is self._branches and isinstance(item, Interrupt):
+            self._announce(item)
         for end in route:
             if len(end._buffer) >= end._limit and self._is_full(end, item):
                 return False
@@ -178,7 +185,7 @@ class ForkEnd(SendEnd[T_contra]):
     def _commit(self, item: T_contra, route: tuple[SendEnd[Any], ...]) -> None:
         """Put `item` into each edge that is open. One step: nothing else runs in between."""
         if self._debtor is not None and isinstance(item, TurnEnd):
-            self._debtor._owes = False
+            self._debtor._settle_turn()
         item = self._told(item)
         count = 0
         for end in route:
@@ -192,12 +199,27 @@ class ForkEnd(SendEnd[T_contra]):
 
     def _told(self, item: Any) -> Any:
         """Tell the merges below what is sent, and return it: an equal element, if they could take it for one that is on its way."""
-        if isinstance(item, ControlElement) and self._joins:
+        if not isinstance(item, ControlElement):
+            return item
+        self._announced = None
+        if self._joins:
             if any(join.is_on_its_way(item, number) for join, number in self._joins):
                 item = copy.copy(item)
             for join, number in self._joins:
                 join.expect(item, number)
         return item
+
+    def _drop(self, item: object) -> None:
+        self.dropped["stale"] = self.dropped.get("stale", 0) + 1
+
+    def _move_all(
+        self, item: T_contra, turns: Sequence[tuple[SendEnd[Any], Turn]], route: tuple[SendEnd[Any], ...]
+    ) -> None:
+        """Put in what has waited, or drop it, if an interruption has in the meantime."""
+        if turns and is_let_go(turns[0][1], item, None):
+            self._drop(item)
+        else:
+            self._commit(item, route)
 
     def _wake_waiting(self) -> None:
         for branch in self._branches:
@@ -208,6 +230,9 @@ class ForkEnd(SendEnd[T_contra]):
     ) -> None:
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
+        if item is not None and self._stops(item):
+            await self._drop_in_turn(item)
+            return
         if rest is not None:
             if not rest:
                 return
@@ -222,14 +247,15 @@ class ForkEnd(SendEnd[T_contra]):
                 self._drops_left = WIDE
             while rest is None or len(rest):
                 waits = next(((end, turn) for end, turn in turns if end._must_wait(turn)), None)
-                if waits is None:
+                if waits is None or is_let_go(waits[1], item, rest):
                     break
                 await waits[0]._turn_to_come(waits[1])
             self._raise_if_closed()
             if item is not None:
-                self._commit(item, route)
+                self._move_all(item, turns, route)
             elif rest and take is not None:
-                self._commit(take(), route)
+                self._move_all(take(), turns, route)
         finally:
             for end, turn in turns:
                 end._leave_queue(turn)
+        self._tell_fence()

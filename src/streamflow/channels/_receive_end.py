@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..elements import ControlElement
+from ..elements import ControlElement, TurnEnd
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
 from ._wait import waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ._merge import Relay
     from ._send_end import SendEnd
+    from ._sweep import Fence, Herald
     from ._wait import Waiter
 
 __all__ = ["WIDE", "ReceiveEnd", "Turn"]
@@ -44,9 +45,10 @@ _BUDGET = WIDE // 2
 class Turn:
     """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
 
-    __slots__ = ("waiter",)
+    __slots__ = ("item", "waiter")
 
-    def __init__(self) -> None:
+    def __init__(self, item: object) -> None:
+        self.item = item  # None once an interruption has dropped it
         self.waiter: Waiter | None = None
 
 
@@ -56,6 +58,18 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
+
+    # What only interruptions change is told by the class, so that it costs no edge anything; see `_sweep`.
+    _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
+    _is_fenced: bool = False  # the stage that writes here is
+    herald: Callable[[], Herald | None] | None = None
+    """Returns who hears of each `Interrupt` that is sent, before it enters; None: nobody does."""
+    end_in_hand: TurnEnd | None = None
+    """The last one that a reader which accumulates has taken, until it sends one."""
+    in_hand: object = None
+    """What the reader's awaited call works on, if the reader says so: the last element for which it has awaited one."""
+    is_passing_on: bool = False
+    """Whether a task waits to pass on the head, and must find it there."""
 
     def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
         self._buffer: deque[T_co] = deque()
@@ -156,7 +170,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             if self._merges and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
-                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
+                if self._gate is not None and not self._gate.open_nowait():
+                    raise anyio.WouldBlock
+                self._note(self._buffer[0])
                 item = self._take()
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
@@ -186,6 +202,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         self._aside = deque()
         self.attention += 1
+        self.owe_ends()
+
+    def owe_ends(self) -> None:
+        """Know that this reader accumulates: a `TurnEnd` that it takes is owed to its output until it sends one."""
         if self._forward is not None:
             self._forward._debtor = self
 
@@ -246,6 +266,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self.close()
         await anyio.lowlevel.checkpoint()
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether its reader waits for an element, or for room for one that passes it by; so it has none in hand."""
+        return self._receiving
+
     def statistics(self) -> ChannelStatistics:
         """Return what this edge has done so far."""
         return ChannelStatistics(
@@ -297,6 +322,36 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._forward is not None:
             self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
 
+    def _drop_stale(self, does_stay: Callable[[Any], bool]) -> int:
+        """Drop what does not stay, and return how many there were; see `_sweep`."""
+        buffer, aside = self._buffer, self._aside
+        stays = [does_stay(item) for item in buffer]
+        if self.is_passing_on and stays:
+            stays[0] = True
+        count = self._keep(stays) if not all(stays) else 0
+        if aside:
+            kept = [item for item in aside if does_stay(item)]
+            count += len(aside) - len(kept)
+            aside.clear()
+            aside.extend(kept)
+        if count:
+            self._end = None
+            self._discarded["stale"] = self._discarded.get("stale", 0) + count
+            if self._watch is not None:
+                self._watch.on_discarded(count, "stale")
+        return count
+
+    def _keep(self, stays: list[bool]) -> int:
+        """Take out of the buffer what does not stay, and return how many there were."""
+        items = tuple(self._buffer)
+        self._buffer.clear()
+        for item, does_stay in zip(items, stays, strict=True):
+            if does_stay:
+                self._buffer.append(item)
+            elif type(item) not in self._plain:
+                self.attention -= 1
+        return len(items) - len(self._buffer)
+
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
         if self._closed:
@@ -306,6 +361,18 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
 
     def _accepts(self, item: object) -> bool:
         return type(item) in self._plain or self._admit(item)
+
+    def _note(self, item: object) -> None:
+        """Know what the reader is about to take."""
+        if not isinstance(item, ControlElement):
+            self._owes = True
+        elif isinstance(item, TurnEnd) and self._forward is not None and self._forward._debtor is self:
+            self.end_in_hand = item
+
+    def _settle_turn(self) -> None:
+        """Know that the reader has sent the results of all that it took."""
+        self._owes = False
+        self.end_in_hand = None
 
     def _take(self) -> T_co:
         item: T_co = self._count(self._pop())
@@ -363,7 +430,13 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                     if self._watch is not None:
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
-                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
+                if self._gate is not None:
+                    await self._gate.open()
+                    continue
+                if type(self._buffer[0]) in self._plain:
+                    self._owes = True
+                else:
+                    self._note(self._buffer[0])
                 return self._take()
             elif self.at_end:
                 self.end_was_told = True
@@ -408,9 +481,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
+        self.is_passing_on = True
         try:
             await self._forward._send_in_turn(None, rest=self._buffer, take=self._take)
         finally:
+            self.is_passing_on = False
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
@@ -457,7 +532,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._reopen_sender()
 
     def _reopen_sender(self) -> None:
-        if self._sender is not None and not self._turns:
+        if self._sender is not None and not self._turns and not self._is_fenced:
             self._sender._limit = self._open_limit()
 
     def _open_limit(self) -> int:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
-from ..elements import EndReason, ErrorElement, StreamElement
+from ..elements import EndReason, ErrorElement, Interrupt, StreamElement
 from ..errors import (
     ChannelClosedError,
     MiddlewareError,
@@ -42,6 +42,7 @@ from ..errors import (
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
 from ._edge_watches import edge_watches, run_limits
+from ._interruption import Interruption, Sweeper, finish_body, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._stats import RunStats, stats_of
 from ._tracebacks import trimmed
@@ -120,6 +121,7 @@ class Engine:
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
+        self._sweeper: Sweeper | None = None
 
     # Starting
 
@@ -137,7 +139,7 @@ class Engine:
         clock = RunClock(self.jobs.backend.now)
         further = self._context.get(EDGE_WATCH)
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
-        self._stages, wiring = wire(self.plan, watches)
+        self._stages, wiring = wire(self.plan, watches, weakref.ref(self))
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
@@ -185,13 +187,23 @@ class Engine:
             open_resource=self._lifetime.resource,
         )
         CURRENT_RUN.set(run)
-        await stage.node.stage.start(run)(cast("Any", stage.reads), cast("Any", stage.writes), run)
-        while stage.helpers:
-            stage.helpers_ended = anyio.Event()
-            await stage.helpers_ended.wait()
+        stage.context = run
+        body = stage.node.stage.start(run)
+        while True:
+            try:
+                await body(cast("Any", stage.reads), cast("Any", stage.writes), run)
+                break
+            except BaseException as error:
+                if not was_swept(stage, error):
+                    raise
+            await reenter(stage)
+        if stage.fence is not None:
+            await finish_body(stage)
+        if stage.helpers:
+            await stage.finish_helpers()
         await stage.pass_rest()
 
-    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
+    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
             message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
             raise RunStateError(message)
@@ -200,6 +212,7 @@ class Engine:
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), context)
         stage.helpers[helper] = None
         self.jobs.start(helper)
+        return helper.cancel
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
@@ -215,6 +228,8 @@ class Engine:
         stage.output.close()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
         self._last_stages.discard(stage.index)
+        if stage.unwinding is not None:
+            stage.unwinding.end_all()
         for head, feeder in self._feeders.items():
             if self._last_stages.isdisjoint(self.plan.served[head]):
                 feeder.cancel()
@@ -223,6 +238,8 @@ class Engine:
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         stage.helpers.pop(job)
+        if stage.unwinding is not None:
+            stage.unwinding.end(job)
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._fail(_stage_error(stage.name, stage.node.where, None, error), stage)
         if not stage.helpers and stage.helpers_ended is not None:
@@ -265,6 +282,32 @@ class Engine:
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
+
+    # Interrupting
+
+    @property
+    def epoch(self) -> int:
+        """How many times the run has been interrupted."""
+        return 0 if self._sweeper is None else self._sweeper.epoch
+
+    def interrupt(self, reason: str) -> Interruption:
+        """Drop what is on its way, and cancel the work in hand. One step of the event loop; nothing, where there is nothing."""
+        return self._sweep(self._sweeper or Sweeper(self.plan, self._edges), reason, None)
+
+    def announce(self, edge: ReceiveEnd[Any], interrupt: Interrupt) -> None:
+        """Hear of an `Interrupt` that is being sent; where it is a new one, it interrupts the run."""
+        sweeper = self._sweeper or Sweeper(self.plan, self._edges)
+        if sweeper.is_new(edge, interrupt):
+            self._sweep(sweeper, interrupt.reason, sweeper.writer_of(edge))
+
+    def _sweep(self, sweeper: Sweeper, reason: str, sender: int | None) -> Interruption:
+        if not self.started or self.cancelled or self.reporter.is_over:
+            return Interruption(self.epoch, reason)
+        self._sweeper = sweeper
+        alive = [stage for stage in self._stages if stage.job in self.jobs.alive]
+        done = sweeper.sweep(alive, self.outlet, reason=reason, run_id=self.run_id, sender=sender)
+        self.reporter.interrupted(done)
+        return done
 
     # Ending early
 
@@ -384,7 +427,9 @@ class Engine:
         counts = [edge.statistics() for edge in self._edges]
         meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
-        return stats_of(self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks)
+        return stats_of(
+            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, interruptions=self.epoch
+        )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.

@@ -44,7 +44,8 @@ class StageStats:
     sent: int
     """Elements that entered the edges out of it; each copy counts."""
     dropped: Mapping[str, int]
-    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone)."""
+    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone),
+    `stale` (an interruption came before it was sent)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class RunStats:
     """The stages, by name."""
     edges: Mapping[str, EdgeStats]
     """The edges, by name, as `a → b`."""
+    interruptions: int = 0
+    """How many times it was interrupted; what that has dropped is among what edges `discarded` and stages `dropped`, as `stale`."""
 
 
 def stats_of(
@@ -69,6 +72,7 @@ def stats_of(
     *,
     meters: Sequence[EdgeMeter | None],
     forks: Mapping[str, ForkEnd[StreamElement]],
+    interruptions: int,
 ) -> RunStats:
     """Return the statistics of a run from those of its edges, which are in the order of the plan, and of its forks."""
     edges = {
@@ -86,4 +90,4 @@ def stats_of(
         )
         for stage in plan.stages
     }
-    return RunStats(run_id, duration_s, stages, edges)
+    return RunStats(run_id, duration_s, stages, edges, interruptions)

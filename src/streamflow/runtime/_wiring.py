@@ -14,16 +14,19 @@ import anyio
 
 from ..channels import ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
+from ..stages import StageKind
 from ._jobs import is_made_of, leaf_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ..channels import ReceiveEnd
+    from ..channels import Fence, Herald, ReceiveEnd
     from ..elements import StreamElement
     from ..errors import CloseReason
     from ..graph import Node
+    from ..stages import RunContext
     from ._edge_watches import EdgeWatches
+    from ._interruption import Unwinding
     from ._jobs import Job
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
     from ._watchdog import StageClock
@@ -35,6 +38,13 @@ _End = TypeVar("_End")
 
 class StageRun:
     """One stage in one run."""
+
+    context: RunContext[Any] | None = None
+    """What it may ask of the run; None before its work has begun."""
+    fence: Fence | None = None
+    """Stands around it since an interruption; None: nothing is fenced."""
+    unwinding: Unwinding | None = None
+    """What interruptions have cancelled of it; None: none has cancelled anything yet."""
 
     def __init__(self, plan: StagePlan) -> None:
         self.node: Node = plan.node
@@ -78,6 +88,12 @@ class StageRun:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
             one.close(reason)
+
+    async def finish_helpers(self) -> None:
+        """Wait until its helper tasks have ended. Cancellation: changes nothing."""
+        while self.helpers:
+            self.helpers_ended = anyio.Event()
+            await self.helpers_ended.wait()
 
     async def pass_rest(self) -> None:
         """Pass on what is left to pass it by. Cancellation: what was not passed on stays where it is."""
@@ -126,7 +142,8 @@ class Wiring:
 class _Ends:
     """The two ends of each edge of one run."""
 
-    def __init__(self, watches: EdgeWatches | None) -> None:
+    def __init__(self, watches: EdgeWatches | None, herald: Callable[[], Herald | None]) -> None:
+        self._herald = herald
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
@@ -138,6 +155,7 @@ class _Ends:
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
         send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes)
+        receive.herald = self._herald
         self.sends.append(send)
         self.receives.append(receive)
 
@@ -171,15 +189,16 @@ class _Ends:
         return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins)
 
 
-def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wiring]:
+def wire(plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None]) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
     Args:
         plan: The stages and edges.
         watches: Makes the watches of the edges; None: they are not watched.
+        herald: Returns who hears of each `Interrupt` that is sent.
     """
     stages = [StageRun(one) for one in plan.stages]
-    ends = _Ends(watches)
+    ends = _Ends(watches, herald)
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
@@ -230,6 +249,8 @@ def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
         one.forward_to(stage.output)
         if plan.keeps_aside:
             one.keep_aside()
+        elif plan.node.stage.kind is StageKind.ACCUMULATE:
+            one.owe_ends()
 
 
 def _refuse(sink: str, _item: object) -> bool:

@@ -19,6 +19,7 @@ from ._prompt import PromptStage
 from ._resources import Resource
 from ._sources import Source, close_source, feed, open_source, open_sources
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
+from ._turns import OnInterrupt, Turns, TurnScope, turn_scope, turns_of
 
 __all__ = [
     "ALL_DATA",
@@ -45,6 +46,7 @@ __all__ = [
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",
+    "OnInterrupt",
     "PassthroughStage",
     "ProcessSource",
     "PromptStage",
@@ -66,6 +68,8 @@ __all__ = [
     "ThreadStage",
     "ThrottleMode",
     "ThrottleStage",
+    "TurnScope",
+    "Turns",
     "UnbatchStage",
     "WindowStage",
     "admission",
@@ -79,4 +83,6 @@ __all__ = [
     "open_source",
     "open_sources",
     "stage",
+    "turn_scope",
+    "turns_of",
 ]

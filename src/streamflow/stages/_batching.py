@@ -186,6 +186,8 @@ class UnbatchStage(BaseStage):
     """
 
     accepts: Accepts | None = BatchElement
+    is_per_element: bool = True
+    """It keeps nothing between elements."""
 
     async def process(self, input: ReceiveEnd[BatchElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""

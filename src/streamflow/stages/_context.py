@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from ._resources import Resource
+    from ._turns import Turns
 
 __all__ = ["CURRENT_RUN", "RunContext", "current_run"]
 
@@ -40,6 +41,9 @@ class RunContext(Generic[DepsT_co]):
     A stage gets it by taking one more parameter: `async def process(self, input, output, run: RunContext[MyDeps])`.
     """
 
+    turns: Turns | None = None
+    """What the stage has told about interruptions, see `turn_scope()`; None: nothing."""
+
     def __init__(
         self,
         *,
@@ -48,7 +52,7 @@ class RunContext(Generic[DepsT_co]):
         deps: DepsT_co,
         deadline_s: float | None,
         emit: Callable[[str, str, Mapping[str, object]], None],
-        start_soon: Callable[[Callable[[], Awaitable[object]], str], None],
+        start_soon: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]],
         open_resource: Callable[[Resource[Any]], Awaitable[Any]],
     ) -> None:
         self.run_id = run_id
@@ -59,8 +63,9 @@ class RunContext(Generic[DepsT_co]):
         """What the caller gave as `execute(…, deps=…)`."""
         self.deadline_s = deadline_s
         """When the run will time out, on the scale of `clock()`; None when it will not."""
+        self.start_helper: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]] = start_soon
+        """What `start_soon()` calls; returns what cancels the helper."""
         self._emit = emit
-        self._start_soon = start_soon
         self._open_resource = open_resource
 
     @staticmethod
@@ -97,7 +102,7 @@ class RunContext(Generic[DepsT_co]):
             RunStateError: If the stage has ended, or is being cancelled.
         """
         own_name: str = getattr(func, "__name__", "helper")
-        self._start_soon(lambda: func(*args), own_name if name is None else name)
+        self.start_helper(lambda: func(*args), own_name if name is None else name)
 
     async def resource(self, resource: Resource[T]) -> T:
         """Return what all runs of the pipeline share, opened when it is asked for first.

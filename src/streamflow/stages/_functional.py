@@ -27,6 +27,9 @@ InT = TypeVar("InT", bound=StreamElement)
 class _OfFunction(BaseStage):
     """What the stages of one function share: its name, and what its annotations say."""
 
+    is_per_element: bool = True
+    """Whether it calls its function for one element at a time, and keeps nothing between them."""
+
     def __init__(
         self,
         func: object,
@@ -158,6 +161,9 @@ class PassthroughStage(BaseStage):
     Args:
         name: Name in the graph.
     """
+
+    is_per_element: bool = True
+    """It keeps nothing between elements."""
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""

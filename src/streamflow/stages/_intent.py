@@ -70,6 +70,8 @@ class RouteStage(BaseStage):
 
     accepts: Accepts | None = (TextElement, MessageElement)
     emits: Accepts | None = (MessageElement,)
+    is_per_element: bool = True
+    """It keeps nothing between elements."""
 
     def __init__(
         self,
