@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._control import ControlJoin
-    from ._receive_end import ReceiveEnd, Turn
+    from ._receive_end import ReceiveEnd
+    from ._swept_end import Turn
     from ._watching import ChannelState
 
 __all__ = ["ForkEnd"]

@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
-from ._receive_end import WIDE, ReceiveEnd, Turn
+from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import HeadOf, SendEnd
+from ._swept_end import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

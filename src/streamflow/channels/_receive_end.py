@@ -16,6 +16,7 @@ from anyio.abc import ObjectReceiveStream
 
 from ..elements import ControlElement, TurnEnd
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._swept_end import SweptEnd, Turn
 from ._wait import waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
 
     from ._merge import Relay
     from ._send_end import SendEnd
-    from ._sweep import Fence, Herald
     from ._wait import Waiter
 
-__all__ = ["WIDE", "ReceiveEnd", "Turn"]
+__all__ = ["WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -42,34 +42,12 @@ _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
-class Turn:
-    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
-
-    __slots__ = ("item", "waiter")
-
-    def __init__(self, item: object) -> None:
-        self.item = item  # None once an interruption has dropped it
-        self.waiter: Waiter | None = None
-
-
-class ReceiveEnd(ObjectReceiveStream[T_co]):
+class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
-
-    # What only interruptions change is told by the class, so that it costs no edge anything; see `_sweep`.
-    _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
-    _is_fenced: bool = False  # the stage that writes here is
-    herald: Callable[[], Herald | None] | None = None
-    """Returns who hears of each `Interrupt` that is sent, before it enters; None: nobody does."""
-    end_in_hand: TurnEnd | None = None
-    """The last one that a reader which accumulates has taken, until it sends one."""
-    in_hand: object = None
-    """What the reader's awaited call works on, if the reader says so: the last element for which it has awaited one."""
-    is_passing_on: bool = False
-    """Whether a task waits to pass on the head, and must find it there."""
 
     def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
         self._buffer: deque[T_co] = deque()
@@ -322,27 +300,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._forward is not None:
             self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
 
-    def _drop_stale(self, does_stay: Callable[[Any], bool]) -> int:
-        """Drop what does not stay, and return how many there were; see `_sweep`."""
-        buffer, aside = self._buffer, self._aside
-        stays = [does_stay(item) for item in buffer]
-        if self.is_passing_on and stays:
-            stays[0] = True
-        count = self._keep(stays) if not all(stays) else 0
-        if aside:
-            kept = [item for item in aside if does_stay(item)]
-            count += len(aside) - len(kept)
-            aside.clear()
-            aside.extend(kept)
-        if count:
-            self._end = None
-            self._discarded["stale"] = self._discarded.get("stale", 0) + count
-            if self._watch is not None:
-                self._watch.on_discarded(count, "stale")
-        return count
-
     def _keep(self, stays: list[bool]) -> int:
-        """Take out of the buffer what does not stay, and return how many there were."""
+        """Take out of the buffer what does not stay, and return how many there were; see `_sweep`."""
         items = tuple(self._buffer)
         self._buffer.clear()
         for item, does_stay in zip(items, stays, strict=True):

@@ -17,7 +17,8 @@ from anyio.abc import ObjectSendStream
 
 from ..elements import ControlElement, Interrupt, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
-from ._receive_end import WIDE, Turn
+from ._receive_end import WIDE
+from ._swept_end import Turn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable

@@ -17,7 +17,7 @@ Rules, besides those of `_bounded`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Never, Protocol
 
 import anyio.lowlevel
 
@@ -36,13 +36,16 @@ __all__ = ["Fence", "Herald", "sweep_edge"]
 class Herald(Protocol):
     """Hears of an `Interrupt` that is sent, before it enters the edge."""
 
-    def announce(self, edge: ReceiveEnd[Any], interrupt: Interrupt) -> None:
+    def announce(self, edge: ReceiveEnd[object], interrupt: Interrupt) -> None:
         """Hear that whoever writes `edge` sends `interrupt`."""
         ...
 
 
 def sweep_edge(
-    edge: ReceiveEnd[Any], does_stay: Callable[[Any], bool] = survives_interruption, *, spares_senders: bool = False
+    edge: ReceiveEnd[object],
+    does_stay: Callable[[object], bool] = survives_interruption,
+    *,
+    spares_senders: bool = False,
 ) -> int:
     """Drop what an interruption drops of all that is in an edge, and of what its senders wait with; return how many were in it.
 
@@ -51,7 +54,7 @@ def sweep_edge(
         does_stay: Says what is not dropped.
         spares_senders: Whether what senders wait with stays too: it was made of something that the interruption leaves alone.
     """
-    dropped = edge._drop_stale(does_stay)
+    dropped = _drop_stale(edge, does_stay)
     for turn in edge._turns:
         if turn.item is not None and not spares_senders and not does_stay(turn.item):
             turn.item = None
@@ -63,6 +66,26 @@ def sweep_edge(
     return dropped
 
 
+def _drop_stale(edge: ReceiveEnd[Any], does_stay: Callable[[object], bool]) -> int:
+    """Drop what does not stay of what is in an edge, and kept aside for its reader."""
+    stays = [does_stay(item) for item in edge._buffer]
+    if edge.is_passing_on and stays:
+        stays[0] = True
+    count = edge._keep(stays) if not all(stays) else 0
+    aside = edge._aside
+    if aside:
+        kept = [item for item in aside if does_stay(item)]
+        count += len(aside) - len(kept)
+        aside.clear()
+        aside.extend(kept)
+    if count:
+        edge._end = None
+        edge._discarded["stale"] = edge._discarded.get("stale", 0) + count
+        if edge._watch is not None:
+            edge._watch.on_discarded(count, "stale")
+    return count
+
+
 class Fence:
     """Stands around one stage that had work in hand when a sweep came.
 
@@ -71,7 +94,7 @@ class Fence:
         outputs: All ends that it writes by, those that its own are made of included.
     """
 
-    def __init__(self, inputs: Sequence[ReceiveEnd[Any]], outputs: Iterable[SendEnd[Any]]) -> None:
+    def __init__(self, inputs: Sequence[ReceiveEnd[object]], outputs: Iterable[SendEnd[Never]]) -> None:
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
         self.on_sent: Callable[[], None] | None = None

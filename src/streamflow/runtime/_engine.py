@@ -42,7 +42,7 @@ from ..errors import (
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
 from ._edge_watches import edge_watches, run_limits
-from ._interruption import Interruption, Sweeper, finish_body, reenter, was_swept
+from ._interruption import Interruption, Sweeper, end_stage, finish_body, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._stats import RunStats, stats_of
 from ._tracebacks import trimmed
@@ -228,8 +228,7 @@ class Engine:
         stage.output.close()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
         self._last_stages.discard(stage.index)
-        if stage.unwinding is not None:
-            stage.unwinding.end_all()
+        end_stage(stage)
         for head, feeder in self._feeders.items():
             if self._last_stages.isdisjoint(self.plan.served[head]):
                 feeder.cancel()

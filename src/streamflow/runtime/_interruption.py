@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._wiring import StageRun
 
-__all__ = ["Interruption", "Sweeper", "Unwinding", "finish_body", "reenter", "was_swept"]
+__all__ = ["Interruption", "Sweeper", "Unwinding", "end_stage", "finish_body", "reenter", "was_swept"]
 
 _REMEMBERED = 16
 """Most `Interrupt`s of which it is remembered that stages may still send them on."""
@@ -196,6 +196,8 @@ class Sweeper:
         asking_name = asking.stage if asking is not None and asking.run_id == run_id else None
         left_alone: set[int] = set()
         for stage in stages:
+            if stage.context is not None:
+                stage.context.epoch = self.epoch
             if stage.index != sender and stage.name != asking_name and _interrupt(stage, done) == "left alone":
                 left_alone.add(stage.index)
         dropped: dict[str, int] = {}
@@ -357,6 +359,15 @@ async def reenter(stage: StageRun) -> None:
     if stage.fence is not None:
         stage.fence.is_cancelled = False
         stage.fence.lift()
+
+
+def end_stage(stage: StageRun) -> None:
+    """Know that a stage has ended. It knows what knows it in turn: nothing of that is left for the garbage collector."""
+    stage.context = None
+    if stage.fence is not None:
+        stage.fence.lift()
+    if stage.unwinding is not None:
+        stage.unwinding.end_all()
 
 
 async def finish_body(stage: StageRun) -> None:

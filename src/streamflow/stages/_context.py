@@ -43,6 +43,9 @@ class RunContext(Generic[DepsT_co]):
 
     turns: Turns | None = None
     """What the stage has told about interruptions, see `turn_scope()`; None: nothing."""
+    epoch: int = 0
+    """How many times the run has been interrupted. A stage that goes on (`on_interrupt="fence"`) and keeps elements between pulls
+    forgets those that do not survive (see `survives_interruption()`) when this has changed."""
 
     def __init__(
         self,

@@ -120,10 +120,10 @@ class BaseStage:
     """When elements that an accumulating stage does not accept leave: `late`, behind the results of all that it took before them,
     so with the next `TurnEnd` that it sends; `early`, as they come. Other stages hold nothing, and are passed by as they come."""
     on_interrupt: OnInterrupt | None = None
-    """What an interruption does to `process` when it has work in hand. `reenter`: it is cancelled, and called again in the same task
-    on the same channels; one that accumulates also while it waits. `fence`: it goes on, and what it sends is dropped until it takes
-    its next element, wholes, control and what is not interruptible excepted. None: `reenter`; for a stage that generates, which
-    takes no elements, `fence`, and it has no fence either. See also `turn_scope()`."""
+    """What an interruption does to `process` when it has work in hand. `reenter`: it is cancelled, and called again in the same
+    task on the same channels; one that accumulates also while it waits. `fence`: it goes on, and what it sends is dropped until
+    it takes its next element, wholes, control and what is not interruptible excepted. None: `reenter`; for a stage that generates,
+    which takes no elements, `fence`, and it has no fence either. See also `turn_scope()`."""
     inputs: Mapping[str, Accepts] = NO_PORTS
     """Named inputs, with the types that each accepts; empty: the one input. Given to `process` as a mapping of ends."""
     outputs: Mapping[str, Accepts | None] = NO_PORTS

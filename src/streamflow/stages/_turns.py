@@ -5,7 +5,7 @@ Above: users, the concurrent stages, `runtime`, which sweeps. Below: `_context`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
 
@@ -61,7 +61,7 @@ class Turns:
             self.on_left(scope)
 
 
-def turns_of(run: RunContext[Any]) -> Turns:
+def turns_of(run: RunContext[object]) -> Turns:
     """Return what a stage has told, to be told more."""
     if run.turns is None:
         run.turns = Turns()
