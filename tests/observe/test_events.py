@@ -26,6 +26,7 @@ from streamflow.observe import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
     StageCancelled,
     StageCompleted,
     StageEnded,
@@ -56,6 +57,7 @@ EVENTS: list[Event] = [
     StageCancelled(**WORKED),
     ElementMoved(**RUN, edge="'a' → 'b'", ordinal=7, element="TextElement", waited_s=0.25),
     EventGap(**RUN, missed=12),
+    RunInterrupted(**RUN, epoch=1, reason="barge-in", dropped={"ears → mouth": 3}, cancelled=("mouth",)),
     Event(**RUN, name="chat.token", stage="ears", data={"text": "a"}),
 ]
 """One event of each kind that is told."""
@@ -106,7 +108,7 @@ def test_the_runtimes_own_events_have_their_names() -> None:
     assert [one.name for one in EVENTS] == [
         *("pipeline.started", "pipeline.completed", "pipeline.failed", "pipeline.cancelled"),
         *("stage.started", "stage.completed", "stage.failed", "stage.cancelled"),
-        *("element.moved", "events.gap", "chat.token"),
+        *("element.moved", "events.gap", "run.interrupted", "chat.token"),
     ]
     with pytest.raises(TypeError):
         StageStarted(name="other", run_id="r", stage="s", kind="sink")  # type: ignore[call-arg]
@@ -137,7 +139,7 @@ def test_events_can_be_told_apart_by_their_families() -> None:
     assert told == [
         *("began", "the run gave 3 in 1.5 s (done)", "the run failed at ears (error)"),
         *("the run gave 3 in 1.5 s (cancelled)", "began", *["ears: 4 in, 3 out"] * 3),
-        *("element.moved", "events.gap", "chat.token"),
+        *("element.moved", "events.gap", "run.interrupted", "chat.token"),
     ]
 
 

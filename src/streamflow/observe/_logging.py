@@ -19,6 +19,7 @@ from ._events import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
     StageEnded,
     StageEvent,
     StageFailed,
@@ -81,7 +82,7 @@ def log_events(
 
 def _facts(event: Event) -> dict[str, object] | None:
     """Return what there is to say about an event of the runtime; None for any other."""
-    if not isinstance(event, PipelineEvent | StageEvent | EventGap):
+    if not isinstance(event, PipelineEvent | StageEvent | EventGap | RunInterrupted):
         return None
     facts: dict[str, object] = {}
     if isinstance(event, StageEvent):
@@ -96,6 +97,8 @@ def _facts(event: Event) -> dict[str, object] | None:
         facts |= {"duration_s": event.duration_s, "received": event.received, "sent": event.sent}
     if isinstance(event, PipelineFailed | StageFailed):
         facts["error_type"] = event.error_type
+    if isinstance(event, RunInterrupted):
+        facts |= {"epoch": event.epoch, "dropped": sum(event.dropped.values()), "cancelled": event.cancelled}
     if isinstance(event, EventGap):
         facts["missed"] = event.missed
     return facts

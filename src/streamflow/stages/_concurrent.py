@@ -368,6 +368,7 @@ class _Window:
         self._room = size - 1
         self._bell = _Bell()
         self._open: dict[_Place, None] = {}
+        self._entering: _Place | None = None  # waits for room
         self._calls: dict[_Place, None] = {}  # those that run; without order, they do not fill their own places
         self._sending = True
         self.gone: CloseReason | None = None
@@ -392,8 +393,10 @@ class _Window:
         Raises:
             OutputClosedError: If the reader of the output has gone.
         """
+        self._entering = place
         while len(self._places.backlog) >= self._room:
             await self._bell.wait()
+        self._entering = None
         if not place.is_gone:
             self.entrance.send_nowait(place)
 
@@ -419,6 +422,8 @@ class _Window:
                 place.is_gone = True
                 if call.cancel is not None:
                     call.cancel()
+        if self._entering is not None and not _stays(self._entering):
+            self._entering.is_gone = True
         sweep_edge(self._places, _stays)
         self._bell.ring()
 
