@@ -1,7 +1,7 @@
 """Pipecat's part of `bench_interrupt`: a program for the Python that has pipecat-ai. Imports nothing of ours; prints JSON.
 
-Twenty processors push each frame on and then take long over it, while more frames wait. Measured: from the `InterruptionFrame` until
-the work of the last processor has been cancelled.
+Processors push each frame on and then take long over it, while more frames wait. Measured: from the `InterruptionFrame` until the
+work of the last processor has been cancelled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long does it take until twenty busy stages have let go of their work?
 
-Each stage passes an element on and then takes a minute over it, while more elements wait in front of it. Measured, for each barge-in:
-until `run.interrupt()` has returned (by then nothing stale can leave any more), and until all stages have unwound and nothing of the
-old work is left. Pipecat runs beside it in an environment of its own, which a full run sets up once in `benchmarks/.venv`.
+Each stage passes an element on and then takes a minute over it, while more elements wait in front of it. Measured for each
+barge-in: until `run.interrupt()` has returned, when nothing stale can leave any more; and until all stages have unwound, when nothing
+of the old work is left. Pipecat runs beside it in an environment of its own, which a full run sets up once in `benchmarks/.venv`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def measure(case: Case) -> Sample:
 
 async def _interrupt(count: int, returned: list[float], unwound: list[float]) -> None:
     busy: set[str] = set()
+    all_busy = anyio.Event()
 
     def make(name: str) -> object:
         @stage(name=name)
@@ -80,6 +81,8 @@ async def _interrupt(count: int, returned: list[float], unwound: list[float]) ->
             async for element in stream:
                 yield element
                 busy.add(name)
+                if len(busy) == STAGES:
+                    all_busy.set()
                 try:
                     await anyio.sleep(60)
                 finally:
@@ -90,10 +93,10 @@ async def _interrupt(count: int, returned: list[float], unwound: list[float]) ->
     builder = PipelineBuilder().chain(*(make(f"s{number}") for number in range(STAGES)))  # type: ignore[arg-type]
     async with builder.build().execute() as run:
         for _ in range(count):
+            all_busy = anyio.Event()
             for number in range(1 + QUEUED):
                 await run.send(TextElement(str(number)))
-            while len(busy) < STAGES:
-                await anyio.sleep(0.001)
+            await all_busy.wait()
             begun = time.perf_counter()
             done = run.interrupt()
             returned.append((time.perf_counter() - begun) * 1000)

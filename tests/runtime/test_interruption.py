@@ -344,7 +344,7 @@ async def test_an_interrupt_that_is_sent_sweeps_at_once_and_travels_on() -> None
 
 
 async def test_a_stage_that_sends_on_an_interrupt_makes_no_new_one() -> None:
-    """semantics 5.11: a stage that accepts `Interrupt` and sends it on is no origin; one that makes its own is, and is left alone."""
+    """semantics 5.11: who accepts `Interrupt` and sends it on is no origin; who makes its own is, and is left alone."""
     seen: list[str] = []
 
     @stage
@@ -391,7 +391,7 @@ async def test_branches_are_swept_and_their_interrupt_leaves_once() -> None:
             await run.send("new")
             run.close_input()
             got = await texts(run)
-    assert [one for one in got if one != "new" and one != "kept"] == ["TurnEnd", "Interrupt"]
+    assert [one for one in got if one not in {"new", "kept"}] == ["TurnEnd", "Interrupt"]
     assert (got.count("kept"), got.count("new")) == (2, 2)
     assert run.epoch == 2
     ledger.check(ended=True)
@@ -645,7 +645,7 @@ async def test_a_body_that_swallows_its_cancellation_is_fenced_and_settles_with_
             if element.text == "a":
                 try:
                     await anyio.sleep(60)
-                except BaseException:  # noqa: S110, BLE001
+                except BaseException:  # noqa: BLE001
                     pass
                 await anyio.sleep(1)
             yield element

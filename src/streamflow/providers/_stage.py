@@ -50,8 +50,8 @@ class ProviderStage(BaseStage):
         fails: `ProviderError` if the model call fails, fragments that were sent before stay sent; `ElementError` if a turn has
             more than `max_messages` messages.
         cancels: ends the model call; sends nothing while unwinding.
-        interrupts: ends the model call. Of what had been sent it makes the `MessageElement` of the turn, with `cut=True`, or none if
-            nothing had; the `TurnEnd` has the stop reason `interrupted`. Messages that it is collecting it keeps.
+        interrupts: ends the model call. Of what had been sent it makes the `MessageElement` of the turn, with `cut=True`, or none
+            if nothing had; the `TurnEnd` has the stop reason `interrupted`. Messages that it is collecting it keeps.
 
     Args:
         provider: Who is asked. The stage neither opens nor closes it.
