@@ -1,8 +1,9 @@
 """How long does it take until twenty busy stages have let go of their work?
 
 Each stage passes an element on and then takes a minute over it, while more elements wait in front of it. Measured for each
-barge-in: until `run.interrupt()` has returned, when nothing stale can leave any more; and until all stages have unwound, when nothing
-of the old work is left. Pipecat runs beside it in an environment of its own, which a full run sets up once in `benchmarks/.venv`.
+barge-in: until `run.interrupt()` has returned, when nothing stale can leave any more; and until all stages have unwound, when
+nothing of the old work is left. Pipecat runs beside it in an environment of its own, which a full run sets up once in
+`benchmarks/.venv`.
 """
 
 from __future__ import annotations
