@@ -7,6 +7,7 @@ Above: `_bounded`, `_send_end`. Below: `_wait` (how to wait on this loop).
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
@@ -14,7 +15,6 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..elements import ControlElement, TurnEnd
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
 from ._swept_end import SweptEnd, Turn
 from ._wait import waiter_factory
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from ..elements import ControlElement
     from ._merge import Relay
+    from ._ports import PortCopies
     from ._send_end import SendEnd
     from ._wait import Waiter
 
-__all__ = ["WIDE", "ReceiveEnd"]
+__all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -68,7 +70,9 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
-        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when the reader waits
+        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when somebody waits here
+        self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
+        self._copies: PortCopies | None = None  # for an input of several
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -170,6 +174,9 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         channel ends, stay for `pass_rest()`.
         """
         self._forward = output
+        here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
+        for edge in output._edges:
+            edge._fed_by += (here,)
 
     def keep_aside(self) -> None:
         """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
@@ -181,11 +188,6 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self._aside = deque()
         self.attention += 1
         self.owe_ends()
-
-    def owe_ends(self) -> None:
-        """Know that this reader accumulates: a `TurnEnd` that it takes is owed to its output until it sends one."""
-        if self._forward is not None:
-            self._forward._debtor = self
 
     @property
     def at_end(self) -> bool:
@@ -229,7 +231,11 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         """
         aside = self._aside
         while aside and self._forward is not None:
-            await self._forward._send_in_turn(None, rest=aside, take=lambda: self._count(aside.popleft()))
+            if self._copies is not None and self._copies.have_left(aside[0]):
+                self._count(aside.popleft())
+                continue
+            rest = aside if self._copies is None else self._copies.still(aside)
+            await self._forward._send_in_turn(None, rest=rest, take=lambda: self._count(aside.popleft()))
         self._owes = False
 
     def close(self, reason: CloseReason = "no_more_needed") -> None:
@@ -243,11 +249,6 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         """Close, as anyio's streams do. Cancellation: it is closed even when this raises."""
         self.close()
         await anyio.lowlevel.checkpoint()
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether its reader waits for an element, or for room for one that passes it by; so it has none in hand."""
-        return self._receiving
 
     def statistics(self) -> ChannelStatistics:
         """Return what this edge has done so far."""
@@ -321,18 +322,6 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
     def _accepts(self, item: object) -> bool:
         return type(item) in self._plain or self._admit(item)
 
-    def _note(self, item: object) -> None:
-        """Know what the reader is about to take."""
-        if not isinstance(item, ControlElement):
-            self._owes = True
-        elif isinstance(item, TurnEnd) and self._forward is not None and self._forward._debtor is self:
-            self.end_in_hand = item
-
-    def _settle_turn(self) -> None:
-        """Know that the reader has sent the results of all that it took."""
-        self._owes = False
-        self.end_in_hand = None
-
     def _take(self) -> T_co:
         item: T_co = self._count(self._pop())
         return item
@@ -349,6 +338,8 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self.received += 1
         if self._watch is not None:
             self._watch.on_received(item)
+        if self._copies is not None:
+            self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
     async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
@@ -406,11 +397,9 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
             else:
                 await self._pass_one()
 
-    def _is_settled(self) -> bool:
-        """Say whether nothing comes from here without more: who reads it waits, or can send no more; see `_ways`."""
-        if self._forward is not None and not self._forward.is_open:
-            return True
-        return self._waiter is not None and not self._buffer
+    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
+        """Return the edges that this one merges and that it is ready to take from, and what the others are held back by."""
+        return [], {}
 
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
@@ -435,14 +424,15 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
-        if self._forward is None:
+        if self._forward is None or (self._copies is not None and self._copies.have_left(self._buffer[0])):
             self._take()
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
         self.is_passing_on = True
+        rest = self._buffer if self._copies is None else self._copies.still(self._buffer)
         try:
-            await self._forward._send_in_turn(None, rest=self._buffer, take=self._take)
+            await self._forward._send_in_turn(None, rest=rest, take=self._take)
         finally:
             self.is_passing_on = False
             self._end_waiting()

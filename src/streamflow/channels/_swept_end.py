@@ -3,14 +3,19 @@
 Above: `_receive_end`, `_send_end`; `_sweep`, which changes it. Below: `_wait`.
 """
 
+# ruff: noqa: SLF001 - the ends are one object in several parts
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+from ..elements import ControlElement, TurnEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..elements import TurnEnd
+    from ._receive_end import ReceiveEnd
+    from ._send_end import SendEnd
     from ._sweep import Fence, Herald
     from ._wait import Waiter
 
@@ -30,6 +35,9 @@ class Turn:
 class SweptEnd:
     """A reading end as interruptions see it. All is told by the class until one comes, so that it costs no edge anything."""
 
+    _forward: SendEnd[Any] | None
+    _receiving: bool
+    _owes: bool
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
     _is_fenced: bool = False  # the stage that writes here is
     herald: Callable[[], Herald | None] | None = None
@@ -40,3 +48,29 @@ class SweptEnd:
     """What the reader's awaited call works on, if the reader says so: the last element for which it has awaited one."""
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
+
+    def owe_ends(self) -> None:
+        """Know that this reader accumulates: a `TurnEnd` that it takes is owed to its output until it sends one."""
+        if self._forward is not None:
+            self._forward._debtor = cast("ReceiveEnd[Any]", self)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether its reader waits for an element, or for room for one that passes it by; so it has none in hand."""
+        return self._receiving
+
+    def _note(self, item: object) -> None:
+        """Know what the reader is about to take."""
+        if not isinstance(item, ControlElement):
+            self._owes = True
+        elif isinstance(item, TurnEnd) and self._forward is not None and self._forward._debtor is self:
+            self.end_in_hand = item
+
+    def _settle_turn(self) -> None:
+        """Know that the reader has sent the results of all that it took."""
+        self._owes = False
+        self.end_in_hand = None
+
+    def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
+        """Drop what does not stay of what was taken out of the edges and is kept to leave later; return how much that was."""
+        return 0

@@ -54,6 +54,7 @@ from ._types import (
     TurnStart,
     UsageElement,
     VideoElement,
+    batch_of,
 )
 
 __all__ = [
@@ -107,6 +108,7 @@ __all__ = [
     "VideoElement",
     "VideoPart",
     "WholeElement",
+    "batch_of",
     "decode",
     "decode_many",
     "encode",

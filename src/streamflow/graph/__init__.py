@@ -8,10 +8,26 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._nesting import GraphStage, Nestable, SubGraph
+from ._orders import ordering_forks
+from ._policies import (
+    Arrival,
+    Barrier,
+    Concat,
+    MergePolicy,
+    Ordered,
+    PolicyName,
+    Prioritized,
+    Race,
+    Zip,
+    ZipLatest,
+)
 from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check, findings
 
 __all__ = [
+    "Arrival",
+    "Barrier",
+    "Concat",
     "EdgeSpec",
     "Endpoint",
     "ForkSpec",
@@ -20,10 +36,17 @@ __all__ = [
     "GraphStage",
     "InFlight",
     "JoinSpec",
+    "MergePolicy",
     "NestSpec",
     "Nestable",
     "Node",
+    "Ordered",
+    "PolicyName",
+    "Prioritized",
+    "Race",
     "SubGraph",
+    "Zip",
+    "ZipLatest",
     "caller_of_package",
     "check",
     "explain",
@@ -31,6 +54,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "ordering_forks",
     "to_dot",
     "to_mermaid",
     "to_svg",

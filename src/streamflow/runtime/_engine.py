@@ -114,6 +114,7 @@ class Engine:
         self._edges: Sequence[ReceiveEnd[Any]] = ()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
@@ -143,6 +144,9 @@ class Engine:
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+        self._merges = {
+            one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+        }
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
             self._meters = watches.meters
@@ -199,8 +203,7 @@ class Engine:
             await reenter(stage)
         if stage.fence is not None:
             await finish_body(stage)
-        if stage.helpers:
-            await stage.finish_helpers()
+        await stage.finish_helpers()
         await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
@@ -282,29 +285,24 @@ class Engine:
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
 
-    # Interrupting
-
     @property
     def epoch(self) -> int:
         """How many times the run has been interrupted."""
         return 0 if self._sweeper is None else self._sweeper.epoch
 
-    def interrupt(self, reason: str) -> Interruption:
-        """Drop what is on its way, and cancel the work in hand. One step of the event loop; nothing, where there is nothing."""
-        return self._sweep(self._sweeper or Sweeper(self.plan, self._edges), reason, None)
-
     def announce(self, edge: ReceiveEnd[Any], interrupt: Interrupt) -> None:
         """Hear of an `Interrupt` that is being sent; where it is a new one, it interrupts the run."""
-        sweeper = self._sweeper or Sweeper(self.plan, self._edges)
-        if sweeper.is_new(edge, interrupt):
-            self._sweep(sweeper, interrupt.reason, sweeper.writer_of(edge))
+        self._sweeper = self._sweeper or Sweeper(self.plan, self._edges)
+        if self._sweeper.is_new(edge, interrupt):
+            self.interrupt(interrupt.reason, self._sweeper.writer_of(edge))
 
-    def _sweep(self, sweeper: Sweeper, reason: str, sender: int | None) -> Interruption:
+    def interrupt(self, reason: str, sender: int | None = None) -> Interruption:
+        """Drop what is on its way, and cancel the work in hand, but for what a stage has that asks for it by an `Interrupt`."""
         if not self.started or self.cancelled or self.reporter.is_over:
             return Interruption(self.epoch, reason)
-        self._sweeper = sweeper
+        self._sweeper = self._sweeper or Sweeper(self.plan, self._edges)
         alive = [stage for stage in self._stages if stage.job in self.jobs.alive]
-        done = sweeper.sweep(alive, self.outlet, reason=reason, run_id=self.run_id, sender=sender)
+        done = self._sweeper.sweep(alive, self.outlet, reason=reason, run_id=self.run_id, sender=sender)
         self.reporter.interrupted(done)
         return done
 
@@ -424,10 +422,15 @@ class Engine:
         """Return what the run has done so far."""
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
-        meters = self._meters or [None] * len(counts)
-        duration_s = until - self._clock.started
         return stats_of(
-            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, interruptions=self.epoch
+            self.run_id,
+            until - self._clock.started,
+            self.plan,
+            counts,
+            meters=self._meters or [None] * len(counts),
+            forks=self._forks,
+            merges=self._merges,
+            interruptions=self.epoch,
         )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:

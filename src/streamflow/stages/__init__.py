@@ -4,6 +4,7 @@ Above: `graph` joins stages, `runtime` runs them. Below: `channels`, `elements`.
 """
 
 from ._admission import ALL_DATA, EVERYTHING, Accepts, ElementTypes, admission, is_accepted
+from ._annotations import value_types
 from ._batching import BatchStage, UnbatchStage, WindowStage
 from ._chunking import ChunkBy, ChunkTextStage
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
@@ -85,4 +86,5 @@ __all__ = [
     "stage",
     "turn_scope",
     "turns_of",
+    "value_types",
 ]

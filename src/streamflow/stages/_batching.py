@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..elements import BatchElement, StreamElement, TurnEnd, survives_interruption
+from ..elements import BatchElement, StreamElement, TurnEnd, batch_of, survives_interruption
 from ._admission import ALL_DATA
 from ._checks import checked_count
 from ._contract import BaseStage, StageKind
 from ._deadlines import checked_seconds, next_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
     from ._context import RunContext
@@ -109,7 +107,7 @@ class BatchStage(_Grouping):
                 if len(held) < self._size:
                     continue
             if held:
-                await output.send(_batch_of(held))
+                await output.send(batch_of(*held))
                 held.clear()
                 deadline = None
             if isinstance(element, TurnEnd):
@@ -117,7 +115,7 @@ class BatchStage(_Grouping):
             else:
                 await input.pass_aside()
         if held:
-            await output.send(_batch_of(held))
+            await output.send(batch_of(*held))
 
 
 class WindowStage(_Grouping):
@@ -178,7 +176,7 @@ class WindowStage(_Grouping):
                 unsent, gap = len(window), 0
             if isinstance(element, TurnEnd):
                 if unsent:
-                    await output.send(_batch_of(window))
+                    await output.send(batch_of(*window))
                 await output.send(element)
                 window.clear()
                 unsent = gap = 0
@@ -189,7 +187,7 @@ class WindowStage(_Grouping):
             window.append(element)
             unsent += 1
             if len(window) == self._size:
-                await output.send(_batch_of(window))
+                await output.send(batch_of(*window))
                 for _ in range(min(self._step, self._size)):
                     window.popleft()
                 unsent, gap = 0, max(0, self._step - self._size)
@@ -199,7 +197,7 @@ class WindowStage(_Grouping):
             window = deque(one for one in new if survives_interruption(one))
             unsent = len(window)
         if unsent:
-            await output.send(_batch_of(window))
+            await output.send(batch_of(*window))
 
 
 class UnbatchStage(BaseStage):
@@ -221,8 +219,3 @@ class UnbatchStage(BaseStage):
         """Run the stage."""
         async for batch in input:
             await output.send_each(batch.items)
-
-
-def _batch_of(items: Sequence[StreamElement]) -> BatchElement:
-    may_be_dropped = not any(survives_interruption(one) for one in items)
-    return BatchElement(tuple(items), priority=max(one.priority for one in items), interruptible=may_be_dropped)
