@@ -8,6 +8,7 @@ from ._bounded import open_channel
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
@@ -33,6 +34,7 @@ __all__ = [
     "ControlJoin",
     "Fence",
     "ForkEnd",
+    "Hand",
     "Herald",
     "MergeEnd",
     "OrderedEnd",
@@ -44,6 +46,7 @@ __all__ = [
     "SortedEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "drop_backlog",
     "join_ports",
     "open_channel",
     "running_trio",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..elements import ControlElement
+    from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
     from ._send_end import SendEnd
@@ -67,6 +68,7 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self._end: int | None = None
         self._checkpoint_at = _BUDGET
         self._watch = watch
+        self._hand: Hand | None = None
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
@@ -148,6 +150,11 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._merges and not self._buffer:
                 self._refill()
@@ -155,7 +162,7 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
                 if self._gate is not None and not self._gate.open_nowait():
                     raise anyio.WouldBlock
                 self._note(self._buffer[0])
-                item = self._take()
+                item = self._take() if hand is None else hand.hold(self._take())
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
                 return item
@@ -189,9 +196,16 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self.attention += 1
         self.owe_ends()
 
+    def keep_hand(self, hand: Hand) -> None:
+        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
+        self._hand = hand
+        self.attention += 1
+
     @property
     def at_end(self) -> bool:
         """Whether the writer has ended and nothing is left that this reader accepts."""
+        if self._hand is not None and self._hand.is_due:
+            return False
         if self.state == "open":
             return False
         if self._end is None:
@@ -301,17 +315,6 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         if self._forward is not None:
             self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
 
-    def _keep(self, stays: list[bool]) -> int:
-        """Take out of the buffer what does not stay, and return how many there were; see `_sweep`."""
-        items = tuple(self._buffer)
-        self._buffer.clear()
-        for item, does_stay in zip(items, stays, strict=True):
-            if does_stay:
-                self._buffer.append(item)
-            elif type(item) not in self._plain:
-                self.attention -= 1
-        return len(items) - len(self._buffer)
-
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
         if self._closed:
@@ -342,7 +345,7 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
             self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
-    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
+    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912, PLR0915 - one loop, see below
         """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
 
         The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every
@@ -350,6 +353,13 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                if self._gate is not None:
+                    await self._gate.open()
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._wide and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
@@ -387,7 +397,7 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
                     self._owes = True
                 else:
                     self._note(self._buffer[0])
-                return self._take()
+                return self._take() if hand is None else hand.hold(self._take())
             elif self.at_end:
                 self.end_was_told = True
                 self._raise_unless_completed()
@@ -404,6 +414,10 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
         return False
+
+    def _behind(self) -> int:
+        """Return how many elements are in the edges that this one merges."""
+        return 0
 
     def _put_aside(self, aside: deque[Any]) -> None:
         if len(aside) >= ASIDE:

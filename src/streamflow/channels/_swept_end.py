@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..elements import ControlElement, TurnEnd
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from ._receive_end import ReceiveEnd
@@ -36,6 +37,9 @@ class SweptEnd:
     """A reading end as interruptions see it. All is told by the class until one comes, so that it costs no edge anything."""
 
     _forward: SendEnd[Any] | None
+    _buffer: deque[Any]
+    _plain: set[type]
+    attention: int
     _receiving: bool
     _owes: bool
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
@@ -70,6 +74,17 @@ class SweptEnd:
         """Know that the reader has sent the results of all that it took."""
         self._owes = False
         self.end_in_hand = None
+
+    def _keep(self, stays: list[bool]) -> int:
+        """Take out of the buffer what does not stay, and return how many there were; see `_sweep`."""
+        items = tuple(self._buffer)
+        self._buffer.clear()
+        for item, does_stay in zip(items, stays, strict=True):
+            if does_stay:
+                self._buffer.append(item)
+            elif type(item) not in self._plain:
+                self.attention -= 1
+        return len(items) - len(self._buffer)
 
     def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
         """Drop what does not stay of what was taken out of the edges and is kept to leave later; return how much that was."""

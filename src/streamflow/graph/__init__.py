@@ -7,6 +7,7 @@ from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
+from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph
 from ._orders import ordering_forks
 from ._policies import (
@@ -21,10 +22,11 @@ from ._policies import (
     Zip,
     ZipLatest,
 )
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, SupervisionSpec
 from ._validation import check, findings
 
 __all__ = [
+    "DEAD_LETTERS",
     "Arrival",
     "Barrier",
     "Concat",
@@ -45,6 +47,7 @@ __all__ = [
     "Prioritized",
     "Race",
     "SubGraph",
+    "SupervisionSpec",
     "Zip",
     "ZipLatest",
     "caller_of_package",
@@ -54,6 +57,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "isolated_stages",
     "ordering_forks",
     "to_dot",
     "to_mermaid",

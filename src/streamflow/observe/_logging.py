@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import ConfigError
 from ._events import (
+    ElementFailed,
     ElementMoved,
+    ElementRetried,
     EventGap,
     PipelineEnded,
     PipelineEvent,
@@ -23,6 +25,7 @@ from ._events import (
     StageEnded,
     StageEvent,
     StageFailed,
+    StageRestarted,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ def log_events(
     Args:
         logger: Where to; default the logger `streamflow.events`.
         level: Of what goes as it should.
-        failure_level: Of `PipelineFailed`, `StageFailed` and `EventGap`.
+        failure_level: Of `PipelineFailed`, `StageFailed` and `EventGap`, and of what supervision does about a failure.
         own: Also log that a stage emitted an event of its own: its name, never its data.
 
     Raises:
@@ -71,7 +74,7 @@ def log_events(
         facts = _facts(event)
         if facts is None and (isinstance(event, ElementMoved) or not own):
             return
-        at = failure_level if isinstance(event, PipelineFailed | StageFailed | EventGap) else level
+        at = failure_level if isinstance(event, _FAILURES) else level
         if target.isEnabledFor(at):
             known = {"run_id": event.run_id, "stage": event.stage, **(facts or {})}
             line = " ".join(f"{key}={_shown(value)}" for key, value in known.items() if value is not None)
@@ -80,9 +83,14 @@ def log_events(
     return write
 
 
-def _facts(event: Event) -> dict[str, object] | None:
+_FAILURES = (PipelineFailed, StageFailed, StageRestarted, ElementFailed, EventGap)
+
+
+def _facts(event: Event) -> dict[str, object] | None:  # noqa: C901 - a row of questions
     """Return what there is to say about an event of the runtime; None for any other."""
-    if not isinstance(event, PipelineEvent | StageEvent | EventGap | RunInterrupted):
+    if isinstance(event, RunInterrupted):
+        return {"epoch": event.epoch, "dropped": sum(event.dropped.values()), "cancelled": event.cancelled}
+    if not isinstance(event, PipelineEvent | StageEvent | ElementFailed | EventGap):
         return None
     facts: dict[str, object] = {}
     if isinstance(event, StageEvent):
@@ -95,10 +103,14 @@ def _facts(event: Event) -> dict[str, object] | None:
             facts["zombies"] = event.zombies
     if isinstance(event, StageEnded):
         facts |= {"duration_s": event.duration_s, "received": event.received, "sent": event.sent}
-    if isinstance(event, PipelineFailed | StageFailed):
+    if isinstance(event, StageRestarted):
+        facts |= {"failed": event.failed, "attempt": event.attempt, "delay_s": event.delay_s}
+    if isinstance(event, ElementFailed):
+        facts |= {"index": event.index, "attempts": event.attempts}
+    if isinstance(event, ElementRetried):
+        facts["delay_s"] = event.delay_s
+    if isinstance(event, PipelineFailed | StageFailed | StageRestarted | ElementFailed):
         facts["error_type"] = event.error_type
-    if isinstance(event, RunInterrupted):
-        facts |= {"epoch": event.epoch, "dropped": sum(event.dropped.values()), "cancelled": event.cancelled}
     if isinstance(event, EventGap):
         facts["missed"] = event.missed
     return facts

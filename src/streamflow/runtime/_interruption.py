@@ -35,12 +35,21 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..channels import ReceiveEnd, SendEnd
-    from ..stages import TurnScope
+    from ..stages import RunContext, TurnScope
     from ._jobs import Job
     from ._plan import Plan
     from ._wiring import StageRun
 
-__all__ = ["Interruption", "Sweeper", "Unwinding", "end_stage", "finish_body", "reenter", "was_swept"]
+__all__ = [
+    "Interruption",
+    "Sweeper",
+    "Unwinding",
+    "call_supervised",
+    "end_stage",
+    "finish_body",
+    "reenter",
+    "was_swept",
+]
 
 _REMEMBERED = 16
 """Most `Interrupt`s of which it is remembered that stages may still send them on."""
@@ -219,6 +228,8 @@ def _interrupt(stage: StageRun, done: Interruption) -> str:
     """Do to one stage what its work in hand asks for, and say in a word what that is."""
     if not stage.has_begun or stage.job.cancel_requested or stage.context is None:
         return "idle"
+    if stage.supervisor is not None and stage.supervisor.forgets_what_is_due(survives_interruption):
+        return "idle"
     turns = turns_of(stage.context)
     if turns.swept is not None:
         turns.swept.sweep()
@@ -228,19 +239,24 @@ def _interrupt(stage: StageRun, done: Interruption) -> str:
             return "left alone"
         _fence(stage, turns)
         return _cancel_scopes(stage, turns, done)
+    return _interrupt_body(stage, turns, done)
+
+
+def _interrupt_body(stage: StageRun, turns: Turns, done: Interruption) -> str:
     spec = stage.node.stage
     is_asking = any(one.is_asking for one in stage.inputs)
     if is_asking and spec.kind not in _KEEPING and not stage.helpers:
         return "idle"
     if spec.kind is StageKind.GENERATE and spec.on_interrupt == "fence":
         return "idle"
+    is_call = spec.calls == "one"
     waits = _waits_to_send(stage)
-    if spec.is_per_element:
+    if is_call:
         hand = next((one.in_hand for one in stage.inputs), None)
         if hand is not None and survives_interruption(hand):
             return "left alone"
     fence = _fence(stage, turns)
-    if spec.on_interrupt == "fence" or (spec.is_per_element and waits is not None):
+    if spec.on_interrupt == "fence" or (is_call and waits is not None):
         return "fenced"
     unwinding = _unwinding(stage)
     if not unwinding.body:
@@ -268,7 +284,10 @@ class _CancelOnceSent:
 
 def _cancel_body(stage: StageRun, fence: Fence) -> None:
     fence.is_cancelled = True
-    stage.job.interrupt()
+    if stage.frame is None:
+        stage.job.interrupt()
+    else:
+        stage.frame.cancel()
     unwinding = _unwinding(stage)
     for helper in stage.helpers:
         unwinding.parts.add(helper)
@@ -347,7 +366,7 @@ def was_swept(stage: StageRun, error: BaseException) -> bool:
 
 async def reenter(stage: StageRun) -> None:
     """Do what is to be done between two calls of a stage's body: see the module."""
-    await stage.finish_helpers()
+    await stage.helped()
     if stage.unwinding is not None:
         stage.unwinding.end()
     for one in stage.inputs:
@@ -356,6 +375,26 @@ async def reenter(stage: StageRun) -> None:
             await stage.output.send(end)
         else:
             await one.pass_aside()
+    if stage.fence is not None:
+        stage.fence.is_cancelled = False
+        stage.fence.lift()
+
+
+async def call_supervised(stage: StageRun, run: RunContext[Any]) -> None:
+    """Call the body of a supervised stage, and again each time that a sweep has cancelled it.
+
+    In a cancel scope of its own, since its supervisor has one around it.
+    """
+    body = stage.make_body(run)
+    try:
+        while True:
+            with anyio.CancelScope() as stage.frame:
+                await body()
+            if not stage.frame.cancelled_caught:
+                break
+            await reenter(stage)
+    finally:
+        stage.frame = None
     if stage.fence is not None:
         stage.fence.is_cancelled = False
         stage.fence.lift()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._admission import Accepts
     from ._context import RunContext
     from ._contract import Bypass
+    from ._supervision import CallForm
     from ._turns import OnInterrupt
 
 __all__ = ["BatchStage", "UnbatchStage", "WindowStage"]
@@ -212,8 +213,7 @@ class UnbatchStage(BaseStage):
     """
 
     accepts: Accepts | None = BatchElement
-    is_per_element: bool = True
-    """It keeps nothing between elements."""
+    _calls: CallForm = "one"
 
     async def process(self, input: ReceiveEnd[BatchElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""

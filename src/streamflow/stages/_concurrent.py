@@ -37,6 +37,7 @@ from ._checks import checked_count
 from ._contract import definition_error
 from ._functional import _OfFunction  # pyright: ignore[reportPrivateUsage]
 from ._loops import map_loop
+from ._supervision import NOTHING
 from ._turns import turns_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ..errors import CloseReason
     from ._admission import Accepts, ElementTypes
     from ._context import RunContext
+    from ._supervision import CallForm
 
 __all__ = ["MapAsyncStage", "MapUnorderedStage", "ThreadStage"]
 
@@ -70,8 +72,8 @@ class _Concurrent(_OfFunction):
             )
             raise definition_error(self.name, message, "return the element, or give the function to FlatMapStage")
         self._concurrency = checked_count(concurrency, "concurrency", self.name)
+        self._calls: CallForm = "one" if self._concurrency == 1 else "several"
         self.max_held: int | None = self._concurrency
-        self.is_per_element: bool = self._concurrency == 1
 
     async def process(
         self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[object]
@@ -81,6 +83,8 @@ class _Concurrent(_OfFunction):
         if self._concurrency == 1:
             await map_loop(call, input, output)
             return
+        if run.guard is not None:
+            call = run.guard(call)
         window = _Window(self._concurrency, output, ordered=self._ordered)
         turns_of(run).swept = window
         input.forward_to(window.entrance)
@@ -454,7 +458,8 @@ class _Window:
                 item = head.take() if isinstance(head, _Place) else head
                 self._places.is_passing_on = True
                 try:
-                    await (self._output.send if isinstance(head, _Place) else self._output.pass_on)(item)
+                    if item is not NOTHING:  # what a call was given up for leaves no gap
+                        await (self._output.send if isinstance(head, _Place) else self._output.pass_on)(item)
                 except OutputClosedError as closed:
                     self.gone = closed.reason
                     input.close(closed.reason)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._admission import Accepts, ElementTypes
     from ._context import RunContext
     from ._resources import Resource
+    from ._supervision import CallForm
     from ._turns import OnInterrupt
 
 __all__ = [
@@ -132,6 +133,7 @@ class BaseStage:
     """What it shares with other stages and runs; opened before the first run, see `Resource`."""
 
     _frozen = False
+    _calls: CallForm = "none"  # whether its process() makes one call of each element, and keeps nothing between them
 
     def __init__(self, name: str | None = None) -> None:
         self.name: str = checked_name(type(self), name if name is not None else class_name(type(self)))
@@ -183,8 +185,6 @@ class StageSpec:
     """Whether what an accumulating stage does not accept waits for its results."""
     on_interrupt: OnInterrupt = "reenter"
     """What an interruption does to its body when it has work in hand."""
-    is_per_element: bool = False
-    """Whether its body is a loop of calls for one element each, which says what it has `in_hand`."""
     input_ports: Mapping[str, ElementTypes] = dataclasses.field(default_factory=dict[str, "ElementTypes"])
     """What each named input accepts; empty when it has the one input without a name."""
     output_ports: Mapping[str, ElementTypes | None] = dataclasses.field(
@@ -195,6 +195,8 @@ class StageSpec:
     """What it shares with other stages and runs."""
     freeze: Callable[[], None] | None = None
     """Called when the stage becomes part of a pipeline."""
+    calls: CallForm = "none"
+    """Whether one element is one call, with nothing kept between; a stage of several calls at a time asks for `run.guard`."""
 
     @property
     def inputs(self) -> Mapping[str, ElementTypes]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts, ElementTypes
+    from ._supervision import CallForm
     from ._turns import OnInterrupt
 
 __all__ = ["DedupeStage", "SkipStage", "TakeStage", "TeeStage"]
@@ -126,7 +127,6 @@ class DedupeStage(_OfFunction):
     """
 
     on_interrupt: OnInterrupt | None = "fence"
-    is_per_element: bool = False
 
     def __init__(
         self,
@@ -178,6 +178,8 @@ class TeeStage(_OfFunction):
         name: Name in the graph.
         accepts: Element types for `callback`; default its annotation. Others pass by in order.
     """
+
+    _calls: CallForm = "one"
 
     def __init__(
         self,

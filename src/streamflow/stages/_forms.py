@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ._contract import Bypass, Stage, StageBody
     from ._declared import Ports
     from ._resources import Resource
+    from ._supervision import CallForm
     from ._turns import OnInterrupt
 
 __all__ = ["FunctionStage", "StageLike", "as_stage", "function_name", "stage"]
@@ -284,12 +285,19 @@ def _spec(
         timeout_s=declared_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
         bypass=declared_bypass(given, name),
         on_interrupt=declared_on_interrupt(given, kind, name),
-        is_per_element=getattr(given, "is_per_element", False) is True,
         input_ports=ports.inputs,
         output_ports=ports.outputs,
         resources=declared_resources(given, name),
         freeze=given.freeze if isinstance(given, BaseStage) else None,
+        calls=_calls_of(given),
     )
+
+
+def _calls_of(given: Any) -> CallForm:
+    """Return whether one element is one call; what is not our own stage of a function does as it likes."""
+    if isinstance(given, FunctionStage):
+        return "one" if given.is_per_element else "none"
+    return given._calls if isinstance(given, BaseStage) else "none"  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _accepts_of(given: Any, name: str, kind: StageKind, ports: Ports, annotated: _Declared) -> ElementTypes:
