@@ -453,10 +453,6 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
 
-    def _take_note(self) -> None:
-        """Have one reason more for a second look: an element that is not plain has come."""
-        self.attention += 1
-
     def _begin_waiting(self) -> None:
         """From now on no other task can receive: `attention` sends it where it is refused."""
         self._receiving = True

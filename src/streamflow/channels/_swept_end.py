@@ -75,6 +75,10 @@ class SweptEnd:
         self._owes = False
         self.end_in_hand = None
 
+    def _take_note(self) -> None:
+        """Have one reason more for a second look: an element that is not plain has come."""
+        self.attention += 1
+
     def _keep(self, stays: list[bool]) -> int:
         """Take out of the buffer what does not stay, and return how many there were; see `_sweep`."""
         items = tuple(self._buffer)

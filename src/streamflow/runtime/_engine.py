@@ -38,7 +38,7 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
-from ._edge_watches import edge_watches, run_limits
+from ._edge_watches import edge_watches, run_limits, stuck_at
 from ._failures import notice_of, stage_error
 from ._interruption import end_stage, finish_body, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
@@ -171,8 +171,8 @@ class Engine(SweptRun):
             work = partial(self._watch, limits, clock)
             self._watchdog = self._job("watchdog", work, self._watchdog_ended)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
-        self.jobs.start(*first, *(stage.job for stage in self._stages))
+        first = () if self._watchdog is None else (self._watchdog,)
+        self.jobs.start(*self._feeders.values(), *first, *(stage.job for stage in self._stages))
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
@@ -211,19 +211,16 @@ class Engine(SweptRun):
                     if not was_swept(stage, error):
                         raise
                 await reenter(stage)
-            if stage.fence is not None:
+            if stage.fence is not None or stage.helpers:
                 await finish_body(stage)
-            if stage.helpers:
-                await stage.helped()
         await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
             message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
             raise RunStateError(message)
-        # The helper sees what the stage has set so far.
-        context = contextvars.copy_context()
-        helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), context)
+        seen = contextvars.copy_context()  # what the stage has set so far
+        helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers[helper] = None
         self.jobs.start(helper)
         return helper.cancel
@@ -304,8 +301,6 @@ class Engine(SweptRun):
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
-
-    # Failing
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
@@ -476,9 +471,8 @@ class Engine(SweptRun):
 
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""
-        lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
-        lines += [f"  edge {edge.statistics()}" for edge in self._edges]
-        return "\n".join(lines)
+        alive = ", ".join(job.name for job in self.jobs.alive)
+        return "\n".join([f"{self.run_id}: alive are {alive}", *(f"  edge {one.statistics()}" for one in self._edges)])
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
         over: set[int | None] = set()  # stages that were too slow, and isolated
@@ -497,14 +491,7 @@ class Engine(SweptRun):
     def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
         """Return the limit that was really passed, where one of an edge was."""
         if passed.kind == "backpressure":
-            # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
-            edges = [one for one in limits if one.kind == "backpressure"]
-            following: Limit | None = passed
-            while following is not None and following.stage is not None:
-                passed = following
-                full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
-                following = next((one for one in full if one.since() is not None), None)
-            passed = following or passed
+            passed = stuck_at(passed, limits, self.plan)
         return passed
 
 

@@ -410,9 +410,10 @@ def end_stage(stage: StageRun) -> None:
 
 
 async def finish_body(stage: StageRun) -> None:
-    """Clear away what an interruption has left of a stage whose body has returned all the same."""
+    """Wait for the helpers of a stage whose body has returned, and clear away what interruptions have left of it."""
     fence = stage.fence
     if fence is None:
+        await stage.helped()
         return
     fence.on_sent = None
     if fence.is_cancelled:
@@ -425,3 +426,4 @@ async def finish_body(stage: StageRun) -> None:
             stage.job.uncancel()
     fence.is_cancelled = False
     fence.lift()
+    await stage.helped()

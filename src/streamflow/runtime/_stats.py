@@ -46,8 +46,8 @@ class StageStats:
     sent: int
     """Elements that entered the edges out of it; each copy counts."""
     dropped: Mapping[str, int]
-    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone); that
-    it failed on and that went nowhere: `supervision`; and that an interruption stopped before it was sent: `stale`."""
+    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone);
+    that it failed on and that went nowhere: `supervision`; and that an interruption stopped before it was sent: `stale`."""
     discarded: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     """What the merges in front of it threw away, by reason: `unpaired` (data that found no partner), or why it was closed."""
     restarts: int = 0

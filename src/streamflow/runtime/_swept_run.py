@@ -23,7 +23,7 @@ __all__ = ["SweptRun"]
 
 
 class SweptRun:
-    """A run as interruptions see it; a `Herald`. All its state is the engine's, but for the sweeper, which is made when one comes."""
+    """A run as interruptions see it; a `Herald`. Its state is the engine's, but for the sweeper, which is made when one comes."""
 
     run_id: str
     plan: Plan
