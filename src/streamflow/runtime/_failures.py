@@ -6,7 +6,15 @@ Above: `_engine`. Below: `_tracebacks`, `elements`, `errors`.
 from __future__ import annotations
 
 from ..elements import ErrorElement
-from ..errors import MiddlewareError, ProviderError, RunTimeoutError, StageError
+from ..errors import (
+    CircuitOpenError,
+    FallbackExhaustedError,
+    MiddlewareError,
+    ProviderError,
+    RunTimeoutError,
+    StageError,
+    StageTimeLimitError,
+)
 from ._tracebacks import trimmed
 
 __all__ = ["notice_of", "stage_error"]
@@ -36,8 +44,8 @@ def notice_of(error: BaseException, stage: str | None, *, is_fatal: bool = True)
     if isinstance(error, RunTimeoutError):
         return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
     cause = error.__cause__ or error
-    if isinstance(cause, ProviderError):
-        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=is_fatal)
+    if isinstance(cause, (ProviderError, StageTimeLimitError, CircuitOpenError, FallbackExhaustedError)):
+        return ErrorElement(cause.code, str(cause), stage, retryable=cause.retryable, fatal=is_fatal)
     if isinstance(cause, MiddlewareError):
         return ErrorElement(cause.code, cause.message, stage, fatal=is_fatal)
     what = "the run" if stage is None else f"stage {stage!r}"

@@ -206,7 +206,7 @@ class Sweeper:
         left_alone: set[int] = set()
         for stage in stages:
             if stage.context is not None:
-                stage.context.epoch = self.epoch
+                turns_of(stage.context).epoch = self.epoch
             if stage.index != sender and stage.name != asking_name and _interrupt(stage, done) == "left alone":
                 left_alone.add(stage.index)
         dropped: dict[str, int] = {}

@@ -5,9 +5,10 @@ Above: `runtime`, which makes one context per stage and run. Below: `observe`.
 
 from __future__ import annotations
 
+import copy
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
 
@@ -47,9 +48,8 @@ class RunContext(Generic[DepsT_co]):
 
     turns: Turns | None = None
     """What the stage has told about interruptions, see `turn_scope()`; None: nothing."""
-    epoch: int = 0
-    """How many times the run has been interrupted. A stage that goes on (`on_interrupt="fence"`) and keeps elements between pulls
-    forgets those that do not survive (see `survives_interruption()`) when this has changed."""
+    outer: RunContext[object] | None = None
+    """That of the stage which runs this one inside itself; None: it is a stage of the graph."""
 
     def __init__(
         self,
@@ -77,6 +77,17 @@ class RunContext(Generic[DepsT_co]):
         """For a stage of several calls at a time that is supervised: wraps what is called, see `Guard`. None for all others."""
         self._emit = emit
         self._open_resource = open_resource
+
+    @property
+    def epoch(self) -> int:
+        """How many times the run has been interrupted.
+
+        A stage that goes on (`on_interrupt="fence"`) and keeps elements between pulls forgets those that do not survive, see
+        `survives_interruption()`, when this has changed.
+        """
+        if self.outer is not None:
+            return self.outer.epoch
+        return 0 if self.turns is None else self.turns.epoch
 
     @staticmethod
     def clock() -> float:
@@ -125,6 +136,22 @@ class RunContext(Generic[DepsT_co]):
         """
         opened: T = await self._open_resource(resource)
         return opened
+
+    def for_inner(
+        self, name: str, start_soon: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]]
+    ) -> Self:
+        """Return the context of a stage that this one runs inside itself: the same run, by the name `outer/inner`.
+
+        Args:
+            name: Name of the inner stage.
+            start_soon: Starts what the inner stage gives to `start_soon()`, under the name that reports call it.
+        """
+        inner = copy.copy(self)
+        inner.stage = f"{self.stage}/{name}"
+        inner.start_helper = start_soon
+        inner.outer = self
+        inner.turns = None
+        return inner
 
     def __repr__(self) -> str:
         return f"<RunContext run_id={self.run_id!r} stage={self.stage!r}>"

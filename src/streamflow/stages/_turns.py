@@ -36,9 +36,16 @@ class Swept(Protocol):
 
 
 class Turns:
-    """What one stage in one run has told about interruptions, and what the last one did to it."""
+    """What one stage in one run has told about interruptions, and what the last one did to it.
 
-    def __init__(self) -> None:
+    Args:
+        outer: Of the stage that runs this one inside itself: scopes are open there too, and what is fenced is that stage.
+    """
+
+    def __init__(self, outer: Turns | None = None) -> None:
+        self._outer = outer
+        self.epoch: int = 0
+        """How many times the run has been interrupted."""
         self.scopes: dict[TurnScope, None] = {}
         """The turn scopes that are open."""
         self.fence: Fence | None = None
@@ -50,12 +57,18 @@ class Turns:
 
     def enter(self, scope: TurnScope) -> None:
         """Know that a scope is opened. What the stage does in it is new work, if it has no other."""
+        if self._outer is not None:
+            self._outer.enter(scope)
+            return
         if not self.scopes and self.fence is not None and not self.fence.is_cancelled:
             self.fence.lift()
         self.scopes[scope] = None
 
     def leave(self, scope: TurnScope) -> None:
         """Know that a scope is left, whichever way."""
+        if self._outer is not None:
+            self._outer.leave(scope)
+            return
         self.scopes.pop(scope, None)
         if scope.interrupted and self.on_left is not None:
             self.on_left(scope)
@@ -64,7 +77,7 @@ class Turns:
 def turns_of(run: RunContext[object]) -> Turns:
     """Return what a stage has told, to be told more."""
     if run.turns is None:
-        run.turns = Turns()
+        run.turns = Turns(None if run.outer is None else turns_of(run.outer))
     return run.turns
 
 
