@@ -49,6 +49,7 @@ from .errors import (
     StageError,
     StreamflowError,
 )
+from .graph import DROP, Router
 from .observe import Event, EventBus
 from .runtime import (
     Interruption,
@@ -57,6 +58,7 @@ from .runtime import (
     PipelineConfig,
     Result,
     Run,
+    Subscription,
 )
 from .stages import (
     BaseStage,
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DROP",
     "AudioElement",
     "BaseStage",
     "BatchElement",
@@ -122,6 +125,7 @@ __all__ = [
     "ReceiveEnd",
     "Resource",
     "Result",
+    "Router",
     "Run",
     "RunContext",
     "RunTimeoutError",
@@ -133,6 +137,7 @@ __all__ = [
     "StageKind",
     "StreamElement",
     "StreamflowError",
+    "Subscription",
     "Supervision",
     "TextElement",
     "ThinkingElement",

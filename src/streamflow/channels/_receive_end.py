@@ -196,11 +196,6 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self.attention += 1
         self.owe_ends()
 
-    def keep_hand(self, hand: Hand) -> None:
-        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
-        self._hand = hand
-        self.attention += 1
-
     @property
     def at_end(self) -> bool:
         """Whether the writer has ended and nothing is left that this reader accepts."""
@@ -296,6 +291,7 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
+        fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1
             self._sender._debtor = None
@@ -303,6 +299,9 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         if self._waiter is not None:
             self._wake()
         self._wake_senders()
+        essential_to = fork() if fork is not None else None
+        if essential_to is not None:
+            essential_to.lose_essential()
 
     def _discard(self, reason: CloseReason) -> None:
         count = len(self._buffer) + self.position - self.received

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -21,8 +21,10 @@ from ._receive_end import WIDE
 from ._swept_end import Turn
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
+    from ._fork import ForkEnd
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
     from ._wait import Waiter
@@ -71,6 +73,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     Made by `open_channel()`. Leaving `async with end:` closes it.
     """
 
+    _fork: weakref.ref[ForkEnd[Never]] | None = None  # that ends when the reader of this branch goes
     # Told by the class, as in `ReceiveEnd`.
     _fence: Fence | None = None  # around the stage that writes here
     _announced: Interrupt | None = None  # which has been announced, and waits for room

@@ -1,4 +1,4 @@
-"""What interruptions have to do with one end: the places of who waits there, and what they change of a reading end.
+"""What interruptions and failures have to do with one end: the places of who waits there, and what they change of a reading end.
 
 Above: `_receive_end`, `_send_end`; `_sweep`, which changes it. Below: `_wait`.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
+    from ._hand import Hand
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
@@ -34,13 +35,14 @@ class Turn:
 
 
 class SweptEnd:
-    """A reading end as interruptions see it. All is told by the class until one comes, so that it costs no edge anything."""
+    """A reading end as interruptions and supervision see it. What interruptions change is told by the class until one comes."""
 
     _forward: SendEnd[Any] | None
     _buffer: deque[Any]
     _plain: set[type]
     attention: int
     _receiving: bool
+    _hand: Hand | None
     _owes: bool
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
     _is_fenced: bool = False  # the stage that writes here is
@@ -52,6 +54,11 @@ class SweptEnd:
     """What the reader's awaited call works on, if the reader says so: the last element for which it has awaited one."""
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
+
+    def keep_hand(self, hand: Hand) -> None:
+        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
+        self._hand = hand
+        self.attention += 1
 
     def owe_ends(self) -> None:
         """Know that this reader accumulates: a `TurnEnd` that it takes is owed to its output until it sends one."""

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from ..channels import Fence, MergeEnd, sweep_edge
+from ..channels import Fence, HubEnd, MergeEnd, sweep_edge
 from ..elements import Interrupt, survives_interruption
 from ..stages import CURRENT_RUN, StageKind, Turns, is_accepted, turns_of
 from ._jobs import is_made_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from typing import Self
 
     from ..channels import ReceiveEnd, SendEnd
@@ -215,6 +215,9 @@ class Sweeper:
         for end in (*(one for stage in stages for one in stage.inputs), outlet):
             if isinstance(end, MergeEnd):
                 _count(dropped, end, sweep_edge(end))
+        for hub in (one for stage in stages for one in _writing_ends(stage) if isinstance(one, HubEnd)):
+            for edge in hub.added():
+                _count(dropped, edge, sweep_edge(edge))
         done.dropped = MappingProxyType(dropped)
         return done
 
@@ -321,14 +324,16 @@ def _unwinding(stage: StageRun) -> Unwinding:
     return stage.unwinding
 
 
+def _writing_ends(stage: StageRun) -> Iterable[SendEnd[Any]]:
+    """Return all ends that a stage writes by; none for a sink."""
+    ports = stage.writes.values() if isinstance(stage.writes, Mapping) else ()
+    return () if stage.is_sink else dict.fromkeys((stage.output, *ports))
+
+
 def _fence(stage: StageRun, turns: Turns) -> Fence:
     """Put a fence around a stage, unless it has one."""
     if stage.fence is None:
-        outputs: dict[SendEnd[Any], None] = {}
-        if not stage.is_sink:
-            ports = stage.writes.values() if isinstance(stage.writes, Mapping) else ()
-            outputs = dict.fromkeys((stage.output, *ports))
-        stage.fence = Fence(stage.inputs, outputs)
+        stage.fence = Fence(stage.inputs, _writing_ends(stage))
         stage.fence.on_lifted = _Lifted(stage, turns)
         turns.fence = stage.fence
     return stage.fence

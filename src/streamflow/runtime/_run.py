@@ -25,8 +25,11 @@ from ..elements import (
     Usage,
     UsageElement,
 )
-from ..errors import ChannelClosedError, RunStateError
+from ..errors import ChannelClosedError, ConfigError, RunStateError
+from ..graph import checked_buffer
+from ._interruptible_run import InterruptibleRun
 from ._result import Result, Timings, result_of
+from ._subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from ..errors import StageError
     from ..observe import Event
     from ._engine import Engine
-    from ._interruption import Interruption
     from ._stats import RunStats
 
 __all__ = ["Run"]
@@ -182,7 +184,7 @@ async def _pull_text(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> st
             return element.text
 
 
-class Run:
+class Run(InterruptibleRun):
     """One execution of a pipeline.
 
     ```python
@@ -256,6 +258,35 @@ class Run:
         self._start()
         return _LeafIteration(self, self._engine.take_leaf(name), self._engine)
 
+    def subscribe(
+        self, name: str, *, buffer: int | None = None, overflow: Literal["block", "drop_newest"] = "block"
+    ) -> Subscription:
+        """Add a branch to an output that was built with `branch(name, …, dynamic=True)`, while the run goes on.
+
+        It gets all data and control that is sent there from now on, and is waited for while it is full, like any branch. When the
+        run ends, it ends. Called before the run is iterated, it starts the run and misses nothing.
+
+        Args:
+            name: The stage whose output it is (`stage:port` for a port).
+            buffer: Capacity of the branch, in elements; None: what the pipeline's configuration says. It is not part of
+                `max_in_flight`.
+            overflow: What happens while it is full: `block` waits for it; `drop_newest` drops data for it, and counts that.
+
+        Raises:
+            RunStateError: If there is no such output, or the run has ended.
+            ConfigError: If `buffer` is no size, or there is no such policy.
+        """
+        if overflow not in ("block", "drop_newest"):
+            raise ConfigError("overflow", f"there are 'block' and 'drop_newest', got {overflow!r:.80}")
+        if self._outcome.over:
+            message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
+            raise RunStateError(message)
+        size = checked_buffer(buffer)
+        self._start()
+        _forbid_elsewhere(self._engine)
+        end = self._engine.subscribe(name, size, waits=overflow == "block")
+        return Subscription(end, self._engine.jobs.backend)
+
     async def result(self) -> Result:
         """Iterate what is left and return it.
 
@@ -306,44 +337,6 @@ class Run:
         self._require_live("close_input()")
         for inlet in self._engine.inlets.values() if to is None else (self._inlet("close_input()", to),):
             inlet.close()
-
-    # Interrupting
-
-    def interrupt(self, reason: str = "") -> Interruption:
-        """Interrupt the run (barge-in): drop what is on its way, and cancel the work in hand. The run goes on.
-
-        One step of the event loop, whatever the stages are doing. Every edge drops the elements that it holds, and counts them as
-        `stale`; control, wholes (`MessageElement`, tool calls and their results) and elements with `interruptible=False` stay, in
-        order. A call for a single element is cancelled if its element would have been dropped; other stages do as they declare with
-        `on_interrupt`, or say with `turn_scope()`. A stage that waits for its next element has nothing in hand, unless it
-        accumulates. Sources go on, and so does the stage that makes this call, if one does.
-
-        An `Interrupt` that a source, `send()` or a stage sends does the same, and goes on to the output.
-
-        Args:
-            reason: Why, for a person to read.
-
-        Returns:
-            What was dropped and cancelled, and who is still `unwinding`; `await` its `settled()` until nobody is. A run that has
-            not begun, or is over, has nothing to interrupt, and no error.
-
-        Raises:
-            RunStateError: If it is called outside of the run's event loop.
-
-        Source: semantics 5.11.
-        """
-        if self._engine.started and not self._engine.jobs.backend.is_here():
-            message = (
-                f"interrupt(): {self.run_id} is interrupted in its own event loop; from another thread use "
-                "loop.call_soon_threadsafe(run.interrupt), or anyio.from_thread.run_sync(run.interrupt)"
-            )
-            raise RunStateError(message)
-        return self._engine.interrupt(reason)
-
-    @property
-    def epoch(self) -> int:
-        """How many times the run has been interrupted."""
-        return self._engine.epoch
 
     # Ending
 
