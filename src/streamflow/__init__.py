@@ -51,7 +51,15 @@ from .errors import (
 )
 from .graph import DROP, Router
 from .observe import Event, EventBus
-from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
+from .runtime import (
+    Interruption,
+    Pipeline,
+    PipelineBuilder,
+    PipelineConfig,
+    Result,
+    Run,
+    Subscription,
+)
 from .stages import (
     BaseStage,
     CollectStage,
@@ -70,6 +78,7 @@ from .stages import (
     ThreadStage,
     current_run,
     stage,
+    turn_scope,
 )
 
 if TYPE_CHECKING:
@@ -98,6 +107,7 @@ __all__ = [
     "FlatMapStage",
     "ImageElement",
     "Interrupt",
+    "Interruption",
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",
@@ -147,6 +157,7 @@ __all__ = [
     "open_channel",
     "register_element",
     "stage",
+    "turn_scope",
     "wrap_middleware",
 ]
 

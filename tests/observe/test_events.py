@@ -30,6 +30,7 @@ from streamflow.observe import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
     StageCancelled,
     StageCompleted,
     StageEnded,
@@ -68,6 +69,7 @@ EVENTS: list[Event] = [
     ElementDropped(**FAILED),
     ElementDeadLettered(**FAILED),
     EventGap(**RUN, missed=12),
+    RunInterrupted(**RUN, epoch=1, reason="barge-in", dropped={"ears → mouth": 3}, cancelled=("mouth",)),
     Event(**RUN, name="chat.token", stage="ears", data={"text": "a"}),
 ]
 """One event of each kind that is told."""
@@ -124,7 +126,15 @@ def test_the_runtimes_own_events_have_their_names() -> None:
     assert [one.name for one in EVENTS] == [
         *("pipeline.started", "pipeline.completed", "pipeline.failed", "pipeline.cancelled"),
         *("stage.started", "stage.restarted", "stage.completed", "stage.failed", "stage.cancelled"),
-        *("element.moved", "element.retried", "element.dropped", "element.dead_lettered", "events.gap", "chat.token"),
+        *(
+            "element.moved",
+            "element.retried",
+            "element.dropped",
+            "element.dead_lettered",
+            "events.gap",
+            "run.interrupted",
+            "chat.token",
+        ),
     ]
     with pytest.raises(TypeError):
         StageStarted(name="other", run_id="r", stage="s", kind="sink")  # type: ignore[call-arg]
@@ -155,7 +165,15 @@ def test_events_can_be_told_apart_by_their_families() -> None:
     assert told == [
         *("began", "the run gave 3 in 1.5 s (done)", "the run failed at ears (error)"),
         *("the run gave 3 in 1.5 s (cancelled)", "began", "began", *["ears: 4 in, 3 out"] * 3),
-        *("element.moved", "element.retried", "element.dropped", "element.dead_lettered", "events.gap", "chat.token"),
+        *(
+            "element.moved",
+            "element.retried",
+            "element.dropped",
+            "element.dead_lettered",
+            "events.gap",
+            "run.interrupted",
+            "chat.token",
+        ),
     ]
 
 

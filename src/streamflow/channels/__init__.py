@@ -18,6 +18,7 @@ from ._ports import join_ports
 from ._receive_end import ASIDE, WIDE, ReceiveEnd
 from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
+from ._sweep import Fence, Herald, sweep_edge
 from ._wait import running_trio
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
@@ -36,8 +37,10 @@ __all__ = [
     "ChannelWatch",
     "ConcatEnd",
     "ControlJoin",
+    "Fence",
     "ForkEnd",
     "Hand",
+    "Herald",
     "HubEnd",
     "MergeEnd",
     "OrderedEnd",
@@ -56,4 +59,5 @@ __all__ = [
     "join_ports",
     "open_channel",
     "running_trio",
+    "sweep_edge",
 ]

@@ -63,6 +63,11 @@ class HubEnd(ForkEnd[T_contra]):
         branches, taps = self._fixed
         return tuple(one._peer for one in (*self._branches[:branches], *self._taps[:taps]))
 
+    def added(self) -> tuple[ReceiveEnd[object], ...]:
+        """Return the reading ends of the branches that were added."""
+        branches, taps = self._fixed
+        return tuple(one._peer for one in (*self._branches[branches:], *self._taps[taps:]))
+
     def attach(
         self, capacity: int, *, name: str, admit: Callable[[object], bool], waits: bool = True
     ) -> ReceiveEnd[StreamElement]:

@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
-from ._receive_end import WIDE, ReceiveEnd, Turn
+from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import HeadOf, SendEnd
+from ._swept_end import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,6 +144,23 @@ class Lanes:
         """Say whether one more of a lane may enter, as of the last `count()`."""
         return not self.held[lane] or self._known + self.held.count(0) < self._capacity
 
+    def keep(self, stays: list[bool]) -> None:
+        """Forget what is about to be taken out of the buffer, wherever it stands."""
+        self.count()
+        place = 0
+        for group in tuple(self._groups):
+            left = sum(stays[place : place + group.length])
+            place += group.length
+            gone = group.length - left
+            group.length = left
+            self.held[group.lane] -= gone
+            self._known -= gone
+            if not left:
+                self._groups.remove(group)
+        if self._groups:
+            last = self._groups[-1]
+            self._tail, self.last = last.lane, None if last.passed else _LANES[last.lane]
+
     def count(self) -> None:
         """Count what was added and what has left since it was counted last."""
         if self._known == len(self._buffer) and not self.unseen:
@@ -172,8 +190,8 @@ class _LaneTurn(Turn):
 
     __slots__ = ("is_fence", "lane", "mark", "number")
 
-    def __init__(self, lane: int, mark: int, *, is_fence: bool) -> None:
-        super().__init__()
+    def __init__(self, item: object, lane: int, mark: int, *, is_fence: bool) -> None:
+        super().__init__(item)
         self.lane = lane
         self.is_fence = is_fence
         self.number = 0  # in the order of arrival
@@ -251,6 +269,10 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
             await super()._pass_one()
         finally:
             self._lanes.is_pinned = False
+
+    def _keep(self, stays: list[bool]) -> int:
+        self._lanes.keep(stays)
+        return super()._keep(stays)
 
     def _wake_sender(self) -> None:
         self._wake_heads(at_once=False)
@@ -335,7 +357,7 @@ class LaneSendEnd(SendEnd[T_contra]):
     def _queue_up(self, item: object) -> Turn:
         lane, lanes = lane_of(item), self._lanes
         lanes.count()
-        turn = _LaneTurn(lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
+        turn = _LaneTurn(item, lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
         self._queues.add(turn)
         self._limit = min(self._limit, 0)
         return turn

@@ -15,8 +15,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..elements import ControlElement
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._swept_end import SweptEnd, Turn
 from ._wait import waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from ..elements import ControlElement
     from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
     from ._send_end import SendEnd
     from ._wait import Waiter
 
-__all__ = ["ASIDE", "WIDE", "ReceiveEnd", "Turn"]
+__all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -44,16 +45,7 @@ _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
-class Turn:
-    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
-
-    __slots__ = ("waiter",)
-
-    def __init__(self) -> None:
-        self.waiter: Waiter | None = None
-
-
-class ReceiveEnd(ObjectReceiveStream[T_co]):
+class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
@@ -167,7 +159,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             if self._merges and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
-                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
+                if self._gate is not None and not self._gate.open_nowait():
+                    raise anyio.WouldBlock
+                self._note(self._buffer[0])
                 item = self._take() if hand is None else hand.hold(self._take())
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
@@ -200,13 +194,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         self._aside = deque()
         self.attention += 1
-        if self._forward is not None:
-            self._forward._debtor = self
-
-    def keep_hand(self, hand: Hand) -> None:
-        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
-        self._hand = hand
-        self.attention += 1
+        self.owe_ends()
 
     @property
     def at_end(self) -> bool:
@@ -356,7 +344,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
-    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
+    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912, PLR0915 - one loop, see below
         """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
 
         The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every
@@ -367,6 +355,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         hand = self._hand
         if hand is not None:
             if hand.is_due:
+                if self._gate is not None:
+                    await self._gate.open()
                 return cast("T_co", hand.give())
             hand.clear()
         while True:
@@ -399,7 +389,13 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                     if self._watch is not None:
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
-                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
+                if self._gate is not None:
+                    await self._gate.open()
+                    continue
+                if type(self._buffer[0]) in self._plain:
+                    self._owes = True
+                else:
+                    self._note(self._buffer[0])
                 return self._take() if hand is None else hand.hold(self._take())
             elif self.at_end:
                 self.end_was_told = True
@@ -446,17 +442,15 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
+        self.is_passing_on = True
         rest = self._buffer if self._copies is None else self._copies.still(self._buffer)
         try:
             await self._forward._send_in_turn(None, rest=rest, take=self._take)
         finally:
+            self.is_passing_on = False
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
-
-    def _take_note(self) -> None:
-        """Have one reason more for a second look: an element that is not plain has come."""
-        self.attention += 1
 
     def _begin_waiting(self) -> None:
         """From now on no other task can receive: `attention` sends it where it is refused."""
@@ -496,7 +490,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._reopen_sender()
 
     def _reopen_sender(self) -> None:
-        if self._sender is not None and not self._turns:
+        if self._sender is not None and not self._turns and not self._is_fenced:
             self._sender._limit = self._open_limit()
 
     def _open_limit(self) -> int:

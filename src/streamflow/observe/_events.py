@@ -10,6 +10,7 @@ Event                     what a stage emits itself, by its `name`
 │       ├── PipelineCompleted   pipeline.completed
 │       ├── PipelineFailed      pipeline.failed
 │       └── PipelineCancelled   pipeline.cancelled
+├── RunInterrupted        run.interrupted
 ├── StageEvent
 │   ├── StageStarted        stage.started
 │   ├── StageRestarted      stage.restarted
@@ -59,6 +60,7 @@ __all__ = [
     "PipelineEvent",
     "PipelineFailed",
     "PipelineStarted",
+    "RunInterrupted",
     "StageCancelled",
     "StageCompleted",
     "StageEnded",
@@ -168,6 +170,22 @@ class PipelineCancelled(PipelineEnded):
     """What happened: `pipeline.cancelled`."""
     reason: EndReason = "cancelled"
     """Why it ended."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunInterrupted(Event):
+    """A run was interrupted (barge-in): what was on its way was dropped, and work in hand cancelled."""
+
+    name: str = dataclasses.field(default="run.interrupted", init=False)
+    """What happened: `run.interrupted`."""
+    epoch: int
+    """How many interruptions the run has had, with this one."""
+    reason: str = ""
+    """Why, for a person to read."""
+    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """How many elements each edge has dropped, by its name; edges that have dropped none are left out."""
+    cancelled: tuple[str, ...] = ()
+    """The stages whose work in hand was cancelled."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

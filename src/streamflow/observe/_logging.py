@@ -21,6 +21,7 @@ from ._events import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
     StageEnded,
     StageEvent,
     StageFailed,
@@ -85,8 +86,10 @@ def log_events(
 _FAILURES = (PipelineFailed, StageFailed, StageRestarted, ElementFailed, EventGap)
 
 
-def _facts(event: Event) -> dict[str, object] | None:
+def _facts(event: Event) -> dict[str, object] | None:  # noqa: C901 - a row of questions
     """Return what there is to say about an event of the runtime; None for any other."""
+    if isinstance(event, RunInterrupted):
+        return {"epoch": event.epoch, "dropped": sum(event.dropped.values()), "cancelled": event.cancelled}
     if not isinstance(event, PipelineEvent | StageEvent | ElementFailed | EventGap):
         return None
     facts: dict[str, object] = {}

@@ -5,6 +5,7 @@ Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 
 from ._config import PipelineConfig
 from ._engine import live_runs
+from ._interruption import Interruption
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
@@ -13,6 +14,7 @@ from ._sync import BackendName, SyncStream
 
 __all__ = [
     "BackendName",
+    "Interruption",
     "Pipeline",
     "PipelineBuilder",
     "PipelineConfig",

@@ -34,6 +34,10 @@ class Task(Protocol):
         """Ask it to end at its next await. Idempotent; only from the loop's own thread."""
         ...
 
+    def uncancel(self) -> int:
+        """Take one `cancel()` back that has come out of what the task was doing, and return how many are left. Only in the task."""
+        ...
+
 
 class Backend(Protocol):
     """What the runtime needs from an event loop."""
@@ -84,13 +88,28 @@ class _AsyncioBackend:
 
 
 class _TrioTask:
-    """A system task with a cancel scope of its own."""
+    """A system task with a cancel scope of its own: always one, which is replaced once it was cancelled and that is taken back."""
 
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self._scope = scope
+    def __init__(self, make_scope: Callable[[], trio.CancelScope]) -> None:
+        self._make_scope = make_scope
+        self._scope = make_scope()
 
     def cancel(self) -> None:
         self._scope.cancel()
+
+    def uncancel(self) -> int:
+        self._scope.__exit__(None, None, None)
+        self._scope = self._make_scope()
+        self._scope.__enter__()
+        return 0
+
+    async def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the coroutine, which lets nothing out."""
+        self._scope.__enter__()
+        try:
+            await coroutine
+        finally:
+            self._scope.__exit__(None, None, None)
 
 
 class _TrioBackend:
@@ -101,9 +120,9 @@ class _TrioBackend:
         self._thread = threading.get_ident()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
-        scope = self._trio.CancelScope()
-        self._trio.lowlevel.spawn_system_task(_in_scope, scope, coroutine, name=name, context=context)
-        return _TrioTask(scope)
+        task = _TrioTask(self._trio.CancelScope)
+        self._trio.lowlevel.spawn_system_task(task.run, coroutine, name=name, context=context)
+        return task
 
     def is_here(self) -> bool:
         return running_trio() and self._trio.lowlevel.current_trio_token() is self._token
@@ -120,11 +139,6 @@ class _TrioBackend:
             self._token.run_sync_soon(func)
         except self._trio.RunFinishedError:
             return
-
-
-async def _in_scope(scope: trio.CancelScope, coroutine: Coroutine[Any, Any, None]) -> None:
-    with scope:
-        await coroutine
 
 
 def current_backend() -> Backend:

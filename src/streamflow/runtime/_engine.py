@@ -38,11 +38,13 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
-from ._edge_watches import edge_watches, run_limits
+from ._edge_watches import edge_watches, run_limits, stuck_at
 from ._failures import notice_of, stage_error
+from ._interruption import end_stage, finish_body, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._stats import RunStats, stats_of
 from ._supervision import supervisors
+from ._swept_run import SweptRun
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
@@ -68,7 +70,7 @@ _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class Engine:
+class Engine(SweptRun):
     """Everything of one run that its tasks need.
 
     Args:
@@ -143,7 +145,7 @@ class Engine:
         clock = RunClock(self.jobs.backend.now)
         further = self._context.get(EDGE_WATCH)
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
-        self._stages, wiring = wire(self.plan, watches)
+        self._stages, wiring = wire(self.plan, watches, weakref.ref(self))
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
@@ -171,8 +173,8 @@ class Engine:
             work = partial(self._watch, limits, clock)
             self._watchdog = self._job("watchdog", work, self._watchdog_ended)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
-        self.jobs.start(*first, *(stage.job for stage in self._stages))
+        first = () if self._watchdog is None else (self._watchdog,)
+        self.jobs.start(*self._feeders.values(), *first, *(stage.job for stage in self._stages))
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
@@ -198,23 +200,32 @@ class Engine:
             guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
+        stage.context = run
         if stage.supervisor is not None:
             await stage.supervisor.work(run)
         else:
-            await stage.body(run)
-            if stage.helpers:
-                await stage.helped()
+            body = stage.make_body(run)
+            while True:
+                try:
+                    await body()
+                    break
+                except BaseException as error:
+                    if not was_swept(stage, error):
+                        raise
+                await reenter(stage)
+            if stage.fence is not None or stage.helpers:
+                await finish_body(stage)
         await stage.pass_rest()
 
-    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
+    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
             message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
             raise RunStateError(message)
-        # The helper sees what the stage has set so far.
-        context = contextvars.copy_context()
-        helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), context)
+        seen = contextvars.copy_context()  # what the stage has set so far
+        helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers[helper] = None
         self.jobs.start(helper)
+        return helper.cancel
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
@@ -231,6 +242,7 @@ class Engine:
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
         stage.supervisor = None  # which knows it in turn
         self._last_stages.discard(stage.index)
+        end_stage(stage)
         for one in self._supervisors.values():
             one.look()
         for head, feeder in self._feeders.items():
@@ -241,6 +253,8 @@ class Engine:
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         stage.helpers.pop(job)
+        if stage.unwinding is not None:
+            stage.unwinding.end(job)
         is_failure = error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class())
         if error is not None and is_failure and not (stage.supervisor is not None and stage.supervisor.takes(error)):
             self._stage_failed(stage, None, error)
@@ -289,8 +303,6 @@ class Engine:
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
-
-    # Failing
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
@@ -430,17 +442,16 @@ class Engine:
         """Return what the run has done so far."""
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
-        meters = self._meters or [None] * len(counts)
-        duration_s = until - self._clock.started
         return stats_of(
             self.run_id,
-            duration_s,
+            until - self._clock.started,
             self.plan,
             counts,
-            meters=meters,
+            meters=self._meters or [None] * len(counts),
             forks=self._forks,
             merges=self._merges,
             tallies=self._tallies,
+            interruptions=self.epoch,
         )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
@@ -480,9 +491,8 @@ class Engine:
 
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""
-        lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
-        lines += [f"  edge {edge.statistics()}" for edge in self._edges]
-        return "\n".join(lines)
+        alive = ", ".join(job.name for job in self.jobs.alive)
+        return "\n".join([f"{self.run_id}: alive are {alive}", *(f"  edge {one.statistics()}" for one in self._edges)])
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
         over: set[int | None] = set()  # stages that were too slow, and isolated
@@ -501,14 +511,7 @@ class Engine:
     def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
         """Return the limit that was really passed, where one of an edge was."""
         if passed.kind == "backpressure":
-            # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
-            edges = [one for one in limits if one.kind == "backpressure"]
-            following: Limit | None = passed
-            while following is not None and following.stage is not None:
-                passed = following
-                full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
-                following = next((one for one in full if one.since() is not None), None)
-            passed = following or passed
+            passed = stuck_at(passed, limits, self.plan)
         return passed
 
 

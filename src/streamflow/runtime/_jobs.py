@@ -48,6 +48,18 @@ class Job:
         if self._begun and self._task is not None:
             self._task.cancel()
 
+    def interrupt(self) -> None:
+        """Ask it to leave what it is doing at its next await, and not to end: what it does then is its own affair."""
+        if self._begun and self._task is not None:
+            self._task.cancel()
+
+    def uncancel(self) -> bool:
+        """Take an `interrupt()` back once it has come out of what was interrupted; say whether nothing else has cancelled it.
+
+        To be called by the job itself, with no cancel scope open that it has entered since it began.
+        """
+        return self._task is not None and self._task.uncancel() == 0
+
     def start(self, backend: Backend) -> None:
         """Start it in a task of its own."""
         self._task = backend.spawn(self._run(), self.name, self._context)

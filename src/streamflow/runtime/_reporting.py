@@ -23,6 +23,7 @@ from ..observe import (
     PipelineCompleted,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
     StageCancelled,
     StageCompleted,
     StageFailed,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ..elements import EndReason
     from ..observe import AsyncListener, Listener
     from ._backend import Backend
+    from ._interruption import Interruption
     from ._wiring import StageRun
 
 __all__ = ["Reporter"]
@@ -118,6 +120,20 @@ class Reporter:
             for stage in stages:
                 kind = stage.node.stage.kind.value
                 self._bus.publish(StageStarted(run_id=self.run_id, at_s=now, stage=stage.name, kind=kind))
+
+    def interrupted(self, done: Interruption) -> None:
+        """Tell that the run was interrupted, and what that did."""
+        if self._bus.active:
+            self._bus.publish(
+                RunInterrupted(
+                    run_id=self.run_id,
+                    at_s=self._now(),
+                    epoch=done.epoch,
+                    reason=done.reason,
+                    dropped=done.dropped,
+                    cancelled=done.cancelled,
+                )
+            )
 
     def failed(self, error: BaseException) -> None:
         """Remember why the run ends."""

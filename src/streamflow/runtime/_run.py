@@ -27,6 +27,7 @@ from ..elements import (
 )
 from ..errors import ChannelClosedError, ConfigError, RunStateError
 from ..graph import checked_buffer
+from ._interruptible_run import InterruptibleRun
 from ._result import Result, Timings, result_of
 from ._subscription import Subscription
 
@@ -183,7 +184,7 @@ async def _pull_text(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> st
             return element.text
 
 
-class Run:
+class Run(InterruptibleRun):
     """One execution of a pipeline.
 
     ```python

@@ -46,8 +46,8 @@ class StageStats:
     sent: int
     """Elements that entered the edges out of it; each copy counts."""
     dropped: Mapping[str, int]
-    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone); and
-    data that it failed on and that went nowhere: `supervision`."""
+    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone);
+    that it failed on and that went nowhere: `supervision`; and that an interruption stopped before it was sent: `stale`."""
     discarded: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     """What the merges in front of it threw away, by reason: `unpaired` (data that found no partner), or why it was closed."""
     restarts: int = 0
@@ -70,6 +70,8 @@ class RunStats:
     """The stages, by name."""
     edges: Mapping[str, EdgeStats]
     """The edges, by name, as `a → b`."""
+    interruptions: int = 0
+    """How many times it was interrupted; what that has dropped is among what edges `discarded` and stages `dropped`, as `stale`."""
 
 
 def stats_of(
@@ -82,6 +84,7 @@ def stats_of(
     forks: Mapping[str, ForkEnd[StreamElement]],
     tallies: Mapping[str, Tally],
     merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
+    interruptions: int,
 ) -> RunStats:
     """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     edges = {
@@ -107,7 +110,7 @@ def stats_of(
             dead_lettered=0 if tally is None else tally.dead_lettered,
             discarded=_discarded(merges.get(name, ())),
         )
-    return RunStats(run_id, duration_s, stages, edges)
+    return RunStats(run_id, duration_s, stages, edges, interruptions)
 
 
 def _discarded(merges: Iterable[MergeEnd[StreamElement]]) -> dict[str, int]:

@@ -14,19 +14,21 @@ import anyio
 
 from ..channels import ControlJoin, ForkEnd, HubEnd, Ordering, SendEnd, WholeEnd, join_ports, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
+from ..stages import StageKind
 from ._fans import open_fan
 from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from ..channels import ReceiveEnd
+    from ..channels import Fence, Herald, ReceiveEnd
     from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
     from ..stages import RunContext
     from ._edge_watches import EdgeWatches
+    from ._interruption import Unwinding
     from ._jobs import Job
     from ._orderings import JoinKey
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
@@ -40,6 +42,15 @@ _End = TypeVar("_End")
 
 class StageRun:
     """One stage in one run."""
+
+    context: RunContext[Any] | None = None
+    """What it may ask of the run; None before its work has begun."""
+    fence: Fence | None = None
+    """Stands around it since an interruption; None: nothing is fenced."""
+    frame: anyio.CancelScope | None = None
+    """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
+    unwinding: Unwinding | None = None
+    """What interruptions have cancelled of it; None: none has cancelled anything yet."""
 
     def __init__(self, plan: StagePlan) -> None:
         self.node: Node = plan.node
@@ -79,9 +90,9 @@ class StageRun:
         self.supervisor: Supervisor | None = None
         """Keeps it going when it fails; None once it has ended."""
 
-    def body(self, run: RunContext[Any]) -> Awaitable[None]:
-        """Return one call of its body, with new state."""
-        return self.node.stage.start(run)(cast("Any", self.reads), cast("Any", self.writes), run)
+    def make_body(self, run: RunContext[Any]) -> Callable[[], Awaitable[None]]:
+        """Return what to call as its body, with new state."""
+        return partial(self.node.stage.start(run), cast("Any", self.reads), cast("Any", self.writes), run)
 
     async def helped(self) -> None:
         """Wait until its helpers have ended. Cancellation: leaves them alone."""
@@ -155,7 +166,8 @@ class Wiring:
 class _Ends:
     """The two ends of each edge of one run."""
 
-    def __init__(self, plan: Plan, watches: EdgeWatches | None) -> None:
+    def __init__(self, plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None]) -> None:
+        self._herald = herald
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
@@ -171,6 +183,7 @@ class _Ends:
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
         send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes)
+        receive.herald = self._herald
         self.sends.append(send)
         self.receives.append(receive)
 
@@ -250,15 +263,16 @@ def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
     return f"{source} → ({', '.join(branch.name.partition(' → ')[2] for branch in branches)})"
 
 
-def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wiring]:
+def wire(plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None]) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
     Args:
         plan: The stages and edges.
         watches: Makes the watches of the edges; None: they are not watched.
+        herald: Returns who hears of each `Interrupt` that is sent.
     """
     stages = [StageRun(one) for one in plan.stages]
-    ends = _Ends(plan, watches)
+    ends = _Ends(plan, watches, herald)
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
@@ -313,6 +327,8 @@ def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
         one.forward_to(stage.output)
         if plan.keeps_aside:
             one.keep_aside()
+        elif plan.node.stage.kind is StageKind.ACCUMULATE:
+            one.owe_ends()
 
 
 def _refuse(sink: str, _item: object) -> bool:

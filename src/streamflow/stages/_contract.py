@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._context import RunContext
     from ._resources import Resource
     from ._supervision import CallForm
+    from ._turns import OnInterrupt
 
 __all__ = [
     "NO_PORTS",
@@ -119,6 +120,11 @@ class BaseStage:
     bypass: Bypass = "late"
     """When elements that an accumulating stage does not accept leave: `late`, behind the results of all that it took before them,
     so with the next `TurnEnd` that it sends; `early`, as they come. Other stages hold nothing, and are passed by as they come."""
+    on_interrupt: OnInterrupt | None = None
+    """What an interruption does to `process` when it has work in hand. `reenter`: it is cancelled, and called again in the same
+    task on the same channels; one that accumulates also while it waits. `fence`: it goes on, and what it sends is dropped until
+    it takes its next element, wholes, control and what is not interruptible excepted. None: `reenter`; for a stage that generates,
+    which takes no elements, `fence`, and it has no fence either. See also `turn_scope()`."""
     inputs: Mapping[str, Accepts] = NO_PORTS
     """Named inputs, with the types that each accepts; empty: the one input. Given to `process` as a mapping of ends."""
     outputs: Mapping[str, Accepts | None] = NO_PORTS
@@ -177,6 +183,8 @@ class StageSpec:
     """Longest time, in seconds, that its own code may take between two dealings with its edges."""
     bypass: Bypass = "late"
     """Whether what an accumulating stage does not accept waits for its results."""
+    on_interrupt: OnInterrupt = "reenter"
+    """What an interruption does to its body when it has work in hand."""
     input_ports: Mapping[str, ElementTypes] = dataclasses.field(default_factory=dict[str, "ElementTypes"])
     """What each named input accepts; empty when it has the one input without a name."""
     output_ports: Mapping[str, ElementTypes | None] = dataclasses.field(

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
     from ._admission import ElementTypes
     from ._contract import Bypass
+    from ._turns import OnInterrupt
 
 __all__ = [
     "Ports",
     "declared_above_0",
     "declared_bypass",
     "declared_kind",
+    "declared_on_interrupt",
     "declared_ports",
     "declared_resources",
 ]
@@ -87,6 +89,23 @@ def declared_bypass(given: object, name: str) -> Bypass:
     raise definition_error(
         name, f"stage {name!r}: bypass={bypass!r:.80} is neither 'late' nor 'early'", "use one of them"
     )
+
+
+def declared_on_interrupt(given: object, kind: StageKind, name: str) -> OnInterrupt:
+    """Return what an interruption does to the body of a stage.
+
+    Raises:
+        StageDefinitionError: If it says something else.
+    """
+    said: object = getattr(given, "on_interrupt", None)
+    if said is None:
+        return "fence" if kind is StageKind.GENERATE else "reenter"
+    if said == "reenter":
+        return "reenter"
+    if said == "fence":
+        return "fence"
+    message = f"stage {name!r}: on_interrupt={said!r:.80} is neither 'reenter' nor 'fence'"
+    raise definition_error(name, message, "use one of them, or cancel parts of the stage with turn_scope()")
 
 
 def declared_above_0(value: Any, name: str, field: str, wanted: type[int | float]) -> Any:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts, ElementTypes
+    from ._supervision import CallForm
+    from ._turns import OnInterrupt
 
 __all__ = ["DedupeStage", "SkipStage", "TakeStage", "TeeStage"]
 
@@ -27,6 +29,8 @@ InT = TypeVar("InT", bound=StreamElement)
 
 class _OfCount(BaseStage):
     """What the stages of a number share."""
+
+    on_interrupt: OnInterrupt | None = "fence"
 
     def __init__(self, count: int, name: str, accepts: Accepts | None) -> None:
         super().__init__(name)
@@ -122,6 +126,8 @@ class DedupeStage(_OfFunction):
         ConfigError: If `window` is no whole number from 1 up.
     """
 
+    on_interrupt: OnInterrupt | None = "fence"
+
     def __init__(
         self,
         key: Callable[[InT], Hashable | Awaitable[Hashable]] | None = None,
@@ -173,6 +179,8 @@ class TeeStage(_OfFunction):
         accepts: Element types for `callback`; default its annotation. Others pass by in order.
     """
 
+    _calls: CallForm = "one"
+
     def __init__(
         self,
         callback: Callable[[InT], object],
@@ -188,6 +196,7 @@ class TeeStage(_OfFunction):
         async for element in input:
             outcome = self._func(element)
             if outcome is not None and inspect.isawaitable(outcome):
+                input.in_hand = element
                 await outcome
             if not output.try_send(element):
                 await output.send(element)

@@ -24,7 +24,14 @@ from ..elements import TurnEnd
 from ._admission import ALL_DATA, Accepts, ElementTypes
 from ._annotations import called, declared_types, parameters, stream_types, value_types
 from ._contract import NO_PORTS, BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
-from ._declared import declared_above_0, declared_bypass, declared_kind, declared_ports, declared_resources
+from ._declared import (
+    declared_above_0,
+    declared_bypass,
+    declared_kind,
+    declared_on_interrupt,
+    declared_ports,
+    declared_resources,
+)
 from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
     from ._declared import Ports
     from ._resources import Resource
     from ._supervision import CallForm
+    from ._turns import OnInterrupt
 
 __all__ = ["FunctionStage", "StageLike", "as_stage", "function_name", "stage"]
 
@@ -68,6 +76,7 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         max_held: int | None = None,
         timeout_s: float | None = None,
         bypass: Bypass = "late",
+        on_interrupt: OnInterrupt | None = None,
         inputs: Mapping[str, Accepts] = NO_PORTS,
         outputs: Mapping[str, Accepts | None] = NO_PORTS,
         resources: tuple[Resource[object], ...] = (),
@@ -85,6 +94,7 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         self.emits: Accepts | None = emits
         self.timeout_s: float | None = timeout_s
         self.bypass: Bypass = bypass
+        self.on_interrupt: OnInterrupt | None = on_interrupt
         self.inputs: Mapping[str, Accepts] = inputs
         self.outputs: Mapping[str, Accepts | None] = outputs
         self.resources: tuple[Resource[object], ...] = resources
@@ -109,6 +119,7 @@ def stage(
     max_held: int | None = None,
     timeout_s: float | None = None,
     bypass: Bypass = "late",
+    on_interrupt: OnInterrupt | None = None,
     inputs: Mapping[str, Accepts] = NO_PORTS,
     outputs: Mapping[str, Accepts | None] = NO_PORTS,
     resources: tuple[Resource[object], ...] = (),
@@ -132,7 +143,8 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         func: The function, when used as `@stage` without parentheses.
         options: `name` in the graph, default the function's; `kind`; `accepts` and `emits`, default what the annotations say;
             `max_held`, most elements that it holds; `timeout_s`, longest time in seconds between two dealings with its edges;
-            `bypass`, when what an accumulating one does not accept leaves; `inputs` and `outputs`, named ports with what each
+            `bypass`, when what an accumulating one does not accept leaves; `on_interrupt`, `"reenter"` or `"fence"`, what an
+            interruption does to it (see `BaseStage.on_interrupt`); `inputs` and `outputs`, named ports with what each
             accepts or emits, which an async function gets as mappings of ends, `(inputs, outputs)`, `(input, outputs)` or
             `(inputs, output)`; `resources`, what it shares with other runs.
 
@@ -272,6 +284,7 @@ def _spec(
         max_held=declared_above_0(held, name, "max_held", int),
         timeout_s=declared_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
         bypass=declared_bypass(given, name),
+        on_interrupt=declared_on_interrupt(given, kind, name),
         input_ports=ports.inputs,
         output_ports=ports.outputs,
         resources=declared_resources(given, name),

@@ -169,6 +169,8 @@ class PassthroughStage(BaseStage):
         name: Name in the graph.
     """
 
+    _calls: CallForm = "one"
+
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
         async for element in input:

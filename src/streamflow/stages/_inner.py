@@ -222,16 +222,19 @@ class _Incarnation:
             await self._helpers_ended.wait()
         await (self._reads.pass_rest() if self._reads.end_was_told else self._reads.pass_aside())
 
-    def _start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> None:
-        self._start(work, f"{self._name}/{name}", is_helper=True)
+    def _start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        return self._start(work, f"{self._name}/{name}", is_helper=True)
 
-    def _start(self, work: Callable[[], Awaitable[object]], name: str, *, is_helper: bool = False) -> None:
+    def _start(
+        self, work: Callable[[], Awaitable[object]], name: str, *, is_helper: bool = False
+    ) -> Callable[[], None]:
         scope = anyio.CancelScope()
         if self._is_over:
             scope.cancel()  # as a task of a stage that is being cancelled
         self._scopes[scope] = None
         self._helpers += is_helper
         self._run.start_soon(self._work, work, scope, is_helper, name=name)
+        return scope.cancel
 
     async def _work(self, work: Callable[[], Awaitable[object]], scope: anyio.CancelScope, is_helper: bool) -> None:
         failure: Exception | None = None
