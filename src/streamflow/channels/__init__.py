@@ -3,26 +3,37 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._bell import Bell
 from ._bounded import open_channel
 from ._control import ControlJoin
 from ._fork import ForkEnd
 from ._merge import MergeEnd
+from ._pulse import Pulse
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import running_trio
+from ._waits import EdgeWait, has_waiting_sender, is_awaited, tell_waits, waits_on, widen
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 
 __all__ = [
     "EDGE_WATCH",
     "WIDE",
+    "Bell",
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
     "ControlJoin",
+    "EdgeWait",
     "ForkEnd",
     "MergeEnd",
+    "Pulse",
     "ReceiveEnd",
     "SendEnd",
+    "has_waiting_sender",
+    "is_awaited",
     "open_channel",
     "running_trio",
+    "tell_waits",
+    "waits_on",
+    "widen",
 ]

@@ -36,6 +36,7 @@ from ._send_end import HeadOf, SendEnd
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ._pulse import Pulse
     from ._watching import ChannelWatch
 
 __all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd", "lane_of"]
@@ -143,6 +144,10 @@ class Lanes:
         """Say whether one more of a lane may enter, as of the last `count()`."""
         return not self.held[lane] or self._known + self.held.count(0) < self._capacity
 
+    def widen(self, capacity: int) -> None:
+        """Have room for more elements from now on."""
+        self._capacity = capacity
+
     def count(self) -> None:
         """Count what was added and what has left since it was counted last."""
         if self._known == len(self._buffer) and not self.unseen:
@@ -227,8 +232,15 @@ class _Queues:
 class LaneReceiveEnd(ReceiveEnd[T_co]):
     """The reading end of an edge with priority lanes: to its reader a `ReceiveEnd` like any other."""
 
-    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
-        super().__init__(name, capacity, admit, watch)
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        admit: Callable[[object], bool],
+        watch: ChannelWatch | None,
+        pulse: Pulse | None = None,
+    ) -> None:
+        super().__init__(name, capacity, admit, watch, pulse)
         self._lanes = Lanes(self._buffer, capacity)
         self._queues = _Queues(self._turns)
         self.limit_of_one_lane: int = capacity - len(_LANES) + 1
@@ -259,6 +271,11 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         self._wake_heads(at_once=True)
         self._reopen_sender()
 
+    def _widen(self, capacity: int) -> None:
+        self._lanes.widen(capacity)
+        self.limit_of_one_lane = capacity - len(_LANES) + 1
+        super()._widen(capacity)
+
     def _wake_heads(self, *, at_once: bool) -> None:
         """Let the first of each lane look again: at once, or when the edge or its lane has drained to half."""
         self._low = -1
@@ -271,7 +288,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
                 continue
             is_low = size <= self._half or lanes.held[turn.lane] <= turn.mark
             if (at_once or is_low) and lanes.has_room(turn.lane):
-                turn.waiter.set_result(None)
+                self._wake_turn(turn)
             else:
                 self.look_for(turn)
 
@@ -349,6 +366,8 @@ class LaneSendEnd(SendEnd[T_contra]):
         return True
 
     def _leave_queue(self, turn: Any) -> None:
+        if turn.waiter is not None:  # nobody has woken it
+            self._reader._give_back(turn)
         self._queues.remove(turn)
         self._reader._end_turn()
 

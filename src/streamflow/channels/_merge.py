@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..errors import CloseReason
     from ._control import ControlJoin
+    from ._pulse import Pulse
     from ._watching import ChannelState, ChannelWatch
 
 __all__ = ["MergeEnd", "Relay"]
@@ -74,6 +75,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         admit: As in `open_channel()`.
         watch: Hears of every element that leaves the inputs.
         join: Joins the control elements that forks above have copied; None where there is no such fork.
+        pulse: Counts the waits of the reader.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class MergeEnd(ReceiveEnd[T_co]):
         admit: Callable[[object], bool],
         watch: ChannelWatch | None = None,
         join: ControlJoin | None = None,
+        *,
+        pulse: Pulse | None = None,
     ) -> None:
-        super().__init__(name, 1, admit, watch)
+        super().__init__(name, 1, admit, watch, pulse)
         self._merges = True
         self._wide = sum(one.capacity for one in inputs) > WIDE
         self._inputs: dict[int, ReceiveEnd[Any]] = dict(enumerate(inputs))  # those that have not ended
@@ -94,6 +98,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         self._relay_here = Relay(self)
         for one in inputs:
             one._relay = self._relay_here
+            one._pulse = None  # it is the merge that is waited at
         self._failure: BaseException | None = None
 
     @property
@@ -111,6 +116,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         for number, one in tuple(self._inputs.items()):
             if one is edge:
                 edge._waiter = edge._relay = None
+                edge._pulse = self._pulse
                 self._drop_input(number)
         if self._waiter is not None:
             self._wake()  # it may have been the last one
@@ -169,6 +175,11 @@ class MergeEnd(ReceiveEnd[T_co]):
         inputs = self._inputs.values()
         is_empty = not (self._join is not None and self._join.held) and not any(one._buffer for one in inputs)
         return super()._is_settled() and (is_empty or self._forward is None or not self._forward.is_open)
+
+    @property
+    def awaited_edges(self) -> tuple[ReceiveEnd[Any], ...]:
+        waiting = self._join.held if self._join is not None else ()
+        return tuple(edge for number, edge in self._inputs.items() if number not in waiting)
 
     def _next_ready(self) -> tuple[int, ReceiveEnd[Any]] | None:
         """Return the next input that has something and need not wait; forget those that have ended."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._merge import Relay
+    from ._pulse import Pulse
     from ._send_end import SendEnd
     from ._wait import Waiter
 
@@ -57,7 +58,14 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
 
-    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        admit: Callable[[object], bool],
+        watch: ChannelWatch | None,
+        pulse: Pulse | None = None,
+    ) -> None:
         self._buffer: deque[T_co] = deque()
         self._plain: set[type] = set()
         self._admit = admit
@@ -77,6 +85,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
         self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when the reader waits
+        self._pulse = self._senders_pulse = (
+            pulse  # counts the waits of the reader, unless that is a merge; and of senders
+        )
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -260,6 +271,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             waiting_receiver=self._receiving,
         )
 
+    @property
+    def awaited_edges(self) -> tuple[ReceiveEnd[Any], ...]:
+        """The edges from any of which the next element may come: this one, or those that it merges and need not wait."""
+        return (self,)
+
     def describe(self) -> str:
         """Return the edge's name, state and fill in a few words."""
         return f"{self.name} {self.state} {len(self._buffer)}/{self.capacity}"
@@ -354,8 +370,17 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                     self._watch.on_blocked("receive", blocked=True)
                 for overseer in self._overseers:
                     overseer.look()
+                pulse = self._pulse
+                if pulse is not None:
+                    pulse.runnable -= 1
+                    if pulse.runnable <= 0:
+                        pulse.suspect()
                 try:
                     await waiter
+                except BaseException:
+                    if pulse is not None and self._waiter is not None:  # nobody has woken it
+                        pulse.runnable += 1
+                    raise
                 finally:
                     self._waiter = None
                     self._receiving = False
@@ -415,6 +440,16 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
 
+    def _widen(self, capacity: int) -> None:
+        """Have room for more elements from now on."""
+        if capacity > WIDE and not self._wide:
+            self._wide = True
+            self._checkpoint_at = self.received + _BUDGET
+            self.attention += 1
+        self.capacity, self._half = capacity, capacity // 2
+        self._low = self._half
+        self._reopen_sender()
+
     def _take_note(self) -> None:
         """Have one reason more for a second look: an element that is not plain has come."""
         self.attention += 1
@@ -435,19 +470,33 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            if self._pulse is not None:
+                self._pulse.runnable += 1
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _wake_senders(self) -> None:
         for turn in self._turns:
-            if turn.waiter is not None and not turn.waiter.done():
-                turn.waiter.set_result(None)
+            self._wake_turn(turn)
 
     def _wake_sender(self) -> None:
         self._low = -1  # one call is enough until that sender has looked
-        waiter = self._turns[0].waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._wake_turn(self._turns[0])
+
+    def _wake_turn(self, turn: Turn) -> None:
+        waiter, turn.waiter = turn.waiter, None
+        if waiter is not None:
+            if self._senders_pulse is not None:
+                self._senders_pulse.runnable += 1
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _give_back(self, turn: Turn) -> None:
+        """Count a sender again whose wait was cancelled."""
+        turn.waiter = None
+        if self._senders_pulse is not None:
+            self._senders_pulse.runnable += 1
 
     def _end_turn(self) -> None:
         """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""

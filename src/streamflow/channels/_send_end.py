@@ -269,10 +269,17 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _turn_to_come(self, turn: Turn) -> Awaitable[None]:
         """Return what to await until it may be this sender's turn. The waiter itself, if nobody watches: no frame more."""
         peer = self._peer
-        turn.waiter = (peer._make_waiter or peer._find_loop())()
-        return turn.waiter if peer._watch is None else _watched(turn.waiter, peer._watch)
+        waiter = turn.waiter = (peer._make_waiter or peer._find_loop())()
+        pulse = peer._senders_pulse
+        if pulse is not None:
+            pulse.runnable -= 1
+            if pulse.runnable <= 0:
+                pulse.suspect()
+        return waiter if peer._watch is None else _watched(waiter, peer._watch)
 
     def _leave_queue(self, turn: Turn) -> None:
+        if turn.waiter is not None:  # nobody has woken it
+            self._peer._give_back(turn)
         self._peer._turns.remove(turn)
         self._peer._end_turn()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import trio
 
-__all__ = ["Waiter", "running_trio", "waiter_factory"]
+__all__ = ["Waiter", "key_of_wait", "running_trio", "waiter_factory"]
 
 
 class Waiter(Protocol):
@@ -71,6 +71,11 @@ def _trio_waiter() -> type[Waiter]:
             return cast("Generator[Any, Any, None]", wait(self._abort).__await__())
 
     return TrioWaiter
+
+
+def key_of_wait(waiter: Waiter) -> object:
+    """Return what tells which task waits: on trio that task, on asyncio the future that the task waits for."""
+    return getattr(waiter, "_task", waiter)
 
 
 def _nothing() -> Generator[Any, Any, None]:

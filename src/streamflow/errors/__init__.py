@@ -15,6 +15,7 @@ StreamflowError
 ├── SourceError                    what was given to `execute()` is no source
 ├── StageError                     a stage raised; its own exception is the cause
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
+├── PipelineDeadlockError          everything in a run waits for each other; draws who for whom
 ├── RunStateError                  a run used after its end, twice, or from another event loop
 ├── PipelineBusyError              as many runs are going as may be
 ├── ShutdownTimeoutError           stages did not end though they were cancelled (also TimeoutError)
@@ -62,6 +63,12 @@ from ._channels import (
     CloseReason,
     OutputClosedError,
 )
+from ._deadlock import (
+    PipelineDeadlockError,
+    Wait,
+    WaitGraph,
+    WaitKind,
+)
 from ._others import (
     LineError,
     MiddlewareError,
@@ -101,6 +108,7 @@ __all__ = [
     "MissingProgramError",
     "OutputClosedError",
     "PipelineBusyError",
+    "PipelineDeadlockError",
     "ProcessError",
     "ProgramError",
     "ProviderError",
@@ -116,4 +124,7 @@ __all__ = [
     "TimeoutKind",
     "TypeMismatchError",
     "UnknownStageError",
+    "Wait",
+    "WaitGraph",
+    "WaitKind",
 ]

@@ -5,6 +5,7 @@ Above: stages emit events, the runtime tells of its own and delivers all of them
 
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
+    EdgeGrown,
     ElementMoved,
     Event,
     EventGap,
@@ -14,6 +15,7 @@ from ._events import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunStalled,
     StageCancelled,
     StageCompleted,
     StageEnded,
@@ -25,6 +27,7 @@ from ._logging import log_events
 
 __all__ = [
     "AsyncListener",
+    "EdgeGrown",
     "ElementMoved",
     "Event",
     "EventBus",
@@ -36,6 +39,7 @@ __all__ = [
     "PipelineEvent",
     "PipelineFailed",
     "PipelineStarted",
+    "RunStalled",
     "StageCancelled",
     "StageCompleted",
     "StageEnded",

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import ConfigError
 from ._events import (
+    EdgeGrown,
     ElementMoved,
     EventGap,
     PipelineEnded,
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunStalled,
     StageEnded,
     StageEvent,
     StageFailed,
@@ -52,7 +54,7 @@ def log_events(
     Args:
         logger: Where to; default the logger `streamflow.events`.
         level: Of what goes as it should.
-        failure_level: Of `PipelineFailed`, `StageFailed` and `EventGap`.
+        failure_level: Of `PipelineFailed`, `StageFailed`, `RunStalled` and `EventGap`.
         own: Also log that a stage emitted an event of its own: its name, never its data.
 
     Raises:
@@ -70,7 +72,7 @@ def log_events(
         facts = _facts(event)
         if facts is None and (isinstance(event, ElementMoved) or not own):
             return
-        at = failure_level if isinstance(event, PipelineFailed | StageFailed | EventGap) else level
+        at = failure_level if isinstance(event, PipelineFailed | StageFailed | EventGap | RunStalled) else level
         if target.isEnabledFor(at):
             known = {"run_id": event.run_id, "stage": event.stage, **(facts or {})}
             line = " ".join(f"{key}={_shown(value)}" for key, value in known.items() if value is not None)
@@ -96,6 +98,11 @@ def _facts(event: Event) -> dict[str, object] | None:
         facts |= {"duration_s": event.duration_s, "received": event.received, "sent": event.sent}
     if isinstance(event, PipelineFailed | StageFailed):
         facts["error_type"] = event.error_type
+    if isinstance(event, RunStalled):
+        facts["stalled_s"] = event.stalled_s
+        facts["waits"] = tuple(f"{one.who}:{one.kind}" for one in event.graph.waits)
+    if isinstance(event, EdgeGrown):
+        facts |= {"edge": event.edge, "before": event.before, "capacity": event.capacity}
     if isinstance(event, EventGap):
         facts["missed"] = event.missed
     return facts

@@ -29,22 +29,22 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
-from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     ChannelClosedError,
-    MiddlewareError,
     OutputClosedError,
-    ProviderError,
+    PipelineDeadlockError,
     RunStateError,
     RunTimeoutError,
     StageError,
 )
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
+from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._edge_watches import edge_watches, run_limits
 from ._jobs import Job, JobGroup, is_made_of
+from ._notices import notice_of, stage_error
+from ._stalls import watch_stalls
 from ._stats import RunStats, stats_of
-from ._tracebacks import trimmed
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..channels import ReceiveEnd, SendEnd
+    from ..elements import EndReason, ErrorElement, StreamElement
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
     from ._metering import EdgeMeter
@@ -104,6 +105,7 @@ class Engine:
         self.outlet: ReceiveEnd[StreamElement]
         self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
         self.jobs: JobGroup
+        self.deadlocks: DeadlockWatch
         self._taken: set[str] = set()
         self._sources = sources
         self._deps = deps
@@ -116,7 +118,7 @@ class Engine:
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
-        self._watchdog: Job | None = None
+        self._watchdogs: list[Job] = []
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
@@ -137,7 +139,8 @@ class Engine:
         clock = RunClock(self.jobs.backend.now)
         further = self._context.get(EDGE_WATCH)
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
-        self._stages, wiring = wire(self.plan, watches)
+        self.deadlocks = DeadlockWatch(self)
+        self._stages, wiring = wire(self.plan, watches, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
@@ -149,7 +152,7 @@ class Engine:
         deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
         for head, source in self._sources.items():
             work = partial(feed, source, self.inlets[head])
-            feeder = self._feeders[head] = self._job(self._source_name(head), work, partial(self._feeder_ended, head))
+            feeder = self._feeders[head] = self._job(self.source_name(head), work, partial(self._feeder_ended, head))
             feeder.instead = partial(close_source, source)
         self._sources = _NOTHING
         for stage in self._stages:
@@ -157,10 +160,13 @@ class Engine:
             stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
         if limits:
             work = partial(self._watch, limits, clock)
-            self._watchdog = self._job("watchdog", work, self._watchdog_ended)
+            self._watchdogs.append(self._job("watchdog", work, self._watchdog_ended))
+        if self.config.stall_report_s is not None:
+            work = partial(watch_stalls, self._edges, self.config.stall_report_s, self._tell_stall)
+            self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
-        self.jobs.start(*first, *(stage.job for stage in self._stages))
+        self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages)
+        self.jobs.start(*self._feeders.values(), *self._watchdogs, *(stage.job for stage in self._stages))
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
@@ -168,8 +174,33 @@ class Engine:
         # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
         return Job(name, work, ended, self._context.copy())
 
-    def _source_name(self, head: str) -> str:
+    def source_name(self, head: str) -> str:
+        """Return what the source of a head is called in reports."""
         return "source" if len(self.inlets) == 1 else f"source of {head}"
+
+    # Who does what; for `_deadlock`
+
+    @property
+    def stages(self) -> Sequence[StageRun]:
+        """The stages; none before the start, and after the end."""
+        return self._stages
+
+    @property
+    def edges(self) -> Sequence[ReceiveEnd[Any]]:
+        """All edges, in the order of the plan."""
+        return self._edges
+
+    def working_jobs(self) -> list[Job]:
+        """Return the tasks that move elements, or may."""
+        return [job for job in self.jobs.alive if job not in self._watchdogs]
+
+    def is_taken(self, leaf: str) -> bool:
+        """Say whether a leaf is read alone."""
+        return leaf in self._taken
+
+    def has_feeder(self, head: str) -> bool:
+        """Say whether a source feeds a head, which has not ended."""
+        return head in self._feeders
 
     # The work of the tasks
 
@@ -188,7 +219,13 @@ class Engine:
         await stage.node.stage.start(run)(cast("Any", stage.reads), cast("Any", stage.writes), run)
         while stage.helpers:
             stage.helpers_ended = anyio.Event()
-            await stage.helpers_ended.wait()
+            stage.waits_for_helpers = True
+            self.deadlocks.pulse.begin_wait()
+            try:
+                await stage.helpers_ended.wait()
+            finally:
+                self.deadlocks.pulse.runnable += 1
+                stage.waits_for_helpers = False
         await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
@@ -199,6 +236,7 @@ class Engine:
         context = contextvars.copy_context()
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), context)
         stage.helpers[helper] = None
+        self.deadlocks.pulse.runnable += 1
         self.jobs.start(helper)
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
@@ -210,7 +248,7 @@ class Engine:
         if stage.clock is not None:
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
+            self._fail(stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
         self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
         stage.output.close()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
@@ -224,7 +262,7 @@ class Engine:
         self.jobs.remove(job)
         stage.helpers.pop(job)
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(_stage_error(stage.name, stage.node.where, None, error), stage)
+            self._fail(stage_error(stage.name, stage.node.where, None, error), stage)
         if not stage.helpers and stage.helpers_ended is not None:
             stage.helpers_ended.set()
         self._settle()
@@ -236,26 +274,35 @@ class Engine:
         if job.cancel_requested:  # then its edge may have been closed under it, too
             expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
-            self._fail(_stage_error(self._source_name(head), None, None, error), head)
+            self._fail(stage_error(self.source_name(head), None, None, error), head)
         self.inlets[head].close()
         self._settle()
 
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         if error is not None and not job.cancel_requested:
-            self._fail(_stage_error("watchdog", None, None, error), None)
-        self._settle()
+            self._fail(stage_error(job.name, None, None, error), None)
+        self._settle(0)
 
-    def _settle(self) -> None:
-        alive = self.jobs.alive
-        if len(alive) == 1 and self._watchdog in alive:
-            self._watchdog.cancel()
+    def _settle(self, runnable: int = 1) -> None:
+        """Do what is to be done when a task has ended.
+
+        Args:
+            runnable: How many tasks fewer can go on.
+        """
+        alive, pulse = self.jobs.alive, self.deadlocks.pulse
+        pulse.runnable -= runnable
+        if pulse.runnable <= 0 and alive:
+            pulse.suspect()
+        if self._watchdogs and not self.working_jobs():
+            for watchdog in self._watchdogs:
+                watchdog.cancel()
         if not self._last_stages and self._no_more_waiting is not None:
             self._no_more_waiting.set()
         if not alive:
             _LIVE.discard(self)
             self._stages = []
-            self._watchdog = None
+            self._watchdogs = []
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
             if self.cancelled:
@@ -283,7 +330,7 @@ class Engine:
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
-            self.notice = notice = _notice(error, stage)
+            self.notice = notice = notice_of(error, stage)
         elif isinstance(error, StageError):
             self._suppressed.append(error)
         output: SendEnd[Any] | None = None
@@ -373,7 +420,7 @@ class Engine:
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
         error, self.failure = self.failure, None
-        if isinstance(error, (StageError, RunTimeoutError)):
+        if isinstance(error, (StageError, RunTimeoutError, PipelineDeadlockError)):
             error.suppressed = tuple(self._suppressed)
             self._suppressed = []
         return error
@@ -405,6 +452,19 @@ class Engine:
             self.outlet = ended_input("consumer")
         return leaf
 
+    def found_dead(self) -> None:
+        """Hear that all tasks of the run wait for each other."""
+        graph = wait_graph(self)
+        if self.config.on_deadlock == "grow":
+            grown = let_grow(graph, self._edges, self.config.deadlock_grow_limit)
+            if grown is not None:
+                self.reporter.edge_grown(*grown)
+                return
+        self._fail(PipelineDeadlockError(graph), None)
+
+    def _tell_stall(self, seconds: float) -> None:
+        self.reporter.stalled(seconds, wait_graph(self))
+
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""
         lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
@@ -429,24 +489,3 @@ class Engine:
 def live_runs() -> list[str]:
     """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
     return sorted(engine.describe() for engine in _LIVE)
-
-
-def _stage_error(stage: str, where: str | None, index: int | None, cause: BaseException) -> BaseException:
-    if isinstance(cause, (KeyboardInterrupt, SystemExit)):
-        return cause  # they reach the caller as they are
-    error = StageError(stage, index, where)
-    error.__cause__ = cause.with_traceback(trimmed(cause.__traceback__))
-    return error
-
-
-def _notice(error: BaseException, stage: str | None) -> ErrorElement:
-    """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
-    if isinstance(error, RunTimeoutError):
-        return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
-    cause = error.__cause__ or error
-    if isinstance(cause, ProviderError):
-        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
-    if isinstance(cause, MiddlewareError):
-        return ErrorElement(cause.code, cause.message, stage, fatal=True)
-    what = "the run" if stage is None else f"stage {stage!r}"
-    return ErrorElement("stage_failed", f"{what} failed: {type(cause).__name__}", stage, fatal=True)

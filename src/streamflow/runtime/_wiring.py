@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from ..channels import ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel
+from ..channels import ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel, tell_waits
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._jobs import is_made_of, leaf_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..channels import ReceiveEnd
+    from ..channels import Pulse, ReceiveEnd
     from ..elements import StreamElement
     from ..errors import CloseReason
     from ..graph import Node
@@ -35,6 +35,9 @@ _End = TypeVar("_End")
 
 class StageRun:
     """One stage in one run."""
+
+    waits_for_helpers: bool = False
+    """Whether its own work is done, and it waits until that of its helpers is."""
 
     def __init__(self, plan: StagePlan) -> None:
         self.node: Node = plan.node
@@ -126,18 +129,21 @@ class Wiring:
 class _Ends:
     """The two ends of each edge of one run."""
 
-    def __init__(self, watches: EdgeWatches | None) -> None:
+    def __init__(self, watches: EdgeWatches | None, pulse: Pulse) -> None:
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
         self._watches = watches
+        self._pulse = pulse
 
     def open(self, edge: EdgePlan, *, lanes: bool) -> None:
         """Open the next edge."""
         watch = None if self._watches is None else self._watches.of_edge(edge)
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes)
+        send, receive = open_channel(
+            edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes, pulse=self._pulse
+        )
         self.sends.append(send)
         self.receives.append(receive)
 
@@ -152,7 +158,7 @@ class _Ends:
             for fork in plan.reach:
                 self.joins.setdefault(fork, []).append((join, fork))
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
-        return MergeEnd(plan.name, inputs, plan.gate, watch, join)
+        return MergeEnd(plan.name, inputs, plan.gate, watch, join, pulse=self._pulse)
 
     def write(self, plan: OutputPlan, stage: str) -> SendEnd[Any]:
         """Return what writes an output: its edge, or the fork of its edges."""
@@ -171,15 +177,17 @@ class _Ends:
         return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins)
 
 
-def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wiring]:
+def wire(plan: Plan, watches: EdgeWatches | None, pulse: Pulse, *, is_live: bool) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
     Args:
         plan: The stages and edges.
         watches: Makes the watches of the edges; None: they are not watched.
+        pulse: Counts which tasks of the run can go on.
+        is_live: Whether the user feeds the heads.
     """
     stages = [StageRun(one) for one in plan.stages]
-    ends = _Ends(watches)
+    ends = _Ends(watches, pulse)
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
@@ -191,6 +199,8 @@ def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wirin
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     for stage, its in zip(stages, plan.stages, strict=True):
         _fit_outputs(stage, its, ends)
+    # The user is no task of the run.
+    tell_waits(None, written=[ends.receives[one] for one in plan.heads.values()] if is_live else (), read=(outlet,))
     return stages, Wiring(
         inlets={name: ends.sends[edge] for name, edge in plan.heads.items()},
         outlet=outlet,

@@ -124,6 +124,10 @@ class BaseStage:
     """Named outputs, with the types that each emits, None for unknown; empty: the one output. Given as a mapping, too."""
     resources: tuple[Resource[object], ...] = ()
     """What it shares with other stages and runs; opened before the first run, see `Resource`."""
+    helpers: bool | None = None
+    """Whether something may use its edges, or cancel its waits, that the runtime cannot see: threads, callbacks, timers. A run with
+    such a stage is never said to be deadlocked while the stage is at work. None: True for the kind `BIDIRECTIONAL`, and for
+    `GENERATE` where `process` writes its output itself, else False."""
 
     _frozen = False
 
@@ -185,6 +189,8 @@ class StageSpec:
     """What it shares with other stages and runs."""
     freeze: Callable[[], None] | None = None
     """Called when the stage becomes part of a pipeline."""
+    helpers: bool = False
+    """Whether something may use its edges, or cancel its waits, that the runtime cannot see."""
 
     @property
     def inputs(self) -> Mapping[str, ElementTypes]:

@@ -1,0 +1,93 @@
+"""Which tasks wait on edges, and for what: looked at when nothing else happens, kept by nobody.
+
+Above: `runtime`. Below: `_receive_end`, `_wait`.
+"""
+
+# ruff: noqa: SLF001 - the ends are one object in several parts
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+from ._receive_end import WIDE
+from ._wait import key_of_wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._pulse import Pulse
+    from ._receive_end import ReceiveEnd
+
+__all__ = ["EdgeWait", "has_waiting_sender", "is_awaited", "tell_waits", "waits_on", "widen"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EdgeWait:
+    """What one task waits for."""
+
+    kind: Literal["send", "receive", "inside"]
+    """For room, for an element, or for another task of its stage."""
+    name: str = ""
+    """What the end is called that it waits at."""
+    edges: tuple[ReceiveEnd[Any], ...] = ()
+    """The edge that it waits for, by the reading end; of a merge, those from any of which an element would do."""
+
+
+def tell_waits(
+    pulse: Pulse | None, *, written: Iterable[ReceiveEnd[Any]] = (), read: Iterable[ReceiveEnd[Any]] = ()
+) -> None:
+    """Have waits counted by another pulse than before, or by none.
+
+    Args:
+        pulse: What counts from now on.
+        written: Edges whose senders it is about, by their reading ends.
+        read: Ends whose readers it is about.
+    """
+    for edge in written:
+        edge._senders_pulse = pulse
+    for one in read:
+        one._pulse = pulse
+
+
+def waits_on(ends: Iterable[ReceiveEnd[Any]], pulse: Pulse) -> dict[object, EdgeWait]:
+    """Return what is waited for, by what tells which task waits; without tasks that were woken, or cancelled.
+
+    Args:
+        ends: The edges of a run, by their reading ends, and its merges.
+        pulse: Knows of waits inside stages.
+    """
+    found: dict[object, EdgeWait] = {
+        key_of_wait(waiter): EdgeWait("inside") for waiter in pulse.inner or () if not waiter.done()
+    }
+    for end in ends:
+        waiter = end._waiter
+        if waiter is not None and end._relay is None and not waiter.done():
+            found[key_of_wait(waiter)] = EdgeWait("receive", end.name, end.awaited_edges)
+        for turn in end._turns:
+            if turn.waiter is not None and not turn.waiter.done():
+                found[key_of_wait(turn.waiter)] = EdgeWait("send", end.name, (end,))
+    return found
+
+
+def is_awaited(end: ReceiveEnd[Any]) -> bool:
+    """Say whether its reader waits for an element, and has not been woken."""
+    relay = end._relay
+    if relay is None:
+        return end._waiter is not None and not end._waiter.done()
+    merge = relay.merge()
+    return merge is not None and is_awaited(merge) and end in merge.awaited_edges
+
+
+def has_waiting_sender(edge: ReceiveEnd[Any]) -> bool:
+    """Say whether somebody queues for room; on this edge, or on all branches of a fork."""
+    return bool(edge._turns)
+
+
+def widen(edge: ReceiveEnd[Any], capacity: int) -> None:
+    """Give an edge more room, and let those look again who wait for it. It stays a bound: it never shrinks."""
+    merge = None if edge._relay is None else edge._relay.merge()
+    edge._widen(capacity)
+    if merge is not None:
+        merge._wide = merge._wide or capacity > WIDE
+    edge._wake_senders()
