@@ -15,8 +15,9 @@ from types import MappingProxyType
 import pytest
 
 from streamflow import Metadata, TextElement, observe
-from streamflow.errors import RunTimeoutError, StageError
+from streamflow.errors import RunTimeoutError, StageError, Wait, WaitGraph
 from streamflow.observe import (
+    EdgeGrown,
     ElementMoved,
     Event,
     EventGap,
@@ -26,6 +27,7 @@ from streamflow.observe import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunStalled,
     StageCancelled,
     StageCompleted,
     StageEnded,
@@ -54,6 +56,8 @@ EVENTS: list[Event] = [
     StageCompleted(**WORKED),
     StageFailed(**WORKED, error=caused("ears", ZeroDivisionError("secret"))),
     StageCancelled(**WORKED),
+    RunStalled(**RUN, stalled_s=2.5, graph=WaitGraph((Wait("ears", "outside", place="app.py:3"),))),
+    EdgeGrown(**RUN, edge="a → b", before=1, capacity=2),
     ElementMoved(**RUN, edge="'a' → 'b'", ordinal=7, element="TextElement", waited_s=0.25),
     EventGap(**RUN, missed=12),
     Event(**RUN, name="chat.token", stage="ears", data={"text": "a"}),
@@ -106,7 +110,7 @@ def test_the_runtimes_own_events_have_their_names() -> None:
     assert [one.name for one in EVENTS] == [
         *("pipeline.started", "pipeline.completed", "pipeline.failed", "pipeline.cancelled"),
         *("stage.started", "stage.completed", "stage.failed", "stage.cancelled"),
-        *("element.moved", "events.gap", "chat.token"),
+        *("run.stalled", "edge.grown", "element.moved", "events.gap", "chat.token"),
     ]
     with pytest.raises(TypeError):
         StageStarted(name="other", run_id="r", stage="s", kind="sink")  # type: ignore[call-arg]
@@ -130,14 +134,14 @@ def test_events_can_be_told_apart_by_their_families() -> None:
             case StageEnded(stage=stage, received=received, sent=sent):
                 told.append(f"{stage}: {received} in, {sent} out")
             case PipelineEvent() | StageEvent():
-                told.append("began")
+                told.append("began")  # or goes on
             case _:
                 told.append(event.name)
 
     assert told == [
         *("began", "the run gave 3 in 1.5 s (done)", "the run failed at ears (error)"),
         *("the run gave 3 in 1.5 s (cancelled)", "began", *["ears: 4 in, 3 out"] * 3),
-        *("element.moved", "events.gap", "chat.token"),
+        *("began", "began", "element.moved", "events.gap", "chat.token"),
     ]
 
 

@@ -7,7 +7,7 @@ Above: `stages`. Below: `_pulse`, `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Never
 
 from ._wait import waiter_factory
 
@@ -25,7 +25,7 @@ class Bell:
         output: What the stage writes; tells which run it belongs to.
     """
 
-    def __init__(self, output: SendEnd[Any]) -> None:
+    def __init__(self, output: SendEnd[Never]) -> None:
         self._pulse = output._peer._senders_pulse
         self._waiters: dict[Waiter, None] = {}
 

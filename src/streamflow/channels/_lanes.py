@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
-from ._receive_end import WIDE, ReceiveEnd, Turn
+from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import HeadOf, SendEnd
+from ._wait import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -271,10 +272,10 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         self._wake_heads(at_once=True)
         self._reopen_sender()
 
-    def _widen(self, capacity: int) -> None:
+    def widen(self, capacity: int) -> None:
+        """Have room for more elements from now on."""
         self._lanes.widen(capacity)
         self.limit_of_one_lane = capacity - len(_LANES) + 1
-        super()._widen(capacity)
 
     def _wake_heads(self, *, at_once: bool) -> None:
         """Let the first of each lane look again: at once, or when the edge or its lane has drained to half."""
@@ -366,8 +367,7 @@ class LaneSendEnd(SendEnd[T_contra]):
         return True
 
     def _leave_queue(self, turn: Any) -> None:
-        if turn.waiter is not None:  # nobody has woken it
-            self._reader._give_back(turn)
+        self._end_wait(turn)
         self._queues.remove(turn)
         self._reader._end_turn()
 

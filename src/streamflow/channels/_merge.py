@@ -177,7 +177,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         return super()._is_settled() and (is_empty or self._forward is None or not self._forward.is_open)
 
     @property
-    def awaited_edges(self) -> tuple[ReceiveEnd[Any], ...]:
+    def awaited_edges(self) -> tuple[ReceiveEnd[object], ...]:
         waiting = self._join.held if self._join is not None else ()
         return tuple(edge for number, edge in self._inputs.items() if number not in waiting)
 

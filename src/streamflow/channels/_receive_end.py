@@ -16,7 +16,7 @@ from anyio.abc import ObjectReceiveStream
 
 from ..elements import ControlElement
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
-from ._wait import waiter_factory
+from ._wait import Turn, waiter_factory
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ._send_end import SendEnd
     from ._wait import Waiter
 
-__all__ = ["WIDE", "ReceiveEnd", "Turn"]
+__all__ = ["WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -40,15 +40,6 @@ ASIDE = 1000
 
 _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
-
-
-class Turn:
-    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
-
-    __slots__ = ("waiter",)
-
-    def __init__(self) -> None:
-        self.waiter: Waiter | None = None
 
 
 class ReceiveEnd(ObjectReceiveStream[T_co]):
@@ -272,7 +263,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         )
 
     @property
-    def awaited_edges(self) -> tuple[ReceiveEnd[Any], ...]:
+    def awaited_edges(self) -> tuple[ReceiveEnd[object], ...]:
         """The edges from any of which the next element may come: this one, or those that it merges and need not wait."""
         return (self,)
 
@@ -440,16 +431,6 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
 
-    def _widen(self, capacity: int) -> None:
-        """Have room for more elements from now on."""
-        if capacity > WIDE and not self._wide:
-            self._wide = True
-            self._checkpoint_at = self.received + _BUDGET
-            self.attention += 1
-        self.capacity, self._half = capacity, capacity // 2
-        self._low = self._half
-        self._reopen_sender()
-
     def _take_note(self) -> None:
         """Have one reason more for a second look: an element that is not plain has come."""
         self.attention += 1
@@ -491,12 +472,6 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                 self._senders_pulse.runnable += 1
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _give_back(self, turn: Turn) -> None:
-        """Count a sender again whose wait was cancelled."""
-        turn.waiter = None
-        if self._senders_pulse is not None:
-            self._senders_pulse.runnable += 1
 
     def _end_turn(self) -> None:
         """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""

@@ -16,7 +16,8 @@ from anyio.abc import ObjectSendStream
 
 from ..elements import ControlElement, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
-from ._receive_end import WIDE, Turn
+from ._receive_end import WIDE
+from ._wait import Turn
 
 if TYPE_CHECKING:
     from collections import deque
@@ -278,10 +279,16 @@ class SendEnd(ObjectSendStream[T_contra]):
         return waiter if peer._watch is None else _watched(waiter, peer._watch)
 
     def _leave_queue(self, turn: Turn) -> None:
-        if turn.waiter is not None:  # nobody has woken it
-            self._peer._give_back(turn)
+        self._end_wait(turn)
         self._peer._turns.remove(turn)
         self._peer._end_turn()
+
+    def _end_wait(self, turn: Turn) -> None:
+        """Count a sender again whose wait was cancelled: nobody has woken it."""
+        if turn.waiter is not None:
+            turn.waiter = None
+            if self._peer._senders_pulse is not None:
+                self._peer._senders_pulse.runnable += 1
 
     async def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None

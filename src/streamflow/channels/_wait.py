@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import trio
 
-__all__ = ["Waiter", "key_of_wait", "running_trio", "waiter_factory"]
+__all__ = ["Turn", "Waiter", "key_of_wait", "running_trio", "waiter_factory"]
 
 
 class Waiter(Protocol):
@@ -35,6 +35,15 @@ class Waiter(Protocol):
     def __await__(self) -> Generator[Any, Any, None]:
         """Wait until woken. Cancellation leaves the waiter `done()`."""
         ...
+
+
+class Turn:
+    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
+
+    __slots__ = ("waiter",)
+
+    def __init__(self) -> None:
+        self.waiter: Waiter | None = None
 
 
 @functools.cache

@@ -8,8 +8,9 @@ Above: `runtime`. Below: `_receive_end`, `_wait`.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from ._lanes import LaneReceiveEnd
 from ._receive_end import WIDE
 from ._wait import key_of_wait
 
@@ -30,12 +31,12 @@ class EdgeWait:
     """For room, for an element, or for another task of its stage."""
     name: str = ""
     """What the end is called that it waits at."""
-    edges: tuple[ReceiveEnd[Any], ...] = ()
+    edges: tuple[ReceiveEnd[object], ...] = ()
     """The edge that it waits for, by the reading end; of a merge, those from any of which an element would do."""
 
 
 def tell_waits(
-    pulse: Pulse | None, *, written: Iterable[ReceiveEnd[Any]] = (), read: Iterable[ReceiveEnd[Any]] = ()
+    pulse: Pulse | None, *, written: Iterable[ReceiveEnd[object]] = (), read: Iterable[ReceiveEnd[object]] = ()
 ) -> None:
     """Have waits counted by another pulse than before, or by none.
 
@@ -50,7 +51,7 @@ def tell_waits(
         one._pulse = pulse
 
 
-def waits_on(ends: Iterable[ReceiveEnd[Any]], pulse: Pulse) -> dict[object, EdgeWait]:
+def waits_on(ends: Iterable[ReceiveEnd[object]], pulse: Pulse) -> dict[object, EdgeWait]:
     """Return what is waited for, by what tells which task waits; without tasks that were woken, or cancelled.
 
     Args:
@@ -70,7 +71,7 @@ def waits_on(ends: Iterable[ReceiveEnd[Any]], pulse: Pulse) -> dict[object, Edge
     return found
 
 
-def is_awaited(end: ReceiveEnd[Any]) -> bool:
+def is_awaited(end: ReceiveEnd[object]) -> bool:
     """Say whether its reader waits for an element, and has not been woken."""
     relay = end._relay
     if relay is None:
@@ -79,15 +80,23 @@ def is_awaited(end: ReceiveEnd[Any]) -> bool:
     return merge is not None and is_awaited(merge) and end in merge.awaited_edges
 
 
-def has_waiting_sender(edge: ReceiveEnd[Any]) -> bool:
+def has_waiting_sender(edge: ReceiveEnd[object]) -> bool:
     """Say whether somebody queues for room; on this edge, or on all branches of a fork."""
     return bool(edge._turns)
 
 
-def widen(edge: ReceiveEnd[Any], capacity: int) -> None:
+def widen(edge: ReceiveEnd[object], capacity: int) -> None:
     """Give an edge more room, and let those look again who wait for it. It stays a bound: it never shrinks."""
+    if isinstance(edge, LaneReceiveEnd):
+        edge.widen(capacity)
+    if capacity > WIDE and not edge._wide:
+        edge._wide = True
+        edge._checkpoint_at = edge.received
+        edge.attention += 1
+    edge.capacity, edge._half = capacity, capacity // 2
+    edge._low = edge._half
     merge = None if edge._relay is None else edge._relay.merge()
-    edge._widen(capacity)
     if merge is not None:
-        merge._wide = merge._wide or capacity > WIDE
+        merge._wide = merge._wide or edge._wide
+    edge._reopen_sender()
     edge._wake_senders()
