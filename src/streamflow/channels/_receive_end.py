@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._merge import Relay
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Waiter
+    from ._wait import Overseer, Waiter
 
 __all__ = ["WIDE", "ReceiveEnd"]
 
@@ -75,7 +75,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
-        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when the reader waits
+        self._overseers: tuple[Overseer, ...] = ()  # merges below that want to know when the reader waits
         self._pulse = self._senders_pulse = (
             pulse  # counts the waits of the reader, unless that is a merge; and of senders
         )

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectSendStream
 
-from ..elements import ControlElement, TurnEnd
+from ..elements import ControlElement, Marker, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
 from ._receive_end import WIDE
 from ._wait import Turn
@@ -64,6 +64,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     Made by `open_channel()`. Leaving `async with end:` closes it.
     """
+
+    _stops: type[Marker] | None = None  # markers that are not let in
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
@@ -244,6 +246,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._owes = False
         if type(item) not in peer._plain:
+            if self._stops is not None and isinstance(item, self._stops):
+                return
             peer.attention += 1
         self._append(item)
         if peer._watch is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import trio
 
-__all__ = ["Turn", "Waiter", "key_of_wait", "running_trio", "waiter_factory"]
+__all__ = ["Overseer", "Turn", "Waiter", "key_of_wait", "running_trio", "waiter_factory"]
 
 
 class Waiter(Protocol):
@@ -34,6 +34,14 @@ class Waiter(Protocol):
 
     def __await__(self) -> Generator[Any, Any, None]:
         """Wait until woken. Cancellation leaves the waiter `done()`."""
+        ...
+
+
+class Overseer(Protocol):
+    """Wants to know when somebody waits."""
+
+    def look(self) -> None:
+        """Hear that it is so. Must not raise and must not wait."""
         ...
 
 

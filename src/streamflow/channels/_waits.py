@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from ._pulse import Pulse
     from ._receive_end import ReceiveEnd
+    from ._wait import Overseer
 
-__all__ = ["EdgeWait", "has_waiting_sender", "is_awaited", "tell_waits", "waits_on", "widen"]
+__all__ = ["EdgeWait", "has_waiting_sender", "is_awaited", "oversee", "tell_waits", "waits_on", "widen"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class EdgeWait:
     """For room, for an element, or for another task of its stage."""
     name: str = ""
     """What the end is called that it waits at."""
+    end: ReceiveEnd[object] | None = None
+    """The end that it waits at."""
     edges: tuple[ReceiveEnd[object], ...] = ()
     """The edge that it waits for, by the reading end; of a merge, those from any of which an element would do."""
 
@@ -64,11 +67,16 @@ def waits_on(ends: Iterable[ReceiveEnd[object]], pulse: Pulse) -> dict[object, E
     for end in ends:
         waiter = end._waiter
         if waiter is not None and end._relay is None and not waiter.done():
-            found[key_of_wait(waiter)] = EdgeWait("receive", end.name, end.awaited_edges)
+            found[key_of_wait(waiter)] = EdgeWait("receive", end.name, end, end.awaited_edges)
         for turn in end._turns:
             if turn.waiter is not None and not turn.waiter.done():
-                found[key_of_wait(turn.waiter)] = EdgeWait("send", end.name, (end,))
+                found[key_of_wait(turn.waiter)] = EdgeWait("send", end.name, end, (end,))
     return found
+
+
+def oversee(end: ReceiveEnd[object], overseer: Overseer) -> None:
+    """Have `overseer` told whenever the reader of an end begins to wait."""
+    end._overseers += (overseer,)
 
 
 def is_awaited(end: ReceiveEnd[object]) -> bool:

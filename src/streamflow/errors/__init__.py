@@ -14,6 +14,7 @@ StreamflowError
 │   └── TypeMismatchError          nothing that arrives at a stage is accepted by it
 ├── SourceError                    what was given to `execute()` is no source
 ├── StageError                     a stage raised; its own exception is the cause
+├── RoundLimitError                an element would go around a loop too often
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
 ├── PipelineDeadlockError          everything in a run waits for each other; draws who for whom
 ├── RunStateError                  a run used after its end, twice, or from another event loop
@@ -80,6 +81,7 @@ from ._others import (
 )
 from ._runs import (
     PipelineBusyError,
+    RoundLimitError,
     RunStateError,
     RunTimeoutError,
     ShutdownTimeoutError,
@@ -112,6 +114,7 @@ __all__ = [
     "ProcessError",
     "ProgramError",
     "ProviderError",
+    "RoundLimitError",
     "RunStateError",
     "RunTimeoutError",
     "ShutdownTimeoutError",

@@ -7,13 +7,15 @@ from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
+from ._feedback import loops
 from ._nesting import GraphStage, Nestable, SubGraph
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check, findings
 
 __all__ = [
     "EdgeSpec",
     "Endpoint",
+    "FeedbackSpec",
     "ForkSpec",
     "Graph",
     "GraphBuilder",
@@ -31,6 +33,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "loops",
     "to_dot",
     "to_mermaid",
     "to_svg",

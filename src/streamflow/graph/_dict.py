@@ -6,7 +6,7 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 {
   "v": 1,
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
-  "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4}, …],
+  "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4, "feedback": {"max_rounds": 3}}, …],
   "branches": [{"source": "ears", "otherwise": "log"}],
   "merges": ["log"],
   "nested": ["chat"]
@@ -24,10 +24,19 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from ..errors import BuildError, DecodeError, Finding, StageDefinitionError, StagePlacementError, UnknownStageError
+from ..errors import (
+    BuildError,
+    ConfigError,
+    DecodeError,
+    Finding,
+    StageDefinitionError,
+    StagePlacementError,
+    UnknownStageError,
+)
 from ..stages import StageKind, as_stage, checked_name
 from ._builder import caller_of_package
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._feedback import checked_feedback
+from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check
 
 if TYPE_CHECKING:
@@ -78,6 +87,7 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         "edges": [
             {"source": str(edge.source), "target": str(edge.target)}
             | ({} if edge.buffer is None else {"buffer": edge.buffer})
+            | ({} if edge.feedback is None else {"feedback": _feedback_to_dict(edge.feedback)})
             for edge in graph.edges
         ],
     }
@@ -128,10 +138,11 @@ def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str) -> 
     outputs = {str(end): end for one in said for end in one.output_ends}
     edges: list[EdgeSpec] = []
     for path, item in _items(fields["edges"], "$.edges"):
-        edge = _fields(item, path, ("source", "target"), ("buffer",))
+        edge = _fields(item, path, ("source", "target"), ("buffer", "feedback"))
         source = _end(edge["source"], f"{path}.source", "output", outputs)
         target = _end(edge["target"], f"{path}.target", "input", inputs)
-        edges.append(EdgeSpec(source, target, where, _buffer(edge.get("buffer"), f"{path}.buffer")))
+        size = _buffer(edge.get("buffer"), f"{path}.buffer")
+        edges.append(EdgeSpec(source, target, where, size, _feedback(edge.get("feedback"), size, f"{path}.feedback")))
     forks: list[ForkSpec] = []
     for path, item in _items(fields.get("branches", ()), "$.branches"):
         fork = _fields(item, path, ("source",), ("otherwise",))
@@ -276,6 +287,21 @@ def _buffer(value: object, path: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise DecodeError(f"an edge holds at least 1 element, got {_shown(value)}", path)
+
+
+def _feedback_to_dict(spec: FeedbackSpec) -> dict[str, object]:
+    rounds = {} if spec.max_rounds is None else {"max_rounds": spec.max_rounds}
+    return rounds | ({} if spec.on_limit == "error" else {"on_limit": spec.on_limit})
+
+
+def _feedback(value: object, buffer: int | None, path: str) -> FeedbackSpec | None:
+    if value is None:
+        return None
+    fields = _fields(value, path, (), ("max_rounds", "on_limit"))
+    try:
+        return checked_feedback(buffer, fields.get("max_rounds"), fields.get("on_limit", "error"))[1]
+    except ConfigError as wrong:
+        raise DecodeError(str(wrong), path) from None
 
 
 def _shown(value: object) -> str:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
 from ._nesting import outer_ends, outer_names
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ._nesting import SubGraph
 
@@ -51,6 +51,8 @@ class Link:
     """Capacity of its edge."""
     restates: bool = False
     """Whether it stands for an edge that may be there already."""
+    feedback: FeedbackSpec | None = None
+    """How it leads back; None: it leads forward."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -121,7 +123,8 @@ class Said:
         self.nodes += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nodes]
         for edge in inner.graph.edges:
             buffer = inner.buffer if edge.buffer is None else edge.buffer
-            self.links.append(Link(named(edge.source, edge.where), named(edge.target, edge.where), buffer))
+            ends = named(edge.source, edge.where), named(edge.target, edge.where)
+            self.links.append(Link(*ends, buffer, feedback=edge.feedback))
         for fork in inner.graph.forks:
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
             self.forks.append((named(fork.source, fork.where), otherwise))
@@ -132,9 +135,9 @@ class Said:
         """Return the graph, and what was named besides, each with the line of the call."""
         lookup = _Lookup(self)
         edges, joins = _edges(self, lookup)
-        graph = Graph(
-            tuple(self.nodes), tuple(edges), tuple(_forks(self.forks, lookup)), tuple(joins), tuple(self.nested)
-        )
+        forks = [*_forks(self.forks, lookup)]
+        forks += _forks_of_loops(edges, {one.source for one in forks})
+        graph = Graph(tuple(self.nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested))
         return graph, [(lookup.place(one), one.where) for one in self.alone]
 
     def _lists(self) -> tuple[list[Any], ...]:
@@ -187,7 +190,8 @@ class _Lookup:
         # This ends: what is inside has a longer name than what it is inside of.
         if outer not in self._ends:
             links = self._links.get(outer, ())
-            own = [(source, self.target(link.target)) for link in links for source in self.sources(link.source)]
+            pairs = [(link, source) for link in links for source in self.sources(link.source)]
+            own = [(source, None if link.feedback else self.target(link.target)) for link, source in pairs]
             self._ends[outer] = outer_ends(self._inside.get(outer, ()), own)
         return self._ends[outer]
 
@@ -206,8 +210,8 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
         for source, target in several:
             if not link.restates or (source, target) not in present:
                 present.add((source, target))
-                feeding[target][number] += 1
-                edges.append(EdgeSpec(source, target, link.target.where, link.buffer))
+                feeding[target][number] += link.feedback is None
+                edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.feedback))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
@@ -229,6 +233,13 @@ def _forks(said: Iterable[tuple[Named, Named | None]], lookup: _Lookup) -> list[
             else:
                 known.append(ForkSpec(source, named.where, otherwise))
     return [one for several in forks.values() for one in several]
+
+
+def _forks_of_loops(edges: Sequence[EdgeSpec], told: Collection[Endpoint]) -> Iterator[ForkSpec]:
+    """Yield a fork for each source of an edge that leads back and of others: feedback() says that they are branches."""
+    count = Counter(edge.source for edge in edges)
+    back = {edge.source: edge.where for edge in edges if edge.feedback is not None}
+    yield from (ForkSpec(source, where) for source, where in back.items() if count[source] > 1 and source not in told)
 
 
 def _on_side(

@@ -12,14 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..stages import ElementTypes, StageSpec
 
-__all__ = ["EdgeSpec", "Endpoint", "ForkSpec", "Graph", "JoinSpec", "NestSpec", "Node"]
+__all__ = ["EdgeSpec", "Endpoint", "FeedbackSpec", "ForkSpec", "Graph", "JoinSpec", "NestSpec", "Node"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +58,16 @@ class Node:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FeedbackSpec:
+    """Says that an edge leads back, and how often an element may go around."""
+
+    max_rounds: int | None = None
+    """How often an element may be sent back; None: no limit."""
+    on_limit: Literal["error", "drop"] = "error"
+    """What happens to one that would be sent back more often."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EdgeSpec:
     """One edge between two stages."""
 
@@ -69,6 +79,8 @@ class EdgeSpec:
     """`file:line` of the call that made it."""
     buffer: int | None = None
     """Capacity, in elements; None: what the pipeline's configuration says."""
+    feedback: FeedbackSpec | None = None
+    """How it leads back; None: it leads forward."""
 
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"
@@ -123,8 +135,8 @@ class Graph:
 
     @property
     def heads(self) -> tuple[Endpoint, ...]:
-        """Input endpoints that the source feeds."""
-        fed = {edge.target for edge in self.edges}
+        """Input endpoints that the source feeds; an edge that leads back does not stand in for it."""
+        fed = {edge.target for edge in self.forward_edges}
         return tuple(one for node in self.nodes for one in node.inputs if one not in fed)
 
     @property
@@ -132,6 +144,11 @@ class Graph:
         """Output endpoints that feed the consumer."""
         taken = {edge.source for edge in self.edges}
         return tuple(one for node in self.nodes for one in node.outputs if one not in taken)
+
+    @property
+    def forward_edges(self) -> tuple[EdgeSpec, ...]:
+        """The edges without those that lead back."""
+        return tuple(edge for edge in self.edges if edge.feedback is None)
 
     def edges_into(self, target: Endpoint) -> tuple[EdgeSpec, ...]:
         """Return the edges that end at `target`."""
@@ -142,13 +159,13 @@ class Graph:
         return tuple(edge for edge in self.edges if edge.source == source)
 
     def order(self) -> tuple[Node, ...]:
-        """Return the stages so that each comes behind all that feed it, else as they were added.
+        """Return the stages so that each comes behind all that feed it, else as they were added; what leads back does not count.
 
         Raises:
             graphlib.CycleError: If there is a cycle, which validation has refused before.
         """
         into: dict[str, set[str]] = {node.name: set() for node in self.nodes}
-        for edge in self.edges:
+        for edge in self.forward_edges:
             into[edge.target.stage].add(edge.source.stage)
         named = {node.name: (number, node) for number, node in enumerate(self.nodes)}
         sorter = TopologicalSorter(into)
@@ -161,9 +178,9 @@ class Graph:
         return tuple(ordered)
 
     def downstream(self, *names: str) -> frozenset[str]:
-        """Return the names of all stages that elements from these stages can reach, themselves left out unless in a cycle."""
+        """Return the names of all stages that elements from these stages can reach without being led back."""
         following: defaultdict[str, list[str]] = defaultdict(list)
-        for edge in self.edges:
+        for edge in self.forward_edges:
             following[edge.source.stage].append(edge.target.stage)
         return _reachable(names, following)
 

@@ -45,6 +45,8 @@ _CLASSES: dict[str, type[BuildError]] = {
     "fan-in": StagePlacementError,
     "two-otherwise": StagePlacementError,
     "unconnected-stage": StagePlacementError,
+    "feedback-forward": StagePlacementError,
+    "feedback-without-way-out": StagePlacementError,
     "type-mismatch": TypeMismatchError,
 }
 

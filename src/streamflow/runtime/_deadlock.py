@@ -27,14 +27,14 @@ from ..stages import CURRENT_RUN
 from ._await_chain import has_time_limit, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ..channels import ReceiveEnd
     from ._engine import Engine
     from ._jobs import Job
     from ._wiring import StageRun
 
-__all__ = ["DeadlockWatch", "let_grow", "wait_graph"]
+__all__ = ["DeadlockWatch", "let_grow", "stages_with_tasks", "wait_graph"]
 
 _CONSUMER = "consumer"
 
@@ -68,7 +68,7 @@ class DeadlockWatch:
     def _look(self) -> None:
         self._is_due = False
         engine = self._engine()
-        if engine is not None and self.pulse.runnable <= 0 and self._is_dead(engine):
+        if engine is not None and self.pulse.runnable <= 0 and not engine.end_loops() and self._is_dead(engine):
             engine.found_dead()
 
     def _is_dead(self, engine: Engine) -> bool:
@@ -84,7 +84,7 @@ class DeadlockWatch:
                 return False
             if (view.key not in waits and not _waits_for_helpers(engine, job)) or has_time_limit(view.coroutine):
                 return False
-        self._left_alone = frozenset(_stages_with_tasks(engine, jobs))
+        self._left_alone = frozenset(stages_with_tasks(engine, jobs))
         return not self._left_alone
 
     def _is_up_to_user(self, engine: Engine) -> bool:
@@ -242,10 +242,16 @@ def _waits_for_helpers(engine: Engine, job: Job) -> bool:
     return any(one.job is job and one.waits_for_helpers and bool(one.helpers) for one in engine.stages)
 
 
-def _stages_with_tasks(engine: Engine, jobs: Sequence[Job]) -> Iterator[str]:
-    """Yield the stages that have tasks that are none of the run's, as they say themselves or as can be seen."""
+def stages_with_tasks(engine: Engine, jobs: Sequence[Job], among: Collection[str] | None = None) -> Iterator[str]:
+    """Yield the stages that have tasks that are none of the run's, as they say themselves or as can be seen.
+
+    Args:
+        engine: The run.
+        jobs: The tasks of the run.
+        among: The stages that it is about; None: all.
+    """
     for stage in engine.stages:
-        if stage.node.stage.helpers and stage.job in jobs:
+        if stage.node.stage.helpers and stage.job in jobs and (among is None or stage.name in among):
             yield stage.name
     views = [job.look(engine.jobs.backend) for job in jobs]
     own = {id(view.task) for view in views if view is not None}

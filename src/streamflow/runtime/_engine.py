@@ -43,6 +43,7 @@ from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._edge_watches import edge_watches, run_limits
 from ._jobs import Job, JobGroup, is_made_of
 from ._notices import notice_of, stage_error
+from ._quiescence import LoopWatch
 from ._stalls import watch_stalls
 from ._stats import RunStats, stats_of
 from ._watchdog import RunClock, watch_limits
@@ -113,6 +114,7 @@ class Engine:
         self._context = contextvars.copy_context()
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
+        self._loops: Sequence[LoopWatch] = ()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
         self._clock: RunClock
@@ -143,6 +145,8 @@ class Engine:
         self._stages, wiring = wire(self.plan, watches, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
+        if self.plan.loops:
+            self._loops = self._watch_loops(wiring.sends)
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
@@ -294,6 +298,8 @@ class Engine:
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
             pulse.suspect()
+        for loop in self._loops:
+            loop.look()
         if self._watchdogs and not self.working_jobs():
             for watchdog in self._watchdogs:
                 watchdog.cancel()
@@ -302,7 +308,7 @@ class Engine:
         if not alive:
             _LIVE.discard(self)
             self._stages = []
-            self._watchdogs = []
+            self._watchdogs, self._loops = [], ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
             if self.cancelled:
@@ -451,6 +457,17 @@ class Engine:
         else:
             self.outlet = ended_input("consumer")
         return leaf
+
+    def _watch_loops(self, sends: Sequence[SendEnd[Any]]) -> list[LoopWatch]:
+        watches = [LoopWatch(self, one, sends) for one in self.plan.loops]
+        for watch, its in zip(watches, self.plan.loops, strict=True):
+            watch.watch([one for number in its.stages for one in self._stages[number].inputs])
+        return watches
+
+    def end_loops(self) -> bool:
+        """End the loops that have come to rest, and say whether there was one."""
+        ended = [loop.end_if_at_rest() for loop in self._loops]
+        return any(ended)
 
     def found_dead(self) -> None:
         """Hear that all tasks of the run wait for each other."""

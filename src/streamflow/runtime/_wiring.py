@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from ..channels import ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel, tell_waits
+from ..channels import (
+    ControlJoin,
+    FeedbackMergeEnd,
+    ForkEnd,
+    MergeEnd,
+    SendEnd,
+    keep_rounds_inside,
+    open_channel,
+    open_feedback,
+    tell_waits,
+)
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._jobs import is_made_of, leaf_of
 
@@ -124,6 +134,8 @@ class Wiring:
     """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
+    sends: Sequence[SendEnd[Any]]
+    """Their writing ends."""
 
 
 class _Ends:
@@ -135,15 +147,22 @@ class _Ends:
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
         self._watches = watches
         self._pulse = pulse
+        self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
     def open(self, edge: EdgePlan, *, lanes: bool) -> None:
         """Open the next edge."""
         watch = None if self._watches is None else self._watches.of_edge(edge)
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        send, receive = open_channel(
-            edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes, pulse=self._pulse
-        )
+        if edge.rounds is not None:
+            self._entries[len(self.sends)] = edge.rounds.entry
+            send, receive = open_feedback(
+                edge.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+            )
+        else:
+            send, receive = open_channel(
+                edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes, pulse=self._pulse
+            )
         self.sends.append(send)
         self.receives.append(receive)
 
@@ -158,6 +177,9 @@ class _Ends:
             for fork in plan.reach:
                 self.joins.setdefault(fork, []).append((join, fork))
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
+        entry = next((self._entries[one] for one in plan.edges if one in self._entries), None)
+        if entry is not None:
+            return FeedbackMergeEnd(plan.name, inputs, plan.gate, watch, join, entry=entry, pulse=self._pulse)
         return MergeEnd(plan.name, inputs, plan.gate, watch, join, pulse=self._pulse)
 
     def write(self, plan: OutputPlan, stage: str) -> SendEnd[Any]:
@@ -192,6 +214,8 @@ def wire(plan: Plan, watches: EdgeWatches | None, pulse: Pulse, *, is_live: bool
         watches.begin(stages)
     for edge in plan.edges:
         ends.open(edge, lanes=plan.has_lanes)
+    for edge in (one for loop in plan.loops for one in loop.leaving):
+        keep_rounds_inside(ends.sends[edge])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
@@ -206,6 +230,7 @@ def wire(plan: Plan, watches: EdgeWatches | None, pulse: Pulse, *, is_live: bool
         outlet=outlet,
         leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
+        sends=ends.sends,
     )
 
 
