@@ -34,6 +34,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "TypeMismatchError": (errors.TypeMismatchError([FINDING]), "rename one with name="),
     "SourceError": (errors.SourceError("42 is no source; give an element"), "give an element"),
     "StageError": (errors.StageError("vad", 17, "app.py:3"), "stage added at app.py:3"),
+    "RoundLimitError": (errors.RoundLimitError("b → a", 3), "on_limit='drop'"),
     "RunTimeoutError": (errors.RunTimeoutError("idle", 2.5, "the run"), "raise idle_timeout_s"),
     "PipelineDeadlockError": (
         errors.PipelineDeadlockError(errors.WaitGraph((errors.Wait("a", "send", "a → b", 1, 1, ("b",)),), ("a",))),

@@ -39,6 +39,8 @@ Ends = Mapping[str, ReceiveEnd[StreamElement]]
 
 LONG_S = 3600.0
 
+pytestmark = pytest.mark.filterwarnings("ignore::streamflow.BuildWarning")  # that these graphs may stop is the point
+
 
 def texts(count: int) -> list[TextElement]:
     return [TextElement(str(number)) for number in range(count)]
@@ -340,7 +342,6 @@ async def with_another_run(input: ReceiveEnd[StreamElement], output: SendEnd[Str
         with_limit,
         with_hidden_limit,
         with_another_run,
-        ThreadStage(_in_thread, concurrency=2),
         MapAsyncStage(_later, concurrency=2),
         BatchStage(size=3, max_wait_s=1.0),
     ],
@@ -355,6 +356,12 @@ async def test_who_waits_for_something_else_too_is_none(between: object) -> None
             await anyio.sleep(LONG_S / 999)
 
     assert not isinstance(await outcome(straight(PassthroughStage("a"), between), source()), PipelineDeadlockError)
+
+
+@pytest.mark.real_clock
+async def test_a_stage_that_works_in_threads_is_none() -> None:
+    """14.2: a thread that works will say so."""
+    assert await outcome(straight(ThreadStage(_in_thread, concurrency=2)), texts(9)) == [str(n) for n in range(9)]
 
 
 async def test_what_may_end_a_wait_keeps_a_run_from_being_called_dead() -> None:

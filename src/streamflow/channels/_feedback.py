@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar
 
 from ..elements import ControlElement, Marker, TurnEnd
 from ..errors import RoundLimitError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedbackMergeEnd", "Rounds", "end_loop", "keep_rounds_inside", "open_feedback"]
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -171,7 +172,7 @@ class FeedbackMergeEnd(MergeEnd[T_co]):
     def __init__(
         self,
         name: str,
-        inputs: Sequence[ReceiveEnd[Any]],
+        inputs: Sequence[ReceiveEnd[T_co]],
         admit: Callable[[object], bool],
         watch: ChannelWatch | None = None,
         join: ControlJoin | None = None,
@@ -207,7 +208,7 @@ def open_feedback(
     admit: Callable[[object], bool],
     watch: ChannelWatch | None = None,
     pulse: Pulse | None = None,
-) -> tuple[SendEnd[Any], ReceiveEnd[Any]]:
+) -> tuple[SendEnd[T], ReceiveEnd[T]]:
     """Open an edge that leads back, and return its two ends; the reading one is for a `FeedbackMergeEnd`.
 
     Args:
@@ -218,18 +219,18 @@ def open_feedback(
         watch: Hears of every element.
         pulse: Counts the waits on both ends.
     """
-    reader: _FeedbackReceiveEnd[Any] = _FeedbackReceiveEnd(name, capacity, admit, watch, pulse)
-    writer: SendEnd[Any] = _FeedbackSendEnd(reader, rounds)
+    reader: _FeedbackReceiveEnd[T] = _FeedbackReceiveEnd(name, capacity, admit, watch, pulse)
+    writer: SendEnd[T] = _FeedbackSendEnd(reader, rounds)
     reader._sender = writer
     return writer, reader
 
 
-def keep_rounds_inside(edge: SendEnd[Any]) -> None:
+def keep_rounds_inside(edge: SendEnd[Never]) -> None:
     """Let no marker out of a loop by this edge."""
     edge._stops = _RoundMarker
 
 
-def end_loop(edge: SendEnd[Any]) -> None:
+def end_loop(edge: SendEnd[Never]) -> None:
     """End an edge that leads back, because nothing comes any more; what is sent into it from now on is dropped and counted."""
     assert isinstance(edge, _FeedbackSendEnd)
     edge.end_loop()

@@ -21,6 +21,7 @@ from ..errors import BuildWarning, ConfigError, StageDefinitionError
 from ..stages import as_stage, definition_error
 from ._feedback import checked_feedback
 from ._nesting import checked_buffer, nestable
+from ._reconvergence import reconvergent
 from ._said import Link, Named, Said
 from ._spec import Node
 from ._types import unclaimed
@@ -219,14 +220,15 @@ class GraphBuilder:
     def build_graph(self) -> Graph:
         """Check everything and return the graph; its stages are frozen from now on.
 
-        Warns with `BuildWarning` where a branch loses data of a type that is known to come.
+        Warns with `BuildWarning` where a branch loses data of a type that is known to come, and where paths that part and meet
+        again may stop each other for ever.
 
         Raises:
             BuildError: With every finding.
         """
         graph, named = self._said.graph()
         check(graph, named)
-        for one in unclaimed(graph):
+        for one in (*unclaimed(graph), *reconvergent(graph)):
             _warn(f"{one.message}; {one.hint}", one.where or "")
         for node in graph.nodes:
             if node.stage.freeze is not None:

@@ -96,8 +96,8 @@ def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]
 def _cycle(path: list[str], name: str, edge: EdgeSpec) -> Finding:
     around = [*path[path.index(name) :], name]
     message = f"the stages {' → '.join(around)} form a cycle"
-    last = f"{around[-2]!r}, {name!r}"
-    hint = f"take one of these connections away, such as the last one; or say that it leads back: feedback({last}, buffer=…)"
+    last = f"such as the last one, {around[-2]} → {name}"
+    hint = f"take one of these connections away, {last}, or say that it leads back: feedback(…, buffer=…)"
     return Finding("cycle", name, message, hint, edge.where)
 
 

@@ -61,14 +61,14 @@ def wrong_feedback(graph: Graph, names: Names) -> Iterator[Finding]:
             continue
         source, target = edge.source.stage, edge.target.stage
         if source != target and source not in graph.downstream(target):
-            ends = f"{str(edge.source)!r}, {str(edge.target)!r}"
-            message = f"feedback({ends}) leads forward: nothing comes from {target!r} to {source!r}"
-            hint = f"write connect({ends}), or name them the other way round"
+            both = f"{str(edge.source)!r}, {str(edge.target)!r}"
+            message = f"feedback({both}) leads forward: nothing comes from {target!r} to {source!r}"
+            hint = f"write connect({both}), or name them the other way round"
             yield Finding("feedback-forward", source, message, hint, edge.where)
     ends = {end.stage for end in graph.leaves} | {node.name for node in graph.nodes if not node.outputs}
     for loop in loops(graph):
-        leaves = any(edge.source.stage in loop and edge.target.stage not in loop for edge in graph.edges)
-        if not leaves and ends.isdisjoint(loop):
+        is_left = any(edge.source.stage in loop and edge.target.stage not in loop for edge in graph.edges)
+        if not is_left and ends.isdisjoint(loop):
             first = next(edge for edge in graph.edges if edge.feedback is not None and edge.source.stage in loop)
             message = f"nothing leaves the loop that feedback({str(first.source)!r}, {str(first.target)!r}) closes"
             hint = f"give {str(first.source)!r} another branch for what is done, or a named output"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ..channels import ReceiveEnd
+    from ._config import PipelineConfig
     from ._engine import Engine
     from ._jobs import Job
     from ._wiring import StageRun
@@ -112,17 +113,20 @@ def wait_graph(engine: Engine) -> WaitGraph:
     return WaitGraph(tuple(told), teller.cycle(told))
 
 
-def let_grow(graph: WaitGraph, edges: Sequence[ReceiveEnd[Any]], limit: int) -> tuple[str, int, int] | None:
+def let_grow(graph: WaitGraph, edges: Sequence[ReceiveEnd[Any]], config: PipelineConfig) -> tuple[str, int, int] | None:
     """Give more room to the smallest edge that is full among those that a dead run waits for; Parks' rule.
 
     Args:
         graph: Who waits for whom.
         edges: The edges of the run.
-        limit: Most elements that an edge may hold.
+        config: Says whether edges may grow, and how far.
 
     Returns:
         The edge, what it held and what it holds now; None if there is none that may grow.
     """
+    if config.on_deadlock != "grow":
+        return None
+    limit = config.deadlock_grow_limit
     full = {one.edge for one in graph.on_cycle if one.kind == "send"}
     smallest = min(
         (edge for edge in edges if edge.name in full and edge.capacity < limit),

@@ -43,7 +43,7 @@ from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._edge_watches import edge_watches, run_limits
 from ._jobs import Job, JobGroup, is_made_of
 from ._notices import notice_of, stage_error
-from ._quiescence import LoopWatch
+from ._quiescence import LoopWatch, watch_loops
 from ._stalls import watch_stalls
 from ._stats import RunStats, stats_of
 from ._watchdog import RunClock, watch_limits
@@ -146,7 +146,7 @@ class Engine:
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         if self.plan.loops:
-            self._loops = self._watch_loops(wiring.sends)
+            self._loops = watch_loops(self, wiring.sends)
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
@@ -458,12 +458,6 @@ class Engine:
             self.outlet = ended_input("consumer")
         return leaf
 
-    def _watch_loops(self, sends: Sequence[SendEnd[Any]]) -> list[LoopWatch]:
-        watches = [LoopWatch(self, one, sends) for one in self.plan.loops]
-        for watch, its in zip(watches, self.plan.loops, strict=True):
-            watch.watch([one for number in its.stages for one in self._stages[number].inputs])
-        return watches
-
     def end_loops(self) -> bool:
         """End the loops that have come to rest, and say whether there was one."""
         ended = [loop.end_if_at_rest() for loop in self._loops]
@@ -472,11 +466,10 @@ class Engine:
     def found_dead(self) -> None:
         """Hear that all tasks of the run wait for each other."""
         graph = wait_graph(self)
-        if self.config.on_deadlock == "grow":
-            grown = let_grow(graph, self._edges, self.config.deadlock_grow_limit)
-            if grown is not None:
-                self.reporter.edge_grown(*grown)
-                return
+        grown = let_grow(graph, self._edges, self.config)
+        if grown is not None:
+            self.reporter.edge_grown(*grown)
+            return
         self._fail(PipelineDeadlockError(graph), None)
 
     def _tell_stall(self, seconds: float) -> None:

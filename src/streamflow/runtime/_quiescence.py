@@ -20,11 +20,25 @@ from ._deadlock import stages_with_tasks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..channels import ReceiveEnd, SendEnd
+    from ..channels import SendEnd
     from ._engine import Engine
     from ._plan import LoopPlan
 
-__all__ = ["LoopWatch"]
+__all__ = ["LoopWatch", "watch_loops"]
+
+
+def watch_loops(engine: Engine, sends: Sequence[SendEnd[Any]]) -> list[LoopWatch]:
+    """Return what ends the loops of a run, told from now on of what its stages wait for.
+
+    Args:
+        engine: The run.
+        sends: The writing ends of all edges of the run.
+    """
+    watches = [LoopWatch(engine, one, sends) for one in engine.plan.loops]
+    for watch, loop in zip(watches, engine.plan.loops, strict=True):
+        for reader in (one for number in loop.stages for one in engine.stages[number].inputs):
+            oversee(reader, watch)
+    return watches
 
 
 class LoopWatch:
@@ -41,11 +55,6 @@ class LoopWatch:
         self._plan = plan
         self._back = [sends[one] for one in plan.back]
         self._is_due = False
-
-    def watch(self, readers: Sequence[ReceiveEnd[Any]]) -> None:
-        """Hear of it when one of these begins to wait."""
-        for one in readers:
-            oversee(one, self)
 
     def look(self) -> None:
         """Hear that a stage waits, or that a task has ended."""

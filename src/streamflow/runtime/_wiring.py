@@ -214,8 +214,9 @@ def wire(plan: Plan, watches: EdgeWatches | None, pulse: Pulse, *, is_live: bool
         watches.begin(stages)
     for edge in plan.edges:
         ends.open(edge, lanes=plan.has_lanes)
-    for edge in (one for loop in plan.loops for one in loop.leaving):
-        keep_rounds_inside(ends.sends[edge])
+    for loop in plan.loops:
+        for number in loop.leaving:
+            keep_rounds_inside(ends.sends[number])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])

@@ -124,6 +124,8 @@ class BaseStage:
     """Named outputs, with the types that each emits, None for unknown; empty: the one output. Given as a mapping, too."""
     resources: tuple[Resource[object], ...] = ()
     """What it shares with other stages and runs; opened before the first run, see `Resource`."""
+    holds_back: bool = False
+    """Whether it may take elements and send nothing for them until more come, or for ever; always so for the kind `ACCUMULATE`."""
     helpers: bool | None = None
     """Whether something may use its edges, or cancel its waits, that the runtime cannot see: threads, callbacks, timers. A run with
     such a stage is never said to be deadlocked while the stage is at work. None: True for the kind `BIDIRECTIONAL`, and for
@@ -191,6 +193,8 @@ class StageSpec:
     """Called when the stage becomes part of a pipeline."""
     helpers: bool = False
     """Whether something may use its edges, or cancel its waits, that the runtime cannot see."""
+    holds_back: bool = False
+    """Whether it may take elements and send nothing for them."""
 
     @property
     def inputs(self) -> Mapping[str, ElementTypes]:

@@ -53,6 +53,8 @@ class TakeStage(_OfCount):
         ConfigError: If `count` is no whole number from 0 up.
     """
 
+    holds_back: bool = True
+
     def __init__(self, count: int, *, name: str = "take", accepts: Accepts | None = None) -> None:
         super().__init__(count, name, accepts)
 
@@ -84,6 +86,8 @@ class SkipStage(_OfCount):
     Raises:
         ConfigError: If `count` is no whole number from 0 up.
     """
+
+    holds_back: bool = True
 
     def __init__(self, count: int, *, name: str = "skip", accepts: Accepts | None = None) -> None:
         super().__init__(count, name, accepts)
@@ -121,6 +125,8 @@ class DedupeStage(_OfFunction):
     Raises:
         ConfigError: If `window` is no whole number from 1 up.
     """
+
+    holds_back: bool = True
 
     def __init__(
         self,

@@ -290,6 +290,7 @@ def _spec(
         resources=declared_resources(given, name),
         freeze=given.freeze if isinstance(given, BaseStage) else None,
         helpers=declared_helpers(given, kind, name, is_process=is_process),
+        holds_back=bool(getattr(given, "holds_back", False)),
     )
 
 

@@ -96,6 +96,8 @@ class FilterStage(_OfFunction):
         accepts: Element types that are asked about; default its annotation. Others go on.
     """
 
+    holds_back: bool = True
+
     def __init__(
         self,
         func: Callable[[InT], bool | Awaitable[bool]],
