@@ -460,17 +460,16 @@ class Engine:
 
     def end_loops(self) -> bool:
         """End the loops that have come to rest, and say whether there was one."""
-        ended = [loop.end_if_at_rest() for loop in self._loops]
-        return any(ended)
+        return sum(loop.end_if_at_rest() for loop in self._loops) > 0
 
     def found_dead(self) -> None:
         """Hear that all tasks of the run wait for each other."""
         graph = wait_graph(self)
         grown = let_grow(graph, self._edges, self.config)
-        if grown is not None:
+        if grown is None:
+            self._fail(PipelineDeadlockError(graph), None)
+        else:
             self.reporter.edge_grown(*grown)
-            return
-        self._fail(PipelineDeadlockError(graph), None)
 
     def _tell_stall(self, seconds: float) -> None:
         self.reporter.stalled(seconds, wait_graph(self))
