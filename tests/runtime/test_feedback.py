@@ -75,7 +75,7 @@ async def words_of(pipeline: Pipeline, source: object) -> list[str]:
 
 
 @given(
-    words=st.lists(st.text("abc", min_size=1, max_size=5), max_size=6),
+    words=st.lists(st.text("abc", min_size=1, max_size=4), max_size=5),
     capacity=st.integers(1, 3),
     buffer=st.integers(6, 8),
     slow=st.booleans(),
@@ -155,7 +155,7 @@ async def test_a_round_too_many_is_an_error_that_names_the_edge(capacity: int) -
     assert (cause.edge, cause.max_rounds) == (EDGE, 2)
 
 
-@given(lengths=st.lists(st.integers(1, 6), max_size=8), limit=st.integers(1, 4), capacity=st.integers(1, 3))
+@given(lengths=st.lists(st.integers(1, 4), max_size=5), limit=st.integers(1, 3), capacity=st.integers(1, 3))
 async def test_each_element_is_counted_for_itself(lengths: list[int], limit: int, capacity: int) -> None:
     """4.26: through stages between that work at their own pace, and with many elements in the loop at a time."""
 

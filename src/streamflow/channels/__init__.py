@@ -3,38 +3,57 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._barrier import BarrierEnd
 from ._bell import Bell
 from ._bounded import open_channel
-from ._control import ControlJoin
+from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
+from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
 from ._merge import MergeEnd
+from ._ordering import OrderedEnd, Ordering, SortedEnd
+from ._pairing import ZipEnd, ZipLatestEnd
+from ._ports import join_ports
 from ._pulse import Pulse
-from ._receive_end import WIDE, ReceiveEnd
+from ._receive_end import ASIDE, WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import running_trio
 from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 
 __all__ = [
+    "ASIDE",
+    "BOUNDARIES",
     "EDGE_WATCH",
+    "REMEMBERED",
+    "TURNS",
     "WIDE",
+    "BarrierEnd",
     "Bell",
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
+    "ConcatEnd",
     "ControlJoin",
     "EdgeWait",
     "FeedbackMergeEnd",
     "ForkEnd",
     "MergeEnd",
+    "OrderedEnd",
+    "Ordering",
+    "PriorityEnd",
     "Pulse",
+    "RaceEnd",
     "ReceiveEnd",
     "Rounds",
     "SendEnd",
+    "SortedEnd",
+    "ZipEnd",
+    "ZipLatestEnd",
     "end_loop",
     "has_waiting_sender",
     "is_awaited",
+    "join_ports",
     "keep_rounds_inside",
     "open_channel",
     "open_feedback",

@@ -166,7 +166,6 @@ class FeedbackMergeEnd(MergeEnd[T_co]):
         watch: Hears of every element that leaves the inputs.
         join: Joins the control elements that forks above have copied; None where there is no such fork.
         entry: The name of the input, by which edges that lead back know it.
-        pulse: Counts the waits of the reader.
     """
 
     def __init__(
@@ -178,18 +177,14 @@ class FeedbackMergeEnd(MergeEnd[T_co]):
         join: ControlJoin | None = None,
         *,
         entry: str,
-        pulse: Pulse | None = None,
     ) -> None:
-        super().__init__(name, inputs, admit, watch, join, pulse=pulse)
+        super().__init__(name, inputs, admit, watch, join)
         self._entry = entry
         self._round = 0
 
-    def _next_ready(self) -> tuple[int, ReceiveEnd[Any]] | None:
-        found = super()._next_ready()
-        for number, edge in self._inputs.items():
-            if isinstance(edge, _FeedbackReceiveEnd) and edge._buffer:
-                return number, edge
-        return found
+    def _choose(self, ready: list[int]) -> int | None:
+        back = (number for number in ready if isinstance(self._inputs[number], _FeedbackReceiveEnd))
+        return next(back, super()._choose(ready))
 
     def _take_from(self, number: int, edge: ReceiveEnd[Any]) -> None:
         rounds = edge.rounds[0] if isinstance(edge, _FeedbackReceiveEnd) else 0

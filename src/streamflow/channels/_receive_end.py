@@ -7,6 +7,7 @@ Above: `_bounded`, `_send_end`. Below: `_wait` (how to wait on this loop).
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._merge import Relay
+    from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
     from ._wait import Overseer, Waiter
 
-__all__ = ["WIDE", "ReceiveEnd"]
+__all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -75,10 +77,12 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
-        self._overseers: tuple[Overseer, ...] = ()  # merges below that want to know when the reader waits
-        self._pulse = self._senders_pulse = (
-            pulse  # counts the waits of the reader, unless that is a merge; and of senders
-        )
+        self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
+        self._overseers: tuple[
+            Overseer, ...
+        ] = ()  # merges below, and others, that want to know when somebody waits here
+        self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
+        self._copies: PortCopies | None = None  # for an input of several
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -178,6 +182,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         channel ends, stay for `pass_rest()`.
         """
         self._forward = output
+        here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
+        for edge in output._edges:
+            edge._fed_by += (here,)
 
     def keep_aside(self) -> None:
         """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
@@ -233,7 +240,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         aside = self._aside
         while aside and self._forward is not None:
-            await self._forward._send_in_turn(None, rest=aside, take=lambda: self._count(aside.popleft()))
+            if self._copies is not None and self._copies.have_left(aside[0]):
+                self._count(aside.popleft())
+                continue
+            rest = aside if self._copies is None else self._copies.still(aside)
+            await self._forward._send_in_turn(None, rest=rest, take=lambda: self._count(aside.popleft()))
         self._owes = False
 
     def close(self, reason: CloseReason = "no_more_needed") -> None:
@@ -330,6 +341,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self.received += 1
         if self._watch is not None:
             self._watch.on_received(item)
+        if self._copies is not None:
+            self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
     async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
@@ -390,11 +403,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             else:
                 await self._pass_one()
 
-    def _is_settled(self) -> bool:
-        """Say whether nothing comes from here without more: who reads it waits, or can send no more; see `_ways`."""
-        if self._forward is not None and not self._forward.is_open:
-            return True
-        return self._waiter is not None and not self._buffer
+    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
+        """Return the edges that this one merges and that it is ready to take from, and what the others are held back by."""
+        return [], {}
 
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
@@ -419,13 +430,14 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
-        if self._forward is None:
+        if self._forward is None or (self._copies is not None and self._copies.have_left(self._buffer[0])):
             self._take()
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
+        rest = self._buffer if self._copies is None else self._copies.still(self._buffer)
         try:
-            await self._forward._send_in_turn(None, rest=self._buffer, take=self._take)
+            await self._forward._send_in_turn(None, rest=rest, take=self._take)
         finally:
             self._end_waiting()
         if self._closed:  # by another task, while this one waited

@@ -275,6 +275,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Return what to await until it may be this sender's turn. The waiter itself, if nobody watches: no frame more."""
         peer = self._peer
         waiter = turn.waiter = (peer._make_waiter or peer._find_loop())()
+        for overseer in peer._overseers:
+            overseer.look()
         pulse = peer._senders_pulse
         if pulse is not None:
             pulse.runnable -= 1

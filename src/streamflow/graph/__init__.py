@@ -9,10 +9,26 @@ from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._feedback import loops
 from ._nesting import GraphStage, Nestable, SubGraph
+from ._orders import ordering_forks
+from ._policies import (
+    Arrival,
+    Barrier,
+    Concat,
+    MergePolicy,
+    Ordered,
+    PolicyName,
+    Prioritized,
+    Race,
+    Zip,
+    ZipLatest,
+)
 from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check, findings
 
 __all__ = [
+    "Arrival",
+    "Barrier",
+    "Concat",
     "EdgeSpec",
     "Endpoint",
     "FeedbackSpec",
@@ -22,10 +38,17 @@ __all__ = [
     "GraphStage",
     "InFlight",
     "JoinSpec",
+    "MergePolicy",
     "NestSpec",
     "Nestable",
     "Node",
+    "Ordered",
+    "PolicyName",
+    "Prioritized",
+    "Race",
     "SubGraph",
+    "Zip",
+    "ZipLatest",
     "caller_of_package",
     "check",
     "explain",
@@ -34,6 +57,7 @@ __all__ = [
     "graph_to_dict",
     "in_flight",
     "loops",
+    "ordering_forks",
     "to_dot",
     "to_mermaid",
     "to_svg",

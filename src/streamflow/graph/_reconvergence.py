@@ -56,7 +56,7 @@ def _waiting_joins(graph: Graph) -> Iterator[tuple[Node, list[list[EdgeSpec]]]]:
     into: defaultdict[object, list[EdgeSpec]] = defaultdict(list)
     for edge in graph.forward_edges:
         into[edge.target].append(edge)
-    waiting = {join.target for join in graph.joins if getattr(join, "waits_for_inputs", False)}
+    waiting = {join.target for join in graph.joins if join.policy.waits_for_inputs}
     for node in graph.nodes:
         ends = [end for end in node.inputs if into[end]]
         arms = [into[end] for end in ends]

@@ -44,6 +44,8 @@ _CLASSES: dict[str, type[BuildError]] = {
     "fan-out": StagePlacementError,
     "fan-in": StagePlacementError,
     "two-otherwise": StagePlacementError,
+    "two-policies": StagePlacementError,
+    "merge-policy": StagePlacementError,
     "unconnected-stage": StagePlacementError,
     "feedback-forward": StagePlacementError,
     "feedback-without-way-out": StagePlacementError,
@@ -89,7 +91,7 @@ def findings(graph: Graph, named: Sequence[tuple[Endpoint, str]] = ()) -> list[F
     found += names.misnamed(named)
     found += connections(graph, names, closing)
     found += circles.values()
-    found += mismatches(Graph(names.unique, graph.edges, graph.forks), unsound)
+    found += mismatches(Graph(names.unique, graph.edges, graph.forks, graph.joins), unsound)
     order = {node.name: number for number, node in reversed(list(enumerate(graph.nodes)))}
     return sorted(found, key=lambda one: order.get(one.stage or "", len(order)))
 

@@ -117,6 +117,7 @@ class Engine:
         self._loops: Sequence[LoopWatch] = ()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
@@ -148,6 +149,9 @@ class Engine:
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+        self._merges = {
+            one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+        }
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
             self._meters = watches.meters
@@ -166,7 +170,7 @@ class Engine:
             work = partial(self._watch, limits, clock)
             self._watchdogs.append(self._job("watchdog", work, self._watchdog_ended))
         if self.config.stall_report_s is not None:
-            work = partial(watch_stalls, self._edges, self.config.stall_report_s, self._tell_stall)
+            work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages)
@@ -289,11 +293,7 @@ class Engine:
         self._settle(0)
 
     def _settle(self, runnable: int = 1) -> None:
-        """Do what is to be done when a task has ended.
-
-        Args:
-            runnable: How many tasks fewer can go on.
-        """
+        """Do what is to be done when a task has ended, and so many tasks fewer can go on."""
         alive, pulse = self.jobs.alive, self.deadlocks.pulse
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
@@ -437,7 +437,9 @@ class Engine:
         counts = [edge.statistics() for edge in self._edges]
         meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
-        return stats_of(self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks)
+        return stats_of(
+            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, merges=self._merges
+        )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.
@@ -470,9 +472,6 @@ class Engine:
             self._fail(PipelineDeadlockError(graph), None)
         else:
             self.reporter.edge_grown(*grown)
-
-    def _tell_stall(self, seconds: float) -> None:
-        self.reporter.stalled(seconds, wait_graph(self))
 
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""

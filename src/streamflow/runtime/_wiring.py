@@ -16,8 +16,9 @@ from ..channels import (
     ControlJoin,
     FeedbackMergeEnd,
     ForkEnd,
-    MergeEnd,
+    Ordering,
     SendEnd,
+    join_ports,
     keep_rounds_inside,
     open_channel,
     open_feedback,
@@ -25,16 +26,18 @@ from ..channels import (
 )
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._jobs import is_made_of, leaf_of
+from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..channels import Pulse, ReceiveEnd
-    from ..elements import StreamElement
+    from ..channels import MergeEnd, Pulse, ReceiveEnd
+    from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
     from ._edge_watches import EdgeWatches
     from ._jobs import Job
+    from ._orderings import JoinKey, OrderingPlan
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
     from ._watchdog import StageClock
 
@@ -141,10 +144,13 @@ class Wiring:
 class _Ends:
     """The two ends of each edge of one run."""
 
-    def __init__(self, watches: EdgeWatches | None, pulse: Pulse) -> None:
+    def __init__(self, plan: Plan, watches: EdgeWatches | None, pulse: Pulse) -> None:
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
+        self._controls: dict[JoinKey, ControlJoin] = {}
+        self._orderings = plan.orderings
+        self._remembered = plan.remembered
         self._watches = watches
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
@@ -171,16 +177,34 @@ class _Ends:
         if len(plan.edges) == 1:
             return self.receives[plan.edges[0]]
         inputs = [self.receives[one] for one in plan.edges]
-        join = None
-        if plan.reach:
-            join = ControlJoin(len(inputs), plan.reach)
-            for fork in plan.reach:
-                self.joins.setdefault(fork, []).append((join, fork))
+        join = self._join(plan.edges, len(inputs), plan.reach, aligned_by(plan.policy)) if plan.reach else None
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
         entry = next((self._entries[one] for one in plan.edges if one in self._entries), None)
+        merge: MergeEnd[Any]
         if entry is not None:
-            return FeedbackMergeEnd(plan.name, inputs, plan.gate, watch, join, entry=entry, pulse=self._pulse)
-        return MergeEnd(plan.name, inputs, plan.gate, watch, join, pulse=self._pulse)
+            merge = FeedbackMergeEnd(plan.name, inputs, plan.gate, watch, join, entry=entry)
+        else:
+            ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
+            merge = open_merge(plan, inputs, watch, join, ending)
+        tell_waits(self._pulse, read=(merge,))
+        return merge
+
+    def join_ports(self, plan: StagePlan, inputs: Sequence[ReceiveEnd[Any]]) -> None:
+        """Let control that a fork has copied to several inputs of a stage pass it by once."""
+        if plan.ports:
+            join_ports(self._join(plan.join_key, len(inputs), plan.ports, ()), inputs)
+
+    def _join(
+        self,
+        key: JoinKey,
+        inputs: int,
+        reach: Mapping[int, frozenset[int]],
+        aligned: tuple[type[ControlElement], ...],
+    ) -> ControlJoin:
+        join = self._controls[key] = ControlJoin(inputs, reach, self._remembered, aligned)
+        for fork in reach:
+            self.joins.setdefault(fork, []).append((join, fork))
+        return join
 
     def write(self, plan: OutputPlan, stage: str) -> SendEnd[Any]:
         """Return what writes an output: its edge, or the fork of its edges."""
@@ -195,8 +219,18 @@ class _Ends:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
         targets = ", ".join(branch.name.partition(" → ")[2] for branch in branches)
-        joins = self.joins.get(number, ())
-        return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins)
+        joins, marks = self.joins.get(number, ()), self._orderings.get(number)
+        ordering = None if marks is None else self._ordering(number, marks)
+        return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins, ordering=ordering)
+
+    def _ordering(self, fork: int, plan: OrderingPlan) -> Ordering:
+        return Ordering(
+            fork,
+            {
+                self.sends[edge]: [(self._controls[key], places) for key, places in reach if key in self._controls]
+                for edge, reach in plan.reach.items()
+            },
+        )
 
 
 def wire(plan: Plan, watches: EdgeWatches | None, pulse: Pulse, *, is_live: bool) -> tuple[list[StageRun], Wiring]:
@@ -209,7 +243,7 @@ def wire(plan: Plan, watches: EdgeWatches | None, pulse: Pulse, *, is_live: bool
         is_live: Whether the user feeds the heads.
     """
     stages = [StageRun(one) for one in plan.stages]
-    ends = _Ends(watches, pulse)
+    ends = _Ends(plan, watches, pulse)
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
@@ -220,6 +254,7 @@ def wire(plan: Plan, watches: EdgeWatches | None, pulse: Pulse, *, is_live: bool
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
+        ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     for stage, its in zip(stages, plan.stages, strict=True):
