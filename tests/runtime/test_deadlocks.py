@@ -32,6 +32,7 @@ from streamflow import (
     stage,
 )
 from streamflow.errors import ConfigError, PipelineDeadlockError, Wait, WaitGraph
+from streamflow.graph import PolicyName
 from streamflow.observe import EdgeGrown, Event, RunStalled
 from streamflow.stages import BatchStage
 
@@ -108,6 +109,21 @@ async def test_a_join_that_waits_for_what_the_other_branch_stops_is_a_deadlock(c
     )
     join = next(one for one in error.graph.waits if one.who == "concat")
     assert (join.kind, join.edge, join.buffered, join.on) == ("receive", "collect → concat:first", 0, ("collect",))
+
+
+@pytest.mark.parametrize("policy", ["concat", "zip", "ordered", "barrier"])
+async def test_every_merge_that_waits_for_an_input_can_be_one(policy: PolicyName) -> None:
+    """14.1, 14.2: with the names of the edges that a merge reads; and it ends well where there is room."""
+
+    def merging(capacity: int) -> Pipeline:
+        builder = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(PassthroughStage("fork"), collect)
+        builder.branch("fork", "collect", PassthroughStage("direct"))
+        return builder.merge(PassthroughStage("end"), "collect", "direct", policy=policy).build()
+
+    error = await outcome(merging(1), texts(9))
+    assert isinstance(error, PipelineDeadlockError)
+    assert {"fork", "direct", "collect", "end"} == set(error.graph.cycle)
+    assert not isinstance(await outcome(merging(16), texts(9)), PipelineDeadlockError)
 
 
 async def test_the_output_ends_as_after_any_failure() -> None:

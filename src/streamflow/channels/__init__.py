@@ -10,6 +10,7 @@ from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
@@ -38,6 +39,7 @@ __all__ = [
     "EdgeWait",
     "FeedbackMergeEnd",
     "ForkEnd",
+    "Hand",
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
@@ -50,6 +52,7 @@ __all__ = [
     "SortedEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "drop_backlog",
     "end_loop",
     "has_waiting_sender",
     "is_awaited",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -17,18 +17,19 @@ from anyio.abc import ObjectReceiveStream
 
 from ..elements import ControlElement
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
-from ._wait import Turn, waiter_factory
+from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Overseer, Waiter
+    from ._wait import Overseer, Turn, Waiter
 
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
@@ -44,7 +45,7 @@ _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
-class ReceiveEnd(ObjectReceiveStream[T_co]):
+class ReceiveEnd(Wakes, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
@@ -74,6 +75,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._end: int | None = None
         self._checkpoint_at = _BUDGET
         self._watch = watch
+        self._hand: Hand | None = None
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
@@ -158,12 +160,17 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._merges and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
                 self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
-                item = self._take()
+                item = self._take() if hand is None else hand.hold(self._take())
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
                 return item
@@ -198,9 +205,16 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._forward is not None:
             self._forward._debtor = self
 
+    def keep_hand(self, hand: Hand) -> None:
+        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
+        self._hand = hand
+        self.attention += 1
+
     @property
     def at_end(self) -> bool:
         """Whether the writer has ended and nothing is left that this reader accepts."""
+        if self._hand is not None and self._hand.is_due:
+            return False
         if self.state == "open":
             return False
         if self._end is None:
@@ -345,7 +359,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
-    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
+    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912, PLR0915 - one loop, see below
         """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
 
         The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every
@@ -353,6 +367,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._wide and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
@@ -381,11 +400,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                         pulse.suspect()
                 try:
                     await waiter
-                except BaseException:
+                finally:
                     if pulse is not None and self._waiter is not None:  # nobody has woken it
                         pulse.runnable += 1
-                    raise
-                finally:
                     self._waiter = None
                     self._receiving = False
                     self.attention -= 1
@@ -393,7 +410,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
                 self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
-                return self._take()
+                return self._take() if hand is None else hand.hold(self._take())
             elif self.at_end:
                 self.end_was_told = True
                 self._raise_unless_completed()
@@ -410,6 +427,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
         return False
+
+    def _behind(self) -> int:
+        """Return how many elements are in the edges that this one merges."""
+        return 0
 
     def _put_aside(self, aside: deque[Any]) -> None:
         if len(aside) >= ASIDE:
@@ -455,42 +476,6 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     def _end_waiting(self) -> None:
         self._receiving = False
         self.attention -= 1
-
-    def _find_loop(self) -> Callable[[], Waiter]:
-        """Remember what makes waiters for the event loop that is running."""
-        self._make_waiter = waiter_factory()
-        return self._make_waiter
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            if self._pulse is not None:
-                self._pulse.runnable += 1
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _wake_senders(self) -> None:
-        for turn in self._turns:
-            self._wake_turn(turn)
-
-    def _wake_sender(self) -> None:
-        self._low = -1  # one call is enough until that sender has looked
-        self._wake_turn(self._turns[0])
-
-    def _wake_turn(self, turn: Turn) -> None:
-        waiter, turn.waiter = turn.waiter, None
-        if waiter is not None:
-            if self._senders_pulse is not None:
-                self._senders_pulse.runnable += 1
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _end_turn(self) -> None:
-        """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""
-        self._low = self._half
-        if self._turns and len(self._buffer) < self.capacity:
-            self._wake_sender()
-        self._reopen_sender()
 
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns:

@@ -8,6 +8,7 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._feedback import loops
+from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph
 from ._orders import ordering_forks
 from ._policies import (
@@ -22,10 +23,22 @@ from ._policies import (
     Zip,
     ZipLatest,
 )
-from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import (
+    DEAD_LETTERS,
+    EdgeSpec,
+    Endpoint,
+    FeedbackSpec,
+    ForkSpec,
+    Graph,
+    JoinSpec,
+    NestSpec,
+    Node,
+    SupervisionSpec,
+)
 from ._validation import check, findings
 
 __all__ = [
+    "DEAD_LETTERS",
     "Arrival",
     "Barrier",
     "Concat",
@@ -47,6 +60,7 @@ __all__ = [
     "Prioritized",
     "Race",
     "SubGraph",
+    "SupervisionSpec",
     "Zip",
     "ZipLatest",
     "caller_of_package",
@@ -56,6 +70,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "isolated_stages",
     "loops",
     "ordering_forks",
     "to_dot",

@@ -184,6 +184,9 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     places: Counter[Endpoint] = Counter()
     branches = Counter(edge.source for edge in graph.edges)
     rests = {(fork.source, fork.otherwise) for fork in graph.forks}
+    optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
+    isolating = {join.target for join in graph.joins if join.isolates}
+    letters = {node.letters for node in graph.nodes}
     for edge in graph.edges:
         is_rest = (edge.source, edge.target) in rests
         lines = _ports(edge.source.port, edge.target.port)
@@ -197,7 +200,9 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
             lines.append("back" if most is None else f"back, {most} times at most")
         if edge.buffer is not None:
             lines.append(f"holds {edge.buffer}")
-        is_dashed = is_rest or edge.feedback is not None
+        if (edge.source, edge.target) in optional or edge.target in isolating:
+            lines.append("may fail alone")
+        is_dashed = is_rest or edge.source in letters or edge.feedback is not None
         yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_dashed=is_dashed)
     for one in leaves:
         yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
@@ -223,6 +228,8 @@ def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:
         lines = [_shown(node.name.removeprefix(f"{groups[-1]}/") if groups else node.name)]
         if node.stage.kind is not StageKind.TRANSFORM:
             lines.append(node.stage.kind.value)
+        if node.supervision is not None:
+            lines.append(f"on failure {node.supervision.supervision.directive.replace('_', ' ')}")
         yield _INDENT * (len(groups) + 1) + pen.node(keys[node.name], lines, node.stage.kind)
     yield from _ends(around, 0, pen)
 

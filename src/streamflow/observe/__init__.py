@@ -6,7 +6,11 @@ Above: stages emit events, the runtime tells of its own and delivers all of them
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
     EdgeGrown,
+    ElementDeadLettered,
+    ElementDropped,
+    ElementFailed,
     ElementMoved,
+    ElementRetried,
     Event,
     EventGap,
     PipelineCancelled,
@@ -21,6 +25,7 @@ from ._events import (
     StageEnded,
     StageEvent,
     StageFailed,
+    StageRestarted,
     StageStarted,
 )
 from ._logging import log_events
@@ -28,7 +33,11 @@ from ._logging import log_events
 __all__ = [
     "AsyncListener",
     "EdgeGrown",
+    "ElementDeadLettered",
+    "ElementDropped",
+    "ElementFailed",
     "ElementMoved",
+    "ElementRetried",
     "Event",
     "EventBus",
     "EventGap",
@@ -45,6 +54,7 @@ __all__ = [
     "StageEnded",
     "StageEvent",
     "StageFailed",
+    "StageRestarted",
     "StageStarted",
     "is_async_listener",
     "log_events",

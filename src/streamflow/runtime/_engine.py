@@ -24,7 +24,7 @@ import contextvars
 import logging
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -41,11 +41,12 @@ from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._edge_watches import edge_watches, run_limits
+from ._failures import notice_of, stage_error
 from ._jobs import Job, JobGroup, is_made_of
-from ._notices import notice_of, stage_error
 from ._quiescence import LoopWatch, watch_loops
 from ._stalls import watch_stalls
-from ._stats import RunStats, stats_of
+from ._supervision import supervisors
+from ._view import RunView
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
@@ -56,9 +57,9 @@ if TYPE_CHECKING:
     from ..elements import EndReason, ErrorElement, StreamElement
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
-    from ._metering import EdgeMeter
     from ._plan import Plan
     from ._reporting import Reporter
+    from ._supervision import Supervisor
     from ._watchdog import Limit
 
 __all__ = ["Engine", "live_runs"]
@@ -70,7 +71,7 @@ _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class Engine:
+class Engine(RunView):
     """Everything of one run that its tasks need.
 
     Args:
@@ -92,8 +93,7 @@ class Engine:
         reporter: Reporter,
         lifetime: Lifetime,
     ) -> None:
-        self.run_id: str = reporter.run_id
-        self.plan: Plan = plan
+        super().__init__(reporter.run_id, plan)
         self.config: PipelineConfig = config
         self.reporter: Reporter = reporter
         self.started: bool = False
@@ -102,29 +102,18 @@ class Engine:
         self.notice: ErrorElement | None = None
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
-        self.inlets: dict[str, SendEnd[StreamElement]] = {}
+        self.tolerated: list[StageError] = []
         self.outlet: ReceiveEnd[StreamElement]
-        self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
-        self.jobs: JobGroup
         self.deadlocks: DeadlockWatch
-        self._taken: set[str] = set()
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
         self._context = contextvars.copy_context()
-        self._stages: list[StageRun] = []
-        self._edges: Sequence[ReceiveEnd[Any]] = ()
         self._loops: Sequence[LoopWatch] = ()
-        self._meters: Sequence[EdgeMeter | None] = ()
-        self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
-        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
-        self._clock: RunClock
-        self._ended_s: float | None = None
-        self._feeders: dict[str, Job] = {}
-        self._watchdogs: list[Job] = []
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
+        self._supervisors: Mapping[str, Supervisor] = {}
 
     # Starting
 
@@ -152,6 +141,9 @@ class Engine:
         self._merges = {
             one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
         }
+        if self.plan.supervises:
+            self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
+            self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
             self._meters = watches.meters
@@ -182,34 +174,6 @@ class Engine:
         # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
         return Job(name, work, ended, self._context.copy())
 
-    def source_name(self, head: str) -> str:
-        """Return what the source of a head is called in reports."""
-        return "source" if len(self.inlets) == 1 else f"source of {head}"
-
-    # Who does what; for `_deadlock`
-
-    @property
-    def stages(self) -> Sequence[StageRun]:
-        """The stages; none before the start, and after the end."""
-        return self._stages
-
-    @property
-    def edges(self) -> Sequence[ReceiveEnd[Any]]:
-        """All edges, in the order of the plan."""
-        return self._edges
-
-    def working_jobs(self) -> list[Job]:
-        """Return the tasks that move elements, or may."""
-        return [job for job in self.jobs.alive if job not in self._watchdogs]
-
-    def is_taken(self, leaf: str) -> bool:
-        """Say whether a leaf is read alone."""
-        return leaf in self._taken
-
-    def has_feeder(self, head: str) -> bool:
-        """Say whether a source feeds a head, which has not ended."""
-        return head in self._feeders
-
     # The work of the tasks
 
     async def _work(self, stage: StageRun, deadline: float | None) -> None:
@@ -222,18 +186,15 @@ class Engine:
             emit=self.reporter.emit,
             start_soon=partial(self._start_helper, stage),
             open_resource=self._lifetime.resource,
+            guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
-        await stage.node.stage.start(run)(cast("Any", stage.reads), cast("Any", stage.writes), run)
-        while stage.helpers:
-            stage.helpers_ended = anyio.Event()
-            stage.waits_for_helpers = True
-            self.deadlocks.pulse.begin_wait()
-            try:
-                await stage.helpers_ended.wait()
-            finally:
-                self.deadlocks.pulse.runnable += 1
-                stage.waits_for_helpers = False
+        if stage.supervisor is not None:
+            await stage.supervisor.work(run)
+        else:
+            await stage.body(run)
+            if stage.helpers:
+                await stage.helped()
         await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
@@ -256,11 +217,14 @@ class Engine:
         if stage.clock is not None:
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
+            self._stage_failed(stage, stage.in_hand(), error)
         self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
-        stage.output.close()
+        stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
+        stage.supervisor = None  # which knows it in turn
         self._last_stages.discard(stage.index)
+        for one in self._supervisors.values():
+            one.look()
         for head, feeder in self._feeders.items():
             if self._last_stages.isdisjoint(self.plan.served[head]):
                 feeder.cancel()
@@ -269,8 +233,9 @@ class Engine:
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         stage.helpers.pop(job)
-        if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(stage_error(stage.name, stage.node.where, None, error), stage)
+        is_failure = error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class())
+        if error is not None and is_failure and not (stage.supervisor is not None and stage.supervisor.takes(error)):
+            self._stage_failed(stage, None, error)
         if not stage.helpers and stage.helpers_ended is not None:
             stage.helpers_ended.set()
         self._settle()
@@ -282,7 +247,11 @@ class Engine:
         if job.cancel_requested:  # then its edge may have been closed under it, too
             expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
-            self._fail(stage_error(self.source_name(head), None, None, error), head)
+            failure = stage_error(self.source_name(head), None, None, error)
+            if head in self.plan.isolated_heads and self._tolerates(failure):
+                self.inlets[head].close_with(notice_of(failure, "source", is_fatal=False))
+            else:
+                self._fail(failure, head)
         self.inlets[head].close()
         self._settle()
 
@@ -308,6 +277,7 @@ class Engine:
         if not alive:
             _LIVE.discard(self)
             self._stages = []
+            self._supervisors = {}
             self._watchdogs, self._loops = [], ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
@@ -319,7 +289,27 @@ class Engine:
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
 
-    # Ending early
+    # Failing
+
+    def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
+        """Let a failure end the run, or only the stage, if it is isolated."""
+        attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
+        failure = stage_error(stage.name, stage.node.where, index, error, attempts)
+        if not stage.is_isolated or not self._tolerates(failure):
+            self._fail(failure, stage)
+            return
+        stage.failure = failure
+        if not stage.is_sink:
+            stage.output.close_with(notice_of(failure, stage.name, is_fatal=False))
+        stage.cancel()  # what is left of it: of its tasks, one has failed
+        stage.close_inputs("no_more_needed")
+
+    def _tolerates(self, failure: BaseException) -> bool:
+        """Record a failure that is not the run's; False once the run itself ends, and for what no run can go on after."""
+        if not isinstance(failure, StageError) or self.notice is not None or self.cancelled:
+            return False
+        self.tolerated.append(failure)
+        return True
 
     def _fail(self, error: BaseException, culprit: StageRun | str | None, reason: EndReason = "error") -> None:
         """Record a failure, and stop everything that is not behind it.
@@ -363,6 +353,8 @@ class Engine:
             feeder.cancel()
         for inlet in self.inlets.values():
             inlet.close()
+        for supervisor in self._supervisors.values():
+            supervisor.hurry()
 
     def cancel(self) -> None:
         """End the run because the caller wants no more: everything is cancelled, nothing more comes out. Idempotent."""
@@ -431,16 +423,6 @@ class Engine:
             self._suppressed = []
         return error
 
-    def stats(self) -> RunStats:
-        """Return what the run has done so far."""
-        until = self._clock.now() if self._ended_s is None else self._ended_s
-        counts = [edge.statistics() for edge in self._edges]
-        meters = self._meters or [None] * len(counts)
-        duration_s = until - self._clock.started
-        return stats_of(
-            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, merges=self._merges
-        )
-
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.
 
@@ -473,14 +455,22 @@ class Engine:
         else:
             self.reporter.edge_grown(*grown)
 
-    def describe(self) -> str:
-        """Return who is alive and how full the edges are, a line each."""
-        lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
-        lines += [f"  edge {edge.statistics()}" for edge in self._edges]
-        return "\n".join(lines)
-
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
-        passed = await watch_limits(limits, clock.now)
+        over: set[int | None] = set()  # stages that were too slow, and isolated
+        while True:
+            passed = self._culprit(
+                limits, await watch_limits([one for one in limits if one.stage not in over], clock.now)
+            )
+            culprit = None if passed.stage is None else self._stages[passed.stage]
+            error = RunTimeoutError(passed.kind, passed.seconds, passed.where)
+            if culprit is None or not culprit.is_isolated:
+                self._fail(error, culprit, "timeout")
+                return
+            over.add(culprit.index)
+            self._stage_failed(culprit, None, error)
+
+    def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
+        """Return the limit that was really passed, where one of an edge was."""
         if passed.kind == "backpressure":
             # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
             edges = [one for one in limits if one.kind == "backpressure"]
@@ -490,8 +480,7 @@ class Engine:
                 full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
                 following = next((one for one in full if one.since() is not None), None)
             passed = following or passed
-        culprit = None if passed.stage is None else self._stages[passed.stage]
-        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), culprit, "timeout")
+        return passed
 
 
 def live_runs() -> list[str]:

@@ -101,6 +101,11 @@ class Reporter:
                 )
             )
 
+    def tell(self, event: Callable[..., Event], stage: str, facts: Mapping[str, object]) -> None:
+        """Tell of something that was done about a failure of a stage."""
+        if self._bus.active:
+            self._bus.publish(event(run_id=self.run_id, stage=stage, at_s=self._now(), **facts))
+
     def stalled(self, seconds: float, graph: WaitGraph) -> None:
         """Tell that nothing has moved for a while."""
         _log.warning("%s: nothing has moved for %g s\n%s", self.run_id, seconds, graph)

@@ -8,7 +8,7 @@ from ._annotations import value_types
 from ._batching import BatchStage, UnbatchStage, WindowStage
 from ._chunking import ChunkBy, ChunkTextStage
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
-from ._context import CURRENT_RUN, RunContext, current_run
+from ._context import CURRENT_RUN, Guard, RunContext, current_run
 from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec, checked_name, definition_error
 from ._flow import DedupeStage, SkipStage, TakeStage, TeeStage
 from ._forms import FunctionStage, StageLike, as_stage, stage
@@ -19,29 +19,36 @@ from ._origins import AsyncQueue, BlockingQueue, IntervalSource, QueueSource
 from ._prompt import PromptStage
 from ._resources import Resource
 from ._sources import Source, close_source, feed, open_source, open_sources
+from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
 
 __all__ = [
     "ALL_DATA",
     "CURRENT_RUN",
     "EVERYTHING",
+    "NOTHING",
     "Accepts",
     "AsyncQueue",
     "BaseStage",
     "BatchStage",
+    "Between",
     "BlockingQueue",
     "Bypass",
+    "CallForm",
     "ChunkBy",
     "ChunkTextStage",
     "CollectStage",
     "DebounceStage",
     "DedupeStage",
     "DelayStage",
+    "Directive",
     "ElementTypes",
     "FileLinesSource",
     "FilterStage",
     "FlatMapStage",
     "FunctionStage",
+    "Guard",
+    "InHand",
     "IntervalSource",
     "MapAsyncStage",
     "MapStage",
@@ -62,6 +69,7 @@ __all__ = [
     "StageKind",
     "StageLike",
     "StageSpec",
+    "Supervision",
     "TakeStage",
     "TeeStage",
     "ThreadStage",

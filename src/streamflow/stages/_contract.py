@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._admission import Accepts, ElementTypes
     from ._context import RunContext
     from ._resources import Resource
+    from ._supervision import CallForm
 
 __all__ = [
     "NO_PORTS",
@@ -132,6 +133,7 @@ class BaseStage:
     `GENERATE` where `process` writes its output itself, else False."""
 
     _frozen = False
+    _calls: CallForm = "none"  # whether its process() makes one call of each element, and keeps nothing between them
 
     def __init__(self, name: str | None = None) -> None:
         self.name: str = checked_name(type(self), name if name is not None else class_name(type(self)))
@@ -195,6 +197,8 @@ class StageSpec:
     """Whether something may use its edges, or cancel its waits, that the runtime cannot see."""
     holds_back: bool = False
     """Whether it may take elements and send nothing for them."""
+    calls: CallForm = "none"
+    """Whether one element is one call, with nothing kept between; a stage of several calls at a time asks for `run.guard`."""
 
     @property
     def inputs(self) -> Mapping[str, ElementTypes]:

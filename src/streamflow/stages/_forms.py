@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ._contract import Bypass, Stage, StageBody
     from ._declared import Ports
     from ._resources import Resource
+    from ._supervision import CallForm
 
 __all__ = ["FunctionStage", "StageLike", "as_stage", "function_name", "stage"]
 
@@ -291,7 +292,15 @@ def _spec(
         freeze=given.freeze if isinstance(given, BaseStage) else None,
         helpers=declared_helpers(given, kind, name, is_process=is_process),
         holds_back=bool(getattr(given, "holds_back", False)),
+        calls=_calls_of(given),
     )
+
+
+def _calls_of(given: Any) -> CallForm:
+    """Return whether one element is one call; what is not our own stage of a function does as it likes."""
+    if isinstance(given, FunctionStage):
+        return "one" if given.is_per_element else "none"
+    return given._calls if isinstance(given, BaseStage) else "none"  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _accepts_of(given: Any, name: str, kind: StageKind, ports: Ports, annotated: _Declared) -> ElementTypes:
