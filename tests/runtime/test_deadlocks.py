@@ -111,7 +111,7 @@ async def test_a_join_that_waits_for_what_the_other_branch_stops_is_a_deadlock(c
     assert (join.kind, join.edge, join.buffered, join.on) == ("receive", "collect → concat:first", 0, ("collect",))
 
 
-@pytest.mark.parametrize("policy", ["concat", "zip", "ordered", "barrier"])
+@pytest.mark.parametrize("policy", ["concat", "zip", "ordered"])
 async def test_every_merge_that_waits_for_an_input_can_be_one(policy: PolicyName) -> None:
     """14.1, 14.2: with the names of the edges that a merge reads; and it ends well where there is room."""
 

@@ -401,7 +401,7 @@ class ReceiveEnd(Wakes, ObjectReceiveStream[T_co]):
                 try:
                     await waiter
                 finally:
-                    if pulse is not None and self._waiter is not None:  # nobody has woken it
+                    if pulse is not None and self._waiter is waiter:  # nobody has woken it
                         pulse.runnable += 1
                     self._waiter = None
                     self._receiving = False

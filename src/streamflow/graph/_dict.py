@@ -335,8 +335,8 @@ def _buffer(value: object, path: str) -> int | None:
 
 
 def _feedback_to_dict(spec: FeedbackSpec) -> dict[str, object]:
-    rounds = {} if spec.max_rounds is None else {"max_rounds": spec.max_rounds}
-    return rounds | ({} if spec.on_limit == "error" else {"on_limit": spec.on_limit})
+    told: dict[str, object] = {} if spec.max_rounds is None else {"max_rounds": spec.max_rounds}
+    return told if spec.on_limit == "error" else {**told, "on_limit": spec.on_limit}
 
 
 def _feedback(value: object, buffer: int | None, path: str) -> FeedbackSpec | None:
