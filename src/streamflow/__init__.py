@@ -50,8 +50,9 @@ from .errors import (
     StageError,
     StreamflowError,
 )
+from .graph import DROP, Router
 from .observe import Event, EventBus
-from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run
+from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
 from .stages import (
     BaseStage,
     CollectStage,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DROP",
     "AudioElement",
     "BaseStage",
     "BatchElement",
@@ -115,6 +117,7 @@ __all__ = [
     "ReceiveEnd",
     "Resource",
     "Result",
+    "Router",
     "Run",
     "RunContext",
     "RunTimeoutError",
@@ -126,6 +129,7 @@ __all__ = [
     "StageKind",
     "StreamElement",
     "StreamflowError",
+    "Subscription",
     "Supervision",
     "TextElement",
     "ThinkingElement",

@@ -136,7 +136,19 @@ class Plain(BaseStage):
         (Plain, "none"),
         (PassthroughStage("p"), "none"),
     ],
-    ids=repr,
+    ids=[
+        "function",
+        "async function",
+        "map",
+        "map_async",
+        "map_async 2",
+        "unordered 2",
+        "thread",
+        "thread 2",
+        "own",
+        "plain",
+        "pass",
+    ],
 )
 def test_a_stage_says_whether_one_element_is_one_call(one, calls) -> None:
     """semantics 5.7: known of what this library runs itself, and of nothing else."""

@@ -3,6 +3,7 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell
 from ._bounded import open_channel
@@ -11,16 +12,19 @@ from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
+from ._hub import HubEnd
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
 from ._pulse import Pulse
 from ._receive_end import ASIDE, WIDE, ReceiveEnd
+from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._wait import running_trio
 from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
+from ._whole import WholeEnd
 
 __all__ = [
     "ASIDE",
@@ -29,6 +33,7 @@ __all__ = [
     "REMEMBERED",
     "TURNS",
     "WIDE",
+    "BalanceEnd",
     "BarrierEnd",
     "Bell",
     "ChannelState",
@@ -40,6 +45,7 @@ __all__ = [
     "FeedbackMergeEnd",
     "ForkEnd",
     "Hand",
+    "HubEnd",
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
@@ -48,8 +54,11 @@ __all__ = [
     "RaceEnd",
     "ReceiveEnd",
     "Rounds",
+    "RouteEnd",
     "SendEnd",
     "SortedEnd",
+    "Unroutable",
+    "WholeEnd",
     "ZipEnd",
     "ZipLatestEnd",
     "drop_backlog",

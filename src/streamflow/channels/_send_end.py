@@ -8,7 +8,7 @@ Above: `_bounded`. Below: `_receive_end`, which holds the state that both ends s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -20,9 +20,11 @@ from ._receive_end import WIDE
 from ._wait import Turn
 
 if TYPE_CHECKING:
+    import weakref
     from collections import deque
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
+    from ._fork import ForkEnd
     from ._receive_end import ReceiveEnd
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
@@ -66,6 +68,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     """
 
     _stops: type[Marker] | None = None  # markers that are not let in
+    _fork: weakref.ref[ForkEnd[Never]] | None = None  # that ends when the reader of this branch goes
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
@@ -279,6 +282,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             overseer.look()
         pulse = peer._senders_pulse
         if pulse is not None:
+            turn.is_counted = True
             pulse.runnable -= 1
             if pulse.runnable <= 0:
                 pulse.suspect()
@@ -289,12 +293,18 @@ class SendEnd(ObjectSendStream[T_contra]):
         self._peer._turns.remove(turn)
         self._peer._end_turn()
 
+    def _count_wait(self, turn: Turn) -> None:
+        """Count a sender as waiting, unless it is counted."""
+        pulse = self._peer._senders_pulse
+        if pulse is not None and not turn.is_counted:
+            turn.is_counted = True
+            pulse.begin_wait()
+
     def _end_wait(self, turn: Turn) -> None:
         """Count a sender again whose wait was cancelled: nobody has woken it."""
-        if turn.waiter is not None:
-            turn.waiter = None
-            if self._peer._senders_pulse is not None:
-                self._peer._senders_pulse.runnable += 1
+        turn.waiter = None
+        if turn.is_counted:
+            self._peer._go_on(turn)
 
     async def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None

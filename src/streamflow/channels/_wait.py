@@ -48,10 +48,11 @@ class Overseer(Protocol):
 class Turn:
     """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
 
-    __slots__ = ("waiter",)
+    __slots__ = ("is_counted", "waiter")
 
     def __init__(self) -> None:
         self.waiter: Waiter | None = None
+        self.is_counted = False  # its wait, by a pulse
 
 
 @functools.cache

@@ -56,11 +56,16 @@ class Wakes:
 
     def _wake_turn(self, turn: Turn) -> None:
         waiter, turn.waiter = turn.waiter, None
-        if waiter is not None:
-            if self._senders_pulse is not None:
-                self._senders_pulse.runnable += 1
-            if not waiter.done():
-                waiter.set_result(None)
+        if turn.is_counted:
+            self._go_on(turn)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _go_on(self, turn: Turn) -> None:
+        """Count a sender as able to go on."""
+        turn.is_counted = False
+        if self._senders_pulse is not None:
+            self._senders_pulse.runnable += 1
 
     def _end_turn(self) -> None:
         """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""

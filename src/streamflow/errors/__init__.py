@@ -15,6 +15,7 @@ StreamflowError
 ├── SourceError                    what was given to `execute()` is no source
 ├── StageError                     a stage raised; its own exception is the cause
 ├── RoundLimitError                an element would go around a loop too often
+├── RoutingError                   a route cannot send an element where its rule says
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
 ├── PipelineDeadlockError          everything in a run waits for each other; draws who for whom
 ├── RunStateError                  a run used after its end, twice, or from another event loop
@@ -25,6 +26,9 @@ StreamflowError
 ├── OutputClosedError              the reader has gone; stop, do not retry   (also anyio.BrokenResourceError)
 ├── ChannelFailedError             the writer failed; the cause is chained   (also anyio.BrokenResourceError)
 ├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
+├── StageTimeLimitError            a stage in a `TimeoutStage` was too slow  (also TimeoutError)
+├── CircuitOpenError               a circuit breaker does not let its stage be asked
+├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
@@ -79,6 +83,8 @@ from ._others import (
     ProgramError,
     ProviderError,
 )
+from ._resilience import CircuitOpenError, FallbackExhaustedError, StageTimeLimitError, TimeLimitKind
+from ._routing import RoutingError
 from ._runs import (
     PipelineBusyError,
     RoundLimitError,
@@ -97,12 +103,14 @@ __all__ = [
     "ChannelBusyError",
     "ChannelClosedError",
     "ChannelFailedError",
+    "CircuitOpenError",
     "CloseReason",
     "ConfigError",
     "CycleError",
     "DecodeError",
     "DuplicateStageError",
     "ElementError",
+    "FallbackExhaustedError",
     "Finding",
     "LineError",
     "MiddlewareError",
@@ -115,6 +123,7 @@ __all__ = [
     "ProgramError",
     "ProviderError",
     "RoundLimitError",
+    "RoutingError",
     "RunStateError",
     "RunTimeoutError",
     "ShutdownTimeoutError",
@@ -122,8 +131,10 @@ __all__ = [
     "StageDefinitionError",
     "StageError",
     "StagePlacementError",
+    "StageTimeLimitError",
     "StreamflowError",
     "SyncInAsyncError",
+    "TimeLimitKind",
     "TimeoutKind",
     "TypeMismatchError",
     "UnknownStageError",

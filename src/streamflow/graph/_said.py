@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
+from ._fans import FanCall, fan_call_of, with_fans
 from ._nesting import outer_ends, outer_names
 from ._policies import Arrival
 from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
@@ -55,6 +56,8 @@ class Link:
     """Capacity of its edge."""
     restates: bool = False
     """Whether it stands for an edge that may be there already."""
+    is_tap: bool = False
+    """Whether its edge is a tap."""
     feedback: FeedbackSpec | None = None
     """How it leads back; None: it leads forward."""
 
@@ -97,6 +100,8 @@ class Said:
     """Names in calls that connect them with nothing."""
     given: list[tuple[object, str, str]] = dataclasses.field(default_factory=list[tuple[object, str, str]])
     """Each thing that was given as a stage, the scope that it was added in, and its name."""
+    fans: list[FanCall] = dataclasses.field(default_factory=list[FanCall])
+    """What routes, what balances, and which branches are essential or dynamic."""
 
     def copy(self) -> Said:
         """Return a copy that grows on its own."""
@@ -111,6 +116,7 @@ class Said:
             list(self.supervised),
             list(self.alone),
             list(self.given),
+            list(self.fans),
         )
 
     def lengths(self) -> tuple[int, ...]:
@@ -151,8 +157,12 @@ class Said:
         for edge in inner.graph.edges:
             buffer = inner.buffer if edge.buffer is None else edge.buffer
             ends = named(edge.source, edge.where), named(edge.target, edge.where)
-            self.links.append(Link(*ends, buffer, feedback=edge.feedback))
+            self.links.append(Link(*ends, buffer, is_tap=edge.is_tap, feedback=edge.feedback))
         for fork in inner.graph.forks:
+            fan = fan_call_of(fork, named)
+            self.fans += [fan] if fan is not None else []
+            if fork.mode != "branch":
+                continue
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
             source = named(fork.source, fork.where)
             self.forks.append((source, otherwise))
@@ -170,14 +180,14 @@ class Said:
         joins += letters_joined(edges, joins)
         isolating = {lookup.target(one) for one in self.isolating}
         joins = [dataclasses.replace(one, isolates=True) if one.target in isolating else one for one in joins]
-        forks = [*_forks(self.forks, self.optional, lookup)]
+        forks = [*with_fans(_forks(self.forks, self.optional, lookup), self.fans, lookup.sources, lookup.target)]
         forks += _forks_of_loops(edges, {one.source for one in forks})
         graph = Graph(tuple(nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested))
         named = [*self.alone, *(one for one, _, _ in self.supervised)]
         return graph, [(lookup.place(one), one.where) for one in named]
 
     def _lists(self) -> tuple[list[Any], ...]:
-        branching = (self.forks, self.joins, self.optional, self.isolating)
+        branching = (self.forks, self.joins, self.optional, self.isolating, self.fans)
         return (self.nodes, self.nested, self.links, *branching, self.supervised, self.alone, self.given)
 
 
@@ -228,7 +238,10 @@ class _Lookup:
         if outer not in self._ends:
             links = self._links.get(outer, ())
             pairs = [(link, source) for link in links for source in self.sources(link.source)]
-            own = [(source, None if link.feedback else self.target(link.target)) for link, source in pairs]
+            own = [
+                (None if link.is_tap else source, None if link.feedback else self.target(link.target))
+                for link, source in pairs
+            ]
             self._ends[outer] = outer_ends(self._inside.get(outer, ()), own)
         return self._ends[outer]
 
@@ -236,16 +249,19 @@ class _Lookup:
 def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]:
     """Return the edges, and where they join."""
     pairs = [[(source, lookup.target(link.target)) for source in lookup.sources(link.source)] for link in said.links]
-    present = {pair for link, several in zip(said.links, pairs, strict=True) if not link.restates for pair in several}
+    given = [(link, several) for link, several in zip(said.links, pairs, strict=True) if not link.restates]
+    present = {pair for link, several in given if not link.is_tap for pair in several}
     joins, order = _joins(said.joins, lookup)
     edges: list[EdgeSpec] = []
     feeding: defaultdict[Endpoint, Counter[int]] = defaultdict(Counter)
     for number, (link, several) in enumerate(zip(said.links, pairs, strict=True)):
         for source, target in several:
-            if not link.restates or (source, target) not in present:
+            if link.restates and (source, target) in present:
+                continue
+            if link.restates:
                 present.add((source, target))
-                feeding[target][number] += link.feedback is None
-                edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.feedback))
+            feeding[target][number] += link.feedback is None
+            edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.is_tap, link.feedback))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
+from ..channels import EDGE_WATCH, ForkEnd, HubEnd, MergeEnd
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -37,7 +37,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, RunContext, close_source, feed
+from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._edge_watches import edge_watches, run_limits
@@ -110,6 +110,8 @@ class Engine(RunView):
         self._lifetime = lifetime
         self._context = contextvars.copy_context()
         self._loops: Sequence[LoopWatch] = ()
+        self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
+        self._subscribers = 0
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
@@ -134,7 +136,7 @@ class Engine(RunView):
         self.deadlocks = DeadlockWatch(self)
         self._stages, wiring = wire(self.plan, watches, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
-        self._edges, self._clock = wiring.edges, clock
+        self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
@@ -411,6 +413,8 @@ class Engine(RunView):
                 )
                 self._ended_s = self._clock.now()
                 self._lifetime.leave(self)
+                for hub in self._hubs.values():
+                    hub.close()
         self._tell_end()
         if self.reporter.has_tasks:
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
@@ -454,6 +458,22 @@ class Engine(RunView):
             self._fail(PipelineDeadlockError(graph), None)
         else:
             self.reporter.edge_grown(*grown)
+
+    def subscribe(self, name: str, capacity: int | None, *, waits: bool) -> ReceiveEnd[StreamElement]:
+        """Return what reads one more branch of an output whose branches come and go.
+
+        Raises:
+            RunStateError: If there is no such output.
+        """
+        hub = self._hubs.get(name)
+        if hub is None:
+            names = ", ".join(map(repr, self._hubs)) or "no such output"
+            message = f"the branches of {name!r} do not come and go: {self.run_id} has {names}"
+            raise RunStateError(f"{message}; say branch({name!r}, dynamic=True) when the pipeline is built")
+        self._subscribers += 1
+        edge = f"{name} → subscriber {self._subscribers}"
+        gate = admission(EVERYTHING, producer=name)
+        return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
         over: set[int | None] = set()  # stages that were too slow, and isolated

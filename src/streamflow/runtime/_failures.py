@@ -6,7 +6,16 @@ Above: `_engine`. Below: `_tracebacks`, `elements`, `errors`.
 from __future__ import annotations
 
 from ..elements import ErrorElement
-from ..errors import MiddlewareError, PipelineDeadlockError, ProviderError, RunTimeoutError, StageError
+from ..errors import (
+    CircuitOpenError,
+    FallbackExhaustedError,
+    MiddlewareError,
+    PipelineDeadlockError,
+    ProviderError,
+    RunTimeoutError,
+    StageError,
+    StageTimeLimitError,
+)
 from ._tracebacks import trimmed
 
 __all__ = ["notice_of", "stage_error"]
@@ -38,8 +47,8 @@ def notice_of(error: BaseException, stage: str | None, *, is_fatal: bool = True)
     if isinstance(error, PipelineDeadlockError):
         return ErrorElement("deadlock", "the run waits for itself", stage, fatal=True)
     cause = error.__cause__ or error
-    if isinstance(cause, ProviderError):
-        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=is_fatal)
+    if isinstance(cause, (ProviderError, StageTimeLimitError, CircuitOpenError, FallbackExhaustedError)):
+        return ErrorElement(cause.code, str(cause), stage, retryable=cause.retryable, fatal=is_fatal)
     if isinstance(cause, MiddlewareError):
         return ErrorElement(cause.code, cause.message, stage, fatal=is_fatal)
     what = "the run" if stage is None else f"stage {stage!r}"

@@ -5,9 +5,10 @@ Above: `runtime`, which makes one context per stage and run. Below: `observe`.
 
 from __future__ import annotations
 
+import copy
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
 
@@ -117,6 +118,18 @@ class RunContext(Generic[DepsT_co]):
         """
         opened: T = await self._open_resource(resource)
         return opened
+
+    def for_inner(self, name: str, start_soon: Callable[[Callable[[], Awaitable[object]], str], None]) -> Self:
+        """Return the context of a stage that this one runs inside itself: the same run, by the name `outer/inner`.
+
+        Args:
+            name: Name of the inner stage.
+            start_soon: Starts what the inner stage gives to `start_soon()`, under the name that reports call it.
+        """
+        inner = copy.copy(self)
+        inner.stage = f"{self.stage}/{name}"
+        inner._start_soon = start_soon  # noqa: SLF001 - its own class
+        return inner
 
     def __repr__(self) -> str:
         return f"<RunContext run_id={self.run_id!r} stage={self.stage!r}>"
