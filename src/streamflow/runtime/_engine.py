@@ -48,7 +48,7 @@ from ._stalls import watch_stalls
 from ._supervision import supervisors
 from ._view import RunView
 from ._watchdog import RunClock, watch_limits
-from ._wiring import StageRun, ended_input, wire
+from ._wiring import StageRun, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -103,7 +103,6 @@ class Engine(RunView):
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
         self.tolerated: list[StageError] = []
-        self.outlet: ReceiveEnd[StreamElement]
         self.deadlocks: DeadlockWatch
         self._sources = sources
         self._deps = deps
@@ -426,25 +425,6 @@ class Engine(RunView):
             error.suppressed = tuple(self._suppressed)
             self._suppressed = []
         return error
-
-    def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
-        """Return what reads one leaf, which is no part of the outlet from now on.
-
-        Raises:
-            RunStateError: If there is no such leaf, or it was taken before.
-        """
-        leaf = self.leaves.get(name)
-        if leaf is None or name in self._taken:
-            problem = f"the output {name!r} was taken before" if name in self._taken else f"there is no output {name!r}"
-            names = ", ".join(map(repr, self.leaves)) or "no output"
-            message = f"{problem}; {self.run_id} has {names}"
-            raise RunStateError(message)
-        self._taken.add(name)
-        if isinstance(self.outlet, MergeEnd):
-            self.outlet.detach(leaf)
-        else:
-            self.outlet = ended_input("consumer")
-        return leaf
 
     def end_loops(self) -> bool:
         """End the loops that have come to rest, and say whether there was one."""

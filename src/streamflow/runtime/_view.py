@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..channels import MergeEnd
+from ..errors import RunStateError
 from ._stats import RunStats, stats_of
+from ._wiring import ended_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..channels import ForkEnd, MergeEnd, ReceiveEnd, SendEnd
+    from ..channels import ForkEnd, ReceiveEnd, SendEnd
     from ..elements import StreamElement
     from ._jobs import Job, JobGroup
     from ._metering import EdgeMeter
@@ -31,6 +34,7 @@ class RunView:
         self.run_id: str = run_id
         self.plan: Plan = plan
         self.inlets: dict[str, SendEnd[StreamElement]] = {}
+        self.outlet: ReceiveEnd[StreamElement]
         self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
         self.jobs: JobGroup
         self._taken: set[str] = set()
@@ -93,3 +97,22 @@ class RunView:
         lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
         lines += [f"  edge {edge.statistics()}" for edge in self._edges]
         return "\n".join(lines)
+
+    def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
+        """Return what reads one leaf, which is no part of the outlet from now on.
+
+        Raises:
+            RunStateError: If there is no such leaf, or it was taken before.
+        """
+        leaf = self.leaves.get(name)
+        if leaf is None or name in self._taken:
+            problem = f"the output {name!r} was taken before" if name in self._taken else f"there is no output {name!r}"
+            names = ", ".join(map(repr, self.leaves)) or "no output"
+            message = f"{problem}; {self.run_id} has {names}"
+            raise RunStateError(message)
+        self._taken.add(name)
+        if isinstance(self.outlet, MergeEnd):
+            self.outlet.detach(leaf)
+        else:
+            self.outlet = ended_input("consumer")
+        return leaf
