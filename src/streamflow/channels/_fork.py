@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ._control import ControlJoin
     from ._ordering import Ordering
     from ._receive_end import ReceiveEnd
-    from ._swept_end import Turn
+    from ._wait import Turn
     from ._watching import ChannelState
 
 __all__ = ["Claim", "ForkEnd"]

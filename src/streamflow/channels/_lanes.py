@@ -32,11 +32,12 @@ from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import HeadOf, SendEnd
-from ._swept_end import Turn
+from ._wait import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ._pulse import Pulse
     from ._watching import ChannelWatch
 
 __all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd", "lane_of"]
@@ -161,6 +162,10 @@ class Lanes:
             last = self._groups[-1]
             self._tail, self.last = last.lane, None if last.passed else _LANES[last.lane]
 
+    def widen(self, capacity: int) -> None:
+        """Have room for more elements from now on."""
+        self._capacity = capacity
+
     def count(self) -> None:
         """Count what was added and what has left since it was counted last."""
         if self._known == len(self._buffer) and not self.unseen:
@@ -245,8 +250,15 @@ class _Queues:
 class LaneReceiveEnd(ReceiveEnd[T_co]):
     """The reading end of an edge with priority lanes: to its reader a `ReceiveEnd` like any other."""
 
-    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
-        super().__init__(name, capacity, admit, watch)
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        admit: Callable[[object], bool],
+        watch: ChannelWatch | None,
+        pulse: Pulse | None = None,
+    ) -> None:
+        super().__init__(name, capacity, admit, watch, pulse)
         self._lanes = Lanes(self._buffer, capacity)
         self._queues = _Queues(self._turns)
         self.limit_of_one_lane: int = capacity - len(_LANES) + 1
@@ -281,6 +293,11 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         self._wake_heads(at_once=True)
         self._reopen_sender()
 
+    def widen(self, capacity: int) -> None:
+        """Have room for more elements from now on."""
+        self._lanes.widen(capacity)
+        self.limit_of_one_lane = capacity - len(_LANES) + 1
+
     def _wake_heads(self, *, at_once: bool) -> None:
         """Let the first of each lane look again: at once, or when the edge or its lane has drained to half."""
         self._low = -1
@@ -293,7 +310,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
                 continue
             is_low = size <= self._half or lanes.held[turn.lane] <= turn.mark
             if (at_once or is_low) and lanes.has_room(turn.lane):
-                turn.waiter.set_result(None)
+                self._wake_turn(turn)
             else:
                 self.look_for(turn)
 
@@ -371,6 +388,7 @@ class LaneSendEnd(SendEnd[T_contra]):
         return True
 
     def _leave_queue(self, turn: Any) -> None:
+        self._end_wait(turn)
         self._queues.remove(turn)
         self._reader._end_turn()
 

@@ -16,8 +16,8 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
-from ._swept_end import SweptEnd, Turn
-from ._wait import waiter_factory
+from ._swept_end import SweptEnd
+from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
+    from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Waiter
+    from ._wait import Overseer, Turn, Waiter
 
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
@@ -45,14 +46,21 @@ _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
-class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
+class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
 
-    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        admit: Callable[[object], bool],
+        watch: ChannelWatch | None,
+        pulse: Pulse | None = None,
+    ) -> None:
         self._buffer: deque[T_co] = deque()
         self._plain: set[type] = set()
         self._admit = admit
@@ -72,7 +80,10 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
-        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when somebody waits here
+        self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
+        self._overseers: tuple[
+            Overseer, ...
+        ] = ()  # merges below, and others, that want to know when somebody waits here
         self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
         self._copies: PortCopies | None = None  # for an input of several
         self.attention: int = int(watch is not None or capacity > WIDE)
@@ -273,6 +284,11 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
             waiting_receiver=self._receiving,
         )
 
+    @property
+    def awaited_edges(self) -> tuple[ReceiveEnd[object], ...]:
+        """The edges from any of which the next element may come: this one, or those that it merges and need not wait."""
+        return (self,)
+
     def describe(self) -> str:
         """Return the edge's name, state and fill in a few words."""
         return f"{self.name} {self.state} {len(self._buffer)}/{self.capacity}"
@@ -380,9 +396,16 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
                     self._watch.on_blocked("receive", blocked=True)
                 for overseer in self._overseers:
                     overseer.look()
+                pulse = self._pulse
+                if pulse is not None:
+                    pulse.runnable -= 1
+                    if pulse.runnable <= 0:
+                        pulse.suspect()
                 try:
                     await waiter
                 finally:
+                    if pulse is not None and self._waiter is waiter:  # nobody has woken it
+                        pulse.runnable += 1
                     self._waiter = None
                     self._receiving = False
                     self.attention -= 1
@@ -460,34 +483,6 @@ class ReceiveEnd(SweptEnd, ObjectReceiveStream[T_co]):
     def _end_waiting(self) -> None:
         self._receiving = False
         self.attention -= 1
-
-    def _find_loop(self) -> Callable[[], Waiter]:
-        """Remember what makes waiters for the event loop that is running."""
-        self._make_waiter = waiter_factory()
-        return self._make_waiter
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def _wake_senders(self) -> None:
-        for turn in self._turns:
-            if turn.waiter is not None and not turn.waiter.done():
-                turn.waiter.set_result(None)
-
-    def _wake_sender(self) -> None:
-        self._low = -1  # one call is enough until that sender has looked
-        waiter = self._turns[0].waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def _end_turn(self) -> None:
-        """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""
-        self._low = self._half
-        if self._turns and len(self._buffer) < self.capacity:
-            self._wake_sender()
-        self._reopen_sender()
 
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns and not self._is_fenced:

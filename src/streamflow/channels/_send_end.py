@@ -15,10 +15,10 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectSendStream
 
-from ..elements import ControlElement, Interrupt, TurnEnd, survives_interruption
+from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
 from ._receive_end import WIDE
-from ._swept_end import Turn
+from ._wait import Turn
 
 if TYPE_CHECKING:
     import weakref
@@ -73,6 +73,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     Made by `open_channel()`. Leaving `async with end:` closes it.
     """
 
+    _shuts_out: type[Marker] | None = None  # markers that are not let in
     _fork: weakref.ref[ForkEnd[Never]] | None = None  # that ends when the reader of this branch goes
     # Told by the class, as in `ReceiveEnd`.
     _fence: Fence | None = None  # around the stage that writes here
@@ -295,6 +296,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._settle_turn()
         if type(item) not in peer._plain:
+            if self._shuts_out is not None and isinstance(item, self._shuts_out):
+                return
             peer.attention += 1
             self._announced = None
         self._append(item)
@@ -322,14 +325,34 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _turn_to_come(self, turn: Turn) -> Awaitable[None]:
         """Return what to await until it may be this sender's turn. The waiter itself, if nobody watches: no frame more."""
         peer = self._peer
-        turn.waiter = (peer._make_waiter or peer._find_loop())()
+        waiter = turn.waiter = (peer._make_waiter or peer._find_loop())()
         for overseer in peer._overseers:
             overseer.look()
-        return turn.waiter if peer._watch is None else _watched(turn.waiter, peer._watch)
+        pulse = peer._senders_pulse
+        if pulse is not None:
+            turn.is_counted = True
+            pulse.runnable -= 1
+            if pulse.runnable <= 0:
+                pulse.suspect()
+        return waiter if peer._watch is None else _watched(waiter, peer._watch)
 
     def _leave_queue(self, turn: Turn) -> None:
+        self._end_wait(turn)
         self._peer._turns.remove(turn)
         self._peer._end_turn()
+
+    def _count_wait(self, turn: Turn) -> None:
+        """Count a sender as waiting, unless it is counted."""
+        pulse = self._peer._senders_pulse
+        if pulse is not None and not turn.is_counted:
+            turn.is_counted = True
+            pulse.begin_wait()
+
+    def _end_wait(self, turn: Turn) -> None:
+        """Count a sender again whose wait was cancelled: nobody has woken it."""
+        turn.waiter = None
+        if turn.is_counted:
+            self._peer._go_on(turn)
 
     async def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None

@@ -19,19 +19,8 @@ if TYPE_CHECKING:
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
-    from ._wait import Waiter
 
-__all__ = ["SweptEnd", "Turn"]
-
-
-class Turn:
-    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
-
-    __slots__ = ("item", "waiter")
-
-    def __init__(self, item: object) -> None:
-        self.item = item  # None once an interruption has dropped it
-        self.waiter: Waiter | None = None
+__all__ = ["SweptEnd"]
 
 
 class SweptEnd:

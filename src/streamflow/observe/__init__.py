@@ -5,6 +5,7 @@ Above: stages emit events, the runtime tells of its own and delivers all of them
 
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
+    EdgeGrown,
     ElementDeadLettered,
     ElementDropped,
     ElementFailed,
@@ -19,6 +20,7 @@ from ._events import (
     PipelineFailed,
     PipelineStarted,
     RunInterrupted,
+    RunStalled,
     StageCancelled,
     StageCompleted,
     StageEnded,
@@ -31,6 +33,7 @@ from ._logging import log_events
 
 __all__ = [
     "AsyncListener",
+    "EdgeGrown",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
@@ -47,6 +50,7 @@ __all__ = [
     "PipelineFailed",
     "PipelineStarted",
     "RunInterrupted",
+    "RunStalled",
     "StageCancelled",
     "StageCompleted",
     "StageEnded",

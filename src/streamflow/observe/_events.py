@@ -6,6 +6,8 @@ Above: `_bus` (hands them on), `_logging` (writes them down), `stages` (a stage 
 Event                     what a stage emits itself, by its `name`
 ├── PipelineEvent
 │   ├── PipelineStarted     pipeline.started
+│   ├── RunStalled          run.stalled, only with `stall_report_s`
+│   ├── EdgeGrown           edge.grown, only with `on_deadlock="grow"`
 │   └── PipelineEnded
 │       ├── PipelineCompleted   pipeline.completed
 │       ├── PipelineFailed      pipeline.failed
@@ -39,7 +41,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from ..errors import StageError
+from ..errors import StageError, WaitGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from ..elements import EndReason
 
 __all__ = [
+    "EdgeGrown",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
@@ -61,6 +64,7 @@ __all__ = [
     "PipelineFailed",
     "PipelineStarted",
     "RunInterrupted",
+    "RunStalled",
     "StageCancelled",
     "StageCompleted",
     "StageEnded",
@@ -123,6 +127,32 @@ class PipelineStarted(PipelineEvent):
     """What happened: `pipeline.started`."""
     stages: tuple[str, ...] = ()
     """Its stages, in the order of the graph."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunStalled(PipelineEvent):
+    """No element has moved on any edge for a while. The run goes on."""
+
+    name: str = dataclasses.field(default="run.stalled", init=False)
+    """What happened: `run.stalled`."""
+    stalled_s: float
+    """For how long, in seconds, at least."""
+    graph: WaitGraph
+    """Who waits for what."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeGrown(PipelineEvent):
+    """An edge has got more room, because the run waited for itself."""
+
+    name: str = dataclasses.field(default="edge.grown", init=False)
+    """What happened: `edge.grown`."""
+    edge: str
+    """The edge, as `a → b`."""
+    before: int
+    """How many elements it held, at most."""
+    capacity: int
+    """How many it holds now."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

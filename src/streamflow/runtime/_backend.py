@@ -10,21 +10,23 @@ them, counts them and waits for them.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol
+from contextvars import Context
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..channels import running_trio
 from ..errors import RunStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from contextvars import Context
+    from collections.abc import Callable, Coroutine, Iterator
     from typing import Any
 
     import trio
 
-__all__ = ["Backend", "Task", "current_backend", "loop_is_running"]
+__all__ = ["Backend", "Task", "TaskView", "current_backend", "loop_is_running"]
 
 
 class Task(Protocol):
@@ -58,6 +60,30 @@ class Backend(Protocol):
         """Call `func` on the loop, at once if called there, else soon; from any thread. Does nothing once the loop has ended."""
         ...
 
+    def call_soon(self, func: Callable[[], None]) -> None:
+        """Call `func` when no task is at work; only from the loop's own thread."""
+        ...
+
+    def look_at(self, task: Task) -> TaskView:
+        """Return what there is to see of a task that this backend has started."""
+        ...
+
+    def contexts(self) -> Iterator[tuple[object, Context]]:
+        """Yield every task of the loop that has not ended, and its context."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskView:
+    """What there is to see of a task from outside."""
+
+    task: object
+    """The event loop's own."""
+    key: object
+    """Tells what it waits for, see `channels.waits_on()`."""
+    coroutine: object
+    """What it runs."""
+
 
 class _AsyncioBackend:
     def __init__(self) -> None:
@@ -86,6 +112,21 @@ class _AsyncioBackend:
         except RuntimeError:  # the loop was closed, and its tasks with it
             return
 
+    def call_soon(self, func: Callable[[], None]) -> None:
+        self._loop.call_soon(func)
+
+    def look_at(self, task: Task) -> TaskView:
+        its = cast("asyncio.Task[None]", task)
+        # The future that it waits for; a task of another make may not tell, and is then taken for one that runs.
+        return TaskView(its, getattr(its, "_fut_waiter", None), its.get_coro())
+
+    def contexts(self) -> Iterator[tuple[object, Context]]:
+        for task in asyncio.all_tasks(self._loop):
+            # Python 3.11 has no get_context().
+            context = next((one for one in gc.get_referents(task) if isinstance(one, Context)), None)
+            if context is not None:
+                yield task, context
+
 
 class _TrioTask:
     """A system task with a cancel scope of its own: always one, which is replaced once it was cancelled and that is taken back."""
@@ -93,6 +134,7 @@ class _TrioTask:
     def __init__(self, make_scope: Callable[[], trio.CancelScope]) -> None:
         self._make_scope = make_scope
         self._scope = make_scope()
+        self.task: trio.lowlevel.Task
 
     def cancel(self) -> None:
         self._scope.cancel()
@@ -121,7 +163,7 @@ class _TrioBackend:
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
         task = _TrioTask(self._trio.CancelScope)
-        self._trio.lowlevel.spawn_system_task(task.run, coroutine, name=name, context=context)
+        task.task = self._trio.lowlevel.spawn_system_task(task.run, coroutine, name=name, context=context)
         return task
 
     def is_here(self) -> bool:
@@ -139,6 +181,21 @@ class _TrioBackend:
             self._token.run_sync_soon(func)
         except self._trio.RunFinishedError:
             return
+
+    def call_soon(self, func: Callable[[], None]) -> None:
+        self._token.run_sync_soon(func)
+
+    def look_at(self, task: Task) -> TaskView:
+        its = cast("_TrioTask", task).task
+        return TaskView(its, its, its.coro)
+
+    def contexts(self) -> Iterator[tuple[object, Context]]:
+        root = self._trio.lowlevel.current_root_task()
+        waiting = [] if root is None else [root]
+        while waiting:
+            task = waiting.pop()
+            yield task, task.context
+            waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
 
 
 def current_backend() -> Backend:

@@ -10,6 +10,7 @@ from ..errors import (
     CircuitOpenError,
     FallbackExhaustedError,
     MiddlewareError,
+    PipelineDeadlockError,
     ProviderError,
     RunTimeoutError,
     StageError,
@@ -43,6 +44,8 @@ def notice_of(error: BaseException, stage: str | None, *, is_fatal: bool = True)
     """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
     if isinstance(error, RunTimeoutError):
         return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
+    if isinstance(error, PipelineDeadlockError):
+        return ErrorElement("deadlock", "the run waits for itself", stage, fatal=True)
     cause = error.__cause__ or error
     if isinstance(cause, (ProviderError, StageTimeLimitError, CircuitOpenError, FallbackExhaustedError)):
         return ErrorElement(cause.code, str(cause), stage, retryable=cause.retryable, fatal=is_fatal)

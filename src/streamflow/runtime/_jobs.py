@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
 
-    from ._backend import Backend, Task
+    from ._backend import Backend, Task, TaskView
 
 __all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
 
@@ -59,6 +59,10 @@ class Job:
         To be called by the job itself, with no cancel scope open that it has entered since it began.
         """
         return self._task is not None and self._task.uncancel() == 0
+
+    def look(self, backend: Backend) -> TaskView | None:
+        """Return what there is to see of its task; None before it has been started, and after its end."""
+        return None if self._task is None else backend.look_at(self._task)
 
     def start(self, backend: Backend) -> None:
         """Start it in a task of its own."""

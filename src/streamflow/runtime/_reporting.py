@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..observe import (
+    EdgeGrown,
     ElementMoved,
     Event,
     EventBus,
@@ -24,6 +25,7 @@ from ..observe import (
     PipelineFailed,
     PipelineStarted,
     RunInterrupted,
+    RunStalled,
     StageCancelled,
     StageCompleted,
     StageFailed,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..elements import EndReason
+    from ..errors import WaitGraph
     from ..observe import AsyncListener, Listener
     from ._backend import Backend
     from ._interruption import Interruption
@@ -104,6 +107,19 @@ class Reporter:
         """Tell of something that was done about a failure of a stage."""
         if self._bus.active:
             self._bus.publish(event(run_id=self.run_id, stage=stage, at_s=self._now(), **facts))
+
+    def stalled(self, seconds: float, graph: WaitGraph) -> None:
+        """Tell that nothing has moved for a while."""
+        _log.warning("%s: nothing has moved for %g s\n%s", self.run_id, seconds, graph)
+        if self._bus.active:
+            self._bus.publish(RunStalled(run_id=self.run_id, at_s=self._now(), stalled_s=seconds, graph=graph))
+
+    def edge_grown(self, edge: str, before: int, capacity: int) -> None:
+        """Tell that an edge holds more than before."""
+        if self._bus.active:
+            self._bus.publish(
+                EdgeGrown(run_id=self.run_id, at_s=self._now(), edge=edge, before=before, capacity=capacity)
+            )
 
     def run_started(self, stages: Sequence[StageRun], backend: Backend, now: float) -> None:
         """Start the tasks of async listeners, and tell that the run and its stages begin."""

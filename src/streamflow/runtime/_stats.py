@@ -33,6 +33,8 @@ class EdgeStats:
     """How long senders have waited for room, in seconds; None without `metrics`."""
     receive_blocked_s: float | None = None
     """How long the reader has waited for an element, in seconds; None without `metrics`."""
+    grown: int = 0
+    """How many elements more it holds than it was made for, because the run waited for itself; see `on_deadlock`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,10 +90,12 @@ def stats_of(
 ) -> RunStats:
     """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     edges = {
-        one.name: EdgeStats(one)
+        one.name: EdgeStats(one, grown=one.capacity - its.capacity)
         if meter is None
-        else EdgeStats(one, meter.peak, meter.blocked_s("send"), meter.blocked_s("receive"))
-        for one, meter in zip(counts, meters, strict=True)
+        else EdgeStats(
+            one, meter.peak, meter.blocked_s("send"), meter.blocked_s("receive"), one.capacity - its.capacity
+        )
+        for one, meter, its in zip(counts, meters, plan.edges, strict=True)
     }
     stages: dict[str, StageStats] = {}
     for stage in plan.stages:

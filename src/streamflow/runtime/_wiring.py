@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
-from ..channels import ControlJoin, ForkEnd, HubEnd, Ordering, SendEnd, WholeEnd, join_ports, open_channel
+from ..channels import (
+    ControlJoin,
+    FeedbackMergeEnd,
+    ForkEnd,
+    HubEnd,
+    Ordering,
+    SendEnd,
+    WholeEnd,
+    join_ports,
+    keep_rounds_inside,
+    open_channel,
+    open_feedback,
+    tell_waits,
+)
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ..stages import StageKind
 from ._fans import open_fan
@@ -22,7 +35,7 @@ from ._merging import aligned_by, open_merge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from ..channels import Fence, Herald, ReceiveEnd
+    from ..channels import Fence, Herald, MergeEnd, Pulse, ReceiveEnd
     from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
@@ -51,6 +64,10 @@ class StageRun:
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
     unwinding: Unwinding | None = None
     """What interruptions have cancelled of it; None: none has cancelled anything yet."""
+    pulse: Pulse
+    """Counts which tasks of the run can go on."""
+    waits_for_helpers: bool = False
+    """Whether its own work is done, and it waits until that of its helpers is."""
 
     def __init__(self, plan: StagePlan) -> None:
         self.node: Node = plan.node
@@ -98,7 +115,13 @@ class StageRun:
         """Wait until its helpers have ended. Cancellation: leaves them alone."""
         while self.helpers:
             self.helpers_ended = anyio.Event()
-            await self.helpers_ended.wait()
+            self.waits_for_helpers = True
+            self.pulse.begin_wait()
+            try:
+                await self.helpers_ended.wait()
+            finally:
+                self.pulse.runnable += 1
+                self.waits_for_helpers = False
 
     def cancel(self) -> None:
         """Ask its tasks to end."""
@@ -159,6 +182,8 @@ class Wiring:
     """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
+    sends: Sequence[SendEnd[Any]]
+    """Their writing ends."""
     hubs: dict[str, HubEnd[StreamElement]]
     """Writes each output whose branches come and go, by its name."""
 
@@ -166,7 +191,9 @@ class Wiring:
 class _Ends:
     """The two ends of each edge of one run."""
 
-    def __init__(self, plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None]) -> None:
+    def __init__(
+        self, plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None], pulse: Pulse
+    ) -> None:
         self._herald = herald
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
@@ -176,13 +203,23 @@ class _Ends:
         self._orderings = plan.orderings
         self._remembered = plan.remembered
         self._watches = watches
+        self._pulse = pulse
+        self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
     def open(self, edge: EdgePlan, *, lanes: bool) -> None:
         """Open the next edge."""
         watch = None if self._watches is None else self._watches.of_edge(edge)
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes)
+        if edge.rounds is not None:
+            self._entries[len(self.sends)] = edge.rounds.entry
+            send, receive = open_feedback(
+                edge.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+            )
+        else:
+            send, receive = open_channel(
+                edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes, pulse=self._pulse
+            )
         receive.herald = self._herald
         self.sends.append(send)
         self.receives.append(receive)
@@ -194,8 +231,15 @@ class _Ends:
         inputs = [self.receives[one] for one in plan.edges]
         join = self._join(plan.edges, len(inputs), plan.reach, aligned_by(plan.policy)) if plan.reach else None
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
-        ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
-        return open_merge(plan, inputs, watch, join, ending)
+        entry = next((self._entries[one] for one in plan.edges if one in self._entries), None)
+        merge: MergeEnd[Any]
+        if entry is not None:
+            merge = FeedbackMergeEnd(plan.name, inputs, plan.gate, watch, join, entry=entry)
+        else:
+            ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
+            merge = open_merge(plan, inputs, watch, join, ending)
+        tell_waits(self._pulse, read=(merge,))
+        return merge
 
     def join_ports(self, plan: StagePlan, inputs: Sequence[ReceiveEnd[Any]]) -> None:
         """Let control that a fork has copied to several inputs of a stage pass it by once."""
@@ -263,33 +307,44 @@ def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
     return f"{source} → ({', '.join(branch.name.partition(' → ')[2] for branch in branches)})"
 
 
-def wire(plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None]) -> tuple[list[StageRun], Wiring]:
+def wire(
+    plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
     Args:
         plan: The stages and edges.
         watches: Makes the watches of the edges; None: they are not watched.
         herald: Returns who hears of each `Interrupt` that is sent.
+        pulse: Counts which tasks of the run can go on.
+        is_live: Whether the user feeds the heads.
     """
     stages = [StageRun(one) for one in plan.stages]
-    ends = _Ends(plan, watches, herald)
+    ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
         ends.open(edge, lanes=plan.has_lanes)
+    for loop in plan.loops:
+        for number in loop.leaving:
+            keep_rounds_inside(ends.sends[number])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
+        stage.pulse = pulse
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
         ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     for stage, its in zip(stages, plan.stages, strict=True):
         _fit_outputs(stage, its, ends)
+    # The user is no task of the run.
+    tell_waits(None, written=[ends.receives[one] for one in plan.heads.values()] if is_live else (), read=(outlet,))
     return stages, Wiring(
         inlets={name: ends.sends[edge] for name, edge in plan.heads.items()},
         outlet=outlet,
         leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
+        sends=ends.sends,
         hubs=ends.hubs,
     )
 

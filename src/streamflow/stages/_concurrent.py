@@ -29,7 +29,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..channels import open_channel, sweep_edge
+from ..channels import Bell, open_channel, sweep_edge
 from ..elements import StreamElement, survives_interruption
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._annotations import called, value_types
@@ -326,25 +326,13 @@ def _stays(item: Any) -> bool:
     return (item.stays and not item.is_gone) if isinstance(item, _Place) else survives_interruption(item)
 
 
-class _Bell:
+class _Bell(Bell):
     """Wakes the reader and the sender of a window. Hears, as the watch of its channel, of all that takes a place."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: SendEnd[Any]) -> None:
+        super().__init__(output)
         self.fences = 0
         """How many elements have passed by."""
-        self._event: anyio.Event | None = None
-
-    def ring(self) -> None:
-        """Let who waits look again."""
-        if self._event is not None:
-            self._event.set()
-            self._event = None
-
-    async def wait(self) -> None:
-        """Wait until something has changed."""
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
 
     def on_sent(self, item: object) -> None:
         """Hear of a place, or of an element that passes by."""
@@ -370,7 +358,7 @@ class _Window:
         self._output = output
         self._ordered = ordered
         self._room = size - 1
-        self._bell = _Bell()
+        self._bell = _Bell(output)
         self._open: dict[_Place, None] = {}
         self._entering: _Place | None = None  # waits for room
         self._calls: dict[_Place, None] = {}  # those that run; without order, they do not fill their own places

@@ -131,6 +131,12 @@ class BaseStage:
     """Named outputs, with the types that each emits, None for unknown; empty: the one output. Given as a mapping, too."""
     resources: tuple[Resource[object], ...] = ()
     """What it shares with other stages and runs; opened before the first run, see `Resource`."""
+    holds_back: bool = False
+    """Whether it may take elements and send nothing for them until more come, or for ever; always so for the kind `ACCUMULATE`."""
+    helpers: bool | None = None
+    """Whether something may use its edges, or cancel its waits, that the runtime cannot see: threads, callbacks, timers. A run with
+    such a stage is never said to be deadlocked while the stage is at work. None: True for the kind `BIDIRECTIONAL`, and for
+    `GENERATE` where `process` writes its output itself, else False."""
 
     _frozen = False
     _calls: CallForm = "none"  # whether its process() makes one call of each element, and keeps nothing between them
@@ -195,6 +201,10 @@ class StageSpec:
     """What it shares with other stages and runs."""
     freeze: Callable[[], None] | None = None
     """Called when the stage becomes part of a pipeline."""
+    helpers: bool = False
+    """Whether something may use its edges, or cancel its waits, that the runtime cannot see."""
+    holds_back: bool = False
+    """Whether it may take elements and send nothing for them."""
     calls: CallForm = "none"
     """Whether one element is one call, with nothing kept between; a stage of several calls at a time asks for `run.guard`."""
 

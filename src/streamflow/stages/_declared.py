@@ -25,6 +25,7 @@ __all__ = [
     "Ports",
     "declared_above_0",
     "declared_bypass",
+    "declared_helpers",
     "declared_kind",
     "declared_on_interrupt",
     "declared_ports",
@@ -73,6 +74,28 @@ def declared_kind(given: object, name: str) -> StageKind:
         return kind
     hint = f"use one of {', '.join(map(str, StageKind))}"
     raise definition_error(name, f"stage {name!r}: kind={kind!r:.80} is no StageKind", hint)
+
+
+def declared_helpers(given: object, kind: StageKind, name: str, *, is_process: bool) -> bool:
+    """Return whether a stage has helpers that the runtime cannot see.
+
+    Args:
+        given: The stage.
+        kind: Its kind.
+        name: Its name.
+        is_process: Whether it handles its ends itself: it is no generator, and no function of one element.
+
+    Raises:
+        StageDefinitionError: If what it says is neither yes nor no.
+    """
+    helpers: object = getattr(given, "helpers", None)
+    if helpers is None:
+        # A live peer moves on its own; what makes elements from nothing may well get them from a thread.
+        return kind is StageKind.BIDIRECTIONAL or (kind is StageKind.GENERATE and is_process)
+    if isinstance(helpers, bool):
+        return helpers
+    hint = "True if threads, callbacks or timers of its own use its edges, else False"
+    raise definition_error(name, f"stage {name!r}: helpers={helpers!r:.80} is neither yes nor no", hint)
 
 
 def declared_bypass(given: object, name: str) -> Bypass:

@@ -57,6 +57,8 @@ class TakeStage(_OfCount):
         ConfigError: If `count` is no whole number from 0 up.
     """
 
+    holds_back: bool = True
+
     def __init__(self, count: int, *, name: str = "take", accepts: Accepts | None = None) -> None:
         super().__init__(count, name, accepts)
 
@@ -88,6 +90,8 @@ class SkipStage(_OfCount):
     Raises:
         ConfigError: If `count` is no whole number from 0 up.
     """
+
+    holds_back: bool = True
 
     def __init__(self, count: int, *, name: str = "skip", accepts: Accepts | None = None) -> None:
         super().__init__(count, name, accepts)
@@ -127,6 +131,7 @@ class DedupeStage(_OfFunction):
     """
 
     on_interrupt: OnInterrupt | None = "fence"
+    holds_back: bool = True
 
     def __init__(
         self,

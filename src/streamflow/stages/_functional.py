@@ -103,6 +103,7 @@ class FilterStage(_OfFunction):
         accepts: Element types that are asked about; default its annotation. Others go on.
     """
 
+    holds_back: bool = True
     _calls: CallForm = "one"
 
     def __init__(

@@ -134,6 +134,8 @@ class ThrottleStage(BaseStage):
         ConfigError: If an argument is wrong; the field is named.
     """
 
+    holds_back: bool = True
+
     def __init__(
         self,
         count: int,
