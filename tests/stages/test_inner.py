@@ -48,6 +48,7 @@ from streamflow.stages import (
     BatchStage,
     CacheStage,
     ChunkTextStage,
+    CircuitBreaker,
     CircuitBreakerStage,
     FallbackStage,
     RetryStage,
@@ -570,10 +571,39 @@ async def test_nothing_waits_for_the_garbage_collector() -> None:
         await run_stage(FallbackStage(Failing(), RetryStage(MapStage(shout))), ["a", "b"])
         await run_stage(CircuitBreakerStage(Failing(), on_open="end_turn"), ["a"])
 
+    class GoneError(Exception):
+        def __init__(self) -> None:
+            gone.append(weakref.ref(self))
+
+    def fail(element: TextElement) -> TextElement:
+        raise GoneError
+
+    async def never(element: TextElement) -> TextElement:
+        await anyio.sleep(100)
+        raise GoneError
+
+    async def fail_all() -> None:
+        open_one = CircuitBreaker(failures=1)
+        call = open_one.enter()
+        assert call is not None
+        call.failed()
+        for outer in (
+            *(wrap(fail) for wrap in AROUND.values()),
+            RetryStage(fail, on=GoneError, min_backoff_s=1),
+            FallbackStage(limited(fail), CircuitBreakerStage(fail)),
+            TimeoutStage(never, first_s=1),
+            CircuitBreakerStage(fail, open_one),
+        ):
+            try:
+                await run_stage(outer, ["a"])
+            except StageError as error:
+                gone.append(weakref.ref(error.__cause__ or error))
+
     await use()
+    await fail_all()
     await assert_all_stages_stopped()
     await anyio.sleep(1)
-    assert len(gone) >= 2
+    assert len(gone) >= 20
     assert [one() for one in gone if one() is not None] == []
     gc.collect()
 
