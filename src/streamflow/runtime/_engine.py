@@ -39,10 +39,10 @@ from ..errors import (
 from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
 from ._edge_watches import edge_watches, run_limits, stuck_at
+from ._facts import RunFacts
 from ._failures import notice_of, stage_error
 from ._interruption import end_stage, finish_body, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
-from ._stats import RunStats, stats_of
 from ._supervision import supervisors
 from ._swept_run import SweptRun
 from ._watchdog import RunClock, watch_limits
@@ -70,7 +70,7 @@ _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class Engine(SweptRun):
+class Engine(SweptRun, RunFacts):
     """Everything of one run that its tasks need.
 
     Args:
@@ -438,22 +438,6 @@ class Engine(SweptRun):
             self._suppressed = []
         return error
 
-    def stats(self) -> RunStats:
-        """Return what the run has done so far."""
-        until = self._clock.now() if self._ended_s is None else self._ended_s
-        counts = [edge.statistics() for edge in self._edges]
-        return stats_of(
-            self.run_id,
-            until - self._clock.started,
-            self.plan,
-            counts,
-            meters=self._meters or [None] * len(counts),
-            forks=self._forks,
-            merges=self._merges,
-            tallies=self._tallies,
-            interruptions=self.epoch,
-        )
-
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.
 
@@ -488,11 +472,6 @@ class Engine(SweptRun):
         edge = f"{name} → subscriber {self._subscribers}"
         gate = admission(EVERYTHING, producer=name)
         return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)
-
-    def describe(self) -> str:
-        """Return who is alive and how full the edges are, a line each."""
-        alive = ", ".join(job.name for job in self.jobs.alive)
-        return "\n".join([f"{self.run_id}: alive are {alive}", *(f"  edge {one.statistics()}" for one in self._edges)])
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
         over: set[int | None] = set()  # stages that were too slow, and isolated
