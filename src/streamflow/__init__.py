@@ -6,7 +6,7 @@ channels carry typed elements. This module holds the kernel's names; features li
 
 from typing import TYPE_CHECKING
 
-from .channels import ReceiveEnd, SendEnd, open_channel
+from .channels import ReceiveEnd, SendEnd, Weight, open_channel
 from .elements import (
     AudioElement,
     BatchElement,
@@ -133,6 +133,7 @@ __all__ = [
     "Usage",
     "UsageElement",
     "VideoElement",
+    "Weight",
     "current_run",
     "decode",
     "encode",

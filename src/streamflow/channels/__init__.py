@@ -4,6 +4,7 @@ Above: stages read and write their ends, the runtime opens one per edge. Below: 
 """
 
 from ._bounded import open_channel
+from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._control import ControlJoin
 from ._fork import ForkEnd
 from ._merge import MergeEnd
@@ -19,10 +20,15 @@ __all__ = [
     "ChannelStatistics",
     "ChannelWatch",
     "ControlJoin",
+    "EdgeBound",
     "ForkEnd",
     "MergeEnd",
+    "Overflow",
     "ReceiveEnd",
     "SendEnd",
+    "Weight",
+    "checked_overflow",
+    "checked_weight",
     "open_channel",
     "running_trio",
 ]

@@ -9,6 +9,8 @@ Rules, besides those of `_bounded`:
 2. *Control goes to every branch*, and the merges below are told, so that it leaves them once.
 3. *A branch whose reader has gone is left out*; the others go on. Sending fails when all have gone.
 4. *Data that no branch accepts* goes to the branch that is there for it, else it is dropped and counted.
+5. *A branch that drops is not waited for*, but for control; see `_limited`. One whose policy is `error` fails the sender before any
+   branch has the element.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -24,6 +26,7 @@ import anyio.lowlevel
 from ..elements import ControlElement, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
 from ._lanes import LaneSendEnd, lane_of
+from ._limited import LimitedSendEnd, let_read
 from ._receive_end import WIDE
 from ._send_end import HeadOf, SendEnd
 from ._watching import ChannelStatistics
@@ -67,6 +70,7 @@ class ForkEnd(SendEnd[T_contra]):
         for join, number in joins:
             join.forks[number] = weakref.ref(self)
         self._has_lanes = any(isinstance(branch, LaneSendEnd) for branch in branches)
+        self._limited = tuple(branch for branch in branches if isinstance(branch, LimitedSendEnd))
         self._routes: dict[type, tuple[SendEnd[Any], ...]] = {}
         self._drops_left = WIDE  # until a checkpoint: no edge stops who sends what nobody takes
         self.dropped: dict[str, int] = {}
@@ -75,6 +79,7 @@ class ForkEnd(SendEnd[T_contra]):
     def send_nowait(self, item: T_contra) -> None:
         route = self._route_of(item)
         self._raise_if_closed()
+        self._refuse_overflow(item, route)
         if self._must_pay(item) or any(end.is_open and not end._has_place(item) for end in route):
             raise anyio.WouldBlock
         self._commit(item, route)
@@ -152,6 +157,9 @@ class ForkEnd(SendEnd[T_contra]):
             route = self._routes[kind] = takers
         if self._has_lanes:
             lane_of(item)  # refuses what has none, before the first branch gets it
+        for end in self._limited:
+            if end in route:
+                end.judge(item)
         return route
 
     @staticmethod
@@ -167,6 +175,12 @@ class ForkEnd(SendEnd[T_contra]):
             return False
         self._commit(item, route)
         return True
+
+    def _refuse_overflow(self, item: object, route: tuple[SendEnd[Any], ...]) -> None:
+        """Raise `EdgeOverflowError` if a branch has no room and its policy is `error`; then no branch gets the element."""
+        for end in self._limited:
+            if end in route and end.is_open:
+                end.refuse_overflow(item)
 
     def _must_pause(self, route: tuple[SendEnd[Any], ...]) -> bool:
         """Say whether a checkpoint is due before one more element is dropped."""
@@ -217,7 +231,11 @@ class ForkEnd(SendEnd[T_contra]):
         route = self._route_of(subject)
         turns = [(end, end._queue_up(subject)) for end in route]
         try:
-            if self._must_pause(route) or any(end._peer.capacity > WIDE for end in route):
+            limited = [end for end in self._limited if end in route]
+            if any(end.is_open and end.is_due(subject) for end in limited):
+                await let_read(limited)
+                self._drops_left = WIDE
+            elif self._must_pause(route) or any(end._peer.capacity > WIDE for end in route):
                 await anyio.lowlevel.checkpoint()
                 self._drops_left = WIDE
             while rest is None or len(rest):
@@ -226,6 +244,8 @@ class ForkEnd(SendEnd[T_contra]):
                     break
                 await waits[0]._turn_to_come(waits[1])
             self._raise_if_closed()
+            if limited and (rest is None or len(rest)):
+                self._refuse_overflow(subject, route)
             if item is not None:
                 self._commit(item, route)
             elif rest and take is not None:

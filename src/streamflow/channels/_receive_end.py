@@ -287,10 +287,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._wake_senders()
 
     def _discard(self, reason: CloseReason) -> None:
-        count = len(self._buffer) + self.position - self.received
-        self._discarded[reason] = self._discarded.get(reason, 0) + count
+        items = [*(self._aside or ()), *self._buffer]
+        self._discarded[reason] = self._discarded.get(reason, 0) + len(items)
         if self._watch is not None:
-            self._watch.on_discarded(count, reason)
+            self._watch.on_discarded(items, reason)
         self._buffer.clear()
         if self._aside is not None:
             self._aside.clear()
@@ -409,11 +409,15 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
         try:
-            await self._forward._send_in_turn(None, rest=self._buffer, take=self._take)
+            await self._forward._send_in_turn(None, rest=self._rest_to_pass(), take=self._take)
         finally:
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
+
+    def _rest_to_pass(self) -> Sequence[Any]:
+        """Return what `_pass_one()` takes the head of: empty, once there is nothing to be passed on."""
+        return self._buffer
 
     def _take_note(self) -> None:
         """Have one reason more for a second look: an element that is not plain has come."""

@@ -23,6 +23,7 @@ StreamflowError
 ├── OutputClosedError              the reader has gone; stop, do not retry   (also anyio.BrokenResourceError)
 ├── ChannelFailedError             the writer failed; the cause is chained   (also anyio.BrokenResourceError)
 ├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
+├── EdgeOverflowError              no room on an edge whose policy is `error`
 ├── ProviderError                  a model provider failed; says whether a retry may help
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
@@ -60,6 +61,7 @@ from ._channels import (
     ChannelClosedError,
     ChannelFailedError,
     CloseReason,
+    EdgeOverflowError,
     OutputClosedError,
 )
 from ._others import (
@@ -93,6 +95,7 @@ __all__ = [
     "CycleError",
     "DecodeError",
     "DuplicateStageError",
+    "EdgeOverflowError",
     "ElementError",
     "Finding",
     "LineError",

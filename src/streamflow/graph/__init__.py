@@ -1,8 +1,9 @@
 """How stages are joined: pure data, checked before anything runs.
 
-Above: `runtime`. Below: `stages`.
+Above: `runtime`. Below: `stages`, `channels` (what bounds an edge).
 """
 
+from ._bounding import bounds_of
 from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
@@ -24,6 +25,7 @@ __all__ = [
     "Nestable",
     "Node",
     "SubGraph",
+    "bounds_of",
     "caller_of_package",
     "check",
     "explain",

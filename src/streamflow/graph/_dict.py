@@ -6,7 +6,10 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 {
   "v": 1,
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
-  "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4}, …],
+  "edges": [
+    {"source": "ears", "target": "sync:heard", "buffer": 4, "weight": {"limit": 500, "unit": "audio_ms"}},
+    {"source": "eyes", "target": "sync:seen", "overflow": "latest", "priority": false}, …
+  ],
   "branches": [{"source": "ears", "otherwise": "log"}],
   "merges": ["log"],
   "nested": ["chat"]
@@ -14,7 +17,8 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 ```
 
 What has its default is left out. A field that this release does not know is refused, not skipped: it may change what the graph
-does. Stages are given by name; what is said of their kinds and ports must be true of them. No data is imported or evaluated.
+does. Stages are given by name; what is said of their kinds and ports must be true of them. So are the functions of weights, by
+their unit, but for those of our own. No data is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -22,22 +26,40 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
-from ..errors import BuildError, DecodeError, Finding, StageDefinitionError, StagePlacementError, UnknownStageError
+from ..channels import Weight, checked_overflow
+from ..errors import (
+    BuildError,
+    ConfigError,
+    DecodeError,
+    Finding,
+    StageDefinitionError,
+    StagePlacementError,
+    UnknownStageError,
+)
 from ..stages import StageKind, as_stage, checked_name
 from ._builder import caller_of_package
+from ._nesting import checked_priority
 from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from ..elements import StreamElement
     from ..stages import StageLike, StageSpec
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
 
+Weigh: TypeAlias = "Callable[[StreamElement], float]"
+"""Returns what an element weighs."""
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
 _VERSION: Final = 1
+_OPTIONS: Final = ("buffer", "overflow", "weight", "priority")
 _MOST: Final = 10_000  # items of one list: what comes from outside has a bound
 
 
@@ -75,11 +97,7 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
             | _unless_empty("outputs", list(node.stage.output_ports))
             for node in graph.nodes
         ],
-        "edges": [
-            {"source": str(edge.source), "target": str(edge.target)}
-            | ({} if edge.buffer is None else {"buffer": edge.buffer})
-            for edge in graph.edges
-        ],
+        "edges": [{"source": str(edge.source), "target": str(edge.target)} | _options(edge) for edge in graph.edges],
     }
     branches = [
         {"source": str(fork.source)} | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
@@ -90,12 +108,15 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
     return found | _unless_empty("nested", [nest.name for nest in graph.nested])
 
 
-def graph_from_dict(data: Mapping[str, object], stages: Mapping[str, StageLike]) -> Graph:
+def graph_from_dict(
+    data: Mapping[str, object], stages: Mapping[str, StageLike], weights: Mapping[str, Weigh] | None = None
+) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
 
     Args:
         data: What `graph_to_dict` returned, or the same from JSON.
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
+        weights: The functions of bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
     Raises:
         DecodeError: If the data is malformed, or of a newer version; `path` says where.
@@ -108,7 +129,7 @@ def graph_from_dict(data: Mapping[str, object], stages: Mapping[str, StageLike])
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
-    graph = _joined(fields, said, where)
+    graph = _joined(fields, said, where, weights or {})
     specs = _specs(said, stages)
     graph = dataclasses.replace(graph, nodes=tuple(Node(one.name, specs[one.name], where) for one in said))
     check(graph)
@@ -122,16 +143,20 @@ def _unless_empty(field: str, values: Sequence[object]) -> dict[str, object]:
     return {field: values} if values else {}
 
 
-def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str) -> Graph:
+def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str, weights: Mapping[str, Weigh]) -> Graph:
     """Return the graph without its stages."""
     inputs = {str(end): end for one in said for end in one.input_ends}
     outputs = {str(end): end for one in said for end in one.output_ends}
     edges: list[EdgeSpec] = []
     for path, item in _items(fields["edges"], "$.edges"):
-        edge = _fields(item, path, ("source", "target"), ("buffer",))
+        edge = _fields(item, path, ("source", "target"), _OPTIONS)
         source = _end(edge["source"], f"{path}.source", "output", outputs)
         target = _end(edge["target"], f"{path}.target", "input", inputs)
-        edges.append(EdgeSpec(source, target, where, _buffer(edge.get("buffer"), f"{path}.buffer")))
+        buffer = _buffer(edge.get("buffer"), f"{path}.buffer")
+        overflow = _checked(checked_overflow, edge.get("overflow", "block"), f"{path}.overflow")
+        weight = _weight(edge.get("weight"), f"{path}.weight", weights)
+        priority = _checked(checked_priority, edge.get("priority"), f"{path}.priority")
+        edges.append(EdgeSpec(source, target, where, buffer, overflow, weight, priority))
     forks: list[ForkSpec] = []
     for path, item in _items(fields.get("branches", ()), "$.branches"):
         fork = _fields(item, path, ("source",), ("otherwise",))
@@ -276,6 +301,34 @@ def _buffer(value: object, path: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise DecodeError(f"an edge holds at least 1 element, got {_shown(value)}", path)
+
+
+def _options(edge: EdgeSpec) -> dict[str, object]:
+    """Return what was said of an edge besides its ends."""
+    weight = None if edge.weight is None else {"limit": edge.weight.limit, "unit": edge.weight.unit}
+    overflow = None if edge.overflow == "block" else edge.overflow
+    said = dict(zip(_OPTIONS, (edge.buffer, overflow, weight, edge.priority), strict=True))
+    return {field: value for field, value in said.items() if value is not None}
+
+
+def _weight(value: object, path: str, weights: Mapping[str, Weigh]) -> Weight | None:
+    if value is None:
+        return None
+    fields = _fields(value, path, ("limit", "unit"), ())
+    limit, unit = fields["limit"], fields["unit"]
+    if not isinstance(unit, str):
+        raise DecodeError(f"a name was expected, got {_shown(unit)}", f"{path}.unit")
+    if not isinstance(limit, int | float):
+        raise DecodeError(f"a number was expected, got {_shown(limit)}", f"{path}.limit")
+    return _checked(lambda number: Weight.known(number, unit, weights), limit, path)
+
+
+def _checked(check_one: Callable[[_In], _Out], value: _In, path: str) -> _Out:
+    """Return what a check of a setting returns, and tell what it refuses with its path."""
+    try:
+        return check_one(value)
+    except ConfigError as error:
+        raise DecodeError(error.message, path) from None
 
 
 def _shown(value: object) -> str:

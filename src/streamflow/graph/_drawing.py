@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import ProgramError
 from ..stages import StageKind
+from ._bounding import told
 from ._programs import output_of
 from ._words import cut, groups_of, printable, type_names
 
@@ -188,6 +189,7 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
             lines.append("otherwise" if is_rest else _types(accepts[edge.target]))
         if edge.buffer is not None:
             lines.append(f"holds {edge.buffer}")
+        lines += told(edge)
         yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest)
     for one in leaves:
         yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))

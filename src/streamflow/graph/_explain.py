@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
 from ..stages import StageKind
+from ._bounding import bounds_of, most_held, told
 from ._words import columns, cut, groups_of, type_names
 
 if TYPE_CHECKING:
@@ -62,12 +63,13 @@ class InFlight:
         return None if self.unbounded else self.known
 
 
-def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
+def in_flight(graph: Graph, *, buffer_size: int, priority: bool = False) -> InFlight:
     """Return how many elements can be inside a run of a graph that validation has accepted.
 
     Args:
         graph: The stages and edges.
         buffer_size: Capacity of edges that have none of their own.
+        priority: Whether edges of which nothing else was said have priority lanes.
     """
     heads, leaves = graph.heads, graph.leaves
     fed: defaultdict[Endpoint, int] = defaultdict(int)
@@ -75,7 +77,7 @@ def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
         fed[edge.target] += 1
     held = [node.stage.max_held for node in graph.nodes]
     return InFlight(
-        edges=sum(_capacity(edge, buffer_size) for edge in graph.edges) + (len(heads) + len(leaves)) * buffer_size,
+        edges=sum(most_held(one) for one in bounds_of(graph, buffer_size=buffer_size, priority=priority)),
         stages=sum(one for one in held if one is not None),
         merges=sum(count > 1 for count in fed.values()) + (len(leaves) > 1),
         sources=max(len(heads), 1),
@@ -83,7 +85,7 @@ def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
     )
 
 
-def explain(graph: Graph, *, buffer_size: int) -> str:
+def explain(graph: Graph, *, buffer_size: int, priority: bool = False) -> str:
     """Return what a graph does, as text for a terminal: stages, edges and their capacities, forks, joins, and the bound.
 
     At most 100 columns wide, without colours or a line break at the end; the same graph gives the same text.
@@ -91,21 +93,19 @@ def explain(graph: Graph, *, buffer_size: int) -> str:
     Args:
         graph: One that validation has accepted.
         buffer_size: Capacity of edges that have none of their own.
+        priority: Whether edges of which nothing else was said have priority lanes.
     """
-    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size).blocks())
+    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size, has_lanes=priority).blocks())
     return "\n\n".join(block for block in blocks if block)
-
-
-def _capacity(edge: EdgeSpec, buffer_size: int) -> int:
-    return buffer_size if edge.buffer is None else edge.buffer
 
 
 class _Teller:
     """Puts one graph into words."""
 
-    def __init__(self, graph: Graph, buffer_size: int) -> None:
+    def __init__(self, graph: Graph, buffer_size: int, *, has_lanes: bool) -> None:
         self._graph = graph
         self._buffer_size = buffer_size
+        self._has_lanes = has_lanes
         self._nodes = graph.order()
         self._heads, self._leaves = graph.heads, graph.leaves
         self._accepts = {end: accepts for node in graph.nodes for end, accepts in node.inputs.items()}
@@ -131,6 +131,8 @@ class _Teller:
         own = any(edge.buffer is not None for edge in self._graph.edges)
         sizes = f"in brackets what an edge holds: {_elements(self._buffer_size)}{', unless it has its own size' * own}"
         yield from _wrapped(f"{_counted(len(self._nodes), 'stage')}; {sizes}.", 0)
+        if self._has_lanes:
+            yield "Edges have a lane for each priority, unless something else is said there."
         yield "What a stage does not accept passes it by, in order."
 
     def _map(self) -> Iterator[str]:
@@ -194,8 +196,9 @@ class _Teller:
     def _feeders(self, end: Endpoint) -> Iterator[str]:
         edges = self._into[end]
         for edge in edges:
-            size = f"({self._buffer_size})" if edge.buffer is None else f"({edge.buffer}, its own size)"
-            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}")
+            size = [str(self._buffer_size)] if edge.buffer is None else [str(edge.buffer), "its own size"]
+            bound = f"({', '.join([*size, *told(edge)])})"
+            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {bound}")
         if not edges:
             yield from _line("from", f"{_SOURCE} ({self._buffer_size})")
 
@@ -223,7 +226,7 @@ class _Teller:
             yield from _wrapped(f"{_name(f'{group}/')} contains {', '.join(map(_name, members))}", _INDENT)
 
     def _bound(self) -> Iterator[str]:
-        bound = in_flight(self._graph, buffer_size=self._buffer_size)
+        bound = in_flight(self._graph, buffer_size=self._buffer_size, priority=self._has_lanes)
         count = len(self._graph.edges) + len(self._heads) + len(self._leaves)
         parts = [f"{bound.edges} on {_counted(count, 'edge')}"]
         parts += [f"{bound.stages} in stages"] * (bound.stages > 0)

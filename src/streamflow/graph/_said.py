@@ -20,6 +20,7 @@ from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from ..channels import Overflow, Weight
     from ._nesting import SubGraph
 
 __all__ = ["Link", "Named", "Said"]
@@ -49,6 +50,12 @@ class Link:
     """What reads."""
     buffer: int | None = None
     """Capacity of its edge."""
+    overflow: Overflow = "block"
+    """What becomes of data for which there is no room."""
+    weight: Weight | None = None
+    """A bound by weight."""
+    priority: bool | None = None
+    """Whether its edge has priority lanes."""
     restates: bool = False
     """Whether it stands for an edge that may be there already."""
 
@@ -120,8 +127,10 @@ class Said:
         self.nested += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nested]
         self.nodes += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nodes]
         for edge in inner.graph.edges:
+            ends = named(edge.source, edge.where), named(edge.target, edge.where)
             buffer = inner.buffer if edge.buffer is None else edge.buffer
-            self.links.append(Link(named(edge.source, edge.where), named(edge.target, edge.where), buffer))
+            priority = inner.priority if edge.priority is None else edge.priority
+            self.links.append(Link(*ends, buffer, edge.overflow, edge.weight, priority))
         for fork in inner.graph.forks:
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
             self.forks.append((named(fork.source, fork.where), otherwise))
@@ -207,7 +216,8 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
             if not link.restates or (source, target) not in present:
                 present.add((source, target))
                 feeding[target][number] += 1
-                edges.append(EdgeSpec(source, target, link.target.where, link.buffer))
+                said_of_it = link.buffer, link.overflow, link.weight, link.priority
+                edges.append(EdgeSpec(source, target, link.target.where, *said_of_it))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..channels import Overflow, Weight
     from ..stages import ElementTypes, StageSpec
 
 __all__ = ["EdgeSpec", "Endpoint", "ForkSpec", "Graph", "JoinSpec", "NestSpec", "Node"]
@@ -69,6 +70,12 @@ class EdgeSpec:
     """`file:line` of the call that made it."""
     buffer: int | None = None
     """Capacity, in elements; None: what the pipeline's configuration says."""
+    overflow: Overflow = "block"
+    """What becomes of data for which there is no room."""
+    weight: Weight | None = None
+    """A bound by weight; None: there is none."""
+    priority: bool | None = None
+    """Whether it has priority lanes; None: what the pipeline's configuration says."""
 
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"

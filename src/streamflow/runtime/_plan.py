@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from ..elements import Priority
 from ..errors import ConfigError
+from ..graph import bounds_of
 from ..stages import EVERYTHING, StageKind, admission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from ..channels import EdgeBound
     from ..graph import Endpoint, Graph, Node
     from ._config import PipelineConfig
 
@@ -33,10 +35,15 @@ class EdgePlan:
     """The stage that writes; None: the source."""
     target: int | None
     """The stage that reads; None: the consumer."""
-    capacity: int
-    """The bound, in elements."""
+    bound: EdgeBound
+    """What it may hold."""
     gate: Callable[[object], bool]
     """Says what its reader accepts."""
+
+    @property
+    def capacity(self) -> int:
+        """The bound, in elements."""
+        return self.bound.capacity
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,8 +118,6 @@ class Plan:
     """For each head, the last stages among those."""
     limits_stages: bool
     """Whether a stage has a limit."""
-    has_lanes: bool
-    """Whether its edges have priority lanes."""
 
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
@@ -126,12 +131,14 @@ def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
         ConfigError: If an edge is too narrow for priority lanes.
     """
     plan = _Planner(graph, config).plan()
-    narrow = next((one for one in plan.edges if config.priority and one.capacity < len(Priority)), None)
+    narrow = next((one for one in plan.edges if one.bound.lanes and one.capacity < len(Priority)), None)
     if narrow is not None:
         message = (
             f"an edge with priority lanes has a place for each of {len(Priority)} priorities, but {narrow.name} has"
         )
-        raise ConfigError("buffer", f"{message} {narrow.capacity}; give connect(…, buffer={len(Priority)}) or more")
+        raise ConfigError(
+            "buffer", f"{message} {narrow.capacity}; give connect(…, buffer={len(Priority)}) or more, or priority=False"
+        )
     return plan
 
 
@@ -152,10 +159,11 @@ class _Planner:
         self._reach: dict[int, frozenset[int]] = {}
 
     def plan(self) -> Plan:
+        bounds = bounds_of(self._graph, buffer_size=self._config.buffer_size, priority=self._config.priority)
         for edge in self._graph.edges:
-            self._add_edge(edge.source, edge.target, edge.buffer)
-        heads = {str(one): self._add_edge(None, one) for one in self._graph.heads}
-        leaves = {str(one): self._add_edge(one, None) for one in self._graph.leaves}
+            self._add_edge(edge.source, edge.target, next(bounds))
+        heads = {str(one): self._add_edge(None, one, next(bounds)) for one in self._graph.heads}
+        leaves = {str(one): self._add_edge(one, None, next(bounds)) for one in self._graph.leaves}
         outputs = [self._outputs_of(node) for node in self._nodes]
         whole = [self._fork_of_all(plans) for plans in outputs]
         self._reach = {number: self._reached_by(fork) for number, fork in enumerate(self._forks) if len(fork) > 1}
@@ -184,17 +192,16 @@ class _Planner:
             last_stages=last,
             fed=fed,
             served={name: reached & last for name, reached in fed.items()},
-            has_lanes=self._config.priority,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
         )
 
-    def _add_edge(self, source: Endpoint | None, target: Endpoint | None, buffer: int | None = None) -> int:
+    def _add_edge(self, source: Endpoint | None, target: Endpoint | None, bound: EdgeBound) -> int:
         number = len(self._edges)
         edge = EdgePlan(
             name=f"{'source' if source is None else source} → {'consumer' if target is None else target}",
             source=None if source is None else self._index[source.stage],
             target=None if target is None else self._index[target.stage],
-            capacity=self._config.buffer_size if buffer is None else buffer,
+            bound=bound,
             gate=self._gate(target, "source" if source is None else source.stage),
         )
         self._edges.append(edge)

@@ -132,12 +132,20 @@ class _Ends:
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
         self._watches = watches
 
-    def open(self, edge: EdgePlan, *, lanes: bool) -> None:
+    def open(self, edge: EdgePlan) -> None:
         """Open the next edge."""
-        watch = None if self._watches is None else self._watches.of_edge(edge)
+        watch, bound = None if self._watches is None else self._watches.of_edge(edge), edge.bound
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes)
+        send, receive = open_channel(
+            bound.capacity,
+            name=edge.name,
+            admit=edge.gate,
+            watch=watch,
+            lanes=bound.lanes,
+            overflow=bound.overflow,
+            weight=bound.weight,
+        )
         self.sends.append(send)
         self.receives.append(receive)
 
@@ -183,7 +191,7 @@ def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wirin
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
-        ends.open(edge, lanes=plan.has_lanes)
+        ends.open(edge)
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
