@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterable
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from hypothesis import assume, event, given
+from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
 from streamflow import (
@@ -296,6 +296,54 @@ def is_let_through(path: str) -> bool:
     return int(re.match(r"\d+:\d+\.(\d+)", path)[1]) % 2 == 0
 
 
+# What once went wrong
+
+
+HELD_BACK = Drawn(  # a merge, behind a stage that has kept a boundary, holds back the next one
+    steps=(
+        Step(0, "pass", "tsd", ()),
+        Step(1, "pass", "tsd", (0,)),
+        Step(2, "keep", "t", (0, 1), pause=1),
+        Step(3, "map", "t", (1, 2)),
+        *(Step(number, "map", "t", (0,)) for number in range(4, 8)),
+    ),
+    rests=frozenset(),
+    turns={0: ("", "dd", "", "")},
+    capacity=1,
+    constant=False,
+    seed=0,
+)
+
+HELD_UP = Drawn(  # what keeps the boundary to itself stands still, because the boundary is held back further down
+    steps=(
+        Step(0, "map", "t", ()),
+        Step(1, "pass", "tsd", (0,)),
+        Step(2, "keep", "t", (0, 1)),
+        Step(3, "pass", "tsd", (0, 1, 2)),
+        Step(4, "keep", "t", (0, 2)),
+    ),
+    rests=frozenset(),
+    turns={0: ("", "", "t")},
+    capacity=1,
+    constant=False,
+    seed=0,
+)
+CROSSING = Drawn(  # two boundaries, of two sources, are each held back where the other one is waited for
+    steps=(
+        Step(0, "map", "t", ()),
+        Step(1, "pass", "tsd", ()),
+        Step(2, "double", "t", (0,)),
+        Step(3, "double", "t", (0, 1, 2)),
+        Step(4, "gather", "t", (0, 1, 2)),
+    ),
+    rests=frozenset(),
+    turns={0: ("", "t", "t"), 1: ("", "")},
+    capacity=1,
+    constant=False,
+    seed=0,
+)
+
+
 # What it must be
 
 
@@ -496,6 +544,7 @@ async def test_a_random_graph_does_what_its_reference_says(drawn: Drawn) -> None
     assert_in_order(tokens_of(got), reference, prefix=False)
 
 
+@example(CROSSING)
 @given(graphs(heads=2))
 async def test_several_sources_run_into_one_graph(drawn: Drawn) -> None:
     """semantics 4.3: one source for each head; nothing of either is lost, joined or out of order."""
@@ -540,6 +589,8 @@ async def test_each_leaf_alone_gets_its_own_and_all_control(drawn: Drawn) -> Non
             assert plain(tokens_of(turn)) == plain(one for one in reference.left[leaf] if one.turn == (head, number))
 
 
+@example(HELD_BACK)
+@example(HELD_UP)
 @given(graphs("early", "keep", "own"))
 async def test_stages_that_end_early_or_keep_boundaries_stop_nobody_else(drawn: Drawn) -> None:
     """semantics 3.1, 4.5, 5.5: the run ends; each boundary leaves at most once, and in its place on every way that lets it pass."""

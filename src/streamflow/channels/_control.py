@@ -140,6 +140,11 @@ class ControlJoin:
         ends = (one() for one in known if one is not None)
         return [one for one in ends if one is not None]
 
+    def came_later(self, element: ControlElement, other: ControlElement) -> bool:
+        """Say whether a fork that has copied `element` has copied `other` after it: no copy of `element` is behind that one."""
+        known, later = self._copied[id(element)], self._copied.get(id(other))
+        return later is not None and later.number > known.number and bool(later.forks & known.forks)
+
     def give_up(self, number: int, element: ControlElement) -> None:
         """Know that no copy of `element` is to be waited for at input `number`."""
         self._pass_over(self._copied[id(element)], number)

@@ -19,12 +19,13 @@ Rules, besides those of `_bounded`:
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import ControlElement
 from ..errors import ChannelFailedError
 from ._receive_end import WIDE, ReceiveEnd
-from ._ways import readers_between
+from ._ways import Ways, readers_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -48,7 +49,7 @@ class Relay:
         """Gives the merge, while it is there."""
 
     def look(self) -> None:
-        """Hear that a reader on the way to the merge waits: perhaps that is the end of waiting for what is on no way any more."""
+        """Hear that somebody on the way to the merge waits: perhaps nothing comes by it any more."""
         merge = self.merge()
         if merge is not None and merge._waiter is not None and merge._give_up():
             merge._wake()
@@ -138,7 +139,7 @@ class MergeEnd(ReceiveEnd[T_co]):
             self._announced = number, edge.received
             replaced = join.announce(number, item)
             if replaced is not None:
-                readers = self._readers(join, number, replaced)
+                readers = readers_between(join.origins(replaced), self._inputs[number])
                 if readers is None or any(one._accepts(replaced) for one in readers):
                     join.give_up(number, replaced)
 
@@ -148,27 +149,15 @@ class MergeEnd(ReceiveEnd[T_co]):
         if join is None or not join.held:
             return False
         for number, element in join.awaited():
-            readers = self._readers(join, number, element)
-            if readers is not None and all(one._is_settled() for one in readers):
+            ways = Ways(self, join.origins(element), partial(join.came_later, element), self._relay_here)
+            if not ways.lead_to(self._inputs[number]):
                 join.give_up(number, element)
                 given_up = True
         return given_up
 
-    def _readers(self, join: ControlJoin, number: int, element: ControlElement) -> list[ReceiveEnd[Any]] | None:
-        """Return who reads on the ways from where an element was copied to an input, if that is known.
-
-        From now on they say when they wait.
-        """
-        readers = readers_between(join.origins(element), self._inputs[number])
-        for one in readers or ():
-            if self._relay_here not in one._overseers:
-                one._overseers += (self._relay_here,)
-        return readers
-
-    def _is_settled(self) -> bool:
-        inputs = self._inputs.values()
-        is_empty = not (self._join is not None and self._join.held) and not any(one._buffer for one in inputs)
-        return super()._is_settled() and (is_empty or self._forward is None or not self._forward.is_open)
+    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
+        held = self._join.held if self._join is not None else {}
+        return [one for number, one in self._inputs.items() if number not in held], held
 
     def _next_ready(self) -> tuple[int, ReceiveEnd[Any]] | None:
         """Return the next input that has something and need not wait; forget those that have ended."""

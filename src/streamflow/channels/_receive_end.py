@@ -7,6 +7,7 @@ Above: `_bounded`, `_send_end`. Below: `_wait` (how to wait on this loop).
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
@@ -76,7 +77,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
-        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when the reader waits
+        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when somebody waits here
+        self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -176,6 +178,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         channel ends, stay for `pass_rest()`.
         """
         self._forward = output
+        here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
+        for edge in output._edges:
+            edge._fed_by += (here,)
 
     def keep_aside(self) -> None:
         """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
@@ -374,11 +379,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             else:
                 await self._pass_one()
 
-    def _is_settled(self) -> bool:
-        """Say whether nothing comes from here without more: who reads it waits, or can send no more; see `_ways`."""
-        if self._forward is not None and not self._forward.is_open:
-            return True
-        return self._waiter is not None and not self._buffer
+    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
+        """Return the edges that this one merges and that it is ready to take from, and what the others are held back by."""
+        return [], {}
 
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""

@@ -270,6 +270,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Return what to await until it may be this sender's turn. The waiter itself, if nobody watches: no frame more."""
         peer = self._peer
         turn.waiter = (peer._make_waiter or peer._find_loop())()
+        for overseer in peer._overseers:
+            overseer.look()
         return turn.waiter if peer._watch is None else _watched(turn.waiter, peer._watch)
 
     def _leave_queue(self, turn: Turn) -> None:

@@ -1,11 +1,16 @@
-"""What lies between the forks that have copied an element and a merge below: who reads there.
+"""What can still come to a merge that holds a boundary back: whether it waits for something that, in turn, waits for it.
 
 Above: `_merge`, which must not wait for what cannot come. Below: `_receive_end`, `_send_end`.
 
-A stage may take a boundary and keep it to itself. Nothing tells that it does not come, and a merge that waited for it would hold up
-the other branches, for ever once they are full and so their fork is stopped. What a merge can see is that nothing is on the way any
-more: all edges between are empty, and all who read them wait for more. What lies in front of a fork that has copied the element
-does not count: all that is there came later.
+A merge waits at one input for the copy of a boundary that another input has shown. That copy may never come: a stage may keep it to
+itself; or the way to the input may stand still because of this very wait, which holds up the other input, and with it the fork
+that feeds both. Nothing tells so, but it can be seen. Nothing comes any more by an edge when
+
+- its writer has gone; or waits for its own input, by which nothing comes; or waits for room where nobody makes room;
+- nobody makes room on an edge that the merge in question holds back, nor where the reader waits in one of these ways.
+
+A writer that is at anything else, and a source, may go on at any moment. An edge out of a fork that has copied the boundary is not
+looked behind: all that is there came later. This is the least solution of these rules: what waits in a circle waits for ever.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -15,12 +20,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
+    from ..elements import ControlElement
+    from ._merge import MergeEnd, Relay
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
 
-__all__ = ["readers_between"]
+__all__ = ["Ways", "readers_between"]
 
 
 def readers_between(forks: Collection[SendEnd[Any]], target: ReceiveEnd[Any]) -> list[ReceiveEnd[Any]] | None:
@@ -35,7 +42,7 @@ def readers_between(forks: Collection[SendEnd[Any]], target: ReceiveEnd[Any]) ->
     following = [(None, edge) for fork in forks for edge in fork._edges]
     while following:
         writer, edge = following.pop()
-        reader = edge if edge is target or edge._relay is None else edge._relay.merge() or edge
+        reader = edge if edge is target else _reader_of(edge)
         if reader is merge or reader._forward in forks:
             continue
         if reader not in before:
@@ -53,3 +60,110 @@ def readers_between(forks: Collection[SendEnd[Any]], target: ReceiveEnd[Any]) ->
                 found.add(one)
                 backwards.append(one)
     return list(found - {target})
+
+
+class Ways:
+    """The ways by which elements can come to one input of a merge, as they are now.
+
+    Args:
+        merge: Holds a boundary back.
+        forks: Have copied it.
+        came_later: Says whether a boundary was copied by one of them after it.
+        overseer: Hears from now on when somebody whose waiting counts begins to wait.
+    """
+
+    def __init__(
+        self,
+        merge: MergeEnd[Any],
+        forks: Collection[SendEnd[Any]],
+        came_later: Callable[[ControlElement], bool],
+        overseer: Relay,
+    ) -> None:
+        self._merge = merge
+        self._origins = {edge for fork in forks for edge in fork._edges}
+        self._came_later = came_later
+        self._overseer = overseer
+        # What may happen: by an edge something comes, a stage goes on; and whether only what came before the boundary counts.
+        self._may: dict[tuple[str, ReceiveEnd[Any], bool], bool] = {}
+
+    def lead_to(self, target: ReceiveEnd[Any]) -> bool:
+        """Say whether anything that was sent before the boundary may still come by `target`, if the merge goes on waiting."""
+        may = self._may
+        self._ask("come", target, before=True)
+        has_changed = True
+        while has_changed:
+            has_changed = False
+            for key in [key for key, known in may.items() if not known]:
+                number = len(may)
+                kind, end, before = key
+                may[key] = self._comes(end, before=before) if kind == "come" else self._goes_on(end, before=before)
+                has_changed |= may[key] or len(may) > number
+        return may["come", target, True]
+
+    def _ask(self, kind: str, end: ReceiveEnd[Any], *, before: bool) -> bool:
+        self._listen(end)
+        return self._may.setdefault((kind, end, before), False)
+
+    def _listen(self, *ends: ReceiveEnd[Any]) -> None:
+        for end in ends:
+            if self._overseer not in end._overseers:
+                end._overseers += (self._overseer,)
+
+    def _comes(self, edge: ReceiveEnd[Any], *, before: bool) -> bool:
+        if edge.state != "open" or (before and edge in self._origins):
+            return False
+        writers = _alive(edge)
+        if not writers:
+            return not _is_waited_for(edge) or self._is_taken_from(edge)
+        return self._ask("go on", writers[0], before=before)
+
+    def _goes_on(self, first: ReceiveEnd[Any], *, before: bool) -> bool:
+        """Say whether the stage that reads `first`, and what else is read by the same stage, may take or send something."""
+        output = first._forward
+        if output is not None and not output.is_open:
+            return False
+        edges = output._edges if output is not None else ()
+        readers = (_alive(edges[0]) if edges else ()) or (first,)
+        self._listen(*edges, *readers)
+        waiting = [one for one in readers if one._waiter is not None]
+        full = [edge for edge in edges if _is_waited_for(edge)]
+        if not waiting and not full:
+            return True
+        if any(self._receives(one, before=before) for one in waiting):
+            return True
+        return bool(full) and all(self._is_taken_from(edge) for edge in full)
+
+    def _receives(self, reader: ReceiveEnd[Any], *, before: bool) -> bool:
+        """Say whether a reader that waits may get something."""
+        if reader._buffer:
+            return True
+        if not reader._merges:
+            return self._ask("come", reader, before=before)
+        if reader is self._merge:
+            return False
+        inputs, held = reader._merged()
+        # What an input holds stops what is behind it, and if it came later, so did that.
+        before = before and all(self._came_later(one) for one in held.values())
+        return any(edge._buffer or self._ask("come", edge, before=before) for edge in inputs)
+
+    def _is_taken_from(self, edge: ReceiveEnd[Any]) -> bool:
+        """Say whether somebody may make room on an edge."""
+        reader = _reader_of(edge)
+        if reader is not edge and edge not in reader._merged()[0]:
+            return reader is not self._merge and self._receives(reader, before=False)
+        return self._ask("go on", reader, before=False)
+
+
+def _reader_of(edge: ReceiveEnd[Any]) -> ReceiveEnd[Any]:
+    return (edge._relay.merge() if edge._relay is not None else None) or edge
+
+
+def _alive(edge: ReceiveEnd[Any]) -> list[ReceiveEnd[Any]]:
+    """Return what the stage that writes an edge reads, as far as it is known."""
+    ends = (one() for one in edge._fed_by)
+    return [one for one in ends if one is not None]
+
+
+def _is_waited_for(edge: ReceiveEnd[Any]) -> bool:
+    """Say whether a sender waits for its turn or for room on this edge, and has not been woken."""
+    return any(turn.waiter is not None and not turn.waiter.done() for turn in edge._turns)
