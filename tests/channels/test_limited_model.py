@@ -1,4 +1,4 @@
-"""Edges with a policy or a bound by weight, without an event loop, against a model that is a list and the rules as they are told."""
+"""Edges with a policy or a bound by weight, without an event loop, against a model that is a list and the rules."""
 
 from collections import Counter
 

@@ -45,6 +45,9 @@ _OVERFLOW = "overflow"
 _BUDGET = WIDE // 2
 """Elements that may be sent between two checkpoints; half, as on any wide edge."""
 
+_FURTHER_TURNS = 2
+"""Checkpoints that a reader may need besides: trio runs the tasks of one batch in any order, and who reads a wide edge takes one."""
+
 
 class _Turn(LaneTurn):
     """The place of one waiting sender, with what its element takes up."""
@@ -73,7 +76,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         self.queues: Queues = Queues(self._turns)
         """Who waits for room."""
         self.is_awaking: bool = False
-        """Whether the reader was woken and has not had its turn yet."""
+        """Whether the reader was woken, or takes a checkpoint, and has not had its turn yet."""
 
     def enter(self, item: Any) -> None:
         """Put `item` where its turn to leave is."""
@@ -128,6 +131,10 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
 
     def _rest_to_pass(self) -> Sequence[Any]:
         return HeadOf(self._buffer)
+
+    async def _take_checkpoint(self) -> None:
+        self.is_awaking = True
+        await super()._take_checkpoint()
 
     async def _pass_one(self) -> None:
         if self.lanes is not None:
@@ -315,8 +322,8 @@ async def let_read(ends: Sequence[LimitedSendEnd[Any]]) -> None:
     Cancellation: as that of a checkpoint; nothing has been sent.
     """
     await anyio.lowlevel.checkpoint()
-    if any(end._reader.is_awaking for end in ends):
-        # trio runs the tasks of one batch in any order: in the next batch, those of this one have had their turn.
-        await anyio.lowlevel.checkpoint()
+    for _ in range(_FURTHER_TURNS):
+        if any(end._reader.is_awaking for end in ends):
+            await anyio.lowlevel.checkpoint()
     for end in ends:
         end.renew()
