@@ -48,6 +48,7 @@ from .errors import (
     StageError,
     StreamflowError,
 )
+from .graph import CONSUMER, SOURCE
 from .observe import Event, EventBus
 from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run
 from .stages import (
@@ -75,6 +76,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "CONSUMER",
+    "SOURCE",
     "AudioElement",
     "BaseStage",
     "BatchElement",

@@ -46,7 +46,7 @@ _BUDGET = WIDE // 2
 """Elements that may be sent between two checkpoints; half, as on any wide edge."""
 
 _FURTHER_TURNS = 2
-"""Checkpoints that a reader may need besides: trio runs the tasks of one batch in any order, and who reads a wide edge takes one."""
+"""Checkpoints that a reader may need besides: trio runs the tasks of a batch in any order; who reads a wide edge takes one."""
 
 
 class _Turn(LaneTurn):

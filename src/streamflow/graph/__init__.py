@@ -9,10 +9,13 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._nesting import GraphStage, Nestable, SubGraph
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import CONSUMER, OUTSIDE, SOURCE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, Outside
 from ._validation import check, findings
 
 __all__ = [
+    "CONSUMER",
+    "OUTSIDE",
+    "SOURCE",
     "EdgeSpec",
     "Endpoint",
     "ForkSpec",
@@ -24,6 +27,7 @@ __all__ = [
     "NestSpec",
     "Nestable",
     "Node",
+    "Outside",
     "SubGraph",
     "bounds_of",
     "caller_of_package",

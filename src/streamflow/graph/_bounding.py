@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from ..channels import EdgeBound
 from ..elements import Priority
+from ._spec import OUTSIDE, EdgeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._spec import EdgeSpec, Graph
+    from ._spec import Endpoint, Graph
 
-__all__ = ["bound_of", "bounds_of", "most_held", "told"]
+__all__ = ["bound_of", "bounds_of", "most_held", "outer_edge", "told"]
 
 
 def bounds_of(graph: Graph, *, buffer_size: int, priority: bool) -> Iterator[EdgeBound]:
@@ -28,12 +29,13 @@ def bounds_of(graph: Graph, *, buffer_size: int, priority: bool) -> Iterator[Edg
     """
     for edge in graph.edges:
         yield bound_of(edge, buffer_size=buffer_size, priority=priority)
-    for _ in (*graph.heads, *graph.leaves):
-        yield EdgeBound(buffer_size, lanes=priority)
+    said = {(edge.source, edge.target): edge for edge in graph.outer}
+    for ends in (*((OUTSIDE, head) for head in graph.heads), *((leaf, OUTSIDE) for leaf in graph.leaves)):
+        yield bound_of(said.get(ends) or EdgeSpec(*ends, ""), buffer_size=buffer_size, priority=priority)
 
 
 def bound_of(edge: EdgeSpec, *, buffer_size: int, priority: bool) -> EdgeBound:
-    """Return what bounds one edge between stages; see `bounds_of()`."""
+    """Return what bounds one edge; see `bounds_of()`."""
     return EdgeBound(
         buffer_size if edge.buffer is None else edge.buffer,
         edge.overflow,
@@ -49,6 +51,12 @@ def most_held(bound: EdgeBound) -> int:
     if bound.overflow == "latest":
         return bound.capacity + (len(Priority) if bound.lanes else 1)
     return 2 * bound.capacity
+
+
+def outer_edge(graph: Graph, end: Endpoint, *, is_head: bool) -> EdgeSpec:
+    """Return the edge from the source into a head, or from a leaf to the consumer."""
+    ends = (OUTSIDE, end) if is_head else (end, OUTSIDE)
+    return next((one for one in graph.outer if (one.source, one.target) == ends), EdgeSpec(*ends, ""))
 
 
 def told(edge: EdgeSpec) -> list[str]:

@@ -15,7 +15,7 @@ import inspect
 import itertools
 import os
 import warnings
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from ..channels import checked_overflow, checked_weight
 from ..elements import Priority
@@ -23,7 +23,7 @@ from ..errors import BuildWarning, ConfigError, StageDefinitionError
 from ..stages import as_stage, definition_error
 from ._nesting import checked_buffer, checked_priority, nestable
 from ._said import Link, Named, Said
-from ._spec import Node
+from ._spec import CONSUMER, SOURCE, Node, Outside
 from ._types import unclaimed
 from ._validation import check
 
@@ -85,8 +85,8 @@ class GraphBuilder:
 
     def connect(
         self,
-        source: GraphStage | str,
-        target: GraphStage | str,
+        source: GraphStage | str | Literal[Outside.SOURCE],
+        target: GraphStage | str | Literal[Outside.CONSUMER],
         *,
         buffer: int | None = None,
         overflow: Overflow = "block",
@@ -98,11 +98,12 @@ class GraphBuilder:
         ```python
         builder.connect("camera", "detect", overflow="latest")  # only the newest frame is worth a look
         builder.connect("tts", "play", weight=Weight.audio_ms(500))
+        builder.connect(SOURCE, "vad", overflow="drop_oldest")  # of the microphone, the newest sound
         ```
 
         Args:
-            source: What writes.
-            target: What reads.
+            source: What writes; or `SOURCE`, to say what bounds the edge into an input that no stage feeds.
+            target: What reads; or `CONSUMER`, to say what bounds the edge from an output that no stage takes.
             buffer: Capacity of the edge, in elements; None: what the pipeline's configuration says.
             overflow: What becomes of data for which there is no room. `block`: its sender waits. `drop_oldest`: what has waited
                 longest goes. `drop_newest`: what came last goes. `latest`: only the newest is kept (conflation). `error`: its
@@ -124,8 +125,15 @@ class GraphBuilder:
         if priority and buffer is not None and buffer < len(Priority):
             message = f"an edge with priority lanes has a place for each of {len(Priority)} priorities, got {buffer}"
             raise ConfigError("buffer", f"{message}; give it {len(Priority)} or more, or no lanes")
+        ends: tuple[object, object] = source, target
+        outside = [one for one in ends if isinstance(one, Outside)]
+        if len(outside) > 1 or ends[0] is CONSUMER or ends[1] is SOURCE:
+            hint = "write connect(SOURCE, head, …) or connect(leaf, CONSUMER, …)"
+            raise definition_error(None, "elements go from the source to stages, and from stages to the consumer", hint)
         with self._whole_call(caller_of_package()) as where:
-            self._said.links.append(Link(self._known(source, where), self._known(target, where), *of_edge))
+            begin = Named("", where) if isinstance(source, Outside) else self._known(source, where)
+            end = Named("", where) if isinstance(target, Outside) else self._known(target, where)
+            (self._said.outer if outside else self._said.links).append(Link(begin, end, *of_edge))
         return self
 
     def branch(

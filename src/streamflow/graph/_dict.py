@@ -10,6 +10,7 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
     {"source": "ears", "target": "sync:heard", "buffer": 4, "weight": {"limit": 500, "unit": "audio_ms"}},
     {"source": "eyes", "target": "sync:seen", "overflow": "latest", "priority": false}, …
   ],
+  "outer": [{"head": "ears", "overflow": "drop_oldest"}, {"leaf": "log", "buffer": 4}],
   "branches": [{"source": "ears", "otherwise": "log"}],
   "merges": ["log"],
   "nested": ["chat"]
@@ -41,7 +42,7 @@ from ..errors import (
 from ..stages import StageKind, as_stage, checked_name
 from ._builder import caller_of_package
 from ._nesting import checked_priority
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         {"source": str(fork.source)} | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
         for fork in graph.forks
     ]
+    outer = [
+        ({"leaf": str(edge.source)} if edge.target == OUTSIDE else {"head": str(edge.target)}) | _options(edge)
+        for edge in graph.outer
+    ]
+    found |= _unless_empty("outer", outer)
     found |= _unless_empty("branches", branches)
     found |= _unless_empty("merges", [str(join.target) for join in graph.joins])
     return found | _unless_empty("nested", [nest.name for nest in graph.nested])
@@ -125,7 +131,7 @@ def graph_from_dict(
         StagePlacementError: If one is of another kind, or has other ports, than the data says.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
-    fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "nested"))
+    fields = _fields(data, "$", ("v", "stages", "edges"), ("outer", "branches", "merges", "nested"))
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
@@ -152,11 +158,17 @@ def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str, wei
         edge = _fields(item, path, ("source", "target"), _OPTIONS)
         source = _end(edge["source"], f"{path}.source", "output", outputs)
         target = _end(edge["target"], f"{path}.target", "input", inputs)
-        buffer = _buffer(edge.get("buffer"), f"{path}.buffer")
-        overflow = _checked(checked_overflow, edge.get("overflow", "block"), f"{path}.overflow")
-        weight = _weight(edge.get("weight"), f"{path}.weight", weights)
-        priority = _checked(checked_priority, edge.get("priority"), f"{path}.priority")
-        edges.append(EdgeSpec(source, target, where, buffer, overflow, weight, priority))
+        edges.append(_with_options(EdgeSpec(source, target, where), edge, path, weights))
+    outer: list[EdgeSpec] = []
+    for path, item in _items(fields.get("outer", ()), "$.outer"):
+        edge = _fields(item, path, (), ("head", "leaf", *_OPTIONS))
+        if ("head" in edge) == ("leaf" in edge):
+            raise DecodeError("either 'head' or 'leaf' was expected", path)
+        side = "head" if "head" in edge else "leaf"
+        what, known = ("input", inputs) if side == "head" else ("output", outputs)
+        end = _end(edge[side], f"{path}.{side}", what, known)
+        spec = EdgeSpec(OUTSIDE, end, where) if side == "head" else EdgeSpec(end, OUTSIDE, where)
+        outer.append(_with_options(spec, edge, path, weights))
     forks: list[ForkSpec] = []
     for path, item in _items(fields.get("branches", ()), "$.branches"):
         fork = _fields(item, path, ("source",), ("otherwise",))
@@ -166,7 +178,7 @@ def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str, wei
     merges = _items(fields.get("merges", ()), "$.merges")
     joins = [JoinSpec(_end(item, path, "input", inputs), where) for path, item in merges]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
-    return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested))
+    return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested), tuple(outer))
 
 
 def _stages(value: object) -> list[_Said]:
@@ -301,6 +313,17 @@ def _buffer(value: object, path: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise DecodeError(f"an edge holds at least 1 element, got {_shown(value)}", path)
+
+
+def _with_options(edge: EdgeSpec, fields: Mapping[str, object], path: str, weights: Mapping[str, Weigh]) -> EdgeSpec:
+    """Return an edge with what `_options()` wrote down."""
+    return dataclasses.replace(
+        edge,
+        buffer=_buffer(fields.get("buffer"), f"{path}.buffer"),
+        overflow=_checked(checked_overflow, fields.get("overflow", "block"), f"{path}.overflow"),
+        weight=_weight(fields.get("weight"), f"{path}.weight", weights),
+        priority=_checked(checked_priority, fields.get("priority"), f"{path}.priority"),
+    )
 
 
 def _options(edge: EdgeSpec) -> dict[str, object]:

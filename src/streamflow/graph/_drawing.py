@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import ProgramError
 from ..stages import StageKind
-from ._bounding import told
+from ._bounding import outer_edge, told
 from ._programs import output_of
 from ._words import cut, groups_of, printable, type_names
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..stages import ElementTypes
-    from ._spec import Graph
+    from ._spec import EdgeSpec, Graph
 
 __all__ = ["to_dot", "to_mermaid", "to_svg"]
 
@@ -178,7 +178,8 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     if leaves:
         yield _INDENT + pen.node(_CONSUMER, [_CONSUMER], None)
     for one in heads:
-        yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], _ports("", one.port))
+        lines = [*_ports("", one.port), *_bound(outer_edge(graph, one, is_head=True))]
+        yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], lines)
     accepts = {end: types for node in graph.nodes for end, types in node.inputs.items()}
     branches = Counter(edge.source for edge in graph.edges)
     rests = {(fork.source, fork.otherwise) for fork in graph.forks}
@@ -187,12 +188,11 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
         lines = _ports(edge.source.port, edge.target.port)
         if branches[edge.source] > 1:
             lines.append("otherwise" if is_rest else _types(accepts[edge.target]))
-        if edge.buffer is not None:
-            lines.append(f"holds {edge.buffer}")
-        lines += told(edge)
+        lines += _bound(edge)
         yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest)
     for one in leaves:
-        yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
+        lines = [*_ports(one.port, ""), *_bound(outer_edge(graph, one, is_head=False))]
+        yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, lines)
 
 
 def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:
@@ -227,6 +227,11 @@ def _ends(groups: Sequence[str], shared: int, pen: _Pen) -> Iterator[str]:
 def _ports(source: str, target: str) -> list[str]:
     """Return what an edge says about its ends; nothing where neither has a name."""
     return [f"{_shown(source)} → {_shown(target)}".strip()] if source or target else []
+
+
+def _bound(edge: EdgeSpec) -> list[str]:
+    """Return what an edge says about its bound; nothing where it is that of the configuration."""
+    return [f"holds {edge.buffer}"] * (edge.buffer is not None) + told(edge)
 
 
 def _types(types: ElementTypes) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import Finding
 from ..stages import StageKind
 from ._nesting import outer_names
+from ._spec import OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -44,7 +45,7 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
     joins = {join.target: join.where for join in reversed(graph.joins)}
     found += [one for end in names.outputs for one in _fan_out(end, out_of[end], forks.get(end), closing)]
     found += [one for end in names.inputs for one in _fan_in(end, into[end], joins.get(end), closing)]
-    return [*found, *_rests(graph, names), *_unconnected(graph, names)]
+    return [*found, *_outer(graph, names), *_rests(graph, names), *_unconnected(graph, names)]
 
 
 def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]:
@@ -129,6 +130,29 @@ def _listed(ends: Iterable[Endpoint], between: str = ", ") -> str:
 
 def _count(number: int, one: str, several: str) -> str:
     return f"one {one}" if number == 1 else f"no {several}"
+
+
+def _outer(graph: Graph, names: Names) -> Iterator[Finding]:
+    """Yield a finding for each edge from the source, or to the consumer, that is none, or of which something was said before."""
+    first: dict[Endpoint, EdgeSpec] = {}
+    heads, leaves = set(graph.heads), set(graph.leaves)
+    for edge in graph.outer:
+        is_head = edge.source == OUTSIDE
+        end = edge.target if is_head else edge.source
+        if end not in (names.inputs if is_head else names.outputs):
+            continue
+        if end not in (heads if is_head else leaves):
+            told, other = ("fed by", "the source feeds only") if is_head else ("read by", "the consumer reads only")
+            stages = [one.source if is_head else one.target for one in graph.edges if end in (one.source, one.target)]
+            message = (
+                f"{str(end)!r} is {told} {_listed(dict.fromkeys(stages), ' and ')}, and {other} what no stage does"
+            )
+            hint = "give the options to connect() of those two stages"
+            yield Finding("not-an-outer-edge", end.stage, message, hint, edge.where)
+        elif first.setdefault(end, edge) is not edge:
+            what = f"connect(SOURCE, {str(end)!r})" if is_head else f"connect({str(end)!r}, CONSUMER)"
+            message = f"{what} was called twice, before at {first[end].where}"
+            yield Finding("duplicate-edge", end.stage, message, "leave one of them out", edge.where)
 
 
 def _rests(graph: Graph, names: Names) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
 from ..stages import StageKind
-from ._bounding import bounds_of, most_held, told
+from ._bounding import bounds_of, most_held, outer_edge, told
 from ._words import columns, cut, groups_of, type_names
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class _Teller:
         yield self._bound()
 
     def _heading(self) -> Iterator[str]:
-        own = any(edge.buffer is not None for edge in self._graph.edges)
+        own = any(edge.buffer is not None for edge in (*self._graph.edges, *self._graph.outer))
         sizes = f"in brackets what an edge holds: {_elements(self._buffer_size)}{', unless it has its own size' * own}"
         yield from _wrapped(f"{_counted(len(self._nodes), 'stage')}; {sizes}.", 0)
         if self._has_lanes:
@@ -157,7 +157,8 @@ class _Teller:
             return
         yield _CONSUMER
         for one in self._leaves:
-            yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} ({self._buffer_size})")
+            bound = self._bound_of(outer_edge(self._graph, one, is_head=False))
+            yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} {bound}")
 
     def _sinks(self) -> Iterator[str]:
         sinks = [_name(node.name) for node in self._nodes if not node.outputs]
@@ -196,11 +197,13 @@ class _Teller:
     def _feeders(self, end: Endpoint) -> Iterator[str]:
         edges = self._into[end]
         for edge in edges:
-            size = [str(self._buffer_size)] if edge.buffer is None else [str(edge.buffer), "its own size"]
-            bound = f"({', '.join([*size, *told(edge)])})"
-            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {bound}")
+            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {self._bound_of(edge)}")
         if not edges:
-            yield from _line("from", f"{_SOURCE} ({self._buffer_size})")
+            yield from _line("from", f"{_SOURCE} {self._bound_of(outer_edge(self._graph, end, is_head=True))}")
+
+    def _bound_of(self, edge: EdgeSpec) -> str:
+        size = [str(self._buffer_size)] if edge.buffer is None else [str(edge.buffer), "its own size"]
+        return f"({', '.join([*size, *told(edge)])})"
 
     def _readers(self, end: Endpoint) -> Iterator[str]:
         targets = [edge.target for edge in self._out_of[end]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
 from ._nesting import outer_ends, outer_names
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,6 +59,11 @@ class Link:
     restates: bool = False
     """Whether it stands for an edge that may be there already."""
 
+    @property
+    def options(self) -> tuple[int | None, Overflow, Weight | None, bool | None]:
+        """What was said of its edge, as `EdgeSpec` takes it."""
+        return self.buffer, self.overflow, self.weight, self.priority
+
 
 @dataclasses.dataclass(slots=True)
 class Said:
@@ -70,6 +75,8 @@ class Said:
     """The nested pipelines."""
     links: list[Link] = dataclasses.field(default_factory=list[Link])
     """The connections."""
+    outer: list[Link] = dataclasses.field(default_factory=list[Link])
+    """What was said of connections with the source and the consumer, which have no name."""
     forks: list[tuple[Named, Named | None]] = dataclasses.field(default_factory=list[tuple[Named, "Named | None"]])
     """What branches, and what gets the rest."""
     joins: list[Named] = dataclasses.field(default_factory=list[Named])
@@ -85,6 +92,7 @@ class Said:
             list(self.nodes),
             list(self.nested),
             list(self.links),
+            list(self.outer),
             list(self.forks),
             list(self.joins),
             list(self.alone),
@@ -142,12 +150,17 @@ class Said:
         lookup = _Lookup(self)
         edges, joins = _edges(self, lookup)
         graph = Graph(
-            tuple(self.nodes), tuple(edges), tuple(_forks(self.forks, lookup)), tuple(joins), tuple(self.nested)
+            tuple(self.nodes),
+            tuple(edges),
+            tuple(_forks(self.forks, lookup)),
+            tuple(joins),
+            tuple(self.nested),
+            tuple(_outer(self.outer, lookup)),
         )
         return graph, [(lookup.place(one), one.where) for one in self.alone]
 
     def _lists(self) -> tuple[list[Any], ...]:
-        return self.nodes, self.nested, self.links, self.forks, self.joins, self.alone, self.given
+        return self.nodes, self.nested, self.links, self.outer, self.forks, self.joins, self.alone, self.given
 
 
 class _Lookup:
@@ -216,13 +229,22 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
             if not link.restates or (source, target) not in present:
                 present.add((source, target))
                 feeding[target][number] += 1
-                said_of_it = link.buffer, link.overflow, link.weight, link.priority
-                edges.append(EdgeSpec(source, target, link.target.where, *said_of_it))
+                edges.append(EdgeSpec(source, target, link.target.where, *link.options))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
             joins.setdefault(target, JoinSpec(target, said.links[next(iter(links))].target.where))
     return edges, list(joins.values())
+
+
+def _outer(said: Iterable[Link], lookup: _Lookup) -> Iterator[EdgeSpec]:
+    """Yield what was said of edges from the source and to the consumer."""
+    for link in said:
+        if not link.source.text:
+            yield EdgeSpec(OUTSIDE, lookup.target(link.target), link.target.where, *link.options)
+        else:
+            for source in lookup.sources(link.source):
+                yield EdgeSpec(source, OUTSIDE, link.source.where, *link.options)
 
 
 def _forks(said: Iterable[tuple[Named, Named | None]], lookup: _Lookup) -> list[ForkSpec]:

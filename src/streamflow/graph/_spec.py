@@ -10,9 +10,10 @@ endpoint, a sink has no output endpoint.
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections import defaultdict
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,35 @@ if TYPE_CHECKING:
     from ..channels import Overflow, Weight
     from ..stages import ElementTypes, StageSpec
 
-__all__ = ["EdgeSpec", "Endpoint", "ForkSpec", "Graph", "JoinSpec", "NestSpec", "Node"]
+__all__ = [
+    "CONSUMER",
+    "OUTSIDE",
+    "SOURCE",
+    "EdgeSpec",
+    "Endpoint",
+    "ForkSpec",
+    "Graph",
+    "JoinSpec",
+    "NestSpec",
+    "Node",
+    "Outside",
+]
+
+
+class Outside(enum.Enum):
+    """What stands at the ends of a graph."""
+
+    SOURCE = "source"
+    CONSUMER = "consumer"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+SOURCE: Final = Outside.SOURCE
+"""Stands for the source in `connect(SOURCE, head, …)`, which says what bounds the edge from there."""
+CONSUMER: Final = Outside.CONSUMER
+"""Stands for the consumer in `connect(leaf, CONSUMER, …)`, which says what bounds the edge to there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -34,6 +63,10 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"{self.stage}:{self.port}" if self.port else self.stage
+
+
+OUTSIDE: Final = Endpoint("")
+"""The source or the consumer: where an edge begins or ends that no stage writes, or reads."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,6 +160,8 @@ class Graph:
     """Where edges join."""
     nested: tuple[NestSpec, ...] = ()
     """The pipelines that were nested into it."""
+    outer: tuple[EdgeSpec, ...] = ()
+    """What was said of edges from the source, whose source is `OUTSIDE`, and to the consumer, whose target is."""
 
     @property
     def heads(self) -> tuple[Endpoint, ...]:

@@ -43,6 +43,7 @@ _CLASSES: dict[str, type[BuildError]] = {
     "duplicate-edge": StagePlacementError,
     "fan-out": StagePlacementError,
     "fan-in": StagePlacementError,
+    "not-an-outer-edge": StagePlacementError,
     "two-otherwise": StagePlacementError,
     "unconnected-stage": StagePlacementError,
     "type-mismatch": TypeMismatchError,
