@@ -123,6 +123,7 @@ class LimitedMachine(RuleBasedStateMachine):
         super().__init__()
         self.state, self.own_closed = "open", False
         self.sent = self.received = self.entered = 0
+        self.may_begin = True  # the reader has taken nothing yet
         self.discarded = Counter()
 
     @initialize(bound=BOUNDS, watched=st.booleans(), forwards=st.booleans())
@@ -145,8 +146,11 @@ class LimitedMachine(RuleBasedStateMachine):
             self.output, self.unread = open_channel(1)
             self.receive.forward_to(self.output)
 
-    def is_due(self):
-        """A checkpoint comes at least every half of `WIDE` elements; here there is never one."""
+    def is_due(self, item):
+        """A checkpoint comes at least every half of `WIDE` elements, and before a drop that the reader could not prevent."""
+        waits_for_reader = self.may_begin and self.model.drops and not is_control(item)
+        if waits_for_reader and not self.model.fits(item, self.model.items):
+            return True
         return self.entered >= WIDE // 2 and (self.model.drops or self.bound.capacity > WIDE)
 
     def count(self, item):
@@ -176,7 +180,7 @@ class LimitedMachine(RuleBasedStateMachine):
         for _ in range(count):
             item = MAKERS[kind](size, priority)
             sent = self.send.try_send(item)
-            assert sent == (self.state == "open" and not self.is_due() and self.model.outcome(item) == "enter")
+            assert sent == (self.state == "open" and not self.is_due(item) and self.model.outcome(item) == "enter")
             if not sent:
                 return
             self.count(item)
@@ -185,6 +189,7 @@ class LimitedMachine(RuleBasedStateMachine):
     def receive_some(self, count):
         """The head, if it is accepted; who passes by stays for the output, or is dropped like on any edge."""
         for _ in range(count):
+            self.may_begin = self.may_begin and not self.model.items
             if not self.forwards:
                 accepted = [isinstance(item, ACCEPTED) for item in self.model.items]
                 while any(accepted) and not accepted[0]:

@@ -98,7 +98,7 @@ def test_lanes_of_one_edge_need_their_places_too() -> None:
 
 
 def test_the_explanation_tells_policy_weight_and_lanes() -> None:
-    """semantics 4.12: beside the capacity, where the edge ends; and control has a room of its own where data can be dropped."""
+    """semantics 4.14: beside the capacity, where the edge ends; and control has a room of its own where data can be dropped."""
     told = builder(PipelineConfig(priority=True)).build().explain()
 
     assert "    from     source (16, latest)\n" in told
@@ -111,7 +111,7 @@ def test_the_explanation_tells_policy_weight_and_lanes() -> None:
 
 
 def test_pictures_tell_them_on_the_arrows() -> None:
-    """semantics 4.12: in both languages."""
+    """semantics 4.14: in both languages."""
     pipeline = builder().build()
 
     for picture in (pipeline.to_mermaid(), pipeline.to_dot()):
@@ -129,7 +129,7 @@ def test_pictures_tell_them_on_the_arrows() -> None:
 
 
 def test_a_graph_as_data_has_them_and_functions_are_given_by_unit() -> None:
-    """semantics 4.12: nothing in the data is imported; what is a function must be given again."""
+    """semantics 4.14: nothing in the data is imported; what is a function must be given again."""
     pipeline = builder().build()
     data = json.loads(json.dumps(pipeline.to_dict()))
 
@@ -174,7 +174,7 @@ def test_a_graph_as_data_has_them_and_functions_are_given_by_unit() -> None:
     ],
 )
 def test_malformed_options_are_refused_with_their_place(change, path) -> None:
-    """semantics 4.12: `DecodeError` says where."""
+    """semantics 4.14: `DecodeError` says where."""
     data = PipelineBuilder().connect(A, B).build().to_dict()
     graph = data["graph"]
     assert isinstance(graph, dict)
@@ -184,7 +184,7 @@ def test_malformed_options_are_refused_with_their_place(change, path) -> None:
 
 
 def test_a_nested_pipeline_keeps_what_was_said_of_its_edges() -> None:
-    """semantics 4.11: but for those to its own source and consumer, which are not there any more."""
+    """semantics 4.12: but for those to its own source and consumer, which are not there any more."""
     inner = builder(PipelineConfig(buffer_size=7, priority=True)).build()
     graph = PipelineBuilder().chain(PassthroughStage("in"), inner.as_stage("deep")).build().graph
 

@@ -7,8 +7,8 @@ Such an edge has no fast path: each element is counted when it enters and when i
 1. *Control is never dropped*, whatever the policy: it waits for room, of which it has its own where data can be dropped.
 2. *Data never waits where it can be dropped, or be refused*: it is no one's turn that it needs, so it may come before control of
    another task that waits.
-3. *The reader goes first*: where data would be dropped although the reader has been woken and did not have its turn yet, the sender
-   lets it have that turn. So a reader that keeps up loses nothing to a sender that does not wait.
+3. *The reader goes first*: where data would be dropped although the reader has been woken, or not begun, and did not have its turn
+   yet, the sender lets it have that turn. So a reader that waits for more loses nothing to a sender that does not wait.
 4. *A sender takes a checkpoint at least every `WIDE` elements*, because nothing else stops it.
 5. *What is being looked at may go*: while the reader waits to pass the head on, that can be dropped, and then nothing is passed.
 """
@@ -75,8 +75,8 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         """The order of leaving, if that is not the order of entering."""
         self.queues: Queues = Queues(self._turns)
         """Who waits for room."""
-        self.is_awaking: bool = False
-        """Whether the reader was woken, or takes a checkpoint, and has not had its turn yet."""
+        self.is_awaking: bool = True
+        """Whether the reader has not begun yet, was woken, or takes a checkpoint, and has not had its turn since."""
 
     def enter(self, item: Any) -> None:
         """Put `item` where its turn to leave is."""
