@@ -214,3 +214,20 @@ def test_a_branch_or_merge_that_names_an_edge_leaves_what_was_said_of_it() -> No
             calls[number](made)
         edges = {str(one): one.overflow for one in made.build().graph.edges}
         assert edges == {"a → b": "latest", "a → c": "block"}
+
+
+def test_a_branch_that_drops_cannot_be_put_in_order_again() -> None:
+    """semantics 2.7, 4.1: the fork marks each element on each branch, and marks of what was dropped would pile up."""
+
+    def made(**options):
+        builder = PipelineBuilder().add(*(PassthroughStage(name) for name in ("fork", "left", "right", "join")))
+        builder.connect("fork", "left", **options).branch("fork", "left", "right")
+        return builder.merge("join", "left", "right", policy="ordered")
+
+    with pytest.raises(BuildError) as caught:
+        made(overflow="latest").build()
+    (finding,) = caught.value.findings
+    assert (finding.kind, finding.stage) == ("merge-policy", "join")
+    assert finding.message == "'join' restores the order of 'fork', whose branch fork → left may drop"
+    made(overflow="error").build()
+    made(weight=Weight.bytes(100)).build()

@@ -130,7 +130,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         self.room.clear()
 
     def _rest_to_pass(self) -> Sequence[Any]:
-        return HeadOf(self._buffer)
+        return HeadOf(super()._rest_to_pass())
 
     async def _take_checkpoint(self) -> None:
         self.is_awaking = True

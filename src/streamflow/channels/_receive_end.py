@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._merge import Relay
+    from ._ports import PortCopies
     from ._send_end import SendEnd
     from ._wait import Waiter
 
-__all__ = ["WIDE", "ReceiveEnd", "Turn"]
+__all__ = ["ASIDE", "WIDE", "ReceiveEnd", "Turn"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -79,6 +80,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._relay: Relay | None = None  # of the merge that reads this edge
         self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when somebody waits here
         self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
+        self._copies: PortCopies | None = None  # for an input of several
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -236,7 +238,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         aside = self._aside
         while aside and self._forward is not None:
-            await self._forward._send_in_turn(None, rest=aside, take=lambda: self._count(aside.popleft()))
+            if self._copies is not None and self._copies.have_left(aside[0]):
+                self._count(aside.popleft())
+                continue
+            rest = aside if self._copies is None else self._copies.still(aside)
+            await self._forward._send_in_turn(None, rest=rest, take=lambda: self._count(aside.popleft()))
         self._owes = False
 
     def close(self, reason: CloseReason = "no_more_needed") -> None:
@@ -328,6 +334,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self.received += 1
         if self._watch is not None:
             self._watch.on_received(item)
+        if self._copies is not None:
+            self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
     async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
@@ -406,13 +414,14 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
-        if self._forward is None:
+        if self._forward is None or (self._copies is not None and self._copies.have_left(self._buffer[0])):
             self._take()
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
+        rest = self._rest_to_pass()
         try:
-            await self._forward._send_in_turn(None, rest=self._rest_to_pass(), take=self._take)
+            await self._forward._send_in_turn(None, rest=rest, take=self._take)
         finally:
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
@@ -420,7 +429,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
 
     def _rest_to_pass(self) -> Sequence[Any]:
         """Return what `_pass_one()` takes the head of: empty, once there is nothing to be passed on."""
-        return self._buffer
+        return self._buffer if self._copies is None else self._copies.still(self._buffer)
 
     def _take_note(self) -> None:
         """Have one reason more for a second look: an element that is not plain has come."""

@@ -9,8 +9,9 @@ that feeds both. Nothing tells so, but it can be seen. Nothing comes any more by
 - its writer has gone; or waits for its own input, by which nothing comes; or waits for room where nobody makes room;
 - nobody makes room on an edge that the merge in question holds back, nor where the reader waits in one of these ways.
 
-A writer that is at anything else, and a source, may go on at any moment. An edge out of a fork that has copied the boundary is not
-looked behind: all that is there came later. This is the least solution of these rules: what waits in a circle waits for ever.
+A writer that is at anything else, and a source, may go on at any moment. Nothing that was sent before the boundary comes by an edge
+out of a fork that has copied it, nor by one to which no such fork leads. This is the least solution of these rules: what waits in a
+circle waits for ever.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -81,13 +82,19 @@ class Ways:
     ) -> None:
         self._merge = merge
         self._origins = {edge for fork in forks for edge in fork._edges}
+        self._behind = self._all_behind(self._origins)
         self._came_later = came_later
         self._overseer = overseer
         # What may happen: by an edge something comes, a stage goes on; and whether only what came before the boundary counts.
         self._may: dict[tuple[str, ReceiveEnd[Any], bool], bool] = {}
 
     def lead_to(self, target: ReceiveEnd[Any]) -> bool:
-        """Say whether anything that was sent before the boundary may still come by `target`, if the merge goes on waiting."""
+        """Say whether anything that was sent before the boundary may still come by `target`, if the merge goes on waiting.
+
+        True where no way is known: where a stage between reads its input over a channel of its own.
+        """
+        if target not in self._behind and target not in self._origins:
+            return True
         may = self._may
         self._ask("come", target, before=True)
         has_changed = True
@@ -100,6 +107,18 @@ class Ways:
                 has_changed |= may[key] or len(may) > number
         return may["come", target, True]
 
+    @staticmethod
+    def _all_behind(origins: Collection[ReceiveEnd[Any]]) -> set[ReceiveEnd[Any]]:
+        """Return the edges by which what was sent into these may come; they themselves are not among them."""
+        found: set[ReceiveEnd[Any]] = set()
+        following = list(origins)
+        while following:
+            output = _reader_of(following.pop())._forward
+            new = [edge for edge in output._edges if edge not in found] if output is not None else []
+            found.update(new)
+            following += new
+        return found.difference(origins)
+
     def _ask(self, kind: str, end: ReceiveEnd[Any], *, before: bool) -> bool:
         self._listen(end)
         return self._may.setdefault((kind, end, before), False)
@@ -110,7 +129,7 @@ class Ways:
                 end._overseers += (self._overseer,)
 
     def _comes(self, edge: ReceiveEnd[Any], *, before: bool) -> bool:
-        if edge.state != "open" or (before and edge in self._origins):
+        if edge.state != "open" or (before and edge not in self._behind):
             return False
         writers = _alive(edge)
         if not writers:

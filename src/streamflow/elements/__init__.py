@@ -53,6 +53,7 @@ from ._types import (
     TurnStart,
     UsageElement,
     VideoElement,
+    batch_of,
 )
 
 __all__ = [
@@ -106,6 +107,7 @@ __all__ = [
     "VideoElement",
     "VideoPart",
     "WholeElement",
+    "batch_of",
     "decode",
     "decode_many",
     "encode",

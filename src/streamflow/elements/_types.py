@@ -227,6 +227,12 @@ class BatchElement(StreamElement, frozen=True):
         freeze_items(self, self.items)
 
 
+def batch_of(*items: StreamElement) -> BatchElement:
+    """Return several elements as one, as urgent as the most urgent of them, and interruptible only if all may be dropped."""
+    may_be_dropped = all(one.interruptible and not isinstance(one, WholeElement) for one in items)
+    return BatchElement(items, priority=max(one.priority for one in items), interruptible=may_be_dropped)
+
+
 class OpaqueElement(StreamElement, frozen=True, gc=False):
     """An element of a type that this program does not know; it is encoded again byte for byte.
 

@@ -9,6 +9,19 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._nesting import GraphStage, Nestable, SubGraph
+from ._orders import ordering_forks
+from ._policies import (
+    Arrival,
+    Barrier,
+    Concat,
+    MergePolicy,
+    Ordered,
+    PolicyName,
+    Prioritized,
+    Race,
+    Zip,
+    ZipLatest,
+)
 from ._spec import CONSUMER, OUTSIDE, SOURCE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, Outside
 from ._validation import check, findings
 
@@ -16,6 +29,9 @@ __all__ = [
     "CONSUMER",
     "OUTSIDE",
     "SOURCE",
+    "Arrival",
+    "Barrier",
+    "Concat",
     "EdgeSpec",
     "Endpoint",
     "ForkSpec",
@@ -24,11 +40,18 @@ __all__ = [
     "GraphStage",
     "InFlight",
     "JoinSpec",
+    "MergePolicy",
     "NestSpec",
     "Nestable",
     "Node",
+    "Ordered",
     "Outside",
+    "PolicyName",
+    "Prioritized",
+    "Race",
     "SubGraph",
+    "Zip",
+    "ZipLatest",
     "bounds_of",
     "caller_of_package",
     "check",
@@ -37,6 +60,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "ordering_forks",
     "to_dot",
     "to_mermaid",
     "to_svg",

@@ -22,7 +22,8 @@ from ..elements import Priority
 from ..errors import BuildWarning, ConfigError, StageDefinitionError
 from ..stages import as_stage, definition_error
 from ._nesting import checked_buffer, checked_priority, nestable
-from ._said import Link, Named, Said
+from ._policies import checked_policy
+from ._said import Link, Merged, Named, Said
 from ._spec import CONSUMER, SOURCE, Node, Outside
 from ._types import unclaimed
 from ._validation import check
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..channels import Overflow, Weight
     from ..stages import StageLike
     from ._nesting import GraphStage
+    from ._policies import MergePolicy, PolicyName
     from ._spec import Graph
 
 __all__ = ["GraphBuilder", "caller_of_package"]
@@ -163,20 +165,34 @@ class GraphBuilder:
             self._said.links += [Link(begin, end, restates=True) for end in (*ends, *([rest] if rest else []))]
         return self
 
-    def merge(self, into: GraphStage | str, *sources: GraphStage | str) -> Self:
-        """Say that the edges into `into` are merged, in the order of arrival and fairly, and make those that are not there yet.
+    def merge(
+        self, into: GraphStage | str, *sources: GraphStage | str, policy: PolicyName | MergePolicy | None = None
+    ) -> Self:
+        """Say that the edges into `into` are merged, and how, and make those that are not there yet.
+
+        Several calls add up. Where it matters which input is first, their order is that of `sources`; those that are named
+        nowhere come last.
+
+        ```python
+        builder.branch("words", french, german).merge(together, french, german, policy="ordered")
+        ```
 
         Args:
             into: What reads.
             sources: What writes. An object that was added before is that stage; another one is added.
+            policy: `"arrival"` (what has come, fairly; the default), `"ordered"`, `"concat"`, `"zip"`, `"zip_latest"`,
+                `"barrier"`, `"priority"`, `"race"`; or an object, for those with parameters: `Ordered(key=…)`,
+                `Zip(combine=…)`, `ZipLatest(combine=…)`, `Barrier(max_held=…)`, `Prioritized(weights)` of `streamflow.graph`.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If there is no such policy.
         """
+        how = None if policy is None else checked_policy(policy)
         with self._whole_call(caller_of_package()) as where:
             begins = [self._known(one, where) for one in sources]
             end = self._known(into, where)
-            self._said.joins.append(end)
+            self._said.joins.append(Merged(end, how, tuple(begins)))
             self._said.links += [Link(begin, end, restates=True) for begin in begins]
         return self
 

@@ -12,14 +12,15 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
   ],
   "outer": [{"head": "ears", "overflow": "drop_oldest"}, {"leaf": "log", "buffer": 4}],
   "branches": [{"source": "ears", "otherwise": "log"}],
-  "merges": ["log"],
+  "merges": ["log", {"target": "out", "policy": "barrier", "max_held": 100}],
   "nested": ["chat"]
 }
 ```
 
-What has its default is left out. A field that this release does not know is refused, not skipped: it may change what the graph
-does. Stages are given by name; what is said of their kinds and ports must be true of them. So are the functions of weights, by
-their unit, but for those of our own. No data is imported or evaluated.
+What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
+stages, the functions of weights, by their unit, but for those of our own, and the policies of merges that have a function
+(`"code": true`). A field that this release does not know is refused, not skipped: it may change what the graph does. What is said
+of the kinds and ports of stages must be true of them. No data is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from ..errors import (
 )
 from ..stages import StageKind, as_stage, checked_name
 from ._builder import caller_of_package
+from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
 from ._nesting import checked_priority
 from ._spec import OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._validation import check
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
     from ..stages import StageLike, StageSpec
+    from ._policies import MergePolicy
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
 
@@ -61,6 +64,8 @@ _Out = TypeVar("_Out")
 
 _VERSION: Final = 1
 _OPTIONS: Final = ("buffer", "overflow", "weight", "priority")
+_NO_POLICIES: Final[Mapping[str, MergePolicy]] = {}
+_NO_WEIGHTS: Final[Mapping[str, Weigh]] = {}
 _MOST: Final = 10_000  # items of one list: what comes from outside has a bound
 
 
@@ -110,22 +115,27 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
     ]
     found |= _unless_empty("outer", outer)
     found |= _unless_empty("branches", branches)
-    found |= _unless_empty("merges", [str(join.target) for join in graph.joins])
+    found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
     return found | _unless_empty("nested", [nest.name for nest in graph.nested])
 
 
 def graph_from_dict(
-    data: Mapping[str, object], stages: Mapping[str, StageLike], weights: Mapping[str, Weigh] | None = None
+    data: Mapping[str, object],
+    stages: Mapping[str, StageLike],
+    policies: Mapping[str, MergePolicy] = _NO_POLICIES,
+    weights: Mapping[str, Weigh] = _NO_WEIGHTS,
 ) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
 
     Args:
         data: What `graph_to_dict` returned, or the same from JSON.
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
+        policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
         weights: The functions of bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
     Raises:
         DecodeError: If the data is malformed, or of a newer version; `path` says where.
+        ConfigError: If a policy is missing, not in the graph, or another one than the data says.
         UnknownStageError: If a stage is missing, or not in the graph.
         StageDefinitionError: If one of them is no stage.
         StagePlacementError: If one is of another kind, or has other ports, than the data says.
@@ -135,7 +145,7 @@ def graph_from_dict(
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
-    graph = _joined(fields, said, where, weights or {})
+    graph = _joined(fields, said, where, policies, weights)
     specs = _specs(said, stages)
     graph = dataclasses.replace(graph, nodes=tuple(Node(one.name, specs[one.name], where) for one in said))
     check(graph)
@@ -149,7 +159,13 @@ def _unless_empty(field: str, values: Sequence[object]) -> dict[str, object]:
     return {field: values} if values else {}
 
 
-def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str, weights: Mapping[str, Weigh]) -> Graph:
+def _joined(
+    fields: Mapping[str, object],
+    said: Sequence[_Said],
+    where: str,
+    policies: Mapping[str, MergePolicy],
+    weights: Mapping[str, Weigh],
+) -> Graph:
     """Return the graph without its stages."""
     inputs = {str(end): end for one in said for end in one.input_ends}
     outputs = {str(end): end for one in said for end in one.output_ends}
@@ -175,8 +191,18 @@ def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str, wei
         source, otherwise = _end(fork["source"], f"{path}.source", "output", outputs), fork.get("otherwise")
         rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
         forks.append(ForkSpec(source, where, rest))
-    merges = _items(fields.get("merges", ()), "$.merges")
-    joins = [JoinSpec(_end(item, path, "input", inputs), where) for path, item in merges]
+    joins: list[JoinSpec] = []
+    code: list[str] = []
+    for path, item in _items(fields.get("merges", ()), "$.merges"):
+        merge: Mapping[str, object] = {"target": item}
+        if isinstance(item, Mapping):
+            merge = _fields(cast("object", item), path, ("target", "policy"), MERGE_FIELDS)
+        target = _end(merge["target"], path if merge.get("policy") is None else f"{path}.target", "input", inputs)
+        joins.append(JoinSpec(target, where, merge_policy(merge, path, policies.get(str(target)))))
+        code += [str(target)] if joins[-1].policy.is_code else []
+    extra = next((one for one in policies if one not in code), None)
+    if extra is not None:
+        raise ConfigError("policies", f"the graph has no merge {extra!r:.80} whose policy has a function; take it away")
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
     return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested), tuple(outer))
 

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import ProgramError
-from ..stages import StageKind
+from ..stages import ALL_DATA, StageKind
 from ._bounding import outer_edge, told
 from ._programs import output_of
 from ._words import cut, groups_of, printable, type_names
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..stages import ElementTypes
-    from ._spec import EdgeSpec, Graph
+    from ._spec import EdgeSpec, Endpoint, Graph
 
 __all__ = ["to_dot", "to_mermaid", "to_svg"]
 
@@ -181,6 +181,9 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
         lines = [*_ports("", one.port), *_bound(outer_edge(graph, one, is_head=True))]
         yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], lines)
     accepts = {end: types for node in graph.nodes for end, types in node.inputs.items()}
+    policies = {end: one for end, one in graph.policies.items() if one.name != "arrival"}
+    accepts |= {end: ALL_DATA for end, one in policies.items() if one.makes}
+    places: Counter[Endpoint] = Counter()
     branches = Counter(edge.source for edge in graph.edges)
     rests = {(fork.source, fork.otherwise) for fork in graph.forks}
     for edge in graph.edges:
@@ -188,6 +191,9 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
         lines = _ports(edge.source.port, edge.target.port)
         if branches[edge.source] > 1:
             lines.append("otherwise" if is_rest else _types(accepts[edge.target]))
+        if edge.target in policies:
+            places[edge.target] += 1
+            lines.append(f"{policies[edge.target].name} {places[edge.target]}")
         lines += _bound(edge)
         yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest)
     for one in leaves:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from ..errors import Finding
 from ..stages import StageKind
 from ._nesting import outer_names
+from ._orders import ordering_forks
+from ._policies import Prioritized, Zip, ZipLatest
 from ._spec import OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ._names import Names
-    from ._spec import EdgeSpec, Endpoint, Graph
+    from ._spec import EdgeSpec, Endpoint, Graph, JoinSpec
 
 __all__ = ["connections", "cycles"]
 
@@ -45,7 +47,8 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
     joins = {join.target: join.where for join in reversed(graph.joins)}
     found += [one for end in names.outputs for one in _fan_out(end, out_of[end], forks.get(end), closing)]
     found += [one for end in names.inputs for one in _fan_in(end, into[end], joins.get(end), closing)]
-    return [*found, *_outer(graph, names), *_rests(graph, names), *_unconnected(graph, names)]
+    found += [*_outer(graph, names), *_lossy_orders(graph), *_rests(graph, names), *_policies(graph, names, into)]
+    return [*found, *_unconnected(graph, names)]
 
 
 def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]:
@@ -155,6 +158,20 @@ def _outer(graph: Graph, names: Names) -> Iterator[Finding]:
             yield Finding("duplicate-edge", end.stage, message, "leave one of them out", edge.where)
 
 
+def _lossy_orders(graph: Graph) -> Iterator[Finding]:
+    """Yield a finding for each branch that drops below a fork whose order a merge restores.
+
+    The fork marks every element there, also what is dropped; marks are control, and would pile up without a bound.
+    """
+    for target, forks in ordering_forks(graph).items():
+        for edge in (one for fork in forks for one in graph.edges_out_of(fork)):
+            leads_there = target.stage in {edge.target.stage, *graph.downstream(edge.target.stage)}
+            if leads_there and edge.overflow not in {"block", "error"}:
+                message = f"{str(target)!r} restores the order of {str(edge.source)!r}, whose branch {edge} may drop"
+                hint = "let the branch block; or drop before the fork; or merge in the order of arrival"
+                yield Finding("merge-policy", target.stage, message, hint, edge.where)
+
+
 def _rests(graph: Graph, names: Names) -> Iterator[Finding]:
     """Yield a finding for each `otherwise` of a fork that has another one."""
     first: dict[Endpoint, Endpoint] = {}
@@ -166,6 +183,32 @@ def _rests(graph: Graph, names: Names) -> Iterator[Finding]:
             both = f"{str(before)!r} and {str(fork.otherwise)!r}"
             message = f"what no branch of {str(fork.source)!r} accepts cannot go to both {both}"
             yield Finding("two-otherwise", fork.source.stage, message, "give otherwise= once for each fork", fork.where)
+
+
+def _policies(graph: Graph, names: Names, into: Mapping[Endpoint, Mapping[Endpoint, EdgeSpec]]) -> Iterator[Finding]:
+    """Yield a finding for each merge that was told two policies, or one that does not fit its inputs."""
+    forks = ordering_forks(graph)
+    first: dict[Endpoint, JoinSpec] = {}
+    for join in graph.joins:
+        target, policy = str(join.target), join.policy
+        count = len(into.get(join.target, ()))
+        before = first.setdefault(join.target, join)
+        if join.target not in names.inputs or count < 2:
+            continue
+        if before.policy != policy:
+            message = f"what feeds {target!r} cannot be merged by both {before.policy.name!r} and {policy.name!r}"
+            yield Finding("two-policies", join.target.stage, message, "give policy= once for each merge", join.where)
+        elif isinstance(policy, Prioritized) and policy.weights and len(policy.weights) != count:
+            message = f"merge({target!r}, …) has {count} inputs, but {len(policy.weights)} weights"
+            hint = "give one weight for each input, in the order in which they are named"
+            yield Finding("merge-policy", join.target.stage, message, hint, join.where)
+        elif isinstance(policy, (Zip, ZipLatest)) and (fault := policy.fault(count)) is not None:
+            hint = f"give a function of {count} elements, or leave combine= out to get a BatchElement"
+            yield Finding("merge-policy", join.target.stage, f"merge({target!r}, …): {fault}", hint, join.where)
+        elif not forks.get(join.target, True):
+            message = f"merge({target!r}, …, policy='ordered') has no order to restore: no fork leads to all its inputs"
+            hint = "branch() from one stage to all of them; or sort by a key, Ordered(key=…); or policy='concat'"
+            yield Finding("merge-policy", join.target.stage, message, hint, join.where)
 
 
 def _unconnected(graph: Graph, names: Names) -> Iterator[Finding]:

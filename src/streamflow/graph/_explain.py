@@ -15,14 +15,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
-from ..stages import StageKind
+from ..stages import ALL_DATA, StageKind
 from ._bounding import bounds_of, most_held, outer_edge, told
+from ._policies import Barrier, Ordered, Prioritized
 from ._words import columns, cut, groups_of, type_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..stages import ElementTypes
+    from ._policies import MergePolicy
     from ._spec import EdgeSpec, Endpoint, Graph, Node
 
 __all__ = ["InFlight", "explain", "in_flight"]
@@ -46,7 +48,7 @@ class InFlight:
     stages: int
     """What those stages hold that can say it."""
     merges: int
-    """One for each merge, which has taken it and not handed it on."""
+    """One for each merge, which has taken it and not handed it on, and what its policy lets it hold."""
     sources: int
     """One for each source, which has made it and not sent it."""
     unbounded: tuple[str, ...]
@@ -79,7 +81,7 @@ def in_flight(graph: Graph, *, buffer_size: int, priority: bool = False) -> InFl
     return InFlight(
         edges=sum(most_held(one) for one in bounds_of(graph, buffer_size=buffer_size, priority=priority)),
         stages=sum(one for one in held if one is not None),
-        merges=sum(count > 1 for count in fed.values()) + (len(leaves) > 1),
+        merges=sum(1 + _held(graph, end, count) for end, count in fed.items() if count > 1) + (len(leaves) > 1),
         sources=max(len(heads), 1),
         unbounded=tuple(node.name for node in graph.nodes if node.stage.max_held is None),
     )
@@ -99,6 +101,11 @@ def explain(graph: Graph, *, buffer_size: int, priority: bool = False) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
+def _held(graph: Graph, end: Endpoint, inputs: int) -> int:
+    policy = graph.policies.get(end)
+    return 0 if policy is None else policy.held(inputs)
+
+
 class _Teller:
     """Puts one graph into words."""
 
@@ -108,7 +115,9 @@ class _Teller:
         self._has_lanes = has_lanes
         self._nodes = graph.order()
         self._heads, self._leaves = graph.heads, graph.leaves
+        self._policies = graph.policies
         self._accepts = {end: accepts for node in graph.nodes for end, accepts in node.inputs.items()}
+        self._accepts |= {end: ALL_DATA for end, policy in self._policies.items() if policy.makes}
         self._rest = {fork.source: fork.otherwise for fork in graph.forks}
         self._into: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
         self._out_of: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
@@ -198,6 +207,9 @@ class _Teller:
         edges = self._into[end]
         for edge in edges:
             yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {self._bound_of(edge)}")
+        policy = self._policies.get(end)
+        if len(edges) > 1 and policy is not None and policy.name != "arrival":
+            yield from _line("policy", f"{policy.name}, {_policy(policy)}")
         if not edges:
             yield from _line("from", f"{_SOURCE} {self._bound_of(outer_edge(self._graph, end, is_head=True))}")
 
@@ -241,6 +253,18 @@ class _Teller:
             culprits = " and ".join(map(_name, bound.unbounded))
             total = f"no bound, as {culprits} {do} not say how much is held (max_held=); all else {total}"
         yield from _wrapped(f"in flight: {total}", _INDENT)
+
+
+def _policy(policy: MergePolicy) -> str:
+    match policy:
+        case Prioritized(weights=weights) if weights:
+            return f"with weights {', '.join(map(str, weights))}"
+        case Ordered(key=key) if key is not None:
+            return "the smallest key first"
+        case Barrier(max_held=count):
+            return f"{policy.says}, of at most {_elements(count)}"
+        case _:
+            return policy.says
 
 
 def _line(word: str, text: str) -> Iterator[str]:

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
 from ._nesting import outer_ends, outer_names
+from ._policies import Arrival
 from ._spec import OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..channels import Overflow, Weight
     from ._nesting import SubGraph
+    from ._policies import MergePolicy
 
-__all__ = ["Link", "Named", "Said"]
+__all__ = ["Link", "Merged", "Named", "Said"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +67,18 @@ class Link:
         return self.buffer, self.overflow, self.weight, self.priority
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Merged:
+    """A merge, as a call told it."""
+
+    target: Named
+    """What reads."""
+    policy: MergePolicy | None = None
+    """How; None: what another call says, or in the order of arrival."""
+    sources: tuple[Named, ...] = ()
+    """What writes, in the order of the call."""
+
+
 @dataclasses.dataclass(slots=True)
 class Said:
     """All that was said. Lists that only grow, so a call that fails is taken back by their lengths."""
@@ -79,7 +93,7 @@ class Said:
     """What was said of connections with the source and the consumer, which have no name."""
     forks: list[tuple[Named, Named | None]] = dataclasses.field(default_factory=list[tuple[Named, "Named | None"]])
     """What branches, and what gets the rest."""
-    joins: list[Named] = dataclasses.field(default_factory=list[Named])
+    joins: list[Merged] = dataclasses.field(default_factory=list[Merged])
     """What merges."""
     alone: list[Named] = dataclasses.field(default_factory=list[Named])
     """Names in calls that connect them with nothing."""
@@ -142,7 +156,7 @@ class Said:
         for fork in inner.graph.forks:
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
             self.forks.append((named(fork.source, fork.where), otherwise))
-        self.joins += [named(join.target, join.where) for join in inner.graph.joins]
+        self.joins += [Merged(named(join.target, join.where), join.policy) for join in inner.graph.joins]
         return outer
 
     def graph(self) -> tuple[Graph, list[tuple[Endpoint, str]]]:
@@ -218,10 +232,7 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
     """Return the edges, and where they join."""
     pairs = [[(source, lookup.target(link.target)) for source in lookup.sources(link.source)] for link in said.links]
     present = {pair for link, several in zip(said.links, pairs, strict=True) if not link.restates for pair in several}
-    joins: dict[Endpoint, JoinSpec] = {}
-    for one in said.joins:
-        target = lookup.target(one)
-        joins.setdefault(target, JoinSpec(target, one.where))
+    joins, order = _joins(said.joins, lookup)
     edges: list[EdgeSpec] = []
     feeding: defaultdict[Endpoint, Counter[int]] = defaultdict(Counter)
     for number, (link, several) in enumerate(zip(said.links, pairs, strict=True)):
@@ -233,8 +244,47 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
-            joins.setdefault(target, JoinSpec(target, said.links[next(iter(links))].target.where))
-    return edges, list(joins.values())
+            joins.setdefault(target, [JoinSpec(target, said.links[next(iter(links))].target.where)])
+    return _in_order(edges, order), [one for several in joins.values() for one in several]
+
+
+def _joins(
+    said: Iterable[Merged], lookup: _Lookup
+) -> tuple[dict[Endpoint, list[JoinSpec]], dict[Endpoint, list[Endpoint]]]:
+    """Return one join for each target, and another for each further policy that contradicts the first.
+
+    Behind them, for each target where it matters which input is first, what was named as its inputs, in that order.
+    """
+    joins: dict[Endpoint, list[JoinSpec]] = {}
+    told: set[Endpoint] = set()
+    order: defaultdict[Endpoint, list[Endpoint]] = defaultdict(list)
+    for one in said:
+        target = lookup.target(one.target)
+        known = joins.setdefault(target, [JoinSpec(target, one.target.where)])
+        order[target] += [source for named in one.sources for source in lookup.sources(named)]
+        if one.policy is None:
+            continue
+        if target not in told:
+            known[0] = dataclasses.replace(known[0], policy=one.policy)
+        elif all(one.policy != other.policy for other in known):
+            known.append(JoinSpec(target, one.target.where, one.policy))
+        told.add(target)
+    plain = Arrival()
+    return joins, {target: named for target, named in order.items() if joins[target][0].policy != plain}
+
+
+def _in_order(edges: Sequence[EdgeSpec], order: Mapping[Endpoint, Sequence[Endpoint]]) -> list[EdgeSpec]:
+    """Return the edges, those into one target in the order in which its inputs were named; others behind them."""
+    places = {
+        target: {source: place for place, source in reversed(list(enumerate(named)))} for target, named in order.items()
+    }
+    sorted_edges = {
+        target: iter(
+            sorted((edge for edge in edges if edge.target == target), key=lambda edge: rank.get(edge.source, len(rank)))
+        )
+        for target, rank in places.items()
+    }
+    return [next(sorted_edges[edge.target]) if edge.target in sorted_edges else edge for edge in edges]
 
 
 def _outer(said: Iterable[Link], lookup: _Lookup) -> Iterator[EdgeSpec]:

@@ -1,6 +1,6 @@
 """The graph as data: stages, the edges between them, and where edges fork and join. Immutable; nothing here runs.
 
-Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `stages`.
+Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `_policies`, `stages`.
 
 An *endpoint* is where an edge begins or ends: a stage, or one named port of it. An input endpoint without an edge is a *head*: the
 source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer. A stage that generates has no input
@@ -15,11 +15,14 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final
 
+from ._policies import Arrival
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..channels import Overflow, Weight
     from ..stages import ElementTypes, StageSpec
+    from ._policies import MergePolicy
 
 __all__ = [
     "CONSUMER",
@@ -134,6 +137,13 @@ class JoinSpec:
     """What reads."""
     where: str
     """`file:line` of the call that made it."""
+    policy: MergePolicy = dataclasses.field(default_factory=Arrival)
+    """How; the inputs are the edges into `target`, in their order."""
+
+    @property
+    def waits_for_inputs(self) -> bool:
+        """Whether it may wait for a particular input while others have something."""
+        return self.policy.waits_for_inputs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,6 +184,11 @@ class Graph:
         """Output endpoints that feed the consumer."""
         taken = {edge.source for edge in self.edges}
         return tuple(one for node in self.nodes for one in node.outputs if one not in taken)
+
+    @property
+    def policies(self) -> dict[Endpoint, MergePolicy]:
+        """How the edges into each input are merged that several feed."""
+        return {join.target: join.policy for join in reversed(self.joins)}
 
     def edges_into(self, target: Endpoint) -> tuple[EdgeSpec, ...]:
         """Return the edges that end at `target`."""

@@ -45,6 +45,8 @@ _CLASSES: dict[str, type[BuildError]] = {
     "fan-in": StagePlacementError,
     "not-an-outer-edge": StagePlacementError,
     "two-otherwise": StagePlacementError,
+    "two-policies": StagePlacementError,
+    "merge-policy": StagePlacementError,
     "unconnected-stage": StagePlacementError,
     "type-mismatch": TypeMismatchError,
 }
@@ -88,7 +90,7 @@ def findings(graph: Graph, named: Sequence[tuple[Endpoint, str]] = ()) -> list[F
     found += names.misnamed(named)
     found += connections(graph, names, closing)
     found += circles.values()
-    found += mismatches(Graph(names.unique, graph.edges, graph.forks), unsound)
+    found += mismatches(Graph(names.unique, graph.edges, graph.forks, graph.joins), unsound)
     order = {node.name: number for number, node in reversed(list(enumerate(graph.nodes)))}
     return sorted(found, key=lambda one: order.get(one.stage or "", len(order)))
 

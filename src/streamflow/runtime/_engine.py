@@ -113,6 +113,7 @@ class Engine:
         self._edges: Sequence[ReceiveEnd[Any]] = ()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
@@ -141,6 +142,9 @@ class Engine:
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+        self._merges = {
+            one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+        }
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
             self._meters = watches.meters
@@ -384,7 +388,9 @@ class Engine:
         counts = [edge.statistics() for edge in self._edges]
         meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
-        return stats_of(self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks)
+        return stats_of(
+            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, merges=self._merges
+        )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.

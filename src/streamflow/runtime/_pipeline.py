@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..elements import StreamElement
-    from ..graph import Graph
+    from ..graph import Graph, MergePolicy
     from ..observe import AsyncListener, Listener
     from ..stages import Source, StageLike
     from ._result import Result
@@ -215,6 +215,7 @@ class Pipeline:
         data: Mapping[str, object],
         stages: Mapping[str, StageLike],
         *,
+        policies: Mapping[str, MergePolicy] | None = None,
         weights: Mapping[str, Callable[[StreamElement], float]] | None = None,
     ) -> Self:
         """Return the pipeline that `to_dict()` wrote down. Nothing is imported or executed.
@@ -222,16 +223,17 @@ class Pipeline:
         Args:
             data: The graph, and the settings; from anywhere, it is checked.
             stages: The stages, by their names in the graph.
+            policies: The policies of merges that have a function, by the stage that reads.
             weights: The functions of edges' bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
         Raises:
             DecodeError: If the data is malformed; says where.
-            ConfigError: If a setting is wrong; names the field.
+            ConfigError: If a setting is wrong, or a policy; names the field.
             BuildError: If stages are missing, too many, or not what was written down, or the graph cannot run.
         """
         written, settings = _parts_of(data)
         try:
-            graph = graph_from_dict(written, stages, weights)
+            graph = graph_from_dict(written, stages, policies or {}, weights or {})
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())

@@ -10,19 +10,25 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ..channels import ASIDE, REMEMBERED
 from ..elements import Priority
 from ..errors import ConfigError
-from ..graph import bounds_of
-from ..stages import EVERYTHING, StageKind, admission
+from ..graph import Arrival, Endpoint, bounds_of, ordering_forks
+from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
+from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..channels import EdgeBound
-    from ..graph import Endpoint, Graph, Node
+    from ..graph import Graph, MergePolicy, Node
     from ._config import PipelineConfig
+    from ._orderings import JoinKey, OrderingPlan
 
 __all__ = ["EdgePlan", "InputPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
+
+
+_ARRIVAL = Arrival()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class InputPlan:
     """What the merge is called."""
     reach: Mapping[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
     """For each fork above that leads to several of its edges, the positions of those."""
+    policy: MergePolicy = _ARRIVAL
+    """How its edges are merged."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +102,13 @@ class StagePlan:
     """The stages that its elements can reach."""
     keeps_aside: bool
     """Whether what it does not accept waits for its results."""
+    ports: Mapping[int, frozenset[int]]
+    """For each fork above that leads to several of its inputs, the positions of those."""
+
+    @property
+    def join_key(self) -> JoinKey:
+        """What stands for all its inputs, where they join control."""
+        return tuple(edge for one in self.inputs for edge in one.edges)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,6 +133,10 @@ class Plan:
     """For each head, the last stages among those."""
     limits_stages: bool
     """Whether a stage has a limit."""
+    orderings: Mapping[int, OrderingPlan]
+    """For each fork that marks what it sends, by number, what merges below restore its order."""
+    remembered: int
+    """Most control elements that merges remember of those whose copies may still come."""
 
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
@@ -149,6 +168,7 @@ class _Planner:
         self._graph = graph
         self._config = config
         self._nodes = graph.order()
+        self._policies = graph.policies
         self._index = {node.name: number for number, node in enumerate(self._nodes)}
         self._accepts = {one: accepts for node in self._nodes for one, accepts in node.inputs.items()}
         self._downstream = [frozenset(self._index[one] for one in graph.downstream(node.name)) for node in self._nodes]
@@ -176,9 +196,11 @@ class _Planner:
                 fork=whole[number],
                 downstream=self._downstream[number],
                 keeps_aside=node.stage.kind is StageKind.ACCUMULATE and node.stage.bypass == "late",
+                ports=self._ports(node),
             )
             for number, node in enumerate(self._nodes)
         )
+        orderings = self._orderings(stages)
         feeding = {self._index[one.stage] for one in self._graph.leaves}
         last = frozenset(one.index for one in stages if not one.outputs or one.index in feeding)
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
@@ -192,6 +214,8 @@ class _Planner:
             last_stages=last,
             fed=fed,
             served={name: reached & last for name, reached in fed.items()},
+            orderings=orderings,
+            remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
         )
 
@@ -202,7 +226,7 @@ class _Planner:
             source=None if source is None else self._index[source.stage],
             target=None if target is None else self._index[target.stage],
             bound=bound,
-            gate=self._gate(target, "source" if source is None else source.stage),
+            gate=self._edge_gate(target, "source" if source is None else source.stage),
         )
         self._edges.append(edge)
         if source is not None:
@@ -213,6 +237,12 @@ class _Planner:
 
     def _gate(self, target: Endpoint | None, producer: str) -> Callable[[object], bool]:
         return admission(EVERYTHING if target is None else self._accepts[target], producer=producer)
+
+    def _edge_gate(self, target: Endpoint | None, producer: str) -> Callable[[object], bool]:
+        policy = None if target is None else self._policies.get(target)
+        # What a merge makes elements of, its reader does not see.
+        makes = policy is not None and policy.makes
+        return admission(ALL_DATA, producer=producer) if makes else self._gate(target, producer)
 
     def _outputs_of(self, node: Node) -> tuple[OutputPlan, ...]:
         otherwise = {fork.source: f"{fork.source} → {fork.otherwise}" for fork in self._graph.forks if fork.otherwise}
@@ -251,4 +281,25 @@ class _Planner:
             gate=self._gate(target, "merge"),
             name=f"merge → {'consumer' if target is None else target}",
             reach={fork: positions for fork, positions in above.items() if len(positions) > 1},
+            policy=_ARRIVAL if target is None else self._policies.get(target, _ARRIVAL),
         )
+
+    def _ports(self, node: Node) -> dict[int, frozenset[int]]:
+        edges = [self._into[one] for one in node.inputs]
+        above = {
+            fork: frozenset(place for place, several in enumerate(edges) if not reached.isdisjoint(several))
+            for fork, reached in self._reach.items()
+        }
+        return {fork: places for fork, places in above.items() if len(places) > 1}
+
+    def _orderings(self, stages: Sequence[StagePlan]) -> dict[int, OrderingPlan]:
+        forks = ordering_forks(self._graph)
+        if not forks:
+            return {}
+        numbers = {Endpoint(one.node.name, output.port): output.fork for one in stages for output in one.outputs}
+        needed = {tuple(self._into[end]): {numbers[one] for one in several} for end, several in forks.items()}
+        return plan_orderings(stages, self._edges, dict(enumerate(self._forks)), needed)
+
+    def _remembered(self) -> int:
+        """Return how many markers, and other control, can be on their way: an edge holds as many again beyond its bound."""
+        return REMEMBERED + 2 * sum(edge.capacity for edge in self._edges) + ASIDE * len(self._nodes)

@@ -6,12 +6,13 @@ Above: `_run`. Below: `_plan`, `channels`.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from ..channels import ChannelStatistics, ForkEnd
+    from ..channels import ChannelStatistics, ForkEnd, MergeEnd
     from ..elements import StreamElement
     from ._metering import EdgeMeter
     from ._plan import Plan
@@ -45,6 +46,8 @@ class StageStats:
     """Elements that entered the edges out of it; each copy counts."""
     dropped: Mapping[str, int]
     """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone)."""
+    discarded: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """What the merges in front of it threw away, by reason: `unpaired` (data that found no partner), or why it was closed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,8 +72,9 @@ def stats_of(
     *,
     meters: Sequence[EdgeMeter | None],
     forks: Mapping[str, ForkEnd[StreamElement]],
+    merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
 ) -> RunStats:
-    """Return the statistics of a run from those of its edges, which are in the order of the plan, and of its forks."""
+    """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     edges = {
         one.name: EdgeStats(one)
         if meter is None
@@ -83,7 +87,15 @@ def stats_of(
             received=sum(counts[edge].received for one in stage.inputs for edge in one.edges),
             sent=sum(counts[edge].sent for one in stage.outputs for edge in one.edges),
             dropped=dict(forks[stage.node.name].dropped) if stage.node.name in forks else {},
+            discarded=_discarded(merges.get(stage.node.name, ())),
         )
         for stage in plan.stages
     }
     return RunStats(run_id, duration_s, stages, edges)
+
+
+def _discarded(merges: Iterable[MergeEnd[StreamElement]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for one in merges:
+        counts.update(one.statistics().discarded)
+    return dict(counts)

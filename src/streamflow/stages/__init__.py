@@ -4,6 +4,7 @@ Above: `graph` joins stages, `runtime` runs them. Below: `channels`, `elements`.
 """
 
 from ._admission import ALL_DATA, EVERYTHING, Accepts, ElementTypes, admission, is_accepted
+from ._annotations import value_types
 from ._batching import BatchStage, UnbatchStage, WindowStage
 from ._chunking import ChunkBy, ChunkTextStage
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
@@ -79,4 +80,5 @@ __all__ = [
     "open_source",
     "open_sources",
     "stage",
+    "value_types",
 ]
