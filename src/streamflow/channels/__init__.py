@@ -9,6 +9,7 @@ from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weig
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
@@ -33,6 +34,7 @@ __all__ = [
     "ControlJoin",
     "EdgeBound",
     "ForkEnd",
+    "Hand",
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
@@ -47,6 +49,7 @@ __all__ = [
     "ZipLatestEnd",
     "checked_overflow",
     "checked_weight",
+    "drop_backlog",
     "join_ports",
     "open_channel",
     "running_trio",

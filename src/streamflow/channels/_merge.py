@@ -103,6 +103,8 @@ class MergeEnd(ReceiveEnd[T_co]):
 
     @property
     def at_end(self) -> bool:
+        if self._hand is not None and self._hand.is_due:
+            return False
         if self.state != "open":
             return not self._buffer or not any(self._accepts(item) for item in self._buffer)
         if any(one.state == "open" for one in self._inputs.values()):
@@ -141,6 +143,10 @@ class MergeEnd(ReceiveEnd[T_co]):
                 self._arm()
                 return False
         return True
+
+    def _behind(self) -> int:
+        held = 0 if self._join is None else len(self._join.held)
+        return held + sum(len(one._buffer) for one in self._inputs.values())
 
     def _let_go(self) -> bool:
         """Let go of what was held back and has to wait no longer, and say whether there was anything."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
     from ._send_end import SendEnd
@@ -75,6 +76,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._end: int | None = None
         self._checkpoint_at = _BUDGET
         self._watch = watch
+        self._hand: Hand | None = None
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
@@ -156,12 +158,17 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._merges and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
                 self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
-                item = self._take()
+                item = self._take() if hand is None else hand.hold(self._take())
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
                 return item
@@ -196,9 +203,16 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._forward is not None:
             self._forward._debtor = self
 
+    def keep_hand(self, hand: Hand) -> None:
+        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
+        self._hand = hand
+        self.attention += 1
+
     @property
     def at_end(self) -> bool:
         """Whether the writer has ended and nothing is left that this reader accepts."""
+        if self._hand is not None and self._hand.is_due:
+            return False
         if self.state == "open":
             return False
         if self._end is None:
@@ -346,6 +360,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._wide and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
@@ -377,7 +396,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
                 self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
-                return self._take()
+                return self._take() if hand is None else hand.hold(self._take())
             elif self.at_end:
                 self.end_was_told = True
                 self._raise_unless_completed()
@@ -394,6 +413,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
         return False
+
+    def _behind(self) -> int:
+        """Return how many elements are in the edges that this one merges."""
+        return 0
 
     def _put_aside(self, aside: deque[Any]) -> None:
         if len(aside) >= ASIDE:

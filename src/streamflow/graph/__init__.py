@@ -8,6 +8,7 @@ from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
+from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph
 from ._orders import ordering_forks
 from ._policies import (
@@ -22,11 +23,26 @@ from ._policies import (
     Zip,
     ZipLatest,
 )
-from ._spec import CONSUMER, OUTSIDE, SOURCE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, Outside
+from ._spec import (
+    CONSUMER,
+    DEAD_LETTERS,
+    OUTSIDE,
+    SOURCE,
+    EdgeSpec,
+    Endpoint,
+    ForkSpec,
+    Graph,
+    JoinSpec,
+    NestSpec,
+    Node,
+    Outside,
+    SupervisionSpec,
+)
 from ._validation import check, findings
 
 __all__ = [
     "CONSUMER",
+    "DEAD_LETTERS",
     "OUTSIDE",
     "SOURCE",
     "Arrival",
@@ -50,6 +66,7 @@ __all__ = [
     "Prioritized",
     "Race",
     "SubGraph",
+    "SupervisionSpec",
     "Zip",
     "ZipLatest",
     "bounds_of",
@@ -60,6 +77,7 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "isolated_stages",
     "ordering_forks",
     "to_dot",
     "to_mermaid",

@@ -13,14 +13,17 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
   "outer": [{"head": "ears", "overflow": "drop_oldest"}, {"leaf": "log", "buffer": 4}],
   "branches": [{"source": "ears", "otherwise": "log"}],
   "merges": ["log", {"target": "out", "policy": "barrier", "max_held": 100}],
+  "isolating": ["log"],
+  "supervised": [{"stage": "ears", "directive": "restart", "max_restarts": 3, "dead_letters": true}, …],
   "nested": ["chat"]
 }
 ```
 
 What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
-stages, the functions of weights, by their unit, but for those of our own, and the policies of merges that have a function
-(`"code": true`). A field that this release does not know is refused, not skipped: it may change what the graph does. What is said
-of the kinds and ports of stages must be true of them. No data is imported or evaluated.
+stages, the functions of weights by their unit, but for those of our own, and where it says `"code": true` the policies of merges
+that have a function, and supervisions with `on` or `decide`. A field that this release does not know is refused, not skipped: it
+may change what the graph does. What is said of the kinds and ports of stages must be true of them. No data is imported or
+evaluated.
 """
 
 from __future__ import annotations
@@ -44,14 +47,15 @@ from ..stages import StageKind, as_stage, checked_name
 from ._builder import caller_of_package
 from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
 from ._nesting import checked_priority
-from ._spec import OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import DEAD_LETTERS, OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._supervised import NO_SUPERVISIONS, SUPERVISION_FIELDS, supervisions_from_list, supervisions_to_list
 from ._validation import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..elements import StreamElement
-    from ..stages import StageLike, StageSpec
+    from ..stages import StageLike, StageSpec, Supervision
     from ._policies import MergePolicy
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
@@ -77,6 +81,7 @@ class _Said:
     kind: StageKind
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    has_letters: bool = False
 
     @property
     def input_ends(self) -> list[Endpoint]:
@@ -85,7 +90,7 @@ class _Said:
 
     @property
     def output_ends(self) -> list[Endpoint]:
-        ports = self.outputs or ([] if self.kind is StageKind.SINK else [""])
+        ports = [*(self.outputs or ([] if self.kind is StageKind.SINK else [""])), *[DEAD_LETTERS] * self.has_letters]
         return [Endpoint(self.name, port) for port in ports]
 
 
@@ -106,7 +111,9 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         "edges": [{"source": str(edge.source), "target": str(edge.target)} | _options(edge) for edge in graph.edges],
     }
     branches = [
-        {"source": str(fork.source)} | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
+        {"source": str(fork.source)}
+        | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
+        | _unless_empty("optional", [str(one) for one in fork.optional])
         for fork in graph.forks
     ]
     outer = [
@@ -116,6 +123,8 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
     found |= _unless_empty("outer", outer)
     found |= _unless_empty("branches", branches)
     found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
+    found |= _unless_empty("isolating", [str(join.target) for join in graph.joins if join.isolates])
+    found |= _unless_empty("supervised", [*supervisions_to_list(graph.nodes)])
     return found | _unless_empty("nested", [nest.name for nest in graph.nested])
 
 
@@ -123,6 +132,7 @@ def graph_from_dict(
     data: Mapping[str, object],
     stages: Mapping[str, StageLike],
     policies: Mapping[str, MergePolicy] = _NO_POLICIES,
+    supervisions: Mapping[str, Supervision] = NO_SUPERVISIONS,
     weights: Mapping[str, Weigh] = _NO_WEIGHTS,
 ) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
@@ -131,6 +141,7 @@ def graph_from_dict(
         data: What `graph_to_dict` returned, or the same from JSON.
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
         policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
+        supervisions: By the same names, what to do when they fail, where a part of that is code.
         weights: The functions of bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
     Raises:
@@ -141,13 +152,22 @@ def graph_from_dict(
         StagePlacementError: If one is of another kind, or has other ports, than the data says.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
-    fields = _fields(data, "$", ("v", "stages", "edges"), ("outer", "branches", "merges", "nested"))
+    others = ("outer", "branches", "merges", "isolating", "supervised", "nested")
+    fields = _fields(data, "$", ("v", "stages", "edges"), others)
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
+    items = [
+        (path, _fields(item, path, ("stage",), (*SUPERVISION_FIELDS, "code", DEAD_LETTERS)))
+        for path, item in _items(fields.get("supervised", ()), "$.supervised")
+    ]
+    supervised = supervisions_from_list(items, [one.name for one in said], supervisions, where)
+    taken = {name for name, spec in supervised.items() if spec.has_letters}
+    said = [dataclasses.replace(one, has_letters=one.name in taken) for one in said]
     graph = _joined(fields, said, where, policies, weights)
     specs = _specs(said, stages)
-    graph = dataclasses.replace(graph, nodes=tuple(Node(one.name, specs[one.name], where) for one in said))
+    nodes = (Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
+    graph = dataclasses.replace(graph, nodes=tuple(nodes))
     check(graph)
     for node in graph.nodes:
         if node.stage.freeze is not None:
@@ -187,10 +207,11 @@ def _joined(
         outer.append(_with_options(spec, edge, path, weights))
     forks: list[ForkSpec] = []
     for path, item in _items(fields.get("branches", ()), "$.branches"):
-        fork = _fields(item, path, ("source",), ("otherwise",))
+        fork = _fields(item, path, ("source",), ("otherwise", "optional"))
         source, otherwise = _end(fork["source"], f"{path}.source", "output", outputs), fork.get("otherwise")
         rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
-        forks.append(ForkSpec(source, where, rest))
+        optional = _items(fork.get("optional", ()), f"{path}.optional")
+        forks.append(ForkSpec(source, where, rest, tuple(_end(one, at, "input", inputs) for at, one in optional)))
     joins: list[JoinSpec] = []
     code: list[str] = []
     for path, item in _items(fields.get("merges", ()), "$.merges"):
@@ -203,6 +224,9 @@ def _joined(
     extra = next((one for one in policies if one not in code), None)
     if extra is not None:
         raise ConfigError("policies", f"the graph has no merge {extra!r:.80} whose policy has a function; take it away")
+    targets = {str(join.target): join.target for join in joins}
+    isolated = {_end(item, path, "merge", targets) for path, item in _items(fields.get("isolating", ()), "$.isolating")}
+    joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
     return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested), tuple(outer))
 

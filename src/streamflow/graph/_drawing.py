@@ -186,6 +186,9 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     places: Counter[Endpoint] = Counter()
     branches = Counter(edge.source for edge in graph.edges)
     rests = {(fork.source, fork.otherwise) for fork in graph.forks}
+    optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
+    isolating = {join.target for join in graph.joins if join.isolates}
+    letters = {node.letters for node in graph.nodes}
     for edge in graph.edges:
         is_rest = (edge.source, edge.target) in rests
         lines = _ports(edge.source.port, edge.target.port)
@@ -195,7 +198,10 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
             places[edge.target] += 1
             lines.append(f"{policies[edge.target].name} {places[edge.target]}")
         lines += _bound(edge)
-        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest)
+        if (edge.source, edge.target) in optional or edge.target in isolating:
+            lines.append("may fail alone")
+        is_dashed = is_rest or edge.source in letters
+        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_dashed)
     for one in leaves:
         lines = [*_ports(one.port, ""), *_bound(outer_edge(graph, one, is_head=False))]
         yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, lines)
@@ -221,6 +227,8 @@ def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:
         lines = [_shown(node.name.removeprefix(f"{groups[-1]}/") if groups else node.name)]
         if node.stage.kind is not StageKind.TRANSFORM:
             lines.append(node.stage.kind.value)
+        if node.supervision is not None:
+            lines.append(f"on failure {node.supervision.supervision.directive.replace('_', ' ')}")
         yield _INDENT * (len(groups) + 1) + pen.node(keys[node.name], lines, node.stage.kind)
     yield from _ends(around, 0, pen)
 

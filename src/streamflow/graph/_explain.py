@@ -18,7 +18,7 @@ from ..elements import StreamElement
 from ..stages import ALL_DATA, StageKind
 from ._bounding import bounds_of, most_held, outer_edge, told
 from ._policies import Barrier, Ordered, Prioritized
-from ._words import columns, cut, groups_of, type_names
+from ._words import columns, cut, groups_of, supervision_words, type_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +119,8 @@ class _Teller:
         self._accepts = {end: accepts for node in graph.nodes for end, accepts in node.inputs.items()}
         self._accepts |= {end: ALL_DATA for end, policy in self._policies.items() if policy.makes}
         self._rest = {fork.source: fork.otherwise for fork in graph.forks}
+        self._optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
+        self._isolating = {join.target for join in graph.joins if join.isolates}
         self._into: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
         self._out_of: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
         for edge in graph.edges:
@@ -148,7 +150,13 @@ class _Teller:
         """Yield the way through, if there is only one."""
         names = [node.name for node in self._nodes]
         steps = [(edge.source.stage, edge.target.stage) for edge in self._graph.edges]
-        if sorted(steps) == sorted(pairwise(names)) and len(self._heads) <= 1 and len(self._leaves) <= 1:
+        has_letters = any(node.letters is not None for node in self._nodes)
+        if (
+            not has_letters
+            and sorted(steps) == sorted(pairwise(names))
+            and len(self._heads) <= 1
+            and len(self._leaves) <= 1
+        ):
             ends = [_SOURCE] * len(self._heads), [_CONSUMER] * len(self._leaves)
             yield from _wrapped(" → ".join([*ends[0], *map(_name, names), *ends[1]]), _INDENT)
 
@@ -170,7 +178,7 @@ class _Teller:
             yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} {bound}")
 
     def _sinks(self) -> Iterator[str]:
-        sinks = [_name(node.name) for node in self._nodes if not node.outputs]
+        sinks = [_name(node.name) for node in self._nodes if not node.stage.outputs]
         if sinks:
             yield from _wrapped(f"sinks: {', '.join(sinks)}", _INDENT)
 
@@ -188,6 +196,12 @@ class _Teller:
             yield from self._feeders(end)
         if not node.inputs:
             yield from _line("from", "nothing, it generates")
+        yield from self._facts(node)
+        yield from self._outputs(node, has_ports=has_ports)
+
+    @staticmethod
+    def _facts(node: Node) -> Iterator[str]:
+        spec = node.stage
         if spec.max_held is None:
             yield from _line("holds", "unknown, max_held= says it")
         elif spec.max_held > 1:
@@ -196,17 +210,28 @@ class _Teller:
             yield from _line("bypass", "early, before the results of what it holds")
         if spec.timeout_s is not None:
             yield from _line("timeout", f"{spec.timeout_s:g} s")
+        if node.supervision is not None:
+            yield from _line("fails", supervision_words(node.supervision.supervision))
+
+    def _outputs(self, node: Node, *, has_ports: bool) -> Iterator[str]:
         for end, emits in node.outputs.items():
+            if end == node.letters:
+                continue
             if has_ports:
                 yield from _line("emits", _at_port(end, emits))
             yield from self._readers(end)
-        if not node.outputs:
+        if not node.stage.outputs:
             yield from _line("to", "nothing, it is a sink")
+        if node.letters is not None:
+            targets = ", ".join(_end(edge.target) for edge in self._out_of[node.letters])
+            yield from _line("letters", f"{targets}, for elements that it failed on")
 
     def _feeders(self, end: Endpoint) -> Iterator[str]:
         edges = self._into[end]
         for edge in edges:
-            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {self._bound_of(edge)}")
+            may_fail = ", may fail alone" if end in self._isolating else ""
+            feeder = f"{_end(edge.source)} {self._bound_of(edge)}{may_fail}"
+            yield from _line("from" if len(edges) == 1 else "merge", feeder)
         policy = self._policies.get(end)
         if len(edges) > 1 and policy is not None and policy.name != "arrival":
             yield from _line("policy", f"{policy.name}, {_policy(policy)}")
@@ -225,7 +250,8 @@ class _Teller:
         rest = self._rest.get(end)
         for one in targets:
             if one != rest:
-                yield from _line("branch", f"{_end(one)}, for {_types(self._accepts[one])}")
+                may_fail = ", may fail alone" if (end, one) in self._optional else ""
+                yield from _line("branch", f"{_end(one)}, for {_types(self._accepts[one])}{may_fail}")
         if rest is not None:
             yield from _line("else", f"{_end(rest)}, for data that no branch accepts")
         elif not any(StreamElement in self._accepts[one] for one in targets):

@@ -17,11 +17,13 @@ from ..stages import definition_error
 from ._nesting import outer_ends, outer_names
 from ._policies import Arrival
 from ._spec import OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._supervised import SaidOfStage, letters_joined, supervised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..channels import Overflow, Weight
+    from ..stages import Supervision
     from ._nesting import SubGraph
     from ._policies import MergePolicy
 
@@ -95,6 +97,14 @@ class Said:
     """What branches, and what gets the rest."""
     joins: list[Merged] = dataclasses.field(default_factory=list[Merged])
     """What merges."""
+    optional: list[tuple[Named, Named]] = dataclasses.field(default_factory=list[tuple[Named, Named]])
+    """What branches, and a branch of it that may fail."""
+    isolating: list[Named] = dataclasses.field(default_factory=list[Named])
+    """What merges inputs that may fail."""
+    supervised: list[tuple[Named, Supervision, Named | None]] = dataclasses.field(
+        default_factory=list[tuple[Named, "Supervision", "Named | None"]]
+    )
+    """What is to be done when a stage fails, and what takes its dead letters."""
     alone: list[Named] = dataclasses.field(default_factory=list[Named])
     """Names in calls that connect them with nothing."""
     given: list[tuple[object, str, str]] = dataclasses.field(default_factory=list[tuple[object, str, str]])
@@ -109,6 +119,9 @@ class Said:
             list(self.outer),
             list(self.forks),
             list(self.joins),
+            list(self.optional),
+            list(self.isolating),
+            list(self.supervised),
             list(self.alone),
             list(self.given),
         )
@@ -155,26 +168,30 @@ class Said:
             self.links.append(Link(*ends, buffer, edge.overflow, edge.weight, priority))
         for fork in inner.graph.forks:
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
-            self.forks.append((named(fork.source, fork.where), otherwise))
+            source = named(fork.source, fork.where)
+            self.forks.append((source, otherwise))
+            self.optional += [(source, named(one, fork.where)) for one in fork.optional]
         self.joins += [Merged(named(join.target, join.where), join.policy) for join in inner.graph.joins]
+        self.isolating += [named(join.target, join.where) for join in inner.graph.joins if join.isolates]
         return outer
 
     def graph(self) -> tuple[Graph, list[tuple[Endpoint, str]]]:
         """Return the graph, and what was named besides, each with the line of the call."""
         lookup = _Lookup(self)
         edges, joins = _edges(self, lookup)
-        graph = Graph(
-            tuple(self.nodes),
-            tuple(edges),
-            tuple(_forks(self.forks, lookup)),
-            tuple(joins),
-            tuple(self.nested),
-            tuple(_outer(self.outer, lookup)),
-        )
-        return graph, [(lookup.place(one), one.where) for one in self.alone]
+        nodes, letters = supervised(self.nodes, [_said_of_stage(one, lookup) for one in self.supervised])
+        edges += letters
+        joins += letters_joined(edges, joins)
+        isolating = {lookup.target(one) for one in self.isolating}
+        joins = [dataclasses.replace(one, isolates=True) if one.target in isolating else one for one in joins]
+        forks, outer = _forks(self.forks, self.optional, lookup), _outer(self.outer, lookup)
+        graph = Graph(tuple(nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested), tuple(outer))
+        named = [*self.alone, *(one for one, _, _ in self.supervised)]
+        return graph, [(lookup.place(one), one.where) for one in named]
 
     def _lists(self) -> tuple[list[Any], ...]:
-        return self.nodes, self.nested, self.links, self.outer, self.forks, self.joins, self.alone, self.given
+        branching = (self.forks, self.joins, self.optional, self.isolating)
+        return (self.nodes, self.nested, self.links, self.outer, *branching, self.supervised, self.alone, self.given)
 
 
 class _Lookup:
@@ -297,9 +314,21 @@ def _outer(said: Iterable[Link], lookup: _Lookup) -> Iterator[EdgeSpec]:
                 yield EdgeSpec(source, OUTSIDE, link.source.where, *link.options)
 
 
-def _forks(said: Iterable[tuple[Named, Named | None]], lookup: _Lookup) -> list[ForkSpec]:
+def _said_of_stage(said: tuple[Named, Supervision, Named | None], lookup: _Lookup) -> SaidOfStage:
+    named, supervision, letters = said
+    target = None if letters is None else lookup.target(letters)
+    return SaidOfStage(lookup.place(named).stage, supervision, named.where, target)
+
+
+def _forks(
+    said: Iterable[tuple[Named, Named | None]], optional: Iterable[tuple[Named, Named]], lookup: _Lookup
+) -> list[ForkSpec]:
     """Return one fork for each source; another for each further `otherwise` that contradicts the first."""
     forks: dict[Endpoint, list[ForkSpec]] = {}
+    may_fail: defaultdict[Endpoint, dict[Endpoint, None]] = defaultdict(dict)
+    for named, branch in optional:
+        for source in lookup.sources(named):
+            may_fail[source][lookup.target(branch)] = None
     for named, rest in said:
         otherwise = None if rest is None else lookup.target(rest)
         for source in lookup.sources(named):
@@ -310,7 +339,8 @@ def _forks(said: Iterable[tuple[Named, Named | None]], lookup: _Lookup) -> list[
                 known[0] = dataclasses.replace(known[0], otherwise=otherwise)
             else:
                 known.append(ForkSpec(source, named.where, otherwise))
-    return [one for several in forks.values() for one in several]
+    every = [one for several in forks.values() for one in several]
+    return [dataclasses.replace(one, optional=tuple(may_fail[one.source])) for one in every]
 
 
 def _on_side(

@@ -122,10 +122,11 @@ class _Flow:
                 arriving = self._arriving(end)
                 self.arriving[end] = arriving
                 passing |= {kind for kind in arriving if not is_accepted(kind, accepts)}
-            outputs = node.outputs
-            for end, emits in outputs.items():
+            for end, emits in node.outputs.items():
                 self.emitted[end] = emitted(emits)
-                self._leave(end, passing, is_one=len(outputs) == 1)
+                # Dead letters have an output for themselves, which nothing passes by through.
+                is_own = end == node.letters
+                self._leave(end, _NONE if is_own else passing, is_one=is_own or len(node.stage.outputs) == 1)
 
     def of_input(self, end: Endpoint, names: str) -> Finding:
         """Return the finding about an input that accepts nothing that arrives."""

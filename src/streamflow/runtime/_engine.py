@@ -24,17 +24,14 @@ import contextvars
 import logging
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
-from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     ChannelClosedError,
-    MiddlewareError,
     OutputClosedError,
-    ProviderError,
     RunStateError,
     RunTimeoutError,
     StageError,
@@ -42,9 +39,10 @@ from ..errors import (
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
 from ._edge_watches import edge_watches, run_limits
+from ._failures import notice_of, stage_error
 from ._jobs import Job, JobGroup, is_made_of
 from ._stats import RunStats, stats_of
-from ._tracebacks import trimmed
+from ._supervision import supervisors
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
@@ -52,11 +50,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..channels import ReceiveEnd, SendEnd
+    from ..elements import EndReason, ErrorElement, StreamElement
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
     from ._metering import EdgeMeter
     from ._plan import Plan
     from ._reporting import Reporter
+    from ._supervision import Supervisor, Tally
     from ._watchdog import Limit
 
 __all__ = ["Engine", "live_runs"]
@@ -100,6 +100,7 @@ class Engine:
         self.notice: ErrorElement | None = None
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
+        self.tolerated: list[StageError] = []
         self.inlets: dict[str, SendEnd[StreamElement]] = {}
         self.outlet: ReceiveEnd[StreamElement]
         self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
@@ -121,6 +122,8 @@ class Engine:
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
+        self._supervisors: Mapping[str, Supervisor] = {}
+        self._tallies: Mapping[str, Tally] = {}
 
     # Starting
 
@@ -145,6 +148,9 @@ class Engine:
         self._merges = {
             one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
         }
+        if self.plan.supervises:
+            self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
+            self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
             self._meters = watches.meters
@@ -187,12 +193,15 @@ class Engine:
             emit=self.reporter.emit,
             start_soon=partial(self._start_helper, stage),
             open_resource=self._lifetime.resource,
+            guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
-        await stage.node.stage.start(run)(cast("Any", stage.reads), cast("Any", stage.writes), run)
-        while stage.helpers:
-            stage.helpers_ended = anyio.Event()
-            await stage.helpers_ended.wait()
+        if stage.supervisor is not None:
+            await stage.supervisor.work(run)
+        else:
+            await stage.body(run)
+            if stage.helpers:
+                await stage.helped()
         await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
@@ -214,11 +223,14 @@ class Engine:
         if stage.clock is not None:
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
+            self._stage_failed(stage, stage.in_hand(), error)
         self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
-        stage.output.close()
+        stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
+        stage.supervisor = None  # which knows it in turn
         self._last_stages.discard(stage.index)
+        for one in self._supervisors.values():
+            one.look()
         for head, feeder in self._feeders.items():
             if self._last_stages.isdisjoint(self.plan.served[head]):
                 feeder.cancel()
@@ -227,8 +239,9 @@ class Engine:
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         stage.helpers.pop(job)
-        if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(_stage_error(stage.name, stage.node.where, None, error), stage)
+        is_failure = error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class())
+        if error is not None and is_failure and not (stage.supervisor is not None and stage.supervisor.takes(error)):
+            self._stage_failed(stage, None, error)
         if not stage.helpers and stage.helpers_ended is not None:
             stage.helpers_ended.set()
         self._settle()
@@ -240,14 +253,18 @@ class Engine:
         if job.cancel_requested:  # then its edge may have been closed under it, too
             expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
-            self._fail(_stage_error(self._source_name(head), None, None, error), head)
+            failure = stage_error(self._source_name(head), None, None, error)
+            if head in self.plan.isolated_heads and self._tolerates(failure):
+                self.inlets[head].close_with(notice_of(failure, "source", is_fatal=False))
+            else:
+                self._fail(failure, head)
         self.inlets[head].close()
         self._settle()
 
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         if error is not None and not job.cancel_requested:
-            self._fail(_stage_error("watchdog", None, None, error), None)
+            self._fail(stage_error("watchdog", None, None, error), None)
         self._settle()
 
     def _settle(self) -> None:
@@ -259,6 +276,7 @@ class Engine:
         if not alive:
             _LIVE.discard(self)
             self._stages = []
+            self._supervisors = {}
             self._watchdog = None
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
@@ -270,7 +288,27 @@ class Engine:
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
 
-    # Ending early
+    # Failing
+
+    def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
+        """Let a failure end the run, or only the stage, if it is isolated."""
+        attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
+        failure = stage_error(stage.name, stage.node.where, index, error, attempts)
+        if not stage.is_isolated or not self._tolerates(failure):
+            self._fail(failure, stage)
+            return
+        stage.failure = failure
+        if not stage.is_sink:
+            stage.output.close_with(notice_of(failure, stage.name, is_fatal=False))
+        stage.cancel()  # what is left of it: of its tasks, one has failed
+        stage.close_inputs("no_more_needed")
+
+    def _tolerates(self, failure: BaseException) -> bool:
+        """Record a failure that is not the run's; False once the run itself ends, and for what no run can go on after."""
+        if not isinstance(failure, StageError) or self.notice is not None or self.cancelled:
+            return False
+        self.tolerated.append(failure)
+        return True
 
     def _fail(self, error: BaseException, culprit: StageRun | str | None, reason: EndReason = "error") -> None:
         """Record a failure, and stop everything that is not behind it.
@@ -287,7 +325,7 @@ class Engine:
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
-            self.notice = notice = _notice(error, stage)
+            self.notice = notice = notice_of(error, stage)
         elif isinstance(error, StageError):
             self._suppressed.append(error)
         output: SendEnd[Any] | None = None
@@ -314,6 +352,8 @@ class Engine:
             feeder.cancel()
         for inlet in self.inlets.values():
             inlet.close()
+        for supervisor in self._supervisors.values():
+            supervisor.hurry()
 
     def cancel(self) -> None:
         """End the run because the caller wants no more: everything is cancelled, nothing more comes out. Idempotent."""
@@ -389,7 +429,14 @@ class Engine:
         meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
         return stats_of(
-            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, merges=self._merges
+            self.run_id,
+            duration_s,
+            self.plan,
+            counts,
+            meters=meters,
+            forks=self._forks,
+            merges=self._merges,
+            tallies=self._tallies,
         )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
@@ -418,7 +465,21 @@ class Engine:
         return "\n".join(lines)
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
-        passed = await watch_limits(limits, clock.now)
+        over: set[int | None] = set()  # stages that were too slow, and isolated
+        while True:
+            passed = self._culprit(
+                limits, await watch_limits([one for one in limits if one.stage not in over], clock.now)
+            )
+            culprit = None if passed.stage is None else self._stages[passed.stage]
+            error = RunTimeoutError(passed.kind, passed.seconds, passed.where)
+            if culprit is None or not culprit.is_isolated:
+                self._fail(error, culprit, "timeout")
+                return
+            over.add(culprit.index)
+            self._stage_failed(culprit, None, error)
+
+    def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
+        """Return the limit that was really passed, where one of an edge was."""
         if passed.kind == "backpressure":
             # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
             edges = [one for one in limits if one.kind == "backpressure"]
@@ -428,31 +489,9 @@ class Engine:
                 full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
                 following = next((one for one in full if one.since() is not None), None)
             passed = following or passed
-        culprit = None if passed.stage is None else self._stages[passed.stage]
-        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), culprit, "timeout")
+        return passed
 
 
 def live_runs() -> list[str]:
     """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
     return sorted(engine.describe() for engine in _LIVE)
-
-
-def _stage_error(stage: str, where: str | None, index: int | None, cause: BaseException) -> BaseException:
-    if isinstance(cause, (KeyboardInterrupt, SystemExit)):
-        return cause  # they reach the caller as they are
-    error = StageError(stage, index, where)
-    error.__cause__ = cause.with_traceback(trimmed(cause.__traceback__))
-    return error
-
-
-def _notice(error: BaseException, stage: str | None) -> ErrorElement:
-    """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
-    if isinstance(error, RunTimeoutError):
-        return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
-    cause = error.__cause__ or error
-    if isinstance(cause, ProviderError):
-        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
-    if isinstance(cause, MiddlewareError):
-        return ErrorElement(cause.code, cause.message, stage, fatal=True)
-    what = "the run" if stage is None else f"stage {stage!r}"
-    return ErrorElement("stage_failed", f"{what} failed: {type(cause).__name__}", stage, fatal=True)

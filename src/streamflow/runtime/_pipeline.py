@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..elements import StreamElement
     from ..graph import Graph, MergePolicy
     from ..observe import AsyncListener, Listener
-    from ..stages import Source, StageLike
+    from ..stages import Source, StageLike, Supervision
     from ._result import Result
     from ._sync import BackendName
 
@@ -216,6 +216,7 @@ class Pipeline:
         stages: Mapping[str, StageLike],
         *,
         policies: Mapping[str, MergePolicy] | None = None,
+        supervisions: Mapping[str, Supervision] | None = None,
         weights: Mapping[str, Callable[[StreamElement], float]] | None = None,
     ) -> Self:
         """Return the pipeline that `to_dict()` wrote down. Nothing is imported or executed.
@@ -224,6 +225,7 @@ class Pipeline:
             data: The graph, and the settings; from anywhere, it is checked.
             stages: The stages, by their names in the graph.
             policies: The policies of merges that have a function, by the stage that reads.
+            supervisions: By the same names, what to do when stages fail, where a part of that is code (`on`, `decide`).
             weights: The functions of edges' bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
         Raises:
@@ -233,7 +235,7 @@ class Pipeline:
         """
         written, settings = _parts_of(data)
         try:
-            graph = graph_from_dict(written, stages, policies or {}, weights or {})
+            graph = graph_from_dict(written, stages, policies or {}, supervisions or {}, weights or {})
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..channels import ASIDE, REMEMBERED
 from ..elements import Priority
 from ..errors import ConfigError
-from ..graph import Arrival, Endpoint, bounds_of, ordering_forks
+from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, isolated_stages, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
 from ._orderings import plan_orderings
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..channels import EdgeBound
     from ..graph import Graph, MergePolicy, Node
+    from ..stages import Supervision
     from ._config import PipelineConfig
     from ._orderings import JoinKey, OrderingPlan
 
@@ -104,6 +105,16 @@ class StagePlan:
     """Whether what it does not accept waits for its results."""
     ports: Mapping[int, frozenset[int]]
     """For each fork above that leads to several of its inputs, the positions of those."""
+    letters: OutputPlan | None = None
+    """Where its dead letters go."""
+    supervision: Supervision | None = None
+    """What to do when it fails."""
+    restarted_with: frozenset[int] = frozenset()
+    """The stages that are restarted with it."""
+    is_restartable: bool = False
+    """Whether it is restarted with others."""
+    is_isolated: bool = False
+    """Whether it may fail without failing the run."""
 
     @property
     def join_key(self) -> JoinKey:
@@ -137,6 +148,10 @@ class Plan:
     """For each fork that marks what it sends, by number, what merges below restore its order."""
     remembered: int
     """Most control elements that merges remember of those whose copies may still come."""
+    supervises: bool = False
+    """Whether something is to be done when a stage fails."""
+    isolated_heads: frozenset[str] = frozenset()
+    """The heads whose source may fail without failing the run."""
 
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
@@ -172,6 +187,7 @@ class _Planner:
         self._index = {node.name: number for number, node in enumerate(self._nodes)}
         self._accepts = {one: accepts for node in self._nodes for one, accepts in node.inputs.items()}
         self._downstream = [frozenset(self._index[one] for one in graph.downstream(node.name)) for node in self._nodes]
+        self._without_letters = graph.without_letters()
         self._edges: list[EdgePlan] = []
         self._into: dict[Endpoint, list[int]] = {one: [] for one in self._accepts}
         self._out_of: dict[Endpoint, list[int]] = {one: [] for node in self._nodes for one in node.outputs}
@@ -187,6 +203,8 @@ class _Planner:
         outputs = [self._outputs_of(node) for node in self._nodes]
         whole = [self._fork_of_all(plans) for plans in outputs]
         self._reach = {number: self._reached_by(fork) for number, fork in enumerate(self._forks) if len(fork) > 1}
+        isolated = isolated_stages(self._graph)
+        together = [self._restarted_with(node) for node in self._nodes]
         stages = tuple(
             StagePlan(
                 node=node,
@@ -196,6 +214,11 @@ class _Planner:
                 fork=whole[number],
                 downstream=self._downstream[number],
                 keeps_aside=node.stage.kind is StageKind.ACCUMULATE and node.stage.bypass == "late",
+                letters=self._letters(node),
+                supervision=None if node.supervision is None else node.supervision.supervision,
+                restarted_with=together[number],
+                is_restartable=any(number in several for several in together),
+                is_isolated=node.name in isolated,
                 ports=self._ports(node),
             )
             for number, node in enumerate(self._nodes)
@@ -217,6 +240,8 @@ class _Planner:
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
+            supervises=any(node.supervision is not None for node in self._nodes),
+            isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
 
     def _add_edge(self, source: Endpoint | None, target: Endpoint | None, bound: EdgeBound) -> int:
@@ -248,10 +273,22 @@ class _Planner:
         otherwise = {fork.source: f"{fork.source} → {fork.otherwise}" for fork in self._graph.forks if fork.otherwise}
         plans: list[OutputPlan] = []
         for one in node.outputs:
+            if one == node.letters:
+                continue
             edges = tuple(self._out_of[one])
             catching = next((edge for edge in edges if self._edges[edge].name == otherwise.get(one)), None)
             plans.append(OutputPlan(one.port, edges, catching, self._number_fork(edges)))
         return tuple(plans)
+
+    def _letters(self, node: Node) -> OutputPlan | None:
+        """Return where a stage's dead letters go: an output for them alone, which no join needs to know."""
+        edges = () if node.letters is None else tuple(self._out_of[node.letters])
+        return OutputPlan(DEAD_LETTERS, edges, None, -1) if edges else None
+
+    def _restarted_with(self, node: Node) -> frozenset[int]:
+        if node.supervision is None or not node.supervision.supervision.rest_for_one:
+            return frozenset()
+        return frozenset(self._index[one] for one in self._without_letters.downstream(node.name))
 
     def _number_fork(self, branches: tuple[int, ...]) -> int:
         self._forks.append(branches)
@@ -265,8 +302,10 @@ class _Planner:
     def _reached_by(self, branches: tuple[int, ...]) -> frozenset[int]:
         """Return the edges that a copy made here can come to."""
         first = {self._edges[one].target for one in branches}
-        stages = first.union(*(self._downstream[one] for one in first if one is not None)) - {None}
-        behind = {number for number, edge in enumerate(self._edges) if edge.source in stages}
+        names = [self._nodes[one].name for one in first if one is not None]
+        stages = first.union(self._index[one] for one in self._without_letters.downstream(*names)) - {None}
+        letters = {number for node in self._nodes if node.letters for number in self._out_of[node.letters]}
+        behind = {number for number, edge in enumerate(self._edges) if edge.source in stages} - letters
         return frozenset(behind.union(branches))
 
     def _input(self, target: Endpoint | None, incoming: Iterable[int]) -> InputPlan:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..channels import ReceiveEnd, SendEnd
+    from ..errors import StageError
     from ..observe import Event
     from ._engine import Engine
     from ._stats import RunStats
@@ -272,7 +273,7 @@ class Run:
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
         total_s = anyio.current_time() - self._outcome.began_s
-        return result_of(elements, self._engine.run_id, Timings(total_s, first_s))
+        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures)
 
     # Feeding a live run
 
@@ -365,6 +366,11 @@ class Run:
     def zombies(self) -> tuple[str, ...]:
         """Stages that had not ended when the run gave up waiting for them; empty for a clean end."""
         return self._engine.zombies
+
+    @property
+    def failures(self) -> tuple[StageError, ...]:
+        """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
+        return tuple(self._engine.tolerated)
 
     def events(self) -> AsyncIterator[Event]:
         """Iterate what happens in this run from now on, until it has ended: to be read in a task of its own, beside the output.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
@@ -18,16 +18,18 @@ from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from ..channels import ReceiveEnd
     from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
+    from ..stages import RunContext
     from ._edge_watches import EdgeWatches
     from ._jobs import Job
     from ._orderings import JoinKey, OrderingPlan
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
+    from ._supervision import Supervisor
     from ._watchdog import StageClock
 
 __all__ = ["StageRun", "Wiring", "ended_input", "wire"]
@@ -69,12 +71,34 @@ class StageRun:
         """What it failed with, or was made to fail with when it took too long."""
         self.is_sink: bool = not plan.outputs
         """Whether it has no output."""
+        self.is_isolated: bool = plan.is_isolated
+        """Whether it may fail without failing the run."""
+        self.letters: SendEnd[Any] | None = None
+        """Where its dead letters go."""
+        self.supervisor: Supervisor | None = None
+        """Keeps it going when it fails; None once it has ended."""
+
+    def body(self, run: RunContext[Any]) -> Awaitable[None]:
+        """Return one call of its body, with new state."""
+        return self.node.stage.start(run)(cast("Any", self.reads), cast("Any", self.writes), run)
+
+    async def helped(self) -> None:
+        """Wait until its helpers have ended. Cancellation: leaves them alone."""
+        while self.helpers:
+            self.helpers_ended = anyio.Event()
+            await self.helpers_ended.wait()
 
     def cancel(self) -> None:
         """Ask its tasks to end."""
         self.job.cancel()
         for helper in self.helpers:
             helper.cancel()
+
+    def close_outputs(self) -> None:
+        """Tell all that read what it gives that nothing more comes."""
+        self.output.close()
+        if self.letters is not None:
+            self.letters.close()
 
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
@@ -255,6 +279,8 @@ def ended_input(reader: str) -> ReceiveEnd[Any]:
 
 def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
     """Give a stage its output, or one that refuses, and let elements that it does not accept pass it by."""
+    if plan.letters is not None:
+        stage.letters = ends.write(plan.letters, stage.name)
     if not plan.outputs:
         refusal = partial(_refuse, stage.name)
         stage.output = stage.writes = open_channel(1, name=f"{stage.name} → nothing", admit=refusal)[0]
