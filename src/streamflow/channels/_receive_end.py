@@ -312,8 +312,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._wake_senders()
 
     def _discard(self, reason: CloseReason) -> None:
-        items = [*(self._aside or ()), *self._buffer]
-        self._discarded[reason] = self._discarded.get(reason, 0) + len(items)
+        self._discarded[reason] = self._discarded.get(reason, 0) + len(items := [*(self._aside or ()), *self._buffer])
         if self._watch is not None:
             self._watch.on_discarded(items, reason)
         self._buffer.clear()
@@ -442,16 +441,14 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
-        rest = self._rest_to_pass()
         try:
-            await self._forward._send_in_turn(None, rest=rest, take=self._take)
+            await self._forward._send_in_turn(None, rest=self._rest_to_pass(), take=self._take)
         finally:
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
 
     def _rest_to_pass(self) -> Sequence[Any]:
-        """Return what `_pass_one()` takes the head of: empty, once there is nothing to be passed on."""
         return self._buffer if self._copies is None else self._copies.still(self._buffer)
 
     def _take_note(self) -> None:
