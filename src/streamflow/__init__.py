@@ -49,9 +49,9 @@ from .errors import (
     StageError,
     StreamflowError,
 )
-from .graph import CONSUMER, SOURCE
+from .graph import CONSUMER, DROP, SOURCE, Router
 from .observe import Event, EventBus
-from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run
+from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
 from .stages import (
     BaseStage,
     CollectStage,
@@ -79,6 +79,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "CONSUMER",
+    "DROP",
     "SOURCE",
     "AudioElement",
     "BaseStage",
@@ -116,6 +117,7 @@ __all__ = [
     "ReceiveEnd",
     "Resource",
     "Result",
+    "Router",
     "Run",
     "RunContext",
     "RunTimeoutError",
@@ -127,6 +129,7 @@ __all__ = [
     "StageKind",
     "StreamElement",
     "StreamflowError",
+    "Subscription",
     "Supervision",
     "TextElement",
     "ThinkingElement",

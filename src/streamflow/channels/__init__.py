@@ -3,6 +3,7 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bounded import open_channel
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
@@ -10,14 +11,17 @@ from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
+from ._hub import HubEnd
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
 from ._receive_end import ASIDE, WIDE, ReceiveEnd
+from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._wait import running_trio
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
+from ._whole import WholeEnd
 
 __all__ = [
     "ASIDE",
@@ -26,6 +30,7 @@ __all__ = [
     "REMEMBERED",
     "TURNS",
     "WIDE",
+    "BalanceEnd",
     "BarrierEnd",
     "ChannelState",
     "ChannelStatistics",
@@ -35,6 +40,7 @@ __all__ = [
     "EdgeBound",
     "ForkEnd",
     "Hand",
+    "HubEnd",
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
@@ -42,9 +48,12 @@ __all__ = [
     "PriorityEnd",
     "RaceEnd",
     "ReceiveEnd",
+    "RouteEnd",
     "SendEnd",
     "SortedEnd",
+    "Unroutable",
     "Weight",
+    "WholeEnd",
     "ZipEnd",
     "ZipLatestEnd",
     "checked_overflow",

@@ -9,20 +9,10 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._isolation import isolated_stages
-from ._nesting import GraphStage, Nestable, SubGraph
+from ._nesting import GraphStage, Nestable, SubGraph, checked_buffer
 from ._orders import ordering_forks
-from ._policies import (
-    Arrival,
-    Barrier,
-    Concat,
-    MergePolicy,
-    Ordered,
-    PolicyName,
-    Prioritized,
-    Race,
-    Zip,
-    ZipLatest,
-)
+from ._policies import Arrival, Barrier, Concat, MergePolicy, Ordered, PolicyName, Prioritized, Race, Zip, ZipLatest
+from ._router import DROP, Drop, Router, RouterKind
 from ._spec import (
     CONSUMER,
     DEAD_LETTERS,
@@ -30,12 +20,14 @@ from ._spec import (
     SOURCE,
     EdgeSpec,
     Endpoint,
+    ForkMode,
     ForkSpec,
     Graph,
     JoinSpec,
     NestSpec,
     Node,
     Outside,
+    RouteSpec,
     SupervisionSpec,
 )
 from ._validation import check, findings
@@ -43,13 +35,16 @@ from ._validation import check, findings
 __all__ = [
     "CONSUMER",
     "DEAD_LETTERS",
+    "DROP",
     "OUTSIDE",
     "SOURCE",
     "Arrival",
     "Barrier",
     "Concat",
+    "Drop",
     "EdgeSpec",
     "Endpoint",
+    "ForkMode",
     "ForkSpec",
     "Graph",
     "GraphBuilder",
@@ -65,6 +60,9 @@ __all__ = [
     "PolicyName",
     "Prioritized",
     "Race",
+    "RouteSpec",
+    "Router",
+    "RouterKind",
     "SubGraph",
     "SupervisionSpec",
     "Zip",
@@ -72,6 +70,7 @@ __all__ = [
     "bounds_of",
     "caller_of_package",
     "check",
+    "checked_buffer",
     "explain",
     "findings",
     "graph_from_dict",

@@ -8,10 +8,14 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
   "edges": [
     {"source": "ears", "target": "sync:heard", "buffer": 4, "weight": {"limit": 500, "unit": "audio_ms"}},
-    {"source": "eyes", "target": "sync:seen", "overflow": "latest", "priority": false}, …
+    {"source": "eyes", "target": "sync:seen", "overflow": "latest", "priority": false},
+    {"source": "ears", "target": "meter", "tap": true}, …
   ],
   "outer": [{"head": "ears", "overflow": "drop_oldest"}, {"leaf": "log", "buffer": 4}],
-  "branches": [{"source": "ears", "otherwise": "log"}],
+  "branches": [
+    {"source": "ears", "otherwise": "log", "essential": ["sync:heard"], "dynamic": true},
+    {"source": "log", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "rest"}
+  ],
   "merges": ["log", {"target": "out", "policy": "barrier", "max_held": 100}],
   "isolating": ["log"],
   "supervised": [{"stage": "ears", "directive": "restart", "max_restarts": 3, "dead_letters": true}, …],
@@ -20,10 +24,10 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 ```
 
 What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
-stages, the functions of weights by their unit, but for those of our own, and where it says `"code": true` the policies of merges
-that have a function, and supervisions with `on` or `decide`. A field that this release does not know is refused, not skipped: it
-may change what the graph does. What is said of the kinds and ports of stages must be true of them. No data is imported or
-evaluated.
+stages; the functions of weights by their unit, but for those of our own; the routers of routes (the data says what each chooses by,
+and among what); and where it says `"code": true` the policies of merges that have a function, and supervisions with `on` or
+`decide`. A field that this release does not know is refused, not skipped: it may change what the graph does. What is said of the
+kinds and ports of stages must be true of them. No data is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -31,9 +35,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
-from ..channels import Weight, checked_overflow
+from ..channels import Unroutable
 from ..errors import (
     BuildError,
     ConfigError,
@@ -43,33 +48,41 @@ from ..errors import (
     StagePlacementError,
     UnknownStageError,
 )
-from ..stages import StageKind, as_stage, checked_name
+from ..stages import StageKind, as_stage, checked_name, name_given
 from ._builder import caller_of_package
+from ._edge_data import OPTIONS, Weigh, edge_to_data, with_options
 from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
-from ._nesting import checked_priority
-from ._spec import DEAD_LETTERS, OUTSIDE, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._router import Router
+from ._spec import (
+    DEAD_LETTERS,
+    OUTSIDE,
+    EdgeSpec,
+    Endpoint,
+    ForkMode,
+    ForkSpec,
+    Graph,
+    JoinSpec,
+    NestSpec,
+    Node,
+    RouteSpec,
+)
 from ._supervised import NO_SUPERVISIONS, SUPERVISION_FIELDS, supervisions_from_list, supervisions_to_list
 from ._validation import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from ..elements import StreamElement
     from ..stages import StageLike, StageSpec, Supervision
     from ._policies import MergePolicy
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
 
-Weigh: TypeAlias = "Callable[[StreamElement], float]"
-"""Returns what an element weighs."""
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
+_Word = TypeVar("_Word", bound=str)
 
 _VERSION: Final = 1
-_OPTIONS: Final = ("buffer", "overflow", "weight", "priority")
 _NO_POLICIES: Final[Mapping[str, MergePolicy]] = {}
 _NO_WEIGHTS: Final[Mapping[str, Weigh]] = {}
+_NO_ROUTERS: Final[Mapping[str, Router]] = {}
 _MOST: Final = 10_000  # items of one list: what comes from outside has a bound
 
 
@@ -108,20 +121,19 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
             | _unless_empty("outputs", list(node.stage.output_ports))
             for node in graph.nodes
         ],
-        "edges": [{"source": str(edge.source), "target": str(edge.target)} | _options(edge) for edge in graph.edges],
+        "edges": [
+            {"source": str(edge.source), "target": str(edge.target)}
+            | edge_to_data(edge)
+            | ({"tap": True} if edge.is_tap else {})
+            for edge in graph.edges
+        ],
     }
-    branches = [
-        {"source": str(fork.source)}
-        | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
-        | _unless_empty("optional", [str(one) for one in fork.optional])
-        for fork in graph.forks
-    ]
     outer = [
-        ({"leaf": str(edge.source)} if edge.target == OUTSIDE else {"head": str(edge.target)}) | _options(edge)
+        ({"leaf": str(edge.source)} if edge.target == OUTSIDE else {"head": str(edge.target)}) | edge_to_data(edge)
         for edge in graph.outer
     ]
     found |= _unless_empty("outer", outer)
-    found |= _unless_empty("branches", branches)
+    found |= _unless_empty("branches", [_fork_to_dict(fork) for fork in graph.forks])
     found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
     found |= _unless_empty("isolating", [str(join.target) for join in graph.joins if join.isolates])
     found |= _unless_empty("supervised", [*supervisions_to_list(graph.nodes)])
@@ -133,6 +145,8 @@ def graph_from_dict(
     stages: Mapping[str, StageLike],
     policies: Mapping[str, MergePolicy] = _NO_POLICIES,
     supervisions: Mapping[str, Supervision] = NO_SUPERVISIONS,
+    routers: Mapping[str, Router] = _NO_ROUTERS,
+    *,
     weights: Mapping[str, Weigh] = _NO_WEIGHTS,
 ) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
@@ -142,6 +156,7 @@ def graph_from_dict(
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
         policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
         supervisions: By the same names, what to do when they fail, where a part of that is code.
+        routers: The rules of routes, by the name of the output, with names as destinations.
         weights: The functions of bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
     Raises:
@@ -149,7 +164,8 @@ def graph_from_dict(
         ConfigError: If a policy is missing, not in the graph, or another one than the data says.
         UnknownStageError: If a stage is missing, or not in the graph.
         StageDefinitionError: If one of them is no stage.
-        StagePlacementError: If one is of another kind, or has other ports, than the data says.
+        StagePlacementError: If one is of another kind, or has other ports, than the data says; or if a router is missing, or
+            another.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
     others = ("outer", "branches", "merges", "isolating", "supervised", "nested")
@@ -165,9 +181,10 @@ def graph_from_dict(
     taken = {name for name, spec in supervised.items() if spec.has_letters}
     said = [dataclasses.replace(one, has_letters=one.name in taken) for one in said]
     graph = _joined(fields, said, where, policies, weights)
+    forks = tuple(_forks(fields.get("branches", ()), said, routers, where))
     specs = _specs(said, stages)
-    nodes = (Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
-    graph = dataclasses.replace(graph, nodes=tuple(nodes))
+    nodes = tuple(Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
+    graph = dataclasses.replace(graph, nodes=nodes, forks=forks)
     check(graph)
     for node in graph.nodes:
         if node.stage.freeze is not None:
@@ -191,27 +208,21 @@ def _joined(
     outputs = {str(end): end for one in said for end in one.output_ends}
     edges: list[EdgeSpec] = []
     for path, item in _items(fields["edges"], "$.edges"):
-        edge = _fields(item, path, ("source", "target"), _OPTIONS)
+        edge = _fields(item, path, ("source", "target"), (*OPTIONS, "tap"))
         source = _end(edge["source"], f"{path}.source", "output", outputs)
         target = _end(edge["target"], f"{path}.target", "input", inputs)
-        edges.append(_with_options(EdgeSpec(source, target, where), edge, path, weights))
+        is_tap = _switch(edge.get("tap", False), f"{path}.tap")
+        edges.append(with_options(EdgeSpec(source, target, where, is_tap=is_tap), edge, path, weights))
     outer: list[EdgeSpec] = []
     for path, item in _items(fields.get("outer", ()), "$.outer"):
-        edge = _fields(item, path, (), ("head", "leaf", *_OPTIONS))
+        edge = _fields(item, path, (), ("head", "leaf", *OPTIONS))
         if ("head" in edge) == ("leaf" in edge):
             raise DecodeError("either 'head' or 'leaf' was expected", path)
         side = "head" if "head" in edge else "leaf"
         what, known = ("input", inputs) if side == "head" else ("output", outputs)
         end = _end(edge[side], f"{path}.{side}", what, known)
         spec = EdgeSpec(OUTSIDE, end, where) if side == "head" else EdgeSpec(end, OUTSIDE, where)
-        outer.append(_with_options(spec, edge, path, weights))
-    forks: list[ForkSpec] = []
-    for path, item in _items(fields.get("branches", ()), "$.branches"):
-        fork = _fields(item, path, ("source",), ("otherwise", "optional"))
-        source, otherwise = _end(fork["source"], f"{path}.source", "output", outputs), fork.get("otherwise")
-        rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
-        optional = _items(fork.get("optional", ()), f"{path}.optional")
-        forks.append(ForkSpec(source, where, rest, tuple(_end(one, at, "input", inputs) for at, one in optional)))
+        outer.append(with_options(spec, edge, path, weights))
     joins: list[JoinSpec] = []
     code: list[str] = []
     for path, item in _items(fields.get("merges", ()), "$.merges"):
@@ -228,7 +239,99 @@ def _joined(
     isolated = {_end(item, path, "merge", targets) for path, item in _items(fields.get("isolating", ()), "$.isolating")}
     joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
-    return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested), tuple(outer))
+    return Graph((), tuple(edges), (), tuple(joins), tuple(nested), tuple(outer))
+
+
+def _fork_to_dict(fork: ForkSpec) -> dict[str, object]:
+    said: dict[str, object] = {"source": str(fork.source)}
+    if fork.mode != "branch":
+        said["mode"] = fork.mode
+    if fork.otherwise is not None:
+        said["otherwise"] = str(fork.otherwise)
+    if fork.route is not None:
+        route = fork.route
+        said |= {"by": route.router.kind, "choices": [str(one) for one in route.choices]}
+        if list(route.names) != said["choices"]:
+            said["names"] = list(route.names)
+        if route.unroutable != "drop":
+            said["unroutable"] = route.unroutable
+    said |= _unless_empty("optional", [str(one) for one in fork.optional])
+    said |= _unless_empty("essential", [str(one) for one in fork.essential])
+    return said | ({"dynamic": True} if fork.is_dynamic else {})
+
+
+def _forks(value: object, stages: Sequence[_Said], routers: Mapping[str, Router], where: str) -> list[ForkSpec]:
+    """Return the forks, with the routers that were given.
+
+    Raises:
+        StagePlacementError: With a finding for each router that is missing, another one, or not in the graph.
+    """
+    inputs = {str(end): end for one in stages for end in one.input_ends}
+    outputs = {str(end): end for one in stages for end in one.output_ends}
+    forks: list[ForkSpec] = []
+    found: list[Finding] = []
+    for path, item in _items(value, "$.branches"):
+        others = ("mode", "otherwise", "by", "choices", "names", "unroutable", "optional", "essential", "dynamic")
+        said = _fields(item, path, ("source",), others)
+        source, otherwise = _end(said["source"], f"{path}.source", "output", outputs), said.get("otherwise")
+        rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
+        optional, needed = (
+            tuple(_end(one, at, "input", inputs) for at, one in _items(said.get(field, ()), f"{path}.{field}"))
+            for field in ("optional", "essential")
+        )
+        mode: ForkMode = _one_of(said.get("mode", "branch"), f"{path}.mode", get_args(ForkMode))
+        route = None
+        if mode != "route" and (wrong := [one for one in ("by", "choices", "names", "unroutable") if one in said]):
+            raise DecodeError("only a route has this field", f"{path}.{wrong[0]}")
+        if mode == "route":
+            route = _route(said, path, inputs, routers.get(str(source)))
+            fault = _other_router(said, route)
+            found += (
+                [Finding("other-router", source.stage, fault, "give routers={'output': Router.…}")] if fault else []
+            )
+        is_dynamic = _switch(said.get("dynamic", False), f"{path}.dynamic")
+        forks.append(ForkSpec(source, where, rest, optional, mode, route, needed, is_dynamic))
+    routed = {str(fork.source) for fork in forks if fork.route is not None}
+    for name in routers:
+        if name not in routed:
+            message = f"a router was given for {name!r:.80}, where there is no route"
+            found.append(Finding("other-router", None, message, f"take it away; there are {_listed(sorted(routed))}"))
+    if found:
+        raise StagePlacementError(found)
+    return forks
+
+
+def _route(said: Mapping[str, object], path: str, inputs: Mapping[str, Endpoint], router: Router | None) -> RouteSpec:
+    choices = [_end(one, at, "input", inputs) for at, one in _items(said.get("choices", ()), f"{path}.choices")]
+    names = [str(one) for one in choices]
+    if "names" in said:
+        names = [_text(one, at) for at, one in _items(said["names"], f"{path}.names")]
+    if not choices or len(names) != len(choices):
+        raise DecodeError("a route has choices, and a name for each", f"{path}.choices")
+    unroutable: Unroutable = _one_of(said.get("unroutable", "drop"), f"{path}.unroutable", get_args(Unroutable))
+    if unroutable == "default" and "otherwise" not in said:
+        raise DecodeError("there is no otherwise that could be the default", f"{path}.unroutable")
+    return RouteSpec(router or _MISSING, tuple(choices), tuple(names), unroutable)
+
+
+def _other_router(said: Mapping[str, object], route: RouteSpec) -> str | None:
+    """Say what is wrong with the router that was given for a route, None if it is the one that the data says."""
+    output, router = f"the route out of {said['source']!r:.80}", cast("object", route.router)
+    if router is _MISSING:
+        return f"{output} needs its router, which was not given"
+    if not isinstance(router, Router):
+        return f"{output} needs a Router, got {router!r:.80}"
+    if router.kind != said.get("by") or len(router.choices) != len(route.choices):
+        kind = f"{_shown(said.get('by'))} among {len(route.choices)}"
+        return (
+            f"{output} chooses by {kind}, and the router that was given by {router.kind!r} among {len(router.choices)}"
+        )
+    ends = zip(router.choices, route.choices, route.names, strict=True)
+    other = next((one for one, end, name in ends if isinstance(one, str) and one not in (str(end), name)), None)
+    return None if other is None else f"{output} has choices {_listed(list(route.names))}, and the router {other!r:.80}"
+
+
+_MISSING: Final = Router("function", (), (), partial(name_given, str))
 
 
 def _stages(value: object) -> list[_Said]:
@@ -359,49 +462,23 @@ def _end(value: object, path: str, what: str, known: Mapping[str, Endpoint]) -> 
     raise DecodeError(f"{value!r:.80} is no {what}; {there}", path)
 
 
-def _buffer(value: object, path: str) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+def _text(value: object, path: str) -> str:
+    if isinstance(value, str):
         return value
-    raise DecodeError(f"an edge holds at least 1 element, got {_shown(value)}", path)
+    raise DecodeError(f"a name was expected, got {_shown(value)}", path)
 
 
-def _with_options(edge: EdgeSpec, fields: Mapping[str, object], path: str, weights: Mapping[str, Weigh]) -> EdgeSpec:
-    """Return an edge with what `_options()` wrote down."""
-    return dataclasses.replace(
-        edge,
-        buffer=_buffer(fields.get("buffer"), f"{path}.buffer"),
-        overflow=_checked(checked_overflow, fields.get("overflow", "block"), f"{path}.overflow"),
-        weight=_weight(fields.get("weight"), f"{path}.weight", weights),
-        priority=_checked(checked_priority, fields.get("priority"), f"{path}.priority"),
-    )
+def _switch(value: object, path: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise DecodeError(f"true or false was expected, got {_shown(value)}", path)
 
 
-def _options(edge: EdgeSpec) -> dict[str, object]:
-    """Return what was said of an edge besides its ends."""
-    weight = None if edge.weight is None else {"limit": edge.weight.limit, "unit": edge.weight.unit}
-    overflow = None if edge.overflow == "block" else edge.overflow
-    said = dict(zip(_OPTIONS, (edge.buffer, overflow, weight, edge.priority), strict=True))
-    return {field: value for field, value in said.items() if value is not None}
-
-
-def _weight(value: object, path: str, weights: Mapping[str, Weigh]) -> Weight | None:
-    if value is None:
-        return None
-    fields = _fields(value, path, ("limit", "unit"), ())
-    limit, unit = fields["limit"], fields["unit"]
-    if not isinstance(unit, str):
-        raise DecodeError(f"a name was expected, got {_shown(unit)}", f"{path}.unit")
-    if not isinstance(limit, int | float):
-        raise DecodeError(f"a number was expected, got {_shown(limit)}", f"{path}.limit")
-    return _checked(lambda number: Weight.known(number, unit, weights), limit, path)
-
-
-def _checked(check_one: Callable[[_In], _Out], value: _In, path: str) -> _Out:
-    """Return what a check of a setting returns, and tell what it refuses with its path."""
-    try:
-        return check_one(value)
-    except ConfigError as error:
-        raise DecodeError(error.message, path) from None
+def _one_of(value: object, path: str, allowed: tuple[_Word, ...]) -> _Word:
+    found = next((one for one in allowed if one == value), None)
+    if found is None:
+        raise DecodeError(f"one of {', '.join(map(repr, allowed))} was expected, got {_shown(value)}", path)
+    return found
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ from ._engine import live_runs
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
+from ._subscription import Subscription
 from ._sync import BackendName, SyncStream
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PipelineConfig",
     "Result",
     "Run",
+    "Subscription",
     "SyncStream",
     "Timings",
     "live_runs",

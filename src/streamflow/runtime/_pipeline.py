@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..elements import StreamElement
-    from ..graph import Graph, MergePolicy
+    from ..graph import Graph, MergePolicy, Router
     from ..observe import AsyncListener, Listener
     from ..stages import Source, StageLike, Supervision
     from ._result import Result
@@ -206,7 +206,7 @@ class Pipeline:
         return to_svg(self._graph, timeout_s=timeout_s)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages are names alone."""
+        """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages and rules are names alone."""
         return {"graph": graph_to_dict(self._graph), "config": self._config.to_dict()}
 
     @classmethod
@@ -216,6 +216,7 @@ class Pipeline:
         stages: Mapping[str, StageLike],
         *,
         policies: Mapping[str, MergePolicy] | None = None,
+        routers: Mapping[str, Router] | None = None,
         supervisions: Mapping[str, Supervision] | None = None,
         weights: Mapping[str, Callable[[StreamElement], float]] | None = None,
     ) -> Self:
@@ -226,6 +227,7 @@ class Pipeline:
             stages: The stages, by their names in the graph.
             policies: The policies of merges that have a function, by the stage that reads.
             supervisions: By the same names, what to do when stages fail, where a part of that is code (`on`, `decide`).
+            routers: The rules of routes, by the names of the stages (`stage:port` for a port) whose output they divide.
             weights: The functions of edges' bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
         Raises:
@@ -235,7 +237,8 @@ class Pipeline:
         """
         written, settings = _parts_of(data)
         try:
-            graph = graph_from_dict(written, stages, policies or {}, supervisions or {}, weights or {})
+            code = policies or {}, supervisions or {}, routers or {}
+            graph = graph_from_dict(written, stages, *code, weights=weights or {})
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())
