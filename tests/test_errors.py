@@ -32,6 +32,10 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "DuplicateStageError": (errors.DuplicateStageError([FINDING]), "rename one with name="),
     "StagePlacementError": (errors.StagePlacementError([FINDING]), "rename one with name="),
     "TypeMismatchError": (errors.TypeMismatchError([FINDING]), "rename one with name="),
+    "EdgeOverflowError": (
+        errors.EdgeOverflowError("a → b", 16, 16, "1_200 of 1_000 bytes"),
+        "it holds 16 of 16 elements, 1_200 of 1_000 bytes; let the sender wait (overflow='block')",
+    ),
     "RoutingError": (errors.RoutingError("a → (b, c)", "'b' has gone; say unroutable='drop'"), "say unroutable='drop'"),
     "SourceError": (errors.SourceError("42 is no source; give an element"), "give an element"),
     "StageError": (errors.StageError("vad", 17, "app.py:3"), "stage added at app.py:3"),

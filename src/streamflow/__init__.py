@@ -6,7 +6,7 @@ channels carry typed elements. This module holds the kernel's names; features li
 
 from typing import TYPE_CHECKING
 
-from .channels import ReceiveEnd, SendEnd, open_channel
+from .channels import ReceiveEnd, SendEnd, Weight, open_channel
 from .elements import (
     AudioElement,
     BatchElement,
@@ -50,7 +50,7 @@ from .errors import (
     StageError,
     StreamflowError,
 )
-from .graph import DROP, Router
+from .graph import CONSUMER, DROP, SOURCE, Router
 from .observe import Event, EventBus
 from .runtime import (
     Interruption,
@@ -88,7 +88,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "CONSUMER",
     "DROP",
+    "SOURCE",
     "AudioElement",
     "BaseStage",
     "BatchElement",
@@ -153,6 +155,7 @@ __all__ = [
     "Usage",
     "UsageElement",
     "VideoElement",
+    "Weight",
     "current_run",
     "decode",
     "encode",

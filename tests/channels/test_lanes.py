@@ -18,7 +18,7 @@ from streamflow.elements import (
     TurnStart,
 )
 from streamflow.errors import ChannelClosedError, ChannelFailedError, ConfigError, ElementError, OutputClosedError
-from tests.support.lanes import CRITICAL, HIGH, LOW, MOST, NORMAL, LaneRecord, is_fence, names, text
+from tests.support.lanes import CRITICAL, HIGH, LOW, MOST, NORMAL, LaneRecord, LanesModel, names, text
 
 CAPACITIES = st.sampled_from([4, 5, 7, 16, 64, 65, 200])
 ACCEPTED = (TextElement, TurnEnd, Interrupt)
@@ -37,45 +37,6 @@ def admit(item):
     if not isinstance(item, StreamElement):
         raise ElementError("no element")
     return isinstance(item, ACCEPTED)
-
-
-class Held:
-    """One element in the edge of the model."""
-
-    def __init__(self, item):
-        self.item = item
-        self.passed = 0
-
-
-class LanesModel:
-    """The edge as its rules say it, one element at a time."""
-
-    def __init__(self, capacity):
-        self.capacity = capacity
-        self.held = []
-
-    def has_room(self, item):
-        lanes = Counter(one.item.priority for one in self.held)
-        empty = len(Priority) - len(lanes)
-        return not lanes[item.priority] or len(self.held) + empty < self.capacity
-
-    def put(self, item):
-        place = len(self.held)
-        while not is_fence(item) and place and self._passes(item, self.held[place - 1]):
-            place -= 1
-            self.held[place].passed += 1
-        self.held.insert(place, Held(item))
-
-    def _passes(self, item, other):
-        is_older = not is_fence(other.item) and other.passed < MOST[item.priority]
-        return is_older and other.item.priority < item.priority
-
-    def take(self):
-        return self.held.pop(0).item
-
-    @property
-    def items(self):
-        return [one.item for one in self.held]
 
 
 class LanesMachine(RuleBasedStateMachine):

@@ -54,7 +54,7 @@ async def test_control_finds_room_on_a_full_tap_but_not_without_end(capacity) ->
     for number in range(capacity + 2):
         await fork.send(TurnEnd(index=number))
     assert [type(one).__name__ for one in look.backlog] == ["TextElement"] * capacity + ["TurnEnd"] * capacity
-    assert look.statistics().discarded == {"overflow": 5}
+    assert look.statistics().discarded == {"overflow": 3, "tap": 2}
 
 
 async def test_the_end_of_a_tap_is_ignored_and_it_ends_with_the_main_path() -> None:

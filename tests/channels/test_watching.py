@@ -22,8 +22,11 @@ class Diary:
     def on_received(self, item):
         self.heard.append(("received", item))
 
-    def on_discarded(self, count, reason):
-        self.heard.append(("discarded", count, reason))
+    def on_discarded(self, items, reason):
+        self.heard.append(("discarded", len(items), reason))
+
+    def on_refused(self, item, reason):
+        self.heard.append(("refused", item, reason))
 
     def on_blocked(self, end, *, blocked):
         self.heard.append(("blocked" if blocked else "unblocked", end))

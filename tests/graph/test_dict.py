@@ -161,7 +161,7 @@ def test_stages_are_given_in_any_form_and_are_frozen() -> None:
         (changed("v", to=0), "$.v", "0 is no version"),
         (changed("v", to="1"), "$.v", "'1' is no version"),
         (changed("v", to=True), "$.v", "True is no version"),
-        (changed("extra", to=1), "$", "there is no field 'extra'; there are v, stages, edges, branches, merges, "),
+        (changed("extra", to=1), "$", "there is no field 'extra'; there are v, stages, edges, outer, branches, merges, "),
         (changed("stages", to={}), "$.stages", "a list was expected, got a dict"),
         (changed("stages", to="abc"), "$.stages", "a list was expected, got 'abc'"),
         (changed("stages", to=[None] * 10_001), "$.stages", "a list of 10001 items; at most 10000 are read"),

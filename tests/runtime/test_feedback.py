@@ -341,7 +341,7 @@ async def test_a_loop_can_be_nested_and_written_down() -> None:
     )
     assert sorted(await words_of(outer, texts("abc", "x"))) == ["c", "x"]
     told = outer.explain()
-    assert "back     agent/decide:again (16), goes first, at most 3 rounds" in told
+    assert "back     agent/decide:again (16, its own size), goes first, at most 3 rounds" in told
     assert "-.->" in outer.to_mermaid()
     assert "style=dashed" in outer.to_dot()
     stages = {node.name: node.stage for node in outer.graph.nodes}

@@ -103,7 +103,7 @@ class Held:
     def __exit__(self, *_error: object) -> None:
         EDGE_WATCH.reset(self._token)
 
-    def watch(self, edge: str) -> Held.Watch:
+    def watch(self, edge: str, _bound: object) -> Held.Watch:
         return self.Watch(self, reads=edge.startswith("source"))
 
     class Watch:
@@ -117,7 +117,9 @@ class Held:
             self.held.now += self.reads
             self.held.peak = max(self.held.peak, self.held.now)
 
-        def on_discarded(self, count: int, reason: str) -> None: ...
+        def on_discarded(self, items: object, reason: str) -> None: ...
+
+        def on_refused(self, item: object, reason: str) -> None: ...
 
         def on_blocked(self, end: str, *, blocked: bool) -> None: ...
 

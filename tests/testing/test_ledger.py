@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow import PipelineBuilder, TextElement
-from streamflow.channels import EDGE_WATCH, open_channel
+from streamflow.channels import EDGE_WATCH, EdgeBound, open_channel
+from streamflow.elements import TurnEnd, TurnReset
 from streamflow.stages import stage
 from streamflow.testing import EdgeLedger
 
@@ -173,29 +174,60 @@ def test_a_loss_at_the_end_shows_once_the_run_is_over() -> None:
         ledger.check(ended=True)
 
 
-def test_discards_stand_for_what_is_missing_and_for_no_more() -> None:
-    """An overflow policy says how many it dropped, and not which: that many may be missing, from any place."""
+def test_what_is_discarded_is_missing_and_nothing_else_is() -> None:
+    """semantics 2.5: an edge tells which elements it threw away; any other that is missing was lost."""
     ledger = EdgeLedger()
     record = ledger.watch("edge")
-    for item in "abcdef":
+    items = texts(*"abcdef")
+    refused = TextElement("g")
+    for item in items:
         record.on_sent(item)
-    record.on_discarded(2, "oldest")
-    assert record.buffered == 4
-    for item in "bdef":
-        record.on_received(item)
+    record.on_discarded([items[0], items[2]], "oldest")
+    record.on_refused(refused, "newest")
+    assert (record.buffered, record.dropped) == (4, [items[0], items[2], refused])
+    for place in (1, 3, 4, 5):
+        record.on_received(items[place])
     ledger.check(ended=True)
 
-    record.on_discarded(1, "newest")
-    with pytest.raises(AssertionError, match=r"discarded 1 \(newest\) with 0 in the edge"):
+    record.on_discarded([items[0]], "oldest")
+    with pytest.raises(AssertionError, match=r"discarded TextElement\(text='a'\) \(oldest\), which is not in the edge"):
         ledger.check()
 
     record = EdgeLedger().watch("edge")
-    items = list("abcdef")
     for item in items:
         record.on_sent(item)
-    record.on_discarded(1, "oldest")
+    record.on_discarded([items[1]], "oldest")
     record.on_received(items[2])
-    assert "before 'a'" in record.findings()[0]
+    assert "before TextElement(text='a')" in record.findings()[0]
+
+
+def test_control_that_an_overflow_drops_is_found() -> None:
+    """semantics 2.7: no policy drops control."""
+    ledger = EdgeLedger()
+    ledger.watch("edge").on_refused(TurnEnd(), "overflow")
+
+    with pytest.raises(AssertionError, match="control is never dropped because of an overflow"):
+        ledger.check()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "inside"),
+    [
+        ("drop_oldest", [TextElement("1"), TextElement("2"), TextElement("3")]),
+        ("drop_oldest", [TurnEnd(), TurnEnd(), TurnEnd()]),
+        ("latest", [TextElement("1"), TextElement("2")]),
+    ],
+)
+def test_data_and_control_beyond_their_own_bounds_are_found(overflow, inside) -> None:
+    """semantics 2.7: where data can be dropped, `capacity` of each; of data one alone where the latest is kept."""
+    record = EdgeLedger(capacity=2).watch("edge", EdgeBound(2, overflow))
+    for item in (*inside[:-1], TurnReset() if isinstance(inside[0], TextElement) else TextElement("")):
+        record.on_sent(item)
+    assert record.findings() == []
+    record.on_sent(inside[-1])
+    record.on_sent(TextElement("behind it"))
+
+    assert "with a capacity of 2" in record.findings()[0]
 
 
 def test_numbers_that_the_edge_itself_tells_otherwise_are_found() -> None:
@@ -245,7 +277,6 @@ def test_a_channel_that_keeps_the_rules_is_never_accused(steps, repeats) -> None
         elif edge and step == "receive":
             record.on_received(edge.popleft())
         elif edge and step == "discard":
-            edge.popleft()
-            record.on_discarded(1, "oldest")
+            record.on_discarded([edge.popleft()], "oldest")
         ledger.check(ended=not edge)
         assert record.buffered == len(edge)

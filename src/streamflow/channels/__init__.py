@@ -7,6 +7,7 @@ from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell
 from ._bounded import open_channel
+from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
@@ -42,6 +43,7 @@ __all__ = [
     "ChannelWatch",
     "ConcatEnd",
     "ControlJoin",
+    "EdgeBound",
     "EdgeWait",
     "FeedbackMergeEnd",
     "Fence",
@@ -52,6 +54,7 @@ __all__ = [
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
+    "Overflow",
     "PriorityEnd",
     "Pulse",
     "RaceEnd",
@@ -61,9 +64,12 @@ __all__ = [
     "SendEnd",
     "SortedEnd",
     "Unroutable",
+    "Weight",
     "WholeEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "checked_overflow",
+    "checked_weight",
     "drop_backlog",
     "end_loop",
     "has_waiting_sender",

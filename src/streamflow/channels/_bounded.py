@@ -1,6 +1,7 @@
 """The bounded channel: what connects one producing stage with one consuming stage.
 
-Above: `stages` (what a stage reads and writes) and `runtime` (one channel per edge). Below: `_send_end`, `_receive_end`, `_lanes`.
+Above: `stages` (what a stage reads and writes) and `runtime` (one channel per edge). Below: `_send_end`, `_receive_end`, `_lanes`,
+`_limited`.
 
 Rules of the state machine, in the order of their importance:
 
@@ -17,7 +18,8 @@ Rules of the state machine, in the order of their importance:
    is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
 
-An edge with priority lanes has rules of its own besides, and ends of its own: see `_lanes`.
+An edge with priority lanes has rules of its own besides, and ends of its own: see `_lanes`. So has one that drops, or is bounded by
+weight: see `_limited`.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..elements import Priority
 from ..errors import ConfigError, ElementError
+from ._bounds import EdgeBound, checked_overflow, checked_weight
 from ._lanes import LaneReceiveEnd, LaneSendEnd
+from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._bounds import Overflow, Weight
     from ._pulse import Pulse
     from ._watching import ChannelWatch
 
@@ -56,6 +61,8 @@ def open_channel(
     watch: ChannelWatch | None = None,
     lanes: bool = False,
     pulse: Pulse | None = None,
+    overflow: Overflow = "block",
+    weight: Weight | None = None,
 ) -> tuple[SendEnd[T], ReceiveEnd[T]]:
     """Open a bounded channel and return its two ends.
 
@@ -69,25 +76,32 @@ def open_channel(
             priority, never control (though `Interrupt` passes data), and none is passed more than 64 times. Each priority keeps
             a place of its own, so that no other can shut it out: alone, one fills the edge to three below the capacity.
         pulse: Counts the waits on both ends; see `_pulse`.
+        overflow: What becomes of data for which there is no room: see `Overflow`. Control waits for room in any case; unless the
+            policy is `block`, it has a room of its own, of `capacity` elements. With lanes, what is least urgent is dropped.
+        weight: A bound by what elements weigh, beside the capacity.
 
     Raises:
-        ConfigError: If `capacity` is no integer from 1 up, or below 4 with lanes.
+        ConfigError: If `capacity` is no integer from 1 up, or below 4 with lanes, or `overflow` or `weight` is none.
     """
     given = cast("object", capacity)
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         raise ConfigError("capacity", f"an edge holds at least 1 element, got {capacity!r}; the default is 16")
     receive_end: ReceiveEnd[T]
     send_end: SendEnd[T]
-    if not lanes:
-        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch, pulse)
-        send_end = SendEnd(receive_end)
-    elif capacity < len(Priority):
+    if lanes and capacity < len(Priority):
         message = (
             f"an edge with priority lanes keeps a place for each of the {len(Priority)} priorities, got {capacity}"
         )
         raise ConfigError("capacity", f"{message}; give it {len(Priority)} or more, or no lanes")
-    else:
+    if overflow != "block" or weight is not None:
+        bound = EdgeBound(capacity, checked_overflow(overflow), checked_weight(weight), lanes)
+        receive_end = limited = LimitedReceiveEnd[T](name, bound, admit or _admit_any, watch, pulse)
+        send_end = LimitedSendEnd(limited)
+    elif lanes:
         receive_end = reader = LaneReceiveEnd[T](name, capacity, admit or _admit_any, watch, pulse)
         send_end = LaneSendEnd(reader)
+    else:
+        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch, pulse)
+        send_end = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
     return send_end, receive_end

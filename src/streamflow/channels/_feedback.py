@@ -86,8 +86,7 @@ class _FeedbackReceiveEnd(ReceiveEnd[T_co]):
         """Count an element that is not carried."""
         self._discarded[reason] = self._discarded.get(reason, 0) + 1
         if self._watch is not None:
-            self._watch.on_sent(item)
-            self._watch.on_discarded(1, reason)
+            self._watch.on_refused(item, reason)
 
 
 class _ControlTurn(Turn):

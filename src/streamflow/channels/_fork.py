@@ -10,9 +10,11 @@ Rules, besides those of `_bounded`:
 2. *Control goes to every branch*, and the merges below are told, so that it leaves them once.
 3. *A branch whose reader has gone is left out*; the others go on. Sending fails when all have gone.
 4. *Data that no branch accepts* goes to the branch that is there for it, else it is dropped and counted.
-5. *A tap is no branch*: it gets what there is room for when an element is put into the branches, and is never waited for. Whether
+5. *A branch that drops is not waited for*, but for control; see `_limited`. One whose policy is `error` fails the sender before any
+   branch has the element.
+6. *A tap is no branch*: it gets what there is room for when an element is put into the branches, and is never waited for. Whether
    it is there changes nothing.
-6. *With an essential branch the fork ends*: the others get what they have been sent, then their end.
+7. *With an essential branch the fork ends*: the others get what they have been sent, then their end.
 
 What the siblings of this end choose differently is where an element goes (`_route_of`), and for what a sender waits that has
 found no room (`_claim`, `_wait_of`); the rules above hold for all of them.
@@ -31,6 +33,7 @@ import anyio.lowlevel
 from ..elements import ControlElement, Interrupt, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
 from ._lanes import LaneSendEnd, lane_of
+from ._limited import LimitedSendEnd, let_read
 from ._receive_end import WIDE
 from ._send_end import HeadOf, SendEnd, is_let_go
 from ._tap import offer
@@ -114,6 +117,7 @@ class ForkEnd(SendEnd[T_contra]):
         for join, number in joins:
             join.forks[number] = weakref.ref(self)
         self._has_lanes = any(isinstance(branch, LaneSendEnd) for branch in branches)
+        self._limited = tuple(branch for branch in branches if isinstance(branch, LimitedSendEnd))
         self._routes: dict[type, _Ends] = {}
         self._drops_left = WIDE  # until a checkpoint: no edge stops who sends what nobody takes
         self.dropped: dict[str, int] = {}
@@ -127,6 +131,7 @@ class ForkEnd(SendEnd[T_contra]):
         if self._stops(item):
             self._drop(item)
             return
+        self._refuse_overflow(item, route)
         if self._must_pay(item) or any(end.is_open and not end._has_place(item) for end in route):
             raise anyio.WouldBlock
         self._commit(item, route)
@@ -210,6 +215,9 @@ class ForkEnd(SendEnd[T_contra]):
             route = self._routes[kind] = takers
         if self._has_lanes:
             lane_of(item)  # refuses what has none, before the first branch gets it
+        for end in self._limited:
+            if end in route:
+                end.judge(item)
         return route
 
     @staticmethod
@@ -227,6 +235,12 @@ class ForkEnd(SendEnd[T_contra]):
             return False
         self._commit(item, route)
         return True
+
+    def _refuse_overflow(self, item: object, route: _Ends) -> None:
+        """Raise `EdgeOverflowError` if a branch has no room and its policy is `error`; then no branch gets the element."""
+        for end in self._limited:
+            if end in route and end.is_open:
+                end.refuse_overflow(item)
 
     def _must_pause(self, route: _Ends) -> bool:
         """Say whether a checkpoint is due before one more element is dropped."""
@@ -305,7 +319,11 @@ class ForkEnd(SendEnd[T_contra]):
         subject = item if rest is None else rest[0]
         claim = self._claim(subject, is_shared=rest is not None)
         try:
-            if self._must_pause(claim.route) or any(end._peer.capacity > WIDE for end in claim.route):
+            limited = [end for end in self._limited if end in claim.route]
+            if any(end.is_open and end.is_due(subject) for end in limited):
+                await let_read(limited)
+                self._drops_left = WIDE
+            elif self._must_pause(claim.route) or any(end._peer.capacity > WIDE for end in claim.route):
                 await anyio.lowlevel.checkpoint()
                 self._drops_left = WIDE
             while rest is None or len(rest):
@@ -314,6 +332,8 @@ class ForkEnd(SendEnd[T_contra]):
                     break
                 await wait
             self._raise_if_closed()
+            if limited and (rest is None or len(rest)):
+                self._refuse_overflow(subject, claim.route)
             if item is not None:
                 self._move_claimed(item, claim)
             elif rest and take is not None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ._pulse import Pulse
     from ._watching import ChannelWatch
 
-__all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd", "lane_of"]
+__all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd", "LaneTurn", "Lanes", "Queues", "lane_of"]
 
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -166,6 +166,22 @@ class Lanes:
         """Have room for more elements from now on."""
         self._capacity = capacity
 
+    def take_out(self, place: int) -> None:
+        """Take the element at a place of the buffer out of it."""
+        self.count()
+        first = 0
+        for number, group in enumerate(self._groups):
+            if place < first + group.length:
+                group.length -= 1
+                self._known -= 1
+                self.held[group.lane] -= 1
+                if not group.length:
+                    del self._groups[number]
+                break
+            first += group.length
+        self.last = None  # perhaps the last group has gone
+        del self._buffer[place]
+
     def count(self) -> None:
         """Count what was added and what has left since it was counted last."""
         if self._known == len(self._buffer) and not self.unseen:
@@ -190,7 +206,7 @@ class Lanes:
                 groups.popleft()
 
 
-class _LaneTurn(Turn):
+class LaneTurn(Turn):
     """The place of one waiting sender in the queue of its lane."""
 
     __slots__ = ("is_fence", "lane", "mark", "number")
@@ -203,7 +219,7 @@ class _LaneTurn(Turn):
         self.mark = mark  # how much its lane may hold when it is woken before the edge has drained to half
 
 
-class _Queues:
+class Queues:
     """Who waits for room, by lane.
 
     Args:
@@ -212,11 +228,11 @@ class _Queues:
 
     def __init__(self, turns: deque[Turn]) -> None:
         self._turns = turns
-        self._of_lane: tuple[deque[_LaneTurn], ...] = tuple(deque() for _ in _LANES)
-        self._fences: deque[_LaneTurn] = deque()
+        self._of_lane: tuple[deque[LaneTurn], ...] = tuple(deque() for _ in _LANES)
+        self._fences: deque[LaneTurn] = deque()
         self._count = 0
 
-    def add(self, turn: _LaneTurn) -> None:
+    def add(self, turn: LaneTurn) -> None:
         """Let a sender take the last place of its lane."""
         self._count += 1
         turn.number = self._count
@@ -225,7 +241,7 @@ class _Queues:
         if turn.is_fence:
             self._fences.append(turn)
 
-    def remove(self, turn: _LaneTurn) -> None:
+    def remove(self, turn: LaneTurn) -> None:
         """Let a sender go."""
         self._turns.remove(turn)
         self._of_lane[turn.lane].remove(turn)
@@ -236,13 +252,13 @@ class _Queues:
         """Say whether nobody waits who goes before one who comes now."""
         return not (self._turns if is_fence else self._of_lane[lane] or self._fences)
 
-    def is_next(self, turn: _LaneTurn) -> bool:
+    def is_next(self, turn: LaneTurn) -> bool:
         """Say whether nobody waits who goes before this one."""
         if turn.is_fence:
             return self._turns[0] is turn
         return self._of_lane[turn.lane][0] is turn and not (self._fences and self._fences[0].number < turn.number)
 
-    def heads(self) -> list[_LaneTurn]:
+    def heads(self) -> list[LaneTurn]:
         """Return those before whom nobody goes, the most urgent one first."""
         return [queue[0] for queue in reversed(self._of_lane) if queue and self.is_next(queue[0])]
 
@@ -260,7 +276,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
     ) -> None:
         super().__init__(name, capacity, admit, watch, pulse)
         self._lanes = Lanes(self._buffer, capacity)
-        self._queues = _Queues(self._turns)
+        self._queues = Queues(self._turns)
         self.limit_of_one_lane: int = capacity - len(_LANES) + 1
         """Below it, there is room for every lane."""
 
@@ -314,7 +330,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
             else:
                 self.look_for(turn)
 
-    def look_for(self, turn: _LaneTurn) -> None:
+    def look_for(self, turn: LaneTurn) -> None:
         """See to it that the waiting senders are woken no later than it may be the turn of this one."""
         to_leave = self._lanes.held[turn.lane] - turn.mark
         self._low = max(self._low, self._half, len(self._buffer) - max(to_leave, 1))
@@ -374,13 +390,13 @@ class LaneSendEnd(SendEnd[T_contra]):
     def _queue_up(self, item: object) -> Turn:
         lane, lanes = lane_of(item), self._lanes
         lanes.count()
-        turn = _LaneTurn(item, lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
+        turn = LaneTurn(item, lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
         self._queues.add(turn)
         self._limit = min(self._limit, 0)
         return turn
 
     def _must_wait(self, turn: Any) -> bool:
-        its: _LaneTurn = turn
+        its: LaneTurn = turn
         self._lanes.count()
         if self._reader.state != "open" or (self._queues.is_next(its) and self._lanes.has_room(its.lane)):
             return False

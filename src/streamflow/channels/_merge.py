@@ -238,8 +238,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         """Count what was taken and will not leave."""
         self._discarded[reason] = self._discarded.get(reason, 0) + 1
         if self._watch is not None:
-            self._watch.on_sent(item)
-            self._watch.on_discarded(1, reason)
+            self._watch.on_refused(item, reason)
 
     def _fill(self, item: Any) -> None:
         if not self._admit(item) or isinstance(item, ControlElement) or self._watch is not None:

@@ -163,7 +163,7 @@ class SortedEnd(ChoosingEnd[T_co]):
     ) -> None:
         super().__init__(name, inputs, admit, watch, join)
         self._key = key
-        self._keys: dict[int, tuple[int, Any]] = {}  # of what each input shows, behind its position there
+        self._keys: dict[int, tuple[object, Any]] = {}  # of what each input shows, behind it
 
     def _choose(self, ready: list[int]) -> int | None:
         control = next((one for one in ready if isinstance(self._inputs[one]._buffer[0], ControlElement)), None)
@@ -179,8 +179,8 @@ class SortedEnd(ChoosingEnd[T_co]):
         return 0
 
     def _key_of(self, number: int) -> Any:
-        edge = self._inputs[number]
+        shown = self._inputs[number]._buffer[0]  # not its position: an edge may drop what it has shown
         known = self._keys.get(number)
-        if known is None or known[0] != edge.received:
-            known = self._keys[number] = edge.received, self._key(edge._buffer[0])
+        if known is None or known[0] is not shown:
+            known = self._keys[number] = shown, self._key(shown)
         return known[1]

@@ -320,10 +320,9 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
             essential_to.lose_essential()
 
     def _discard(self, reason: CloseReason) -> None:
-        count = len(self._buffer) + self.position - self.received
-        self._discarded[reason] = self._discarded.get(reason, 0) + count
+        self._discarded[reason] = self._discarded.get(reason, 0) + len(items := [*(self._aside or ()), *self._buffer])
         if self._watch is not None:
-            self._watch.on_discarded(count, reason)
+            self._watch.on_discarded(items, reason)
         self._buffer.clear()
         if self._aside is not None:
             self._aside.clear()
@@ -466,14 +465,16 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
         self.is_passing_on = True
-        rest = self._buffer if self._copies is None else self._copies.still(self._buffer)
         try:
-            await self._forward._send_in_turn(None, rest=rest, take=self._take)
+            await self._forward._send_in_turn(None, rest=self._rest_to_pass(), take=self._take)
         finally:
             self.is_passing_on = False
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
+
+    def _rest_to_pass(self) -> Sequence[Any]:
+        return self._buffer if self._copies is None else self._copies.still(self._buffer)
 
     def _begin_waiting(self) -> None:
         """From now on no other task can receive: `attention` sends it where it is refused."""

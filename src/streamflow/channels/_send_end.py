@@ -268,8 +268,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         peer = self._peer
         peer._discarded["stale"] = peer._discarded.get("stale", 0) + 1
         if peer._watch is not None:
-            peer._watch.on_sent(item)
-            peer._watch.on_discarded(1, "stale")
+            peer._watch.on_refused(item, "stale")
 
     def _move(self, item: T_contra, turn: Turn) -> None:
         """Put in what has waited, or drop it, if an interruption has in the meantime."""

@@ -71,19 +71,21 @@ def _drop_stale(edge: ReceiveEnd[Any], does_stay: Callable[[object], bool]) -> i
     stays = [does_stay(item) for item in edge._buffer]
     if edge.is_passing_on and stays:
         stays[0] = True
-    count = edge._keep(stays) if not all(stays) else 0
+    dropped = [item for item, does in zip(edge._buffer, stays, strict=True) if not does]
+    if dropped:
+        edge._keep(stays)
     aside = edge._aside
     if aside:
         kept = [item for item in aside if does_stay(item)]
-        count += len(aside) - len(kept)
+        dropped += [item for item in aside if not does_stay(item)]
         aside.clear()
         aside.extend(kept)
-    if count:
+    if dropped:
         edge._end = None
-        edge._discarded["stale"] = edge._discarded.get("stale", 0) + count
+        edge._discarded["stale"] = edge._discarded.get("stale", 0) + len(dropped)
         if edge._watch is not None:
-            edge._watch.on_discarded(count, "stale")
-    return count
+            edge._watch.on_discarded(dropped, "stale")
+    return len(dropped)
 
 
 class Fence:

@@ -29,4 +29,7 @@ def offer(tap: SendEnd[Any], item: object) -> None:
     if tap._has_place(item) or (is_control and len(peer._buffer) < 2 * peer.capacity):
         tap._put(item)
     else:
-        peer._discarded["overflow"] = peer._discarded.get("overflow", 0) + 1
+        reason = "tap" if is_control else "overflow"
+        peer._discarded[reason] = peer._discarded.get(reason, 0) + 1
+        if peer._watch is not None:
+            peer._watch.on_refused(item, reason)

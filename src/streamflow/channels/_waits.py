@@ -11,6 +11,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from ._lanes import LaneReceiveEnd
+from ._limited import LimitedReceiveEnd
 from ._receive_end import WIDE
 from ._wait import key_of_wait
 
@@ -95,7 +96,7 @@ def has_waiting_sender(edge: ReceiveEnd[object]) -> bool:
 
 def widen(edge: ReceiveEnd[object], capacity: int) -> None:
     """Give an edge more room, and let those look again who wait for it. It stays a bound: it never shrinks."""
-    if isinstance(edge, LaneReceiveEnd):
+    if isinstance(edge, (LaneReceiveEnd, LimitedReceiveEnd)):
         edge.widen(capacity)
     if capacity > WIDE and not edge._wide:
         edge._wide = True

@@ -10,7 +10,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from ._bounds import EdgeBound, Overflow
 
 __all__ = ["EDGE_WATCH", "ChannelState", "ChannelStatistics", "ChannelWatch"]
 
@@ -29,8 +31,12 @@ class ChannelWatch(Protocol):
         """Hear that `item` left the edge towards the reader."""
         ...
 
-    def on_discarded(self, count: int, reason: str) -> None:
-        """Hear that `count` buffered elements were thrown away."""
+    def on_discarded(self, items: Sequence[object], reason: str) -> None:
+        """Hear that these, which had entered, were thrown away: each the first in the edge that is that very object."""
+        ...
+
+    def on_refused(self, item: object, reason: str) -> None:
+        """Hear that `item` was thrown away instead of entering; it counts as sent."""
         ...
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
@@ -55,16 +61,21 @@ class ChannelStatistics:
     buffered: int
     """Elements that wait in the edge now."""
     discarded: dict[str, int]
-    """Elements that were thrown away, by reason."""
+    """Elements that were thrown away, by reason; `overflow`: there was no room."""
     waiting_senders: int
     """Tasks that wait for room now."""
     waiting_receiver: bool
     """Whether the reader waits for an element now."""
+    overflow: Overflow = "block"
+    """What becomes of data for which there is no room."""
+    weight: float | None = None
+    """What it holds together weighs; None where nothing is weighed."""
 
     def __str__(self) -> str:
         waits = ["the reader waits"] * self.waiting_receiver + ["a sender waits"] * (self.waiting_senders > 0)
         return ", ".join([f"{self.name}: {self.state}, {self.buffered}/{self.capacity}", *waits])
 
 
-EDGE_WATCH: ContextVar[Callable[[str], ChannelWatch]] = ContextVar("streamflow_edge_watch")
-"""Makes a watch for each edge, by name, of the runs that are started where it is set. Unset: edges are not watched."""
+EDGE_WATCH: ContextVar[Callable[[str, EdgeBound | None], ChannelWatch]] = ContextVar("streamflow_edge_watch")
+"""Makes a watch for each edge, by its name and bound, of the runs that are started where it is set; a merge is an edge without a
+bound of its own. Unset: edges are not watched."""

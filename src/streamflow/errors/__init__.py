@@ -26,6 +26,7 @@ StreamflowError
 ├── OutputClosedError              the reader has gone; stop, do not retry   (also anyio.BrokenResourceError)
 ├── ChannelFailedError             the writer failed; the cause is chained   (also anyio.BrokenResourceError)
 ├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
+├── EdgeOverflowError              no room on an edge whose policy is `error`
 ├── StageTimeLimitError            a stage in a `TimeoutStage` was too slow  (also TimeoutError)
 ├── CircuitOpenError               a circuit breaker does not let its stage be asked
 ├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
@@ -66,6 +67,7 @@ from ._channels import (
     ChannelClosedError,
     ChannelFailedError,
     CloseReason,
+    EdgeOverflowError,
     OutputClosedError,
 )
 from ._deadlock import (
@@ -109,6 +111,7 @@ __all__ = [
     "CycleError",
     "DecodeError",
     "DuplicateStageError",
+    "EdgeOverflowError",
     "ElementError",
     "FallbackExhaustedError",
     "Finding",

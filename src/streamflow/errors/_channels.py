@@ -16,6 +16,7 @@ __all__ = [
     "ChannelClosedError",
     "ChannelFailedError",
     "CloseReason",
+    "EdgeOverflowError",
     "OutputClosedError",
 ]
 
@@ -91,3 +92,32 @@ class ChannelBusyError(StreamflowError, anyio.BusyResourceError):
 
     def __str__(self) -> str:
         return f"edge {self.edge}: another task is already receiving; one task reads an edge, several may write to it"
+
+
+class EdgeOverflowError(StreamflowError):
+    """There was no room on an edge whose policy is `error`. The element was not sent.
+
+    Args:
+        edge: The edge, as `a → b`.
+        held: How many elements of data it held.
+        capacity: Its bound, in elements.
+        weight: What it held and its bound by weight, in words; empty where there is none.
+    """
+
+    def __init__(self, edge: str, held: int, capacity: int, weight: str = "") -> None:
+        super().__init__(edge, held, capacity, weight)
+        self.edge = edge
+        """The edge, as `a → b`."""
+        self.held = held
+        """How many elements of data it held."""
+        self.capacity = capacity
+        """Its bound, in elements."""
+        self.weight = weight
+        """What it held and its bound by weight, in words; empty where there is none."""
+
+    def __str__(self) -> str:
+        fill = f"{self.held} of {self.capacity} elements" + (f", {self.weight}" if self.weight else "")
+        way_out = (
+            "let the sender wait (overflow='block'), drop (overflow='drop_oldest'), or give it more room (buffer=)"
+        )
+        return f"edge {self.edge} is full, it holds {fill}; {way_out}"

@@ -1,8 +1,9 @@
 """How stages are joined: pure data, checked before anything runs.
 
-Above: `runtime`. Below: `stages`.
+Above: `runtime`. Below: `stages`, `channels` (what bounds an edge).
 """
 
+from ._bounding import bounds_of
 from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
@@ -14,7 +15,10 @@ from ._orders import ordering_forks
 from ._policies import Arrival, Barrier, Concat, MergePolicy, Ordered, PolicyName, Prioritized, Race, Zip, ZipLatest
 from ._router import DROP, Drop, Router, RouterKind
 from ._spec import (
+    CONSUMER,
     DEAD_LETTERS,
+    OUTSIDE,
+    SOURCE,
     EdgeSpec,
     Endpoint,
     FeedbackSpec,
@@ -24,14 +28,18 @@ from ._spec import (
     JoinSpec,
     NestSpec,
     Node,
+    Outside,
     RouteSpec,
     SupervisionSpec,
 )
 from ._validation import check, findings
 
 __all__ = [
+    "CONSUMER",
     "DEAD_LETTERS",
     "DROP",
+    "OUTSIDE",
+    "SOURCE",
     "Arrival",
     "Barrier",
     "Concat",
@@ -51,6 +59,7 @@ __all__ = [
     "Nestable",
     "Node",
     "Ordered",
+    "Outside",
     "PolicyName",
     "Prioritized",
     "Race",
@@ -61,6 +70,7 @@ __all__ = [
     "SupervisionSpec",
     "Zip",
     "ZipLatest",
+    "bounds_of",
     "caller_of_package",
     "check",
     "checked_buffer",

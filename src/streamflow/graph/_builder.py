@@ -17,16 +17,18 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Literal, cast
 
+from ..channels import checked_overflow, checked_weight
+from ..elements import Priority
 from ..errors import BuildWarning, ConfigError, StageDefinitionError
 from ..stages import Supervision, as_stage, definition_error
 from ._fans import FanCall
 from ._feedback import checked_feedback
-from ._nesting import checked_buffer, nestable
+from ._nesting import checked_buffer, checked_priority, nestable
 from ._policies import checked_policy
 from ._reconvergence import reconvergent
 from ._router import DROP, check_route
 from ._said import Link, Merged, Named, Said
-from ._spec import Node
+from ._spec import CONSUMER, SOURCE, Node, Outside
 from ._types import unclaimed
 from ._validation import check
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from typing import Self
 
-    from ..channels import Unroutable
+    from ..channels import Overflow, Unroutable, Weight
     from ..stages import StageLike
     from ._nesting import GraphStage
     from ._policies import MergePolicy, PolicyName
@@ -88,21 +90,57 @@ class GraphBuilder:
                 self._said.alone += steps
         return self
 
-    def connect(self, source: GraphStage | str, target: GraphStage | str, *, buffer: int | None = None) -> Self:
+    def connect(
+        self,
+        source: GraphStage | str | Literal[Outside.SOURCE],
+        target: GraphStage | str | Literal[Outside.CONSUMER],
+        *,
+        buffer: int | None = None,
+        overflow: Overflow = "block",
+        weight: Weight | None = None,
+        priority: bool | None = None,
+    ) -> Self:
         """Make one edge. An object that was added before is that stage; another one is added.
 
+        ```python
+        builder.connect("camera", "detect", overflow="latest")  # only the newest frame is worth a look
+        builder.connect("tts", "play", weight=Weight.audio_ms(500))
+        builder.connect(SOURCE, "vad", overflow="drop_oldest")  # of the microphone, the newest sound
+        ```
+
         Args:
-            source: What writes.
-            target: What reads.
+            source: What writes; or `SOURCE`, to say what bounds the edge into an input that no stage feeds.
+            target: What reads; or `CONSUMER`, to say what bounds the edge from an output that no stage takes.
             buffer: Capacity of the edge, in elements; None: what the pipeline's configuration says.
+            overflow: What becomes of data for which there is no room. `block`: its sender waits. `drop_oldest`: what has waited
+                longest goes. `drop_newest`: what came last goes. `latest`: only the newest is kept (conflation). `error`: its
+                sender fails with `EdgeOverflowError`. Drops are counted; control is never dropped: it has a room of its own, as
+                large, unless the policy is `block`.
+            weight: A bound by what data weighs, beside `buffer`.
+            priority: Whether the edge has priority lanes; None: what the pipeline's configuration says.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
-            ConfigError: If the buffer is no size.
+            ConfigError: If one of the options is wrong; names it.
         """
-        size = checked_buffer(buffer)
+        of_edge = (
+            checked_buffer(buffer),
+            checked_overflow(overflow),
+            checked_weight(weight),
+            checked_priority(priority),
+        )
+        if priority and buffer is not None and buffer < len(Priority):
+            message = f"an edge with priority lanes has a place for each of {len(Priority)} priorities, got {buffer}"
+            raise ConfigError("buffer", f"{message}; give it {len(Priority)} or more, or no lanes")
+        ends: tuple[object, object] = source, target
+        outside = [one for one in ends if isinstance(one, Outside)]
+        if len(outside) > 1 or ends[0] is CONSUMER or ends[1] is SOURCE:
+            hint = "write connect(SOURCE, head, …) or connect(leaf, CONSUMER, …)"
+            raise definition_error(None, "elements go from the source to stages, and from stages to the consumer", hint)
         with self._whole_call(caller_of_package()) as where:
-            self._said.links.append(Link(self._known(source, where), self._known(target, where), size))
+            begin = Named("", where) if isinstance(source, Outside) else self._known(source, where)
+            end = Named("", where) if isinstance(target, Outside) else self._known(target, where)
+            (self._said.outer if outside else self._said.links).append(Link(begin, end, *of_edge))
         return self
 
     def branch(

@@ -7,9 +7,12 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
   "v": 1,
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
   "edges": [
-    {"source": "ears", "target": "sync:heard", "buffer": 4, "feedback": {"max_rounds": 3}},
+    {"source": "ears", "target": "sync:heard", "buffer": 4, "weight": {"limit": 500, "unit": "audio_ms"}},
+    {"source": "eyes", "target": "sync:seen", "overflow": "latest", "priority": false},
+    {"source": "sync", "target": "ears", "buffer": 4, "feedback": {"max_rounds": 3}},
     {"source": "ears", "target": "meter", "tap": true}, …
   ],
+  "outer": [{"head": "ears", "overflow": "drop_oldest"}, {"leaf": "log", "buffer": 4}],
   "branches": [
     {"source": "ears", "otherwise": "log", "essential": ["sync:heard"], "dynamic": true},
     {"source": "log", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "rest"}
@@ -22,10 +25,10 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 ```
 
 What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
-stages; the routers of routes (the data says what each chooses by, and among what); and where it says `"code": true` the policies
-of merges that have a function, and supervisions with `on` or `decide`. A field that this release does not know is refused, not
-skipped: it may change what the graph does. What is said of the kinds and ports of stages must be true of them. No data is imported
-or evaluated.
+stages; the functions of weights by their unit, but for those of our own; the routers of routes (the data says what each chooses by,
+and among what); and where it says `"code": true` the policies of merges that have a function, and supervisions with `on` or
+`decide`. A field that this release does not know is refused, not skipped: it may change what the graph does. What is said of the
+kinds and ports of stages must be true of them. No data is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -48,14 +51,14 @@ from ..errors import (
 )
 from ..stages import StageKind, as_stage, checked_name, name_given
 from ._builder import caller_of_package
-from ._feedback import checked_feedback
+from ._edge_data import OPTIONS, Weigh, edge_to_data, with_options
 from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
 from ._router import Router
 from ._spec import (
     DEAD_LETTERS,
+    OUTSIDE,
     EdgeSpec,
     Endpoint,
-    FeedbackSpec,
     ForkMode,
     ForkSpec,
     Graph,
@@ -79,6 +82,7 @@ _Word = TypeVar("_Word", bound=str)
 
 _VERSION: Final = 1
 _NO_POLICIES: Final[Mapping[str, MergePolicy]] = {}
+_NO_WEIGHTS: Final[Mapping[str, Weigh]] = {}
 _NO_ROUTERS: Final[Mapping[str, Router]] = {}
 _MOST: Final = 10_000  # items of one list: what comes from outside has a bound
 
@@ -120,12 +124,16 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         ],
         "edges": [
             {"source": str(edge.source), "target": str(edge.target)}
-            | ({} if edge.buffer is None else {"buffer": edge.buffer})
-            | ({} if edge.feedback is None else {"feedback": _feedback_to_dict(edge.feedback)})
+            | edge_to_data(edge)
             | ({"tap": True} if edge.is_tap else {})
             for edge in graph.edges
         ],
     }
+    outer = [
+        ({"leaf": str(edge.source)} if edge.target == OUTSIDE else {"head": str(edge.target)}) | edge_to_data(edge)
+        for edge in graph.outer
+    ]
+    found |= _unless_empty("outer", outer)
     found |= _unless_empty("branches", [_fork_to_dict(fork) for fork in graph.forks])
     found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
     found |= _unless_empty("isolating", [str(join.target) for join in graph.joins if join.isolates])
@@ -139,6 +147,8 @@ def graph_from_dict(
     policies: Mapping[str, MergePolicy] = _NO_POLICIES,
     supervisions: Mapping[str, Supervision] = NO_SUPERVISIONS,
     routers: Mapping[str, Router] = _NO_ROUTERS,
+    *,
+    weights: Mapping[str, Weigh] = _NO_WEIGHTS,
 ) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
 
@@ -148,6 +158,7 @@ def graph_from_dict(
         policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
         supervisions: By the same names, what to do when they fail, where a part of that is code.
         routers: The rules of routes, by the name of the output, with names as destinations.
+        weights: The functions of bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
     Raises:
         DecodeError: If the data is malformed, or of a newer version; `path` says where.
@@ -158,7 +169,8 @@ def graph_from_dict(
             another.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
-    fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "isolating", "supervised", "nested"))
+    others = ("outer", "branches", "merges", "isolating", "supervised", "nested")
+    fields = _fields(data, "$", ("v", "stages", "edges"), others)
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
@@ -169,7 +181,7 @@ def graph_from_dict(
     supervised = supervisions_from_list(items, [one.name for one in said], supervisions, where)
     taken = {name for name, spec in supervised.items() if spec.has_letters}
     said = [dataclasses.replace(one, has_letters=one.name in taken) for one in said]
-    graph = _joined(fields, said, where, policies)
+    graph = _joined(fields, said, where, policies, weights)
     forks = tuple(_forks(fields.get("branches", ()), said, routers, where))
     specs = _specs(said, stages)
     nodes = tuple(Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
@@ -186,19 +198,32 @@ def _unless_empty(field: str, values: Sequence[object]) -> dict[str, object]:
 
 
 def _joined(
-    fields: Mapping[str, object], said: Sequence[_Said], where: str, policies: Mapping[str, MergePolicy]
+    fields: Mapping[str, object],
+    said: Sequence[_Said],
+    where: str,
+    policies: Mapping[str, MergePolicy],
+    weights: Mapping[str, Weigh],
 ) -> Graph:
     """Return the graph without its stages."""
     inputs = {str(end): end for one in said for end in one.input_ends}
     outputs = {str(end): end for one in said for end in one.output_ends}
     edges: list[EdgeSpec] = []
     for path, item in _items(fields["edges"], "$.edges"):
-        edge = _fields(item, path, ("source", "target"), ("buffer", "tap", "feedback"))
+        edge = _fields(item, path, ("source", "target"), (*OPTIONS, "tap", "feedback"))
         source = _end(edge["source"], f"{path}.source", "output", outputs)
         target = _end(edge["target"], f"{path}.target", "input", inputs)
-        is_tap, size = _switch(edge.get("tap", False), f"{path}.tap"), _buffer(edge.get("buffer"), f"{path}.buffer")
-        back = _feedback(edge.get("feedback"), size, f"{path}.feedback")
-        edges.append(EdgeSpec(source, target, where, size, is_tap, back))
+        is_tap = _switch(edge.get("tap", False), f"{path}.tap")
+        edges.append(with_options(EdgeSpec(source, target, where, is_tap=is_tap), edge, path, weights))
+    outer: list[EdgeSpec] = []
+    for path, item in _items(fields.get("outer", ()), "$.outer"):
+        edge = _fields(item, path, (), ("head", "leaf", *OPTIONS))
+        if ("head" in edge) == ("leaf" in edge):
+            raise DecodeError("either 'head' or 'leaf' was expected", path)
+        side = "head" if "head" in edge else "leaf"
+        what, known = ("input", inputs) if side == "head" else ("output", outputs)
+        end = _end(edge[side], f"{path}.{side}", what, known)
+        spec = EdgeSpec(OUTSIDE, end, where) if side == "head" else EdgeSpec(end, OUTSIDE, where)
+        outer.append(with_options(spec, edge, path, weights))
     joins: list[JoinSpec] = []
     code: list[str] = []
     for path, item in _items(fields.get("merges", ()), "$.merges"):
@@ -215,7 +240,7 @@ def _joined(
     isolated = {_end(item, path, "merge", targets) for path, item in _items(fields.get("isolating", ()), "$.isolating")}
     joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
-    return Graph((), tuple(edges), (), tuple(joins), tuple(nested))
+    return Graph((), tuple(edges), (), tuple(joins), tuple(nested), tuple(outer))
 
 
 def _fork_to_dict(fork: ForkSpec) -> dict[str, object]:
@@ -455,27 +480,6 @@ def _one_of(value: object, path: str, allowed: tuple[_Word, ...]) -> _Word:
     if found is None:
         raise DecodeError(f"one of {', '.join(map(repr, allowed))} was expected, got {_shown(value)}", path)
     return found
-
-
-def _buffer(value: object, path: str) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        return value
-    raise DecodeError(f"an edge holds at least 1 element, got {_shown(value)}", path)
-
-
-def _feedback_to_dict(spec: FeedbackSpec) -> dict[str, object]:
-    told: dict[str, object] = {} if spec.max_rounds is None else {"max_rounds": spec.max_rounds}
-    return told if spec.on_limit == "error" else {**told, "on_limit": spec.on_limit}
-
-
-def _feedback(value: object, buffer: int | None, path: str) -> FeedbackSpec | None:
-    if value is None:
-        return None
-    fields = _fields(value, path, (), ("max_rounds", "on_limit"))
-    try:
-        return checked_feedback(buffer, fields.get("max_rounds"), fields.get("on_limit", "error"))[1]
-    except ConfigError as wrong:
-        raise DecodeError(str(wrong), path) from None
 
 
 def _shown(value: object) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import ProgramError
 from ..stages import ALL_DATA, StageKind
+from ._bounding import outer_edge, told
 from ._programs import output_of
 from ._words import cut, groups_of, printable, type_names
 
@@ -177,7 +178,8 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     if leaves:
         yield _INDENT + pen.node(_CONSUMER, [_CONSUMER], None)
     for one in heads:
-        yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], _ports("", one.port))
+        lines = [*_ports("", one.port), *_bound(outer_edge(graph, one, is_head=True))]
+        yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], lines)
     accepts = {end: types for node in graph.nodes for end, types in node.inputs.items()}
     policies = {end: one for end, one in graph.policies.items() if one.name != "arrival"}
     accepts |= {end: ALL_DATA for end, one in policies.items() if one.makes}
@@ -199,14 +201,14 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
         if edge.feedback is not None:
             most = edge.feedback.max_rounds
             lines.append("back" if most is None else f"back, {most} times at most")
-        if edge.buffer is not None:
-            lines.append(f"holds {edge.buffer}")
+        lines += _bound(edge)
         if (edge.source, edge.target) in optional or edge.target in isolating:
             lines.append("may fail alone")
         is_dashed = is_rest or edge.is_tap or edge.source in letters or edge.feedback is not None
         yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_dashed=is_dashed)
     for one in leaves:
-        yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
+        lines = [*_ports(one.port, ""), *_bound(outer_edge(graph, one, is_head=False))]
+        yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, lines)
     for number, fork in enumerate(one for one in graph.forks if one.is_dynamic):
         yield _INDENT + pen.node(f"h{number}", ["subscribers", "of a run"], None)
         yield _INDENT + pen.arrow(keys[fork.source.stage], f"h{number}", _ports(fork.source.port, ""), is_dashed=True)
@@ -259,6 +261,11 @@ def _ends(groups: Sequence[str], shared: int, pen: _Pen) -> Iterator[str]:
 def _ports(source: str, target: str) -> list[str]:
     """Return what an edge says about its ends; nothing where neither has a name."""
     return [f"{_shown(source)} → {_shown(target)}".strip()] if source or target else []
+
+
+def _bound(edge: EdgeSpec) -> list[str]:
+    """Return what an edge says about its bound; nothing where it is that of the configuration."""
+    return [f"holds {edge.buffer}"] * (edge.buffer is not None) + told(edge)
 
 
 def _types(types: ElementTypes) -> str:

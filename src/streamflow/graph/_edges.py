@@ -15,6 +15,7 @@ from ._feedback import wrong_feedback
 from ._nesting import outer_names
 from ._orders import ordering_forks
 from ._policies import Prioritized, Zip, ZipLatest
+from ._spec import OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -55,7 +56,8 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
         one for end in names.outputs if end not in back for one in _fan_out(end, out_of[end], forks.get(end), closing)
     ]
     found += [one for end in names.inputs for one in _fan_in(end, into[end], joins.get(end), closing)]
-    found += [*_rests(graph, names), *fan_findings(graph, names), *_policies(graph, names, into)]
+    found += [*_outer(graph, names), *_lossy_orders(graph), *_rests(graph, names), *fan_findings(graph, names)]
+    found += _policies(graph, names, into)
     return [*found, *_unconnected(graph, names), *wrong_feedback(graph, names)]
 
 
@@ -142,6 +144,43 @@ def _listed(ends: Iterable[Endpoint], between: str = ", ") -> str:
 
 def _count(number: int, one: str, several: str) -> str:
     return f"one {one}" if number == 1 else f"no {several}"
+
+
+def _outer(graph: Graph, names: Names) -> Iterator[Finding]:
+    """Yield a finding for each edge from the source, or to the consumer, that is none, or of which something was said before."""
+    first: dict[Endpoint, EdgeSpec] = {}
+    heads, leaves = set(graph.heads), set(graph.leaves)
+    for edge in graph.outer:
+        is_head = edge.source == OUTSIDE
+        end = edge.target if is_head else edge.source
+        if end not in (names.inputs if is_head else names.outputs):
+            continue
+        if end not in (heads if is_head else leaves):
+            told, other = ("fed by", "the source feeds only") if is_head else ("read by", "the consumer reads only")
+            stages = [one.source if is_head else one.target for one in graph.edges if end in (one.source, one.target)]
+            message = (
+                f"{str(end)!r} is {told} {_listed(dict.fromkeys(stages), ' and ')}, and {other} what no stage does"
+            )
+            hint = "give the options to connect() of those two stages"
+            yield Finding("not-an-outer-edge", end.stage, message, hint, edge.where)
+        elif first.setdefault(end, edge) is not edge:
+            what = f"connect(SOURCE, {str(end)!r})" if is_head else f"connect({str(end)!r}, CONSUMER)"
+            message = f"{what} was called twice, before at {first[end].where}"
+            yield Finding("duplicate-edge", end.stage, message, "leave one of them out", edge.where)
+
+
+def _lossy_orders(graph: Graph) -> Iterator[Finding]:
+    """Yield a finding for each branch that drops below a fork whose order a merge restores.
+
+    The fork marks every element there, also what is dropped; marks are control, and would pile up without a bound.
+    """
+    for target, forks in ordering_forks(graph).items():
+        for edge in (one for fork in forks for one in graph.edges_out_of(fork)):
+            leads_there = target.stage in {edge.target.stage, *graph.downstream(edge.target.stage)}
+            if leads_there and edge.overflow not in {"block", "error"}:
+                message = f"{str(target)!r} restores the order of {str(edge.source)!r}, whose branch {edge} may drop"
+                hint = "let the branch block; or drop before the fork; or merge in the order of arrival"
+                yield Finding("merge-policy", target.stage, message, hint, edge.where)
 
 
 def _rests(graph: Graph, names: Names) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
 from ..stages import ALL_DATA, StageKind
+from ._bounding import bounds_of, most_held, outer_edge, told
 from ._policies import Barrier, Ordered, Prioritized
 from ._words import columns, cut, groups_of, supervision_words, type_names
 
@@ -65,23 +66,25 @@ class InFlight:
         return None if self.unbounded else self.known
 
 
-def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
+def in_flight(graph: Graph, *, buffer_size: int, priority: bool = False) -> InFlight:
     """Return how many elements can be inside a run of a graph that validation has accepted.
 
     Args:
         graph: The stages and edges.
         buffer_size: Capacity of edges that have none of their own.
+        priority: Whether edges of which nothing else was said have priority lanes.
     """
     heads, leaves = graph.heads, graph.leaves
-    of_edges = sum(
-        _capacity(edge, buffer_size) * (1 + edge.is_tap) for edge in graph.edges
-    )  # a tap: see `channels/_tap`
+    bounds = list(bounds_of(graph, buffer_size=buffer_size, priority=priority))
+    of_taps = sum(  # see `channels/_tap`
+        one.capacity for edge, one in zip(graph.edges, bounds, strict=False) if edge.is_tap and edge.overflow == "block"
+    )
     fed: defaultdict[Endpoint, int] = defaultdict(int)
     for edge in graph.edges:
         fed[edge.target] += 1
     held = [node.stage.max_held for node in graph.nodes]
     return InFlight(
-        edges=of_edges + (len(heads) + len(leaves)) * buffer_size,
+        edges=sum(map(most_held, bounds)) + of_taps,
         stages=sum(one for one in held if one is not None),
         merges=sum(1 + _held(graph, end, count) for end, count in fed.items() if count + (end in heads) > 1)
         + (len(leaves) > 1),
@@ -90,7 +93,7 @@ def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
     )
 
 
-def explain(graph: Graph, *, buffer_size: int) -> str:
+def explain(graph: Graph, *, buffer_size: int, priority: bool = False) -> str:
     """Return what a graph does, as text for a terminal: stages, edges and their capacities, forks, joins, and the bound.
 
     At most 100 columns wide, without colours or a line break at the end; the same graph gives the same text.
@@ -98,8 +101,9 @@ def explain(graph: Graph, *, buffer_size: int) -> str:
     Args:
         graph: One that validation has accepted.
         buffer_size: Capacity of edges that have none of their own.
+        priority: Whether edges of which nothing else was said have priority lanes.
     """
-    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size).blocks())
+    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size, has_lanes=priority).blocks())
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -108,16 +112,13 @@ def _held(graph: Graph, end: Endpoint, inputs: int) -> int:
     return 0 if policy is None else policy.held(inputs)
 
 
-def _capacity(edge: EdgeSpec, buffer_size: int) -> int:
-    return buffer_size if edge.buffer is None else edge.buffer
-
-
 class _Teller:
     """Puts one graph into words."""
 
-    def __init__(self, graph: Graph, buffer_size: int) -> None:
+    def __init__(self, graph: Graph, buffer_size: int, *, has_lanes: bool) -> None:
         self._graph = graph
         self._buffer_size = buffer_size
+        self._has_lanes = has_lanes
         self._nodes = graph.order()
         self._heads, self._leaves = graph.heads, graph.leaves
         self._policies = graph.policies
@@ -144,9 +145,11 @@ class _Teller:
         yield self._bound()
 
     def _heading(self) -> Iterator[str]:
-        own = any(edge.buffer is not None for edge in self._graph.edges)
+        own = any(edge.buffer is not None for edge in (*self._graph.edges, *self._graph.outer))
         sizes = f"in brackets what an edge holds: {_elements(self._buffer_size)}{', unless it has its own size' * own}"
         yield from _wrapped(f"{_counted(len(self._nodes), 'stage')}; {sizes}.", 0)
+        if self._has_lanes:
+            yield "Edges have a lane for each priority, unless something else is said there."
         yield "What a stage does not accept passes it by, in order."
 
     def _map(self) -> Iterator[str]:
@@ -175,7 +178,8 @@ class _Teller:
             return
         yield _CONSUMER
         for one in self._leaves:
-            yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} ({self._buffer_size})")
+            bound = self._bound_of(outer_edge(self._graph, one, is_head=False))
+            yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} {bound}")
 
     def _sinks(self) -> Iterator[str]:
         sinks = [_name(node.name) for node in self._nodes if not node.stage.outputs]
@@ -237,18 +241,21 @@ class _Teller:
             assert edge.feedback is not None
             most = edge.feedback.max_rounds
             rounds = "" if most is None else f", at most {_counted(most, 'round')}"
-            yield from _line("back", f"{_end(edge.source)} ({_capacity(edge, self._buffer_size)}), goes first{rounds}")
+            yield from _line("back", f"{_end(edge.source)} {self._bound_of(edge)}, goes first{rounds}")
         for edge in edges:
-            size = f"({self._buffer_size})" if edge.buffer is None else f"({edge.buffer}, its own size)"
-            size += ", may fail alone" if end in self._isolating else ""
-            size += ", a tap: what does not fit is dropped, and counted" * edge.is_tap
+            about = ", may fail alone" if end in self._isolating else ""
+            about += ", a tap: what does not fit is dropped, and counted" * edge.is_tap
             is_one = len(edges) == 1 and not back
-            yield from _line("from" if is_one else "merge", f"{_end(edge.source)} {size}")
+            yield from _line("from" if is_one else "merge", f"{_end(edge.source)} {self._bound_of(edge)}{about}")
         policy = self._policies.get(end)
         if len(edges) > 1 and policy is not None and policy.name != "arrival":
             yield from _line("policy", f"{policy.name}, {_policy(policy)}")
         if not edges and not back:
-            yield from _line("from", f"{_SOURCE} ({self._buffer_size})")
+            yield from _line("from", f"{_SOURCE} {self._bound_of(outer_edge(self._graph, end, is_head=True))}")
+
+    def _bound_of(self, edge: EdgeSpec) -> str:
+        size = [str(self._buffer_size)] if edge.buffer is None else [str(edge.buffer), "its own size"]
+        return f"({', '.join([*size, *told(edge)])})"
 
     def _readers(self, end: Endpoint) -> Iterator[str]:
         edges, fork = self._out_of[end], self._forks.get(end)
@@ -295,7 +302,7 @@ class _Teller:
             yield from _wrapped(f"{_name(f'{group}/')} contains {', '.join(map(_name, members))}", _INDENT)
 
     def _bound(self) -> Iterator[str]:
-        bound = in_flight(self._graph, buffer_size=self._buffer_size)
+        bound = in_flight(self._graph, buffer_size=self._buffer_size, priority=self._has_lanes)
         count = len(self._graph.edges) + len(self._heads) + len(self._leaves)
         parts = [f"{bound.edges} on {_counted(count, 'edge')}"]
         parts += [f"{bound.stages} in stages"] * (bound.stages > 0)

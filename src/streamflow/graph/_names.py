@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Finding
 from ._nesting import outer_ends, outer_names
+from ._spec import OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -90,6 +91,9 @@ class Names:
         for edge in self._graph.edges:
             yield edge.source, edge.where, True
             yield edge.target, edge.where, False
+        for edge in self._graph.outer:
+            is_source = edge.target == OUTSIDE
+            yield edge.source if is_source else edge.target, edge.where, is_source
         for fork in self._graph.forks:
             yield fork.source, fork.where, True
             if fork.otherwise is not None:

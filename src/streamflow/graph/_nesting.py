@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from ..stages import StageLike
     from ._spec import Endpoint, Graph, Node
 
-__all__ = ["GraphStage", "Nestable", "SubGraph", "checked_buffer", "nestable", "outer_ends", "outer_names"]
+__all__ = [
+    "GraphStage",
+    "Nestable",
+    "SubGraph",
+    "checked_buffer",
+    "checked_priority",
+    "nestable",
+    "outer_ends",
+    "outer_names",
+]
 
 
 class SubGraph:
@@ -30,19 +39,22 @@ class SubGraph:
         name: What it is called there; its stages are called `name/stage`.
         graph: Its stages and edges.
         buffer: Capacity of its edges that have none of their own; None: what the outer pipeline's configuration says.
+        priority: Whether its edges of which nothing else was said have priority lanes; None: as `buffer`.
 
     Raises:
         StageDefinitionError: If the name cannot be one, or there is no stage.
         ConfigError: If the buffer is no size.
     """
 
-    def __init__(self, name: str, graph: Graph, buffer: int | None = None) -> None:
+    def __init__(self, name: str, graph: Graph, buffer: int | None = None, priority: bool | None = None) -> None:
         self.name: str = checked_name(graph, name, "a nested pipeline")
         """What it is called."""
         self.graph: Graph = graph
         """Its stages and edges."""
         self.buffer: int | None = checked_buffer(buffer)
         """Capacity of its edges that have none of their own."""
+        self.priority: bool | None = checked_priority(priority)
+        """Whether its edges of which nothing else was said have priority lanes."""
         if not graph.nodes:
             raise definition_error(name, f"the nested pipeline {name!r} has no stage", "add stages to it first")
 
@@ -90,6 +102,18 @@ def checked_buffer(buffer: object) -> int | None:
         return buffer
     message = f"an edge holds at least 1 element, got {buffer!r:.80}; None means what the configuration says"
     raise ConfigError("buffer", message)
+
+
+def checked_priority(priority: object) -> bool | None:
+    """Return `priority`, if it is a switch, or None.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if priority is None or isinstance(priority, bool):
+        return priority
+    message = f"a switch is True or False, got {priority!r:.80}; None means what the configuration says"
+    raise ConfigError("priority", message)
 
 
 def outer_names(name: str) -> list[str]:

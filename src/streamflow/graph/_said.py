@@ -17,12 +17,13 @@ from ..stages import definition_error
 from ._fans import FanCall, fan_call_of, with_fans
 from ._nesting import outer_ends, outer_names
 from ._policies import Arrival
-from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import OUTSIDE, EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._supervised import SaidOfStage, letters_joined, supervised
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ..channels import Overflow, Weight
     from ..stages import Supervision
     from ._nesting import SubGraph
     from ._policies import MergePolicy
@@ -54,12 +55,23 @@ class Link:
     """What reads."""
     buffer: int | None = None
     """Capacity of its edge."""
+    overflow: Overflow = "block"
+    """What becomes of data for which there is no room."""
+    weight: Weight | None = None
+    """A bound by weight."""
+    priority: bool | None = None
+    """Whether its edge has priority lanes."""
     restates: bool = False
     """Whether it stands for an edge that may be there already."""
     is_tap: bool = False
     """Whether its edge is a tap."""
     feedback: FeedbackSpec | None = None
     """How it leads back; None: it leads forward."""
+
+    @property
+    def options(self) -> tuple[int | None, Overflow, Weight | None, bool | None, bool]:
+        """What was said of its edge, as `EdgeSpec` takes it."""
+        return self.buffer, self.overflow, self.weight, self.priority, self.is_tap
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +96,8 @@ class Said:
     """The nested pipelines."""
     links: list[Link] = dataclasses.field(default_factory=list[Link])
     """The connections."""
+    outer: list[Link] = dataclasses.field(default_factory=list[Link])
+    """What was said of connections with the source and the consumer, which have no name."""
     forks: list[tuple[Named, Named | None]] = dataclasses.field(default_factory=list[tuple[Named, "Named | None"]])
     """What branches, and what gets the rest."""
     joins: list[Merged] = dataclasses.field(default_factory=list[Merged])
@@ -109,6 +123,7 @@ class Said:
             list(self.nodes),
             list(self.nested),
             list(self.links),
+            list(self.outer),
             list(self.forks),
             list(self.joins),
             list(self.optional),
@@ -155,9 +170,11 @@ class Said:
         self.nested += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nested]
         self.nodes += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nodes]
         for edge in inner.graph.edges:
-            buffer = inner.buffer if edge.buffer is None else edge.buffer
             ends = named(edge.source, edge.where), named(edge.target, edge.where)
-            self.links.append(Link(*ends, buffer, is_tap=edge.is_tap, feedback=edge.feedback))
+            buffer = inner.buffer if edge.buffer is None else edge.buffer
+            priority = inner.priority if edge.priority is None else edge.priority
+            link = Link(*ends, buffer, edge.overflow, edge.weight, priority, is_tap=edge.is_tap, feedback=edge.feedback)
+            self.links.append(link)
         for fork in inner.graph.forks:
             fan = fan_call_of(fork, named)
             self.fans += [fan] if fan is not None else []
@@ -182,13 +199,14 @@ class Said:
         joins = [dataclasses.replace(one, isolates=True) if one.target in isolating else one for one in joins]
         forks = [*with_fans(_forks(self.forks, self.optional, lookup), self.fans, lookup.sources, lookup.target)]
         forks += _forks_of_loops(edges, {one.source for one in forks})
-        graph = Graph(tuple(nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested))
+        outer = _outer(self.outer, lookup)
+        graph = Graph(tuple(nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested), tuple(outer))
         named = [*self.alone, *(one for one, _, _ in self.supervised)]
         return graph, [(lookup.place(one), one.where) for one in named]
 
     def _lists(self) -> tuple[list[Any], ...]:
         branching = (self.forks, self.joins, self.optional, self.isolating, self.fans)
-        return (self.nodes, self.nested, self.links, *branching, self.supervised, self.alone, self.given)
+        return (self.nodes, self.nested, self.links, self.outer, *branching, self.supervised, self.alone, self.given)
 
 
 class _Lookup:
@@ -261,7 +279,7 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
             if link.restates:
                 present.add((source, target))
             feeding[target][number] += link.feedback is None
-            edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.is_tap, link.feedback))
+            edges.append(EdgeSpec(source, target, link.target.where, *link.options, link.feedback))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
@@ -306,6 +324,16 @@ def _in_order(edges: Sequence[EdgeSpec], order: Mapping[Endpoint, Sequence[Endpo
         for target, rank in places.items()
     }
     return [next(sorted_edges[edge.target]) if edge.target in sorted_edges else edge for edge in edges]
+
+
+def _outer(said: Iterable[Link], lookup: _Lookup) -> Iterator[EdgeSpec]:
+    """Yield what was said of edges from the source and to the consumer."""
+    for link in said:
+        if not link.source.text:
+            yield EdgeSpec(OUTSIDE, lookup.target(link.target), link.target.where, *link.options)
+        else:
+            for source in lookup.sources(link.source):
+                yield EdgeSpec(source, OUTSIDE, link.source.where, *link.options)
 
 
 def _said_of_stage(said: tuple[Named, Supervision, Named | None], lookup: _Lookup) -> SaidOfStage:

@@ -10,9 +10,10 @@ edge. A stage that generates has no input endpoint, a sink has no output endpoin
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections import defaultdict
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..elements import DeadLetterElement
 from ._policies import Arrival
@@ -20,13 +21,16 @@ from ._policies import Arrival
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..channels import Unroutable
+    from ..channels import Overflow, Unroutable, Weight
     from ..stages import ElementTypes, StageSpec, Supervision
     from ._policies import MergePolicy
     from ._router import Router
 
 __all__ = [
+    "CONSUMER",
     "DEAD_LETTERS",
+    "OUTSIDE",
+    "SOURCE",
     "EdgeSpec",
     "Endpoint",
     "FeedbackSpec",
@@ -36,6 +40,7 @@ __all__ = [
     "JoinSpec",
     "NestSpec",
     "Node",
+    "Outside",
     "RouteSpec",
     "SupervisionSpec",
 ]
@@ -45,6 +50,22 @@ DEAD_LETTERS = "dead_letters"
 
 ForkMode: TypeAlias = Literal["branch", "route", "balance"]
 """How a fork chooses: each branch that accepts an element gets a copy; the one that a rule chooses; the one that is free."""
+
+
+class Outside(enum.Enum):
+    """What stands at the ends of a graph."""
+
+    SOURCE = "source"
+    CONSUMER = "consumer"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+SOURCE: Final = Outside.SOURCE
+"""Stands for the source in `connect(SOURCE, head, …)`, which says what bounds the edge from there."""
+CONSUMER: Final = Outside.CONSUMER
+"""Stands for the consumer in `connect(leaf, CONSUMER, …)`, which says what bounds the edge to there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +79,10 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"{self.stage}:{self.port}" if self.port else self.stage
+
+
+OUTSIDE: Final = Endpoint("")
+"""The source or the consumer: where an edge begins or ends that no stage writes, or reads."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,6 +152,12 @@ class EdgeSpec:
     """`file:line` of the call that made it."""
     buffer: int | None = None
     """Capacity, in elements; None: what the pipeline's configuration says."""
+    overflow: Overflow = "block"
+    """What becomes of data for which there is no room."""
+    weight: Weight | None = None
+    """A bound by weight; None: there is none."""
+    priority: bool | None = None
+    """Whether it has priority lanes; None: what the pipeline's configuration says."""
     is_tap: bool = False
     """Whether it is a tap: it gets what there is room for, and nobody waits for it."""
     feedback: FeedbackSpec | None = None
@@ -220,6 +251,8 @@ class Graph:
     """Where edges join."""
     nested: tuple[NestSpec, ...] = ()
     """The pipelines that were nested into it."""
+    outer: tuple[EdgeSpec, ...] = ()
+    """What was said of edges from the source, whose source is `OUTSIDE`, and to the consumer, whose target is."""
 
     @property
     def heads(self) -> tuple[Endpoint, ...]:

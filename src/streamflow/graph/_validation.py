@@ -44,6 +44,7 @@ _CLASSES: dict[str, type[BuildError]] = {
     "duplicate-edge": StagePlacementError,
     "fan-out": StagePlacementError,
     "fan-in": StagePlacementError,
+    "not-an-outer-edge": StagePlacementError,
     "two-otherwise": StagePlacementError,
     "two-ways-out": StagePlacementError,
     "missing-branch": StagePlacementError,

@@ -15,7 +15,7 @@ from ._watchdog import EdgeClock, Limit, StageClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ..channels import ChannelWatch, ReceiveEnd
+    from ..channels import ChannelWatch, EdgeBound, ReceiveEnd
     from ._config import PipelineConfig
     from ._plan import EdgePlan, Plan
     from ._watchdog import RunClock
@@ -28,7 +28,11 @@ Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 
 
 def edge_watches(
-    plan: Plan, config: PipelineConfig, clock: RunClock, further: Callable[[str], ChannelWatch] | None, tell: Tell
+    plan: Plan,
+    config: PipelineConfig,
+    clock: RunClock,
+    further: Callable[[str, EdgeBound | None], ChannelWatch] | None,
+    tell: Tell,
 ) -> EdgeWatches | None:
     """Return what makes the watches of a run's edges, None where nobody asks for one.
 
@@ -36,7 +40,7 @@ def edge_watches(
         plan: Its stages may have limits.
         config: So may the whole run; and edges may be measured.
         clock: The run's.
-        further: Makes one more watch for each edge, by its name.
+        further: Makes one more watch for each edge, by its name and bound.
         tell: Called with each element that leaves an edge, when the run is traced.
     """
     moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
@@ -52,7 +56,7 @@ class EdgeWatches:
         self,
         config: PipelineConfig,
         clock: RunClock,
-        further: Callable[[str], ChannelWatch] | None,
+        further: Callable[[str, EdgeBound | None], ChannelWatch] | None,
         tell: Tell,
         *,
         is_limited: bool,
@@ -88,12 +92,12 @@ class EdgeWatches:
             watches.append(self.meters[-1])
         if self._config.tracing:
             watches.append(EdgeTracer(self._clock.now, partial(self._tell, edge.name)))
-        return self._as_one(edge.name, watches)
+        return self._as_one(edge.name, edge.bound, watches)
 
     def of_merge(self, name: str, reader: StageClock | None) -> ChannelWatch | None:
         """Return the watch of a merge, if it has one: its edges are measured, not it itself."""
         is_timed = self._is_limited or reader is not None
-        return self._as_one(name, [EdgeClock(name, self._clock, writer=None, reader=reader)] if is_timed else [])
+        return self._as_one(name, None, [EdgeClock(name, self._clock, writer=None, reader=reader)] if is_timed else [])
 
     def limits(self, plan: Plan) -> Iterator[Limit]:
         """Return the limits of stages and edges, once all watches are made."""
@@ -107,9 +111,9 @@ class EdgeWatches:
             for one, edge in zip(self._clocks, plan.edges, strict=True):
                 yield Limit("backpressure", seconds, f"edge {edge.name}", partial(_full_since, one), edge.target)
 
-    def _as_one(self, name: str, watches: list[ChannelWatch]) -> ChannelWatch | None:
+    def _as_one(self, name: str, bound: EdgeBound | None, watches: list[ChannelWatch]) -> ChannelWatch | None:
         if self._further is not None:
-            watches.append(self._further(name))
+            watches.append(self._further(name, bound))
         return watches[0] if len(watches) == 1 else Watches(*watches) if watches else None
 
 

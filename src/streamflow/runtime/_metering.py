@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..channels import ChannelWatch
 
@@ -32,10 +32,15 @@ class Watches:
         for one in self._watches:
             one.on_received(item)
 
-    def on_discarded(self, count: int, reason: str) -> None:
+    def on_discarded(self, items: Sequence[object], reason: str) -> None:
         """Pass it on."""
         for one in self._watches:
-            one.on_discarded(count, reason)
+            one.on_discarded(items, reason)
+
+    def on_refused(self, item: object, reason: str) -> None:
+        """Pass it on."""
+        for one in self._watches:
+            one.on_refused(item, reason)
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Pass it on."""
@@ -69,9 +74,12 @@ class EdgeMeter:
         """Count it."""
         self._depth -= 1
 
-    def on_discarded(self, count: int, reason: str) -> None:
+    def on_discarded(self, items: Sequence[object], reason: str) -> None:
         """Count them."""
-        self._depth -= count
+        self._depth -= len(items)
+
+    def on_refused(self, item: object, reason: str) -> None:
+        """Leave it to others: it was never inside."""
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Begin, or end, to measure; the time in which several senders wait counts once."""
@@ -109,28 +117,24 @@ class EdgeTracer:
 
     def on_received(self, item: object) -> None:
         """Tell how long it was inside."""
-        if self._dropped:
-            self._forget_what_came_before(self._inside[id(item)][0][0])
-        entered = self._inside[id(item)]
-        ordinal, since = entered.popleft()
-        if not entered:
-            del self._inside[id(item)]
+        ordinal, since = self._forget(item)
         self._tell(ordinal, type(item).__name__, self._now() - since)
 
-    def on_discarded(self, count: int, reason: str) -> None:
-        """Forget them: all that is inside, or some of it, which is known once something leaves that came later."""
-        self._dropped += count
-        if self._dropped >= sum(map(len, self._inside.values())):
-            self._inside.clear()
-            self._dropped = 0
+    def on_discarded(self, items: Sequence[object], reason: str) -> None:
+        """Forget them."""
+        for item in items:
+            self._forget(item)
 
-    def _forget_what_came_before(self, ordinal: int) -> None:
-        for key, entered in tuple(self._inside.items()):
-            while entered and entered[0][0] < ordinal and self._dropped:
-                entered.popleft()
-                self._dropped -= 1
-            if not entered:
-                del self._inside[key]
+    def on_refused(self, item: object, reason: str) -> None:
+        """Count it: it was sent."""
+        self._sent += 1
+
+    def _forget(self, item: object) -> tuple[int, float]:
+        entered = self._inside[id(item)]
+        found = entered.popleft()
+        if not entered:
+            del self._inside[id(item)]
+        return found
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Leave it to others."""

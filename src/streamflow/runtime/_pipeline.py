@@ -34,9 +34,11 @@ from ._run import Run
 from ._sync import SyncStream, check_backend, forbid_inside_a_loop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
+    from ..elements import StreamElement
     from ..graph import Graph, MergePolicy, Router
     from ..observe import AsyncListener, Listener
     from ..stages import Source, StageLike, Supervision
@@ -180,7 +182,7 @@ class Pipeline:
 
     def explain(self) -> str:
         """Return what this pipeline does, as text for a terminal: stages, edges and their capacities, forks, joins, the bound."""
-        return explain(self._graph, buffer_size=self._config.buffer_size)
+        return explain(self._graph, buffer_size=self._config.buffer_size, priority=self._config.priority)
 
     def to_mermaid(self) -> str:
         """Return a picture as Mermaid text, which GitHub and many editors draw."""
@@ -216,6 +218,7 @@ class Pipeline:
         policies: Mapping[str, MergePolicy] | None = None,
         routers: Mapping[str, Router] | None = None,
         supervisions: Mapping[str, Supervision] | None = None,
+        weights: Mapping[str, Callable[[StreamElement], float]] | None = None,
     ) -> Self:
         """Return the pipeline that `to_dict()` wrote down. Nothing is imported or executed.
 
@@ -225,6 +228,7 @@ class Pipeline:
             policies: The policies of merges that have a function, by the stage that reads.
             supervisions: By the same names, what to do when stages fail, where a part of that is code (`on`, `decide`).
             routers: The rules of routes, by the names of the stages (`stage:port` for a port) whose output they divide.
+            weights: The functions of edges' bounds by weight, by unit; those of `Weight.bytes()` and the like need not be given.
 
         Raises:
             DecodeError: If the data is malformed; says where.
@@ -233,7 +237,8 @@ class Pipeline:
         """
         written, settings = _parts_of(data)
         try:
-            graph = graph_from_dict(written, stages, policies or {}, supervisions or {}, routers or {})
+            code = policies or {}, supervisions or {}, routers or {}
+            graph = graph_from_dict(written, stages, *code, weights=weights or {})
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())
@@ -243,12 +248,13 @@ class Pipeline:
     def as_stage(self, name: str) -> SubGraph:
         """Return this pipeline as something to add to a builder: its stages become stages of the other one, as `name/stage`.
 
-        Its edges keep their capacity. Its limits and listeners belong to its own runs, and do not come along.
+        Its edges keep their capacity, policy, weight and priority lanes; where they have no lanes, the other one's settings say
+        whether they get them. Its limits and listeners belong to its own runs, and do not come along.
 
         Raises:
             StageDefinitionError: If the name cannot be one.
         """
-        return SubGraph(name, self._graph, self._config.buffer_size)
+        return SubGraph(name, self._graph, self._config.buffer_size, self._config.priority or None)
 
     # Facts
 
@@ -273,7 +279,8 @@ class Pipeline:
 
         None when a stage cannot say how many it holds; `unbounded_stages` names it. A copy counts as an element.
         """
-        return in_flight(self._graph, buffer_size=self._config.buffer_size).total
+        config = self._config
+        return in_flight(self._graph, buffer_size=config.buffer_size, priority=config.priority).total
 
     @property
     def unbounded_stages(self) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ..channels import ASIDE, REMEMBERED, Rounds
+from ..channels import ASIDE, REMEMBERED, EdgeBound, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
-from ..graph import DEAD_LETTERS, Arrival, Endpoint, isolated_stages, loops, ordering_forks
+from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
 from ._fans import fan_of
 from ._orderings import plan_orderings
@@ -43,12 +43,17 @@ class EdgePlan:
     """The stage that writes; None: the source."""
     target: int | None
     """The stage that reads; None: the consumer."""
-    capacity: int
-    """The bound, in elements."""
+    bound: EdgeBound
+    """What it may hold."""
     gate: Callable[[object], bool]
     """Says what its reader accepts."""
     rounds: Rounds | None = None
     """How often an element may go around, if it leads back."""
+
+    @property
+    def capacity(self) -> int:
+        """The bound, in elements."""
+        return self.bound.capacity
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -160,8 +165,6 @@ class Plan:
     """For each head, the last stages among those."""
     limits_stages: bool
     """Whether a stage has a limit."""
-    has_lanes: bool
-    """Whether its edges have priority lanes."""
     orderings: Mapping[int, OrderingPlan]
     """For each fork that marks what it sends, by number, what merges below restore its order."""
     remembered: int
@@ -185,14 +188,14 @@ def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
         ConfigError: If an edge is too narrow for priority lanes.
     """
     plan = _Planner(graph, config).plan()
-    narrow = next(
-        (one for one in plan.edges if config.priority and one.rounds is None and one.capacity < len(Priority)), None
-    )
+    narrow = next((one for one in plan.edges if one.bound.lanes and one.capacity < len(Priority)), None)
     if narrow is not None:
         message = (
             f"an edge with priority lanes has a place for each of {len(Priority)} priorities, but {narrow.name} has"
         )
-        raise ConfigError("buffer", f"{message} {narrow.capacity}; give connect(…, buffer={len(Priority)}) or more")
+        raise ConfigError(
+            "buffer", f"{message} {narrow.capacity}; give connect(…, buffer={len(Priority)}) or more, or priority=False"
+        )
     return plan
 
 
@@ -215,10 +218,11 @@ class _Planner:
         self._reach: dict[int, frozenset[int]] = {}
 
     def plan(self) -> Plan:
+        bounds = bounds_of(self._graph, buffer_size=self._config.buffer_size, priority=self._config.priority)
         for edge in self._graph.edges:
-            self._add_edge(edge.source, edge.target, edge.buffer, edge.feedback)
-        heads = {str(one): self._add_edge(None, one) for one in self._graph.heads}
-        leaves = {str(one): self._add_edge(one, None) for one in self._graph.leaves}
+            self._add_edge(edge.source, edge.target, next(bounds), edge.feedback)
+        heads = {str(one): self._add_edge(None, one, next(bounds)) for one in self._graph.heads}
+        leaves = {str(one): self._add_edge(one, None, next(bounds)) for one in self._graph.leaves}
         outputs = [self._outputs_of(node) for node in self._nodes]
         whole = [self._fork_of_all(plans) for plans in outputs]
         self._reach = {number: self._reached_by(fork) for number, fork in enumerate(self._forks) if len(fork) > 1}
@@ -257,7 +261,6 @@ class _Planner:
             last_stages=last,
             fed=fed,
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
-            has_lanes=self._config.priority,
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
@@ -284,15 +287,17 @@ class _Planner:
         self,
         source: Endpoint | None,
         target: Endpoint | None,
-        buffer: int | None = None,
+        bound: EdgeBound,
         feedback: FeedbackSpec | None = None,
     ) -> int:
         number = len(self._edges)
+        if feedback is not None:
+            bound = EdgeBound(bound.capacity)  # where it enters, what comes back goes first whatever its priority
         edge = EdgePlan(
             name=f"{'source' if source is None else source} → {'consumer' if target is None else target}",
             source=None if source is None else self._index[source.stage],
             target=None if target is None else self._index[target.stage],
-            capacity=self._config.buffer_size if buffer is None else buffer,
+            bound=bound,
             gate=self._edge_gate(target, "source" if source is None else source.stage),
             rounds=None if feedback is None else Rounds(str(target), feedback.max_rounds, feedback.on_limit),
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..errors import TimeoutKind
 
@@ -90,8 +90,12 @@ class EdgeClock:
         """Note that `item` left the edge."""
         self._note(self._reader)
 
-    def on_discarded(self, count: int, reason: str) -> None:
+    def on_discarded(self, items: Sequence[object], reason: str) -> None:
         """Leave it to others: nothing has moved."""
+
+    def on_refused(self, item: object, reason: str) -> None:
+        """Note that `item` was sent, though it did not enter the edge."""
+        self._note(self._writer)
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Note that a task begins or ends to wait."""

@@ -206,19 +206,26 @@ class _Ends:
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
-    def open(self, edge: EdgePlan, *, lanes: bool) -> None:
+    def open(self, edge: EdgePlan) -> None:
         """Open the next edge."""
-        watch = None if self._watches is None else self._watches.of_edge(edge)
+        watch, bound = None if self._watches is None else self._watches.of_edge(edge), edge.bound
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
         if edge.rounds is not None:
             self._entries[len(self.sends)] = edge.rounds.entry
             send, receive = open_feedback(
-                edge.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+                bound.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
             )
         else:
             send, receive = open_channel(
-                edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes, pulse=self._pulse
+                bound.capacity,
+                name=edge.name,
+                admit=edge.gate,
+                watch=watch,
+                lanes=bound.lanes,
+                pulse=self._pulse,
+                overflow=bound.overflow,
+                weight=bound.weight,
             )
         receive.herald = self._herald
         self.sends.append(send)
@@ -324,7 +331,7 @@ def wire(
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
-        ends.open(edge, lanes=plan.has_lanes)
+        ends.open(edge)
     for loop in plan.loops:
         for number in loop.leaving:
             keep_rounds_inside(ends.sends[number])

@@ -41,7 +41,7 @@ from ._supervision import NOTHING
 from ._turns import turns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ..channels import ReceiveEnd, SendEnd
     from ..errors import CloseReason
@@ -343,9 +343,12 @@ class _Bell(Bell):
         """Hear of what has left."""
         self.ring()
 
-    def on_discarded(self, count: int, reason: str) -> None:
+    def on_discarded(self, items: Sequence[object], reason: str) -> None:
         """Hear that all is over."""
         self.ring()
+
+    def on_refused(self, item: object, reason: str) -> None:
+        """Leave it: this edge lets everything in."""
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Hear that something waits for a place."""

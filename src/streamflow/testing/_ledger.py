@@ -1,45 +1,57 @@
-"""An independent account of what every edge did: nothing lost, nothing twice, order kept, the bound kept.
+"""An independent account of what every edge did: nothing lost, nothing twice, order kept, the bound kept, control never dropped.
 
 Above: tests. Below: `channels`, which tell a watch what moves. A watched edge has no fast path, and is otherwise the same.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from typing import TYPE_CHECKING, Literal
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..channels import EDGE_WATCH
+from ..elements import ControlElement, Interrupt, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextvars import Token
     from types import TracebackType
     from typing import Self
 
-    from ..channels import ChannelStatistics, ChannelWatch, ReceiveEnd, SendEnd
+    from ..channels import ChannelStatistics, ChannelWatch, EdgeBound, Overflow, ReceiveEnd, SendEnd
 
 __all__ = ["EdgeLedger", "EdgeRecord"]
+
+_MOST_PASSERS: Final = {Priority.LOW: 0, Priority.NORMAL: 16, Priority.HIGH: 32, Priority.CRITICAL: 64}
+"""Most elements up to each priority that may overtake one, where there are lanes."""
 
 
 class EdgeRecord:
     """The account of one edge; a `ChannelWatch`. Made by `EdgeLedger.watch()`.
 
-    Elements are told apart by identity, and one that was sent twice is owed twice. All of them are kept alive.
+    Elements are told apart by identity, and one that was sent twice is owed twice. All of them are kept alive. Where an edge has
+    priority lanes, none may be sent again before it has left.
 
     Args:
         name: What the ledger calls the edge.
         capacity: The bound of the edge, None if unknown.
+        bound: What else bounds it: with priority lanes, the order of leaving is checked by their rules.
     """
 
-    def __init__(self, name: str, capacity: int | None) -> None:
+    def __init__(self, name: str, capacity: int | None, bound: EdgeBound | None = None) -> None:
         self.name = name
         """What the ledger calls the edge."""
         self.capacity = capacity
         """The bound of the edge, None if unknown."""
+        self.overflow: Overflow = "block" if bound is None else bound.overflow
+        """What becomes of data for which there is no room."""
+        self.lanes: bool = bound is not None and bound.lanes
+        """Whether there is a lane for each priority."""
         self.sent: list[object] = []
-        """What entered the edge, in order."""
+        """What entered the edge, or was refused, in order."""
         self.received: list[object] = []
         """What the reader took, passed on or dropped, in order."""
+        self.dropped: list[object] = []
+        """What was thrown away, in that order."""
         self.discarded: Counter[str] = Counter()
         """How many elements were thrown away, by reason."""
         self.peak: int = 0
@@ -48,8 +60,8 @@ class EdgeRecord:
         """How many times a task began to wait, by `send` and `receive`."""
         self.waiting: Counter[str] = Counter()
         """How many tasks wait now, by `send` and `receive`."""
-        self._held: deque[object] = deque()
-        self._unplaced = 0  # discards of which it is not yet known which elements they were
+        self._held: list[object] = []
+        self._passers: dict[int, list[Priority]] = {}  # of each that was overtaken, by identity
         self._over_bound_at: int | None = None
         self._wrong: list[str] = []
         self._end: ReceiveEnd[object] | SendEnd[object] | None = None
@@ -57,53 +69,92 @@ class EdgeRecord:
     @property
     def buffered(self) -> int:
         """Elements that the edge must hold now."""
-        return len(self._held) - self._unplaced
+        return len(self._held)
 
     def attach(self, end: ReceiveEnd[object] | SendEnd[object]) -> None:
         """Let `check` compare this account with what the edge itself says in `end.statistics()`."""
         self._end = end
-        self.capacity = end.statistics().capacity
+        told = end.statistics()
+        self.capacity, self.overflow = told.capacity, told.overflow
 
     def on_sent(self, item: object) -> None:
         """Note that `item` entered the edge."""
         self.sent.append(item)
         self._held.append(item)
         self.peak = max(self.peak, self.buffered)
-        if self.capacity is not None and self.buffered > self.capacity and self._over_bound_at is None:
+        if self._is_over_bound() and self._over_bound_at is None:
             self._over_bound_at = len(self.sent)
 
     def on_received(self, item: object) -> None:
         """Note that `item` left the edge, and look whether it was its turn."""
         ordinal = len(self.received)
         self.received.append(item)
-        place = next((place for place, held in enumerate(self._held) if held is item), None)
+        place = self._place_of(item)
         if place is None:
             known = any(item is sent for sent in self.sent)
             self._wrong.append(
                 f"received #{ordinal} {_brief(item)} {'a second time' if known else 'that was never sent'}"
             )
-        elif place <= self._unplaced:
-            # What stood before it is what was thrown away.
-            for _ in range(place):
-                self._held.popleft()
-            self._unplaced -= place
-            self._held.popleft()
-        else:
+            return
+        if self.lanes:
+            for other in self._held[:place]:
+                self._overtake(item, other)
+        elif place:
             first = _brief(self._held[0])
             self._wrong.append(
                 f"received #{ordinal} {_brief(item)} before {first}, which was sent earlier: lost or overtaken"
             )
-            del self._held[place]
+        self._forget(place)
 
-    def on_discarded(self, count: int, reason: str) -> None:
-        """Note that `count` elements were thrown away."""
-        self.discarded[reason] += count
-        if count > self.buffered:
-            self._wrong.append(f"discarded {count} ({reason}) with {self.buffered} in the edge")
-        self._unplaced = min(self._unplaced + count, len(self._held))
-        if self._unplaced == len(self._held):
-            self._held.clear()
-            self._unplaced = 0
+    def on_discarded(self, items: Sequence[object], reason: str) -> None:
+        """Note that these were thrown away."""
+        for item in items:
+            self._drop(item, reason)
+            place = self._place_of(item)
+            if place is None:
+                self._wrong.append(f"discarded {_brief(item)} ({reason}), which is not in the edge")
+            else:
+                self._forget(place)
+
+    def on_refused(self, item: object, reason: str) -> None:
+        """Note that this was thrown away instead of entering."""
+        self.sent.append(item)
+        self._drop(item, reason)
+
+    def _drop(self, item: object, reason: str) -> None:
+        self.dropped.append(item)
+        self.discarded[reason] += 1
+        if reason == "overflow" and isinstance(item, ControlElement):
+            self._wrong.append(f"dropped {_brief(item)}: control is never dropped because of an overflow")
+
+    def _place_of(self, item: object) -> int | None:
+        return next((place for place, held in enumerate(self._held) if held is item), None)
+
+    def _forget(self, place: int) -> None:
+        self._passers.pop(id(self._held.pop(place)), None)
+
+    def _is_over_bound(self) -> bool:
+        if self.capacity is None:
+            return False
+        if self.overflow == "block":
+            return self.buffered > self.capacity
+        controls = sum(isinstance(item, ControlElement) for item in self._held)
+        most = self.capacity if self.overflow != "latest" else len(Priority) if self.lanes else 1
+        return controls > self.capacity or self.buffered - controls > most
+
+    def _overtake(self, item: object, other: object) -> None:
+        """Note that `item` left before `other`, which was sent earlier, and look whether lanes let it."""
+        priority, its = (Priority(getattr(one, "priority", Priority.NORMAL)) for one in (item, other))
+        passers = self._passers.setdefault(id(other), [])
+        passers.append(priority)
+        told = f"{_brief(item)} overtook {_brief(other)}"
+        if _is_fence(item) or _is_fence(other):
+            self._wrong.append(f"{told}: control is a fence")
+        if priority <= its:
+            self._wrong.append(f"{told}, which is no less urgent")
+        for most_urgent, most in _MOST_PASSERS.items():
+            if sum(one <= most_urgent for one in passers) > most:
+                self._wrong.append(f"{told}, as the {len(passers)}th; up to {most_urgent.name} at most {most} may")
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Note that a task begins or ends to wait."""
@@ -124,7 +175,7 @@ class EdgeRecord:
         if self._over_bound_at is not None and self._over_bound_at < len(self.sent):
             # One last notice may go beyond the bound; nothing is sent after it.
             found.append(f"held {self.peak} with a capacity of {self.capacity}, and not because of a last notice")
-        elif self.capacity is not None and self.peak > self.capacity + 1:
+        elif self.overflow == "block" and self.capacity is not None and self.peak > self.capacity + 1:
             found.append(f"held {self.peak} with a capacity of {self.capacity}")
         if self._end is not None:
             found += self._differences(self._end.statistics())
@@ -173,7 +224,7 @@ class EdgeLedger:
         """The accounts, by name of the edge (`a → b`); the second edge of one name is `a → b (2)`, and so on."""
         self._capacity = capacity
         self._names: Counter[str] = Counter()
-        self._tokens: list[Token[Callable[[str], ChannelWatch]]] = []
+        self._tokens: list[Token[Callable[[str, EdgeBound | None], ChannelWatch]]] = []
 
     def __enter__(self) -> Self:
         self._tokens.append(EDGE_WATCH.set(self.watch))
@@ -184,12 +235,12 @@ class EdgeLedger:
     ) -> None:
         EDGE_WATCH.reset(self._tokens.pop())
 
-    def watch(self, name: str) -> EdgeRecord:
-        """Open the account of one more edge, to be given to `open_channel(watch=)`."""
+    def watch(self, name: str, bound: EdgeBound | None = None) -> EdgeRecord:
+        """Open the account of one more edge, to be given to `open_channel(watch=)`; one with priority lanes needs its `bound`."""
         self._names[name] += 1
         number = self._names[name]
         key = name if number == 1 else f"{name} ({number})"
-        record = self.edges[key] = EdgeRecord(key, self._capacity)
+        record = self.edges[key] = EdgeRecord(key, self._capacity, bound)
         return record
 
     def check(self, *, ended: bool = False) -> None:
@@ -211,6 +262,11 @@ class EdgeLedger:
             lines.append(str(record))
             lines += [f"    ! {finding}" for finding in record.findings(ended=ended)]
         return "\n".join(lines)
+
+
+def _is_fence(item: object) -> bool:
+    """Say whether nothing overtakes it, and it overtakes nothing."""
+    return isinstance(item, ControlElement) and not isinstance(item, Interrupt)
 
 
 def _brief(item: object) -> str:
