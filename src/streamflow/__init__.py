@@ -49,7 +49,7 @@ from .errors import (
     StreamflowError,
 )
 from .observe import Event, EventBus
-from .runtime import Pipeline, PipelineBuilder, PipelineConfig, Result, Run
+from .runtime import KillSwitch, Pipeline, PipelineBuilder, PipelineConfig, Result, Run
 from .stages import (
     BaseStage,
     CollectStage,
@@ -93,6 +93,7 @@ __all__ = [
     "FlatMapStage",
     "ImageElement",
     "Interrupt",
+    "KillSwitch",
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",

@@ -81,11 +81,12 @@ class Lanes:
 
     def __init__(self, buffer: deque[Any], capacity: int) -> None:
         self._buffer = buffer
-        self._capacity = capacity
         self._groups: deque[_Group] = deque()  # of all that `count()` has seen
         self._known = 0  # their lengths together
         self._tail = 0  # the lane of the last group
         self._fences: dict[type, bool] = {}
+        self.capacity: int = capacity
+        """The bound, in elements."""
         self.held: list[int] = [0] * len(_LANES)
         """How many elements each lane holds, as of the last `count()`."""
         self.last: Priority | None = None
@@ -141,7 +142,7 @@ class Lanes:
 
     def has_room(self, lane: int) -> bool:
         """Say whether one more of a lane may enter, as of the last `count()`."""
-        return not self.held[lane] or self._known + self.held.count(0) < self._capacity
+        return not self.held[lane] or self._known + self.held.count(0) < self.capacity
 
     def count(self) -> None:
         """Count what was added and what has left since it was counted last."""
@@ -244,6 +245,12 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
             lanes.append(item)
         if self._turns:
             self._low = self.capacity  # what `look_for()` found out holds no more
+
+    def widen(self, capacity: int) -> None:
+        if capacity > self.capacity:
+            self._lanes.capacity = capacity
+            self.limit_of_one_lane = capacity - len(_LANES) + 1
+        super().widen(capacity)
 
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True

@@ -116,6 +116,11 @@ class MergeEnd(ReceiveEnd[T_co]):
         if self._waiter is not None:
             self._wake()  # it may have been the last one
 
+    def widen(self, capacity: int) -> None:
+        self._wide = True  # the reader may find a lot, and lets others run meanwhile
+        for one in self._inputs.values():
+            one.widen(capacity)
+
     def _refill(self) -> bool:
         join = self._join
         while not self._buffer:

@@ -15,6 +15,7 @@ StreamflowError
 ├── SourceError                    what was given to `execute()` is no source
 ├── StageError                     a stage raised; its own exception is the cause
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
+├── RunAbortedError                a kill switch has aborted the run; what it was given is the cause
 ├── RunStateError                  a run used after its end, twice, or from another event loop
 ├── PipelineBusyError              as many runs are going as may be
 ├── ShutdownTimeoutError           stages did not end though they were cancelled (also TimeoutError)
@@ -73,6 +74,7 @@ from ._others import (
 )
 from ._runs import (
     PipelineBusyError,
+    RunAbortedError,
     RunStateError,
     RunTimeoutError,
     ShutdownTimeoutError,
@@ -104,6 +106,7 @@ __all__ = [
     "ProcessError",
     "ProgramError",
     "ProviderError",
+    "RunAbortedError",
     "RunStateError",
     "RunTimeoutError",
     "ShutdownTimeoutError",

@@ -5,6 +5,7 @@ Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 
 from ._config import PipelineConfig
 from ._engine import live_runs
+from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
@@ -12,6 +13,8 @@ from ._sync import BackendName, SyncStream
 
 __all__ = [
     "BackendName",
+    "KillSwitch",
+    "KillSwitchState",
     "Pipeline",
     "PipelineBuilder",
     "PipelineConfig",

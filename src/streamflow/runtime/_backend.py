@@ -54,6 +54,10 @@ class Backend(Protocol):
         """Call `func` on the loop, at once if called there, else soon; from any thread. Does nothing once the loop has ended."""
         ...
 
+    def call_soon(self, func: Callable[[], object]) -> None:
+        """Call `func` on the loop in a turn of its own; from any thread, and from a signal handler. Nothing once it has ended."""
+        ...
+
 
 class _AsyncioBackend:
     def __init__(self) -> None:
@@ -77,6 +81,9 @@ class _AsyncioBackend:
             if not self._loop.is_closed():
                 func()
             return
+        self.call_soon(func)
+
+    def call_soon(self, func: Callable[[], object]) -> None:
         try:
             self._loop.call_soon_threadsafe(func)
         except RuntimeError:  # the loop was closed, and its tasks with it
@@ -116,6 +123,9 @@ class _TrioBackend:
         if threading.get_ident() == self._thread:
             func()
             return
+        self.call_soon(func)
+
+    def call_soon(self, func: Callable[[], object]) -> None:
         try:
             self._token.run_sync_soon(func)
         except self._trio.RunFinishedError:

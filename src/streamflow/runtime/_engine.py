@@ -29,22 +29,21 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
-from ..elements import EndReason, ErrorElement, StreamElement
 from ..errors import (
     ChannelClosedError,
-    MiddlewareError,
     OutputClosedError,
-    ProviderError,
+    RunAbortedError,
     RunStateError,
     RunTimeoutError,
     StageError,
 )
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
+from ._drain import DRAIN_ROOM, Account
 from ._edge_watches import edge_watches, run_limits
 from ._jobs import Job, JobGroup, is_made_of
+from ._notices import notice_of, stage_error
 from ._stats import RunStats, stats_of
-from ._tracebacks import trimmed
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..channels import ReceiveEnd, SendEnd
+    from ..elements import EndReason, ErrorElement, StreamElement
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
     from ._metering import EdgeMeter
@@ -96,6 +96,7 @@ class Engine:
         self.reporter: Reporter = reporter
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
+        self.draining: bool = False
         self.failure: BaseException | None = None
         self.notice: ErrorElement | None = None
         self.reason: EndReason = "done"
@@ -111,6 +112,8 @@ class Engine:
         self._context = contextvars.copy_context()
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
+        self._merges: Sequence[ReceiveEnd[Any]] = ()
+        self._account = Account()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
         self._clock: RunClock
@@ -139,7 +142,7 @@ class Engine:
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
         self._stages, wiring = wire(self.plan, watches)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
-        self._edges, self._clock = wiring.edges, clock
+        self._edges, self._merges, self._clock = wiring.edges, wiring.merges, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
@@ -161,6 +164,8 @@ class Engine:
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
         self.jobs.start(*first, *(stage.job for stage in self._stages))
+        if self.draining:
+            self.begin_drain()
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
@@ -210,7 +215,7 @@ class Engine:
         if stage.clock is not None:
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(_stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
+            self._fail(stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
         self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
         stage.output.close()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
@@ -224,7 +229,7 @@ class Engine:
         self.jobs.remove(job)
         stage.helpers.pop(job)
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(_stage_error(stage.name, stage.node.where, None, error), stage)
+            self._fail(stage_error(stage.name, stage.node.where, None, error), stage)
         if not stage.helpers and stage.helpers_ended is not None:
             stage.helpers_ended.set()
         self._settle()
@@ -236,14 +241,14 @@ class Engine:
         if job.cancel_requested:  # then its edge may have been closed under it, too
             expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
-            self._fail(_stage_error(self._source_name(head), None, None, error), head)
+            self._fail(stage_error(self._source_name(head), None, None, error), head)
         self.inlets[head].close()
         self._settle()
 
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         if error is not None and not job.cancel_requested:
-            self._fail(_stage_error("watchdog", None, None, error), None)
+            self._fail(stage_error("watchdog", None, None, error), None)
         self._settle()
 
     def _settle(self) -> None:
@@ -258,7 +263,7 @@ class Engine:
             self._watchdog = None
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            if self.cancelled:
+            if self.cancelled or (self.draining and not self._has_output):
                 self._tell_end()
 
     def _tell_end(self) -> None:
@@ -280,10 +285,11 @@ class Engine:
         if isinstance(culprit, StageRun):
             culprit.failure = error
         if self.notice is None:
+            self._open_account()
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
-            self.notice = notice = _notice(error, stage)
+            self.notice = notice = notice_of(error, stage)
         elif isinstance(error, StageError):
             self._suppressed.append(error)
         output: SendEnd[Any] | None = None
@@ -311,12 +317,47 @@ class Engine:
         for inlet in self.inlets.values():
             inlet.close()
 
+    def begin_drain(self) -> None:
+        """End all input, of stages that generate too, and let the consumer's edges take what is inside. Idempotent."""
+        self.draining = True
+        if self.started and self.jobs.alive:
+            for head in self._feeders:
+                inlet = self.inlets[head]
+                if inlet.is_open:
+                    self._account.turn_away(inlet.name, inlet.statistics().waiting_senders)
+            self.stop_sources()
+            for one in self._stages:
+                if not one.inputs:
+                    one.cancel()
+            for outlet in (self.outlet, *self.leaves.values()):
+                outlet.widen(DRAIN_ROOM)
+
+    async def arrive(self) -> None:
+        """Wait until all tasks have ended; those that nobody needs any more are cancelled.
+
+        Cancellation: changes nothing.
+        """
+        await self.finish_last_stages()
+        if self.notice is None:
+            await self.jobs.unwind(shield=False)
+            self.jobs.cancel()
+        await self.jobs.wait(shield=False)
+
+    def abort(self, cause: BaseException | None) -> None:
+        """Cancel everything and fail, because a kill switch says so; nothing, if the run is ending already."""
+        if self.jobs.alive and self.notice is None and not self.cancelled:
+            error = RunAbortedError(self.run_id)
+            error.__cause__ = cause
+            self._fail(error, None)
+
     def cancel(self) -> None:
         """End the run because the caller wants no more: everything is cancelled, nothing more comes out. Idempotent."""
         if not self.cancelled and self.started:
             self.cancelled = True
             if self.notice is None:
                 self.reason = "cancelled"
+            if self.jobs.alive or self._has_output:
+                self._open_account()
             self.jobs.cancel()
             for outlet in (self.outlet, *self.leaves.values()):
                 outlet.close()
@@ -330,7 +371,19 @@ class Engine:
         if self.jobs.alive:
             if self.notice is None:
                 self.reason = "cancelled"
+            self._open_account()
             self.jobs.cancel()
+
+    @property
+    def _has_output(self) -> bool:
+        return any(leaf.backlog for leaf in self.leaves.values())
+
+    def _open_account(self) -> None:
+        self._account.open((*self._edges, *self._merges), self._stages)
+
+    def undelivered(self) -> dict[str, int]:
+        """Return how much did not arrive because the run was cut short, by edge and stage."""
+        return self._account.read((*self._edges, *self._merges), is_over=self._ended_s is not None)
 
     async def finish_last_stages(self) -> None:
         """Wait until all sinks have ended, and all stages that feed the consumer; or until the run fails.
@@ -347,6 +400,16 @@ class Engine:
         return bool(self._last_stages) and self.notice is None and not self.cancelled
 
     async def finish(self, *, shield: bool) -> None:
+        """End the tasks, and tell the listeners that the run is over.
+
+        Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
+        """
+        await self.end_tasks(shield=shield)
+        self._tell_end()
+        if self.reporter.has_tasks:
+            await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
+
+    async def end_tasks(self, *, shield: bool) -> None:
         """Let tasks end that are just ending, cancel the others, and wait for them, `shutdown_timeout_s` at most.
 
         What is left then is named in `zombies`.
@@ -366,14 +429,11 @@ class Engine:
                 )
                 self._ended_s = self._clock.now()
                 self._lifetime.leave(self)
-        self._tell_end()
-        if self.reporter.has_tasks:
-            await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
         error, self.failure = self.failure, None
-        if isinstance(error, (StageError, RunTimeoutError)):
+        if isinstance(error, (StageError, RunTimeoutError, RunAbortedError)):
             error.suppressed = tuple(self._suppressed)
             self._suppressed = []
         return error
@@ -384,7 +444,9 @@ class Engine:
         counts = [edge.statistics() for edge in self._edges]
         meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
-        return stats_of(self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks)
+        return stats_of(
+            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, undelivered=self.undelivered()
+        )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.
@@ -429,24 +491,3 @@ class Engine:
 def live_runs() -> list[str]:
     """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
     return sorted(engine.describe() for engine in _LIVE)
-
-
-def _stage_error(stage: str, where: str | None, index: int | None, cause: BaseException) -> BaseException:
-    if isinstance(cause, (KeyboardInterrupt, SystemExit)):
-        return cause  # they reach the caller as they are
-    error = StageError(stage, index, where)
-    error.__cause__ = cause.with_traceback(trimmed(cause.__traceback__))
-    return error
-
-
-def _notice(error: BaseException, stage: str | None) -> ErrorElement:
-    """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
-    if isinstance(error, RunTimeoutError):
-        return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
-    cause = error.__cause__ or error
-    if isinstance(cause, ProviderError):
-        return ErrorElement(cause.code, cause.message, stage, retryable=cause.retryable, fatal=True)
-    if isinstance(cause, MiddlewareError):
-        return ErrorElement(cause.code, cause.message, stage, fatal=True)
-    what = "the run" if stage is None else f"stage {stage!r}"
-    return ErrorElement("stage_failed", f"{what} failed: {type(cause).__name__}", stage, fatal=True)

@@ -42,6 +42,11 @@ class Job:
         self._task: Task | None = None
         self._begun = False
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._begun and self._task is not None
+
     def cancel(self) -> None:
         """Ask it to end at its next await; one that has not begun does not begin. Idempotent."""
         self.cancel_requested = True

@@ -26,16 +26,19 @@ from ..elements import (
     UsageElement,
 )
 from ..errors import ChannelClosedError, RunStateError
+from ..stages import CURRENT_RUN
+from ._drain import checked_deadline, drain
 from ._result import Result, Timings, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Mapping
     from types import TracebackType
     from typing import Self
 
     from ..channels import ReceiveEnd, SendEnd
     from ..observe import Event
     from ._engine import Engine
+    from ._kill_switch import KillSwitch
     from ._stats import RunStats
 
 __all__ = ["Run"]
@@ -196,8 +199,9 @@ class Run:
     `StageError` or `RunTimeoutError`. The body of the loop is never cancelled by a failure.
     """
 
-    def __init__(self, engine: Engine, where: str, *, live: bool) -> None:
+    def __init__(self, engine: Engine, where: str, *, live: bool, kill_switch: KillSwitch | None = None) -> None:
         self._engine = engine
+        self._kill_switch = kill_switch
         self._where = where
         self._live = live
         self._outcome = _Outcome(engine)
@@ -286,14 +290,20 @@ class Run:
         Cancellation: when it raises, the element was not sent.
 
         Raises:
-            RunStateError: If the run has a source, or has not been started; or if it does not say for which stage it is.
+            RunStateError: If the run has a source, has not been started, or is draining; or if it does not say for which stage
+                it is.
             OutputClosedError: If the run needs no more input, or has ended.
             ChannelClosedError: If `close_input()` was called.
             ElementError: If it is no element.
         """
         self._require_live("send()")
         inlet = self._inlet("send()", to)
-        await inlet.send(TextElement(element) if isinstance(element, str) else element)
+        try:
+            await inlet.send(TextElement(element) if isinstance(element, str) else element)
+        except ChannelClosedError:
+            if not self._engine.draining:
+                raise
+            raise RunStateError(f"send(): {self.run_id} is draining and takes no more; this was not sent") from None
 
     def close_input(self, to: str | None = None) -> None:
         """Say that nothing more will be sent, to one stage or to all; the run then ends by itself. Idempotent.
@@ -307,14 +317,46 @@ class Run:
 
     # Ending
 
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """End the input, wait until all that is inside has arrived, and cancel what has not when time is up. Idempotent.
+
+        The source is stopped and closed, stages that generate are cancelled, `send()` is refused. What has entered an edge goes on
+        to the sinks and to the output, where it waits for the consumer, who may be the one that calls this. The reason is `done`;
+        `cancelled`, if something was cut short, and `undelivered` says what. A run not yet started ends at once when it is.
+
+        Args:
+            timeout_s: How long it may take, in seconds; None: `shutdown_timeout_s`.
+
+        Cancellation: the input stays ended, and the run goes on draining.
+
+        Raises:
+            ConfigError: If `timeout_s` is no number from 0 up.
+            RunStateError: If called by a stage of this run, which would wait for itself, or in another event loop.
+            ShutdownTimeoutError: If stages did not end even though they were cancelled; says what was not delivered.
+        """
+        engine = self._engine
+        limit = checked_deadline(timeout_s, engine.config.shutdown_timeout_s)
+        if self._outcome.over or not engine.started:
+            engine.draining = True
+            return
+        _forbid_elsewhere(engine)
+        here = CURRENT_RUN.get(None)
+        if here is not None and here.run_id == engine.run_id:
+            message = (
+                f"drain(): stage {here.stage!r} would wait for its own end; call KillSwitch.shutdown(), and return"
+            )
+            raise RunStateError(message)
+        await drain(engine, limit)
+
     def cancel(self) -> None:
         """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises.
 
-        A failure from before, which nobody has been told, is still raised when the block of the run is left.
+        From another thread it takes effect soon. A failure from before, which nobody has been told, is still raised when the block
+        of the run is left.
         """
-        if not self._engine.started:
-            self._outcome.over = True
-        self._engine.cancel()
+        self._outcome.over = self._outcome.over or not self._engine.started
+        if self._engine.started:
+            self._engine.jobs.backend.call(self._engine.cancel)
 
     async def aclose(self) -> None:
         """End the run, if it has not ended, and wait for its tasks, `shutdown_timeout_s` at most.
@@ -366,6 +408,15 @@ class Run:
         """Stages that had not ended when the run gave up waiting for them; empty for a clean end."""
         return self._engine.zombies
 
+    @property
+    def undelivered(self) -> Mapping[str, int]:
+        """How much did not arrive because the run was cut short: by a failure, a limit, a cancellation, the deadline of a drain.
+
+        By edge (`a → b`): what was inside when nobody read any more, and what a source had given and there was no room for when a
+        drain began. By stage: 1 for one that was at work on something, however much. Complete once the run is over.
+        """
+        return self._engine.undelivered()
+
     def events(self) -> AsyncIterator[Event]:
         """Iterate what happens in this run from now on, until it has ended: to be read in a task of its own, beside the output.
 
@@ -413,6 +464,8 @@ class Run:
         if not self._engine.started:
             self._engine.start()
             self._outcome.began_s = anyio.current_time()
+            if self._kill_switch is not None:
+                self._kill_switch.attach(self._engine)
 
     def _inlet(self, call: str, to: str | None) -> SendEnd[StreamElement]:
         inlets = self._engine.inlets

@@ -59,6 +59,8 @@ class RunStats:
     """The stages, by name."""
     edges: Mapping[str, EdgeStats]
     """The edges, by name, as `a → b`."""
+    undelivered: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """What did not arrive because the run was cut short, as in `Run.undelivered`."""
 
 
 def stats_of(
@@ -69,6 +71,7 @@ def stats_of(
     *,
     meters: Sequence[EdgeMeter | None],
     forks: Mapping[str, ForkEnd[StreamElement]],
+    undelivered: Mapping[str, int],
 ) -> RunStats:
     """Return the statistics of a run from those of its edges, which are in the order of the plan, and of its forks."""
     edges = {
@@ -86,4 +89,4 @@ def stats_of(
         )
         for stage in plan.stages
     }
-    return RunStats(run_id, duration_s, stages, edges)
+    return RunStats(run_id, duration_s, stages, edges, undelivered)

@@ -74,6 +74,13 @@ class StageRun:
         for helper in self.helpers:
             helper.cancel()
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether it is at work on something that it has taken, as far as that can be seen: it does not wait for more."""
+        if not self.job.is_at_work or not any(one.position for one in self.inputs):
+            return False
+        return self.node.stage.max_held != 1 or not any(one.statistics().waiting_receiver for one in self.inputs)
+
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
@@ -121,6 +128,8 @@ class Wiring:
     """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
+    merges: Sequence[ReceiveEnd[Any]]
+    """What reads several of them."""
 
 
 class _Ends:
@@ -129,6 +138,7 @@ class _Ends:
     def __init__(self, watches: EdgeWatches | None) -> None:
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
+        self.merges: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
         self._watches = watches
 
@@ -152,7 +162,8 @@ class _Ends:
             for fork in plan.reach:
                 self.joins.setdefault(fork, []).append((join, fork))
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
-        return MergeEnd(plan.name, inputs, plan.gate, watch, join)
+        self.merges.append(MergeEnd(plan.name, inputs, plan.gate, watch, join))
+        return self.merges[-1]
 
     def write(self, plan: OutputPlan, stage: str) -> SendEnd[Any]:
         """Return what writes an output: its edge, or the fork of its edges."""
@@ -196,6 +207,7 @@ def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wirin
         outlet=outlet,
         leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
+        merges=ends.merges,
     )
 
 
