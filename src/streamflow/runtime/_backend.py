@@ -12,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..channels import running_trio
 from ..errors import RunStateError
+from ._swallowing import Redelivery, Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
-    from typing import Any
 
     import trio
+
+    from ._swallowing import Pressure
 
 __all__ = ["Backend", "Task", "current_backend", "loop_is_running"]
 
@@ -30,8 +32,12 @@ __all__ = ["Backend", "Task", "current_backend", "loop_is_running"]
 class Task(Protocol):
     """A started task."""
 
-    def cancel(self) -> object:
-        """Ask it to end at its next await. Idempotent; only from the loop's own thread."""
+    def cancel(self, swallowed: Callable[[str], None]) -> Pressure:
+        """Ask it to end at its next await, and go on asking; to be called once, from the loop's own thread.
+
+        Args:
+            swallowed: Told, once, where the task is when it has swallowed its cancellation and gone on.
+        """
         ...
 
 
@@ -59,13 +65,24 @@ class Backend(Protocol):
         ...
 
 
+class _AsyncioTask:
+    __slots__ = ("_loop", "_task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        self._loop = loop
+        self._task = task
+
+    def cancel(self, swallowed: Callable[[str], None]) -> Pressure:
+        return Redelivery(self._task, self._loop.call_later, swallowed)
+
+
 class _AsyncioBackend:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
-        return self._loop.create_task(coroutine, name=name, context=context)
+        return _AsyncioTask(self._loop, self._loop.create_task(coroutine, name=name, context=context))
 
     def is_here(self) -> bool:
         try:
@@ -93,11 +110,18 @@ class _AsyncioBackend:
 class _TrioTask:
     """A system task with a cancel scope of its own."""
 
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self._scope = scope
+    __slots__ = ("_scope", "_task")
 
-    def cancel(self) -> None:
+    def __init__(self, scope: trio.CancelScope, task: trio.lowlevel.Task) -> None:
+        self._scope = scope
+        self._task = task
+
+    def cancel(self, swallowed: Callable[[str], None]) -> Pressure:
+        throttle = Throttle(self._task.coro, swallowed)
+        task: Any = self._task
+        task.coro = throttle
         self._scope.cancel()
+        return throttle
 
 
 class _TrioBackend:
@@ -109,8 +133,8 @@ class _TrioBackend:
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
         scope = self._trio.CancelScope()
-        self._trio.lowlevel.spawn_system_task(_in_scope, scope, coroutine, name=name, context=context)
-        return _TrioTask(scope)
+        task = self._trio.lowlevel.spawn_system_task(_in_scope, scope, coroutine, name=name, context=context)
+        return _TrioTask(scope, task)
 
     def is_here(self) -> bool:
         return running_trio() and self._trio.lowlevel.current_trio_token() is self._token
