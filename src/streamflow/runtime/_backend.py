@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..channels import running_trio
 from ..errors import RunStateError
-from ._swallowing import Redelivery, Throttle
+from ._swallowing import REASON, Redelivery, Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -120,7 +120,7 @@ class _TrioTask:
         throttle = Throttle(self._task.coro, swallowed)
         task: Any = self._task
         task.coro = throttle
-        self._scope.cancel()
+        self._scope.cancel(reason=REASON)
         return throttle
 
 

@@ -73,7 +73,8 @@ class Account:
     def __init__(self) -> None:
         self._turned_away: Counter[str] = Counter()
         self._before: dict[str, int] | None = None
-        self._at_work: tuple[str, ...] = ()
+        self._at_work: list[str] = []
+        self._waiting: list[tuple[StageRun, tuple[int, int]]] = []  # with what each had taken and sent
 
     def turn_away(self, edge: str, count: int) -> None:
         """Note what a source has given and there was no room for when its run began to drain."""
@@ -83,13 +84,20 @@ class Account:
         """Note what was lost before, on purpose: what a stage that returned early had no need of. The first call counts."""
         if self._before is None:
             self._before = {end.name: _lost(end) for end in ends}
-            self._at_work = tuple(stage.name for stage in stages if stage.is_holding)
+            for stage in stages:
+                if stage.is_holding:
+                    self._at_work.append(stage.name)
+                else:
+                    self._waiting.append((stage, stage.moved))
 
     def read(self, ends: Iterable[ReceiveEnd[Any]], *, is_over: bool) -> dict[str, int]:
         """Return how much did not arrive, by edge and stage; what is still inside counts once the run is over."""
         found = Counter(self._turned_away)
         if self._before is not None:
             found.update(self._at_work)
+            # One that was just being woken has taken something after all; unless it was sent on, it is gone.
+            late = ((stage.name, stage.moved, before) for stage, before in self._waiting)
+            found.update(name for name, now, before in late if now[0] > before[0] and now[1] == before[1])
             for end in ends:
                 found[end.name] += _lost(end) - self._before[end.name]
                 if is_over:

@@ -285,7 +285,7 @@ class Engine:
         if isinstance(culprit, StageRun):
             culprit.failure = error
         if self.notice is None:
-            self._open_account()
+            self._open_account(culprit)
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
@@ -378,8 +378,13 @@ class Engine:
     def _has_output(self) -> bool:
         return any(leaf.backlog for leaf in self.leaves.values())
 
-    def _open_account(self) -> None:
-        self._account.open((*self._edges, *self._merges), self._stages)
+    def _open_account(self, culprit: StageRun | str | None = None) -> None:
+        spared = frozenset[int]()
+        if isinstance(culprit, StageRun):
+            spared = culprit.downstream
+        elif culprit is not None:
+            spared = self.plan.fed[culprit]
+        self._account.open((*self._edges, *self._merges), [one for one in self._stages if one.index not in spared])
 
     def undelivered(self) -> dict[str, int]:
         """Return how much did not arrive because the run was cut short, by edge and stage."""

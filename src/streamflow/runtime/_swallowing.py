@@ -24,7 +24,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["CancellableTask", "Pressure", "Redelivery", "Throttle", "place_of"]
+__all__ = ["REASON", "CancellableTask", "Pressure", "Redelivery", "Throttle", "place_of"]
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
@@ -32,8 +32,8 @@ LONGEST_PAUSE_S = 1.0
 LOOKS = 50
 """How often asyncio's task is looked after: three quarters of a minute, longer than a run waits for it."""
 
-TOLERATED = 2
-"""Cancellations that may vanish on trio: those of the limits of a clean-up vanish too, and cannot be told apart."""
+REASON = "by its run"
+"""Tells the cancellations of a run, on trio, from those with which each wait that has a limit ends."""
 
 _LIBRARIES = {"anyio", "asyncio", "contextlib", "streamflow", "trio", "uvloop"}
 
@@ -68,7 +68,7 @@ class _Mark:
     __slots__ = ("__weakref__",)
 
     def __repr__(self) -> str:
-        return "cancelled by its run"
+        return REASON
 
 
 class Redelivery:
@@ -129,7 +129,7 @@ class Throttle:
 
     Args:
         coroutine: What the task runs.
-        swallowed: Told, once, where the task is when it has swallowed more than `TOLERATED` cancellations.
+        swallowed: Told, once, where the task is when it has swallowed a cancellation.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], swallowed: Callable[[str], None]) -> None:
@@ -162,12 +162,12 @@ class Throttle:
             return self._step(self._pause.send, value)
         # What a wait ends with is sent as an outcome; one that is an exception has it as `error`.
         error = getattr(value, "error", None)
-        if not isinstance(error, self._cancelled):
+        if not isinstance(error, self._cancelled) or getattr(error, "reason", None) != REASON:
             return self._coroutine.send(value)
         self._count += self._last is not None and self._last() is None
         self._last = weakref.ref(error)
         del error
-        if self._count <= TOLERATED:
+        if not self._count:
             return self._coroutine.send(value)
         if self._swallowed is not None:
             self._swallowed(place_of(self._coroutine))
