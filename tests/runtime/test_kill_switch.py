@@ -132,6 +132,7 @@ async def test_a_run_that_is_started_after_it_was_used_ends_at_once() -> None:
     assert anyio.current_time() == began
 
 
+@pytest.mark.real_clock
 async def test_it_is_used_from_a_thread_and_from_a_signal_handler() -> None:
     """semantics 5.8 (7.6): a handler may strike between any two instructions, so the run hears of it in a turn of its own."""
     for use in ("thread", "handler", "stage"):
@@ -141,9 +142,7 @@ async def test_it_is_used_from_a_thread_and_from_a_signal_handler() -> None:
         async def once(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
             async for element in stream:
                 if use == "thread":  # noqa: B023 - used at once
-                    thread = threading.Thread(target=switch.shutdown)  # noqa: B023
-                    thread.start()
-                    thread.join()
+                    await anyio.to_thread.run_sync(switch.shutdown)  # noqa: B023
                 elif use == "handler":  # noqa: B023
                     signal.raise_signal(signal.SIGUSR1)
                 else:

@@ -142,15 +142,9 @@ class Throttle:
         self._pause: Coroutine[Any, Any, None] | None = None
         self._held: Any = None  # sent after the pause
 
-    @property
-    def cr_frame(self) -> Any:
-        """As a coroutine has it, for whoever looks where the task is."""
-        return getattr(self._coroutine, "cr_frame", None)
-
-    @property
-    def cr_await(self) -> Any:
-        """As a coroutine has it, for whoever looks where the task is."""
-        return getattr(self._coroutine, "cr_await", None)
+    def __getattr__(self, name: str) -> Any:
+        # `cr_running`, `cr_frame`, …: for whoever looks where the task is.
+        return getattr(self._coroutine, name)
 
     def end(self) -> None:
         """Forget the task, which has ended."""
