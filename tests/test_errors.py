@@ -48,6 +48,12 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "ProcessError": (errors.ProcessError("ls", 2, "no such file"), "exit status 2; it said: no such file"),
     "ProgramError": (errors.ProgramError("dot", "it took too long; raise timeout_s"), "raise timeout_s"),
     "MissingProgramError": (errors.MissingProgramError("dot", "not on PATH; install it"), "install it"),
+    "StageTimeLimitError": (errors.StageTimeLimitError("timeout/model", "first", 2.5), "raise first_s"),
+    "CircuitOpenError": (errors.CircuitOpenError("circuit_breaker/model", 12.5), "try again in 12.5 s"),
+    "FallbackExhaustedError": (
+        errors.FallbackExhaustedError("fallback", (("model", "ProviderError"), ("backup", "OSError"))),
+        "'model' (ProviderError), 'backup' (OSError)",
+    ),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),
     "MiddlewareError": (errors.MiddlewareError("next_twice", "next() was called twice; call it once"), "call it once"),
     "MissingExtraError": (errors.MissingExtraError("httpx2", "http"), "pip install 'streamflow-runtime[http]'"),

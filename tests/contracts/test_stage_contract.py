@@ -55,16 +55,23 @@ from streamflow.errors import RunStateError
 from streamflow.providers import ProviderStage, ScriptedProvider
 from streamflow.stages import (
     BatchStage,
+    BufferStage,
+    CacheStage,
     ChunkTextStage,
+    CircuitBreakerStage,
+    CoalesceStage,
     DebounceStage,
     DedupeStage,
     DelayStage,
+    FallbackStage,
     FileLinesSource,
     FunctionStage,
     IntervalSource,
     ProcessSource,
     PromptStage,
     QueueSource,
+    RateLimitStage,
+    RetryStage,
     RouteRule,
     RouteStage,
     SkipStage,
@@ -72,6 +79,7 @@ from streamflow.stages import (
     TakeStage,
     TeeStage,
     ThrottleStage,
+    TimeoutStage,
     UnbatchStage,
     WindowStage,
     as_stage,
@@ -210,6 +218,12 @@ async def joining(input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[Text
     await output.send(TextElement(held))
 
 
+@stage(kind=StageKind.ACCUMULATE)
+async def failing_early(input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[TextElement | TurnEnd]) -> None:
+    async for _ in input:
+        raise OSError
+
+
 async def answering(context: MessageElement) -> str:
     await anyio.lowlevel.checkpoint()
     return "an answer"
@@ -234,11 +248,16 @@ CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 CONTRACT_STAGES: dict[str, Entry] = {
     # The public classes, each under its own name
     "BatchStage": Entry(lambda: BatchStage(2, max_wait_s=5), items=TURNS, takes_all=True),
+    "BufferStage": Entry(lambda: BufferStage(2), takes_all=True),
+    "CacheStage": Entry(lambda: CacheStage(FlatMapStage(letters_later)), items=(*TEXTS, *TEXTS)),
     "ChunkTextStage": Entry(lambda: ChunkTextStage(4, max_wait_s=5), items=TURNS),
+    "CircuitBreakerStage": Entry(lambda: CircuitBreakerStage(streaming)),
+    "CoalesceStage": Entry(lambda: CoalesceStage(1)),
     "CollectStage": Entry(lambda: CollectStage([]), takes_all=True),
     "DebounceStage": Entry(lambda: DebounceStage(5), items=TURNS, takes_all=True),
     "DedupeStage": Entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), items=(*TEXTS, *TEXTS)),
     "DelayStage": Entry(lambda: DelayStage(5, max_held=2), takes_all=True),
+    "FallbackStage": Entry(lambda: FallbackStage(failing_early, joining), items=TURNS),
     "FileLinesSource": Entry(lambda: FileLinesSource(LINES), items=(), real_clock=True),
     "FilterStage": Entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),
     "FlatMapStage": Entry(lambda: FlatMapStage(letters)),
@@ -253,6 +272,8 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "PromptStage": Entry(lambda: PromptStage("Be brief."), items=CHAT),
     "ProviderStage": Entry(lambda: ProviderStage(ScriptedProvider()), items=CHAT),
     "QueueSource": Entry(lambda: QueueSource(QueuePerRun(*TEXTS, None)), items=()),
+    "RateLimitStage": Entry(lambda: RateLimitStage(2, 5), takes_all=True),
+    "RetryStage": Entry(lambda: RetryStage(MapAsyncStage(shout_later, concurrency=2))),
     "RouteStage": Entry(lambda: RouteStage([RouteRule("greeting", ["hello"])]), items=MESSAGES),
     "SinkStage": Entry(lambda: SinkStage(lambda _element: None, name="sink", accepts=TextElement)),
     "SkipStage": Entry(lambda: SkipStage(1, accepts=TextElement)),
@@ -260,6 +281,7 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "TeeStage": Entry(lambda: TeeStage(repr), takes_all=True),
     "ThreadStage": Entry(lambda: ThreadStage(shout, concurrency=2)),
     "ThrottleStage": Entry(lambda: ThrottleStage(2, 5), takes_all=True),
+    "TimeoutStage": Entry(lambda: TimeoutStage(shout_in_time, first_s=20)),
     "UnbatchStage": Entry(UnbatchStage, items=(BatchElement(TEXTS[:2]), BatchElement(TEXTS[2:]))),
     "WindowStage": Entry(lambda: WindowStage(2), items=TURNS, takes_all=True),
     # The forms
@@ -279,6 +301,11 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "object with open": Entry(Opening),
     "object with a helper": Entry(Helped),
     "accumulator": Entry(lambda: joining, items=TURNS),
+    "accumulator inside": Entry(lambda: TimeoutStage(joining, total_s=5), items=TURNS),
+    "stages inside stages": Entry(
+        lambda: RetryStage(CircuitBreakerStage(TimeoutStage(ProviderStage(ScriptedProvider()), first_s=5))),
+        items=CHAT,
+    ),
     "spec": Entry(lambda: as_stage(streaming)),
 }
 

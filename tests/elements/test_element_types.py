@@ -14,6 +14,7 @@ from streamflow.elements import (
     BatchElement,
     ControlElement,
     DataElement,
+    DeadLetterElement,
     EndOfStream,
     ErrorElement,
     ImageElement,
@@ -55,6 +56,7 @@ DATA = [
     ToolResultElement("1", "search"),
     DataElement("progress"),
     BatchElement([TextElement("hi"), TurnEnd()]),
+    DeadLetterElement([TextElement("hi")], "parse"),
 ]
 CONTROL = [
     UsageElement(Usage()),
@@ -88,6 +90,7 @@ def test_these_are_all_the_types_and_their_tags_are_stable():
         "tool_result": "ToolResultElement",
         "data": "DataElement",
         "batch": "BatchElement",
+        "dead_letter": "DeadLetterElement",
         "usage": "UsageElement",
         "turn_start": "TurnStart",
         "turn_end": "TurnEnd",

@@ -17,7 +17,11 @@ import pytest
 from streamflow import Metadata, TextElement, observe
 from streamflow.errors import RunTimeoutError, StageError
 from streamflow.observe import (
+    ElementDeadLettered,
+    ElementDropped,
+    ElementFailed,
     ElementMoved,
+    ElementRetried,
     Event,
     EventGap,
     PipelineCancelled,
@@ -31,6 +35,7 @@ from streamflow.observe import (
     StageEnded,
     StageEvent,
     StageFailed,
+    StageRestarted,
     StageStarted,
 )
 
@@ -44,6 +49,7 @@ def caused(stage: str, cause: BaseException) -> StageError:
 RUN = {"run_id": "run-1", "at_s": 2.0}
 ENDED = {**RUN, "duration_s": 1.5, "elements": 3}
 WORKED = {**RUN, "stage": "ears", "kind": "transform", "duration_s": 1.5, "received": 4, "sent": 3}
+FAILED = {**RUN, "stage": "ears", "index": 3, "attempts": 2, "error": ZeroDivisionError("secret")}
 
 EVENTS: list[Event] = [
     PipelineStarted(**RUN, stages=("ears", "mouth")),
@@ -51,10 +57,16 @@ EVENTS: list[Event] = [
     PipelineFailed(**ENDED, reason="error", error=caused("ears", ZeroDivisionError("secret")), zombies=("mouth",)),
     PipelineCancelled(**ENDED, zombies=("mouth",)),
     StageStarted(**RUN, stage="ears", kind="transform"),
+    StageRestarted(
+        **RUN, stage="ears", kind="transform", failed="nose", attempt=2, delay_s=0.5, error=OSError("secret")
+    ),
     StageCompleted(**WORKED),
     StageFailed(**WORKED, error=caused("ears", ZeroDivisionError("secret"))),
     StageCancelled(**WORKED),
     ElementMoved(**RUN, edge="'a' → 'b'", ordinal=7, element="TextElement", waited_s=0.25),
+    ElementRetried(**FAILED, delay_s=0.5),
+    ElementDropped(**FAILED),
+    ElementDeadLettered(**FAILED),
     EventGap(**RUN, missed=12),
     Event(**RUN, name="chat.token", stage="ears", data={"text": "a"}),
 ]
@@ -69,7 +81,13 @@ def test_every_kind_of_event_is_among_those_of_these_tests() -> None:
     """A new event is tested below from its first day; what is only a base is not told by itself."""
     kinds = {one for one in vars(observe).values() if inspect.isclass(one) and issubclass(one, Event)}
 
-    assert kinds - {type(one) for one in EVENTS} == {PipelineEvent, PipelineEnded, StageEvent, StageEnded}
+    assert kinds - {type(one) for one in EVENTS} == {
+        PipelineEvent,
+        PipelineEnded,
+        StageEvent,
+        StageEnded,
+        ElementFailed,
+    }
 
 
 def test_an_event_says_what_happened_where() -> None:
@@ -105,8 +123,8 @@ def test_the_runtimes_own_events_have_their_names() -> None:
     """semantics 5.12: the names are part of the contract, and cannot be given by mistake."""
     assert [one.name for one in EVENTS] == [
         *("pipeline.started", "pipeline.completed", "pipeline.failed", "pipeline.cancelled"),
-        *("stage.started", "stage.completed", "stage.failed", "stage.cancelled"),
-        *("element.moved", "events.gap", "chat.token"),
+        *("stage.started", "stage.restarted", "stage.completed", "stage.failed", "stage.cancelled"),
+        *("element.moved", "element.retried", "element.dropped", "element.dead_lettered", "events.gap", "chat.token"),
     ]
     with pytest.raises(TypeError):
         StageStarted(name="other", run_id="r", stage="s", kind="sink")  # type: ignore[call-arg]
@@ -136,8 +154,8 @@ def test_events_can_be_told_apart_by_their_families() -> None:
 
     assert told == [
         *("began", "the run gave 3 in 1.5 s (done)", "the run failed at ears (error)"),
-        *("the run gave 3 in 1.5 s (cancelled)", "began", *["ears: 4 in, 3 out"] * 3),
-        *("element.moved", "events.gap", "chat.token"),
+        *("the run gave 3 in 1.5 s (cancelled)", "began", "began", *["ears: 4 in, 3 out"] * 3),
+        *("element.moved", "element.retried", "element.dropped", "element.dead_lettered", "events.gap", "chat.token"),
     ]
 
 
@@ -147,7 +165,8 @@ def test_an_event_is_small_and_survives_pickle(event: Event) -> None:
     assert not hasattr(event, "__dict__")
     copy = pickle.loads(pickle.dumps(event))
     assert type(copy) is type(event)
-    assert copy.to_dict() == {**event.to_dict(), **({"error": "StageError"} if hasattr(event, "error") else {})}
+    is_wrapped = isinstance(getattr(event, "error", None), StageError)
+    assert copy.to_dict() == {**event.to_dict(), **({"error": "StageError"} if is_wrapped else {})}
 
 
 # As JSON --------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ import pytest
 from streamflow import ConfigError
 from streamflow.errors import StageError
 from streamflow.observe import (
+    ElementDeadLettered,
     ElementMoved,
+    ElementRetried,
     Event,
     EventGap,
     PipelineCancelled,
@@ -21,6 +23,7 @@ from streamflow.observe import (
     StageCancelled,
     StageCompleted,
     StageFailed,
+    StageRestarted,
     StageStarted,
     log_events,
 )
@@ -61,6 +64,13 @@ EVENTS: list[Event] = [
     EventGap(**RUN, missed=12),
     ElementMoved(**RUN, edge="'a' → 'b'", ordinal=7, element="TextElement", waited_s=0.25),
     Event(**RUN, name="chat.token", stage="ears"),
+]
+
+
+SUPERVISED: list[Event] = [
+    StageRestarted(**RUN, stage="ears", kind="transform", failed="nose", attempt=2, delay_s=0.5, error=failure()),
+    ElementRetried(**RUN, stage="ears", index=3, attempts=2, error=failure(), delay_s=0.5),
+    ElementDeadLettered(**RUN, stage="ears", index=None, attempts=2, error=failure()),
 ]
 
 
@@ -106,6 +116,22 @@ def test_a_run_is_told_in_lines_that_can_be_searched(kept: Kept) -> None:
         "events.gap run_id=run-1 missed=12",
         "chat.token run_id=run-1 stage=ears",
     ]
+
+
+def test_what_supervision_does_is_told_like_a_failure_and_without_its_text(kept: Kept) -> None:
+    """`log_events`: a stage that keeps failing is seen although the run goes on."""
+    listener = log_events()
+    for event in SUPERVISED:
+        listener(event)
+
+    assert [one.getMessage() for one in kept.records] == [
+        "stage.restarted run_id=run-1 stage=ears kind=transform failed=nose attempt=2 delay_s=0.500"
+        " error_type=ZeroDivisionError",
+        "element.retried run_id=run-1 stage=ears index=3 attempts=2 delay_s=0.500 error_type=ZeroDivisionError",
+        "element.dead_lettered run_id=run-1 stage=ears attempts=2 error_type=ZeroDivisionError",
+    ]
+    assert {one.levelno for one in kept.records} == {logging.ERROR}
+    assert SECRET not in repr([vars(one) for one in kept.records])
 
 
 def test_each_record_carries_its_facts_for_structured_logs(kept: Kept) -> None:

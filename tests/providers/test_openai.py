@@ -426,6 +426,32 @@ async def test_a_server_that_keeps_the_stream_open_holds_up_nobody(ending):
     assert anyio.current_time() < 1
 
 
+@pytest.mark.parametrize(
+    ("status", "header", "seconds"),
+    [
+        (429, "20", 20),
+        (503, "0", 0),
+        (429, "Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        (429, "Wed, 21 Oct 2015 07:28:00 -0000", 0),
+        (429, "soon", None),
+        (429, None, None),
+        (400, "20", None),
+    ],
+)
+async def test_a_server_may_say_when_to_try_again(status, header, seconds):
+    """`Retry-After` in seconds or as a date, where trying again may help; RFC 9110, 10.2.3."""
+    error = await failure(Memory([b""], status=status, headers={} if header is None else {"retry-after": header}))
+
+    assert error.retry_after_s == seconds
+
+
+async def test_a_server_may_name_a_moment_that_is_to_come():
+    """A date is turned into seconds from now."""
+    error = await failure(Memory([b""], status=503, headers={"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}))
+
+    assert error.retry_after_s > 1e9
+
+
 async def test_a_failure_is_told_even_if_its_body_breaks_off():
     """The status says enough; without one, the answer was cut off."""
     refused = await failure(Memory([b'{"error": "x"', httpx2.ReadError("no")], status=429))

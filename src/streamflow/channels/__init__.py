@@ -3,26 +3,48 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._barrier import BarrierEnd
 from ._bounded import open_channel
-from ._control import ControlJoin
+from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
+from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
 from ._merge import MergeEnd
-from ._receive_end import WIDE, ReceiveEnd
+from ._ordering import OrderedEnd, Ordering, SortedEnd
+from ._pairing import ZipEnd, ZipLatestEnd
+from ._ports import join_ports
+from ._receive_end import ASIDE, WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import running_trio
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 
 __all__ = [
+    "ASIDE",
+    "BOUNDARIES",
     "EDGE_WATCH",
+    "REMEMBERED",
+    "TURNS",
     "WIDE",
+    "BarrierEnd",
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
+    "ConcatEnd",
     "ControlJoin",
     "ForkEnd",
+    "Hand",
     "MergeEnd",
+    "OrderedEnd",
+    "Ordering",
+    "PriorityEnd",
+    "RaceEnd",
     "ReceiveEnd",
     "SendEnd",
+    "SortedEnd",
+    "ZipEnd",
+    "ZipLatestEnd",
+    "drop_backlog",
+    "join_ports",
     "open_channel",
     "running_trio",
 ]

@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
     from ._fork import ForkEnd
 
-__all__ = ["ControlJoin", "Verdict"]
+__all__ = ["BOUNDARIES", "REMEMBERED", "TURNS", "ControlJoin", "Verdict"]
 
-_BOUNDARIES = (TurnStart, TurnEnd, TurnReset, Marker)
+TURNS: tuple[type[ControlElement], ...] = (TurnStart, TurnEnd, TurnReset)
+"""The boundaries of turns."""
 
-_REMEMBERED = 1000
+BOUNDARIES: tuple[type[ControlElement], ...] = (*TURNS, Marker)
+"""What a merge aligns, unless its policy is another."""
+
+REMEMBERED = 1000
 """Most elements of which it is remembered that a copy may still come, unless more of them fit into the edges."""
 
 Verdict = Literal["pass", "drop", "hold"]
@@ -67,12 +71,21 @@ class ControlJoin:
         reach: For each fork above it, the inputs that its branches lead to.
         remembered: Most elements of which it is remembered that a copy may still come. Where more control elements than that can be
             in the edges between, one that was forgotten would leave twice.
+        aligned: The types that leave when all have shown them; all others leave at their first copy.
     """
 
-    def __init__(self, inputs: int, reach: Mapping[int, frozenset[int]], remembered: int = _REMEMBERED) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        reach: Mapping[int, frozenset[int]],
+        remembered: int = REMEMBERED,
+        aligned: tuple[type[ControlElement], ...] = BOUNDARIES,
+    ) -> None:
         self._open = set(range(inputs))
-        self._reach = reach
+        self.reach: Mapping[int, frozenset[int]] = reach
+        """For each fork above, the inputs that its branches lead to."""
         self._remembered = remembered
+        self._aligned = aligned
         self._count = 0
         self._copied: dict[int, _Copied] = {}  # by identity, in the order of their first copying
         self.held: dict[int, ControlElement] = {}
@@ -87,8 +100,8 @@ class ControlJoin:
             return False
         return fork in known.forks or not self._is_below(fork, known)
 
-    def expect(self, element: ControlElement, fork: int) -> None:
-        """Know that `fork` sends a copy of `element` to each of its branches."""
+    def expect(self, element: ControlElement, fork: int, inputs: frozenset[int] | None = None) -> None:
+        """Know that `fork` sends a copy of `element` to each of its branches, or to those that lead to some `inputs`."""
         known = self._copied.get(id(element))
         if known is not None and known.is_done and (fork in known.forks or not self._is_below(fork, known)):
             del self._copied[id(element)]  # sent again
@@ -98,7 +111,7 @@ class ControlJoin:
                 self._forget_one()
             self._count += 1
             known = self._copied[id(element)] = _Copied(element, self._count)
-            known.awaited |= self._reach[fork] & self._open
+            known.awaited |= (self.reach[fork] if inputs is None else inputs) & self._open
         known.forks.add(fork)
 
     def announce(self, number: int, element: ControlElement) -> ControlElement | None:
@@ -110,15 +123,15 @@ class ControlJoin:
         shown = self._copied.get(id(element))
         if shown is None or number not in shown.awaited | shown.late:
             same = (
-                one for one in self._copied.values() if isinstance(one.element, _BOUNDARIES) and number in one.awaited
+                one for one in self._copied.values() if isinstance(one.element, self._aligned) and number in one.awaited
             )
             return next((one.element for one in same if type(one.element) is type(element)), None)
-        if not isinstance(element, _BOUNDARIES):
+        if not isinstance(element, BOUNDARIES):
             return None  # it may have left a merge above at its first copy, before what is held there
         for known in self._copied.values():
             if known is shown:
                 break
-            if number in known.awaited and any(number in self._reach[fork] for fork in known.forks & shown.forks):
+            if number in known.awaited and any(number in self.reach[fork] for fork in known.forks & shown.forks):
                 self._pass_over(known, number)
         return None
 
@@ -130,7 +143,7 @@ class ControlJoin:
         known.awaited.discard(number)
         known.late.discard(number)
         verdict: Verdict = "drop"
-        if not known.has_left and isinstance(element, _BOUNDARIES):
+        if not known.has_left and isinstance(element, self._aligned):
             self.held[number] = element
             verdict = "hold"
         elif not known.has_left:
@@ -139,11 +152,45 @@ class ControlJoin:
         self._forget_if_done(known)
         return verdict
 
+    def take(self, number: int, element: ControlElement) -> None:
+        """Know that input `number` has given an element to its reader: that copy is out of the books."""
+        known = self._copied.get(id(element))
+        if known is not None:
+            known.awaited.discard(number)
+            known.late.discard(number)
+            self._forget_if_done(known)
+
     def awaited(self) -> list[tuple[int, ControlElement]]:
         """Return what is waited for: an input that holds nothing, and a held element that it has not shown."""
         return [
             (number, known.element) for known in self._waiting() for number in known.awaited if number not in self.held
         ]
+
+    def next_awaited(self) -> tuple[int, ControlElement] | None:
+        """Return the first boundary that is waited for at an input which can go on, and the first such input."""
+        for known in self._copied.values():
+            if known.awaited and isinstance(known.element, self._aligned):
+                number = min((one for one in known.awaited if one not in self.held), default=None)
+                if number is not None:
+                    return number, known.element
+        return None
+
+    def has_left(self, number: int, element: ControlElement) -> bool:
+        """Say whether an element is a copy, still to come by input `number`, of one that has left."""
+        known = self._copied.get(id(element))
+        return known is not None and known.has_left and number in known.awaited | known.late
+
+    def is_awaited(self, number: int, element: ControlElement) -> bool:
+        """Say whether a copy of an element is waited for at input `number`."""
+        known = self._copied.get(id(element))
+        return known is not None and number in known.awaited
+
+    def is_ahead(self, number: int, kind: type[ControlElement]) -> bool:
+        """Say whether input `number` has passed over an element of this type which others have still to give."""
+        return any(
+            number in known.late and known.awaited and not known.has_left and isinstance(known.element, kind)
+            for known in self._copied.values()
+        )
 
     def origins(self, element: ControlElement) -> list[ForkEnd[Never]]:
         """Return the forks that have copied an element of which copies are awaited, as far as they are there."""
@@ -212,14 +259,14 @@ class ControlJoin:
     def _forget_if_done(self, known: _Copied) -> None:
         if known.is_done or known.awaited or known.late or any(one is known.element for one in self.held.values()):
             return
-        if any(fork not in known.forks and self._is_below(fork, known) for fork in self._reach):
+        if any(fork not in known.forks and self._is_below(fork, known) for fork in self.reach):
             known.is_done = True
         else:
             self._copied.pop(id(known.element), None)
 
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""
-        return any(self._reach[fork] <= self._reach[one] for one in known.forks)
+        return any(self.reach[fork] <= self.reach[one] for one in known.forks)
 
     def _forget_one(self) -> None:
         """Forget the oldest one that nothing is waited for of; else the oldest one that is not held."""

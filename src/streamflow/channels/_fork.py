@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._control import ControlJoin
+    from ._ordering import Ordering
     from ._receive_end import ReceiveEnd
     from ._watching import ChannelState
 
@@ -48,6 +49,7 @@ class ForkEnd(SendEnd[T_contra]):
         branches: The writing ends of the edges that it copies to; at least one.
         otherwise: Among them, the one for data that no other accepts; None: such data is dropped and counted.
         joins: The merges below, each with the number by which it knows this fork.
+        ordering: Marks what is sent, for merges below that restore its order.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ForkEnd(SendEnd[T_contra]):
         *,
         otherwise: SendEnd[Any] | None = None,
         joins: Sequence[tuple[ControlJoin, int]] = (),
+        ordering: Ordering | None = None,
     ) -> None:
         super().__init__(branches[0]._peer)  # whose state is never looked at: nothing is plain here
         self._plain: set[type] = set()
@@ -64,6 +67,7 @@ class ForkEnd(SendEnd[T_contra]):
         self._branches = tuple(branches)
         self._otherwise = otherwise
         self._joins = tuple(joins)
+        self._ordering = ordering
         for join, number in joins:
             join.forks[number] = weakref.ref(self)
         self._has_lanes = any(isinstance(branch, LaneSendEnd) for branch in branches)
@@ -185,6 +189,8 @@ class ForkEnd(SendEnd[T_contra]):
             if end._peer.state == "open":
                 end._put(item)
                 count += 1
+        if self._ordering is not None and count and not isinstance(item, ControlElement):
+            self._ordering.mark(end for end in route if end.is_open)
         if not count:
             reason = "no_more_needed" if route else "unrouted"
             self.dropped[reason] = self.dropped.get(reason, 0) + 1

@@ -1,6 +1,6 @@
 """The reading end of several edges at once: whatever has arrived, in turns.
 
-Above: `runtime`, which opens one where a graph joins. Below: `_receive_end`, `_control`.
+Above: `runtime`, which opens one where a graph joins; the other policies. Below: `_receive_end`, `_control`.
 
 It is an edge with one place, which its reader fills when it asks: so all rules of a reading end (what passes by, what is kept
 aside, how it ends) hold for it as they are.
@@ -12,6 +12,9 @@ Rules, besides those of `_bounded`:
 2. *Order within an input is kept*, between inputs there is none.
 3. *Control that a fork has copied leaves once*; see `_control`.
 4. *It ends when all inputs have ended.* Closing it closes them.
+
+Merges by another policy are subclasses, in `_choosing`, `_ordering`, `_pairing` and `_barrier`. They say which input gives next
+(`_choose`), what is made of what it gives (`_take_from`), and when it is over (`_arm`); all else is here.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -28,7 +31,7 @@ from ._receive_end import WIDE, ReceiveEnd
 from ._ways import Ways, readers_between
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ..errors import CloseReason
     from ._control import ControlJoin
@@ -88,7 +91,8 @@ class MergeEnd(ReceiveEnd[T_co]):
         super().__init__(name, 1, admit, watch)
         self._merges = True
         self._wide = sum(one.capacity for one in inputs) > WIDE
-        self._inputs: dict[int, ReceiveEnd[Any]] = dict(enumerate(inputs))  # those that have not ended
+        self._inputs: dict[int, ReceiveEnd[Any]] = dict(enumerate(inputs))  # those that have not ended, in their order
+        self._count_of_inputs = len(inputs)
         self._turn = 0
         self._join = join
         self._announced = -1, -1  # the input, and the position there, of the control element that was looked at last
@@ -99,13 +103,13 @@ class MergeEnd(ReceiveEnd[T_co]):
 
     @property
     def at_end(self) -> bool:
+        if self._hand is not None and self._hand.is_due:
+            return False
         if self.state != "open":
             return not self._buffer or not any(self._accepts(item) for item in self._buffer)
         if any(one.state == "open" for one in self._inputs.values()):
             return False
-        held = self._join.held.values() if self._join is not None else ()
-        left = (item for edge in (self._buffer, held, *(one._buffer for one in self._inputs.values())) for item in edge)
-        return not any(self._accepts(item) for item in left)
+        return not any(self._accepts(item) for item in self._left())
 
     def detach(self, edge: ReceiveEnd[object]) -> None:
         """Merge this input no longer: somebody else reads it from now on."""
@@ -121,21 +125,40 @@ class MergeEnd(ReceiveEnd[T_co]):
         for one in self._inputs.values():
             one.widen(capacity)
 
+    def _left(self) -> Iterator[Any]:
+        """Yield what may still leave, once all inputs have ended."""
+        yield from self._buffer
+        if self._join is not None:
+            yield from self._join.held.values()
+        for edge in self._inputs.values():
+            yield from edge._buffer
+
     def _refill(self) -> bool:
         join = self._join
         while not self._buffer:
-            ready = self._next_ready()
-            if join is not None and ready is not None:
-                self._announce(join, *ready)
-            held = join.release() if join is not None and join.held else None
-            if held is not None:
-                self._fill(held)
-            elif ready is not None:
-                self._take_from(*ready)
+            ready = self._ready()
+            number = self._choose(ready) if ready else None
+            if join is not None and number is not None:
+                self._announce(join, number, self._inputs[number])
+            if self._let_go():
+                continue
+            if number is not None:
+                self._take_from(number, self._inputs[number])
             elif not self._give_up():
                 self._arm()
                 return False
         return True
+
+    def _behind(self) -> int:
+        held = 0 if self._join is None else len(self._join.held)
+        return held + sum(len(one._buffer) for one in self._inputs.values())
+
+    def _let_go(self) -> bool:
+        """Let go of what was held back and has to wait no longer, and say whether there was anything."""
+        held = self._join.release() if self._join is not None and self._join.held else None
+        if held is not None:
+            self._fill(held)
+        return held is not None
 
     def _announce(self, join: ControlJoin, number: int, edge: ReceiveEnd[Any]) -> None:
         """Let the join learn, once, of a control element that an input shows."""
@@ -151,40 +174,74 @@ class MergeEnd(ReceiveEnd[T_co]):
     def _give_up(self) -> bool:
         """Wait no more for what is on no way any more, and say whether there was any."""
         join, given_up = self._join, False
-        if join is None or not join.held:
+        if join is None:
             return False
-        for number, element in join.awaited():
-            ways = Ways(self, join.origins(element), partial(join.came_later, element), self._relay_here)
-            if not ways.lead_to(self._inputs[number]):
+        for number, element in self._awaited(join):
+            if self._inputs[number]._buffer:
+                continue  # by this policy what it shows has to wait, and the element may be behind that
+            if not self._may_come(join, number, element):
                 join.give_up(number, element)
                 given_up = True
         return given_up
 
+    def _awaited(self, join: ControlJoin) -> Sequence[tuple[int, ControlElement]]:
+        """Return what is waited for: an input that may never show it, and the element."""
+        return join.awaited() if join.held else ()
+
+    def _may_come(self, join: ControlJoin, number: int, element: ControlElement) -> bool:
+        """Say whether a copy of an element may still come by an input, if the merge goes on waiting for it."""
+        ways = Ways(self, join.origins(element), partial(join.came_later, element), self._relay_here)
+        return ways.lead_to(self._inputs[number])
+
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
         held = self._join.held if self._join is not None else {}
-        return [one for number, one in self._inputs.items() if number not in held], held
+        return [one for number, one in self._inputs.items() if number not in held and self._is_read(number)], held
 
-    def _next_ready(self) -> tuple[int, ReceiveEnd[Any]] | None:
-        """Return the next input that has something and need not wait; forget those that have ended."""
+    def _is_read(self, number: int) -> bool:
+        """Say whether what an input gives next is taken at once, while the merge waits; it holds no boundary."""
+        return not self._inputs[number]._buffer
+
+    def _ready(self) -> list[int]:
+        """Return the inputs that have something and need not wait, in their order; forget those that have ended."""
         waiting = self._join.held if self._join is not None else ()
-        found: tuple[int, ReceiveEnd[Any]] | None = None
-        for number, edge in tuple(self._inputs.items()):
+        found: list[int] = []
+        ended: list[int] = []
+        for number, edge in self._inputs.items():
             if edge._buffer:
-                if number not in waiting and (found is None or found[0] < self._turn <= number):
-                    found = number, edge
+                if number not in waiting:
+                    found.append(number)
             elif edge.state != "open":
-                self._failure = self._failure or (edge._cause if edge.state == "failed" else None)
-                self._drop_input(number)
+                ended.append(number)
+        for number in ended:
+            edge = self._inputs[number]
+            self._failure = self._failure or (edge._cause if edge.state == "failed" else None)
+            self._drop_input(number)
         return found
 
+    def _choose(self, ready: list[int]) -> int | None:
+        """Return which of the inputs that have something gives next; None: something else has to come first."""
+        return next((number for number in ready if number >= self._turn), ready[0])
+
     def _take_from(self, number: int, edge: ReceiveEnd[Any]) -> None:
+        """Take what input `number` has, and let it leave if that is its time."""
+        item = self._pull(number, edge)
+        join = self._join
+        if join is None or not isinstance(item, ControlElement) or join.arrive(number, item) == "pass":
+            self._fill(item)
+
+    def _pull(self, number: int, edge: ReceiveEnd[Any]) -> Any:
         self._turn = number + 1
         item = edge._take()
         if edge.capacity > WIDE:
             edge._reopen_sender()
-        join = self._join
-        if join is None or not isinstance(item, ControlElement) or join.arrive(number, item) == "pass":
-            self._fill(item)
+        return item
+
+    def _throw_away(self, item: object, reason: str) -> None:
+        """Count what was taken and will not leave."""
+        self._discarded[reason] = self._discarded.get(reason, 0) + 1
+        if self._watch is not None:
+            self._watch.on_sent(item)
+            self._watch.on_discarded(1, reason)
 
     def _fill(self, item: Any) -> None:
         if not self._admit(item) or isinstance(item, ControlElement) or self._watch is not None:
@@ -199,10 +256,17 @@ class MergeEnd(ReceiveEnd[T_co]):
         """Be woken by whatever comes next; end, if nothing can."""
         waiting = self._join.held if self._join is not None else ()
         for number, edge in self._inputs.items():
-            if number not in waiting:
+            if number not in waiting and self._is_read(number):
                 edge._waiter = self._relay_here
         if not self._inputs:
-            self._finish("completed" if self._failure is None else "failed", cause=self._failure)
+            self._complete()
+
+    def _complete(self) -> None:
+        """End, though inputs may have more: they are told that no more is needed."""
+        for number, edge in tuple(self._inputs.items()):
+            self._drop_input(number)
+            edge.close("no_more_needed")
+        self._finish("completed" if self._failure is None else "failed", cause=self._failure)
 
     def _raise_unless_completed(self) -> None:
         super()._raise_unless_completed()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from ._hand import Hand
     from ._merge import Relay
+    from ._ports import PortCopies
     from ._send_end import SendEnd
     from ._wait import Waiter
 
-__all__ = ["WIDE", "ReceiveEnd", "Turn"]
+__all__ = ["ASIDE", "WIDE", "ReceiveEnd", "Turn"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -74,11 +76,13 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._end: int | None = None
         self._checkpoint_at = _BUDGET
         self._watch = watch
+        self._hand: Hand | None = None
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
         self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when somebody waits here
         self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
+        self._copies: PortCopies | None = None  # for an input of several
         self.attention: int = int(watch is not None or capacity > WIDE)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
@@ -154,12 +158,17 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._merges and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
                 self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
-                item = self._take()
+                item = self._take() if hand is None else hand.hold(self._take())
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
                 return item
@@ -194,9 +203,16 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._forward is not None:
             self._forward._debtor = self
 
+    def keep_hand(self, hand: Hand) -> None:
+        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
+        self._hand = hand
+        self.attention += 1
+
     @property
     def at_end(self) -> bool:
         """Whether the writer has ended and nothing is left that this reader accepts."""
+        if self._hand is not None and self._hand.is_due:
+            return False
         if self.state == "open":
             return False
         if self._end is None:
@@ -236,7 +252,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         aside = self._aside
         while aside and self._forward is not None:
-            await self._forward._send_in_turn(None, rest=aside, take=lambda: self._count(aside.popleft()))
+            if self._copies is not None and self._copies.have_left(aside[0]):
+                self._count(aside.popleft())
+                continue
+            rest = aside if self._copies is None else self._copies.still(aside)
+            await self._forward._send_in_turn(None, rest=rest, take=lambda: self._count(aside.popleft()))
         self._owes = False
 
     def close(self, reason: CloseReason = "no_more_needed") -> None:
@@ -340,6 +360,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self.received += 1
         if self._watch is not None:
             self._watch.on_received(item)
+        if self._copies is not None:
+            self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
     async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
@@ -350,6 +372,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         if self._receiving:
             raise ChannelBusyError(self.name)
+        hand = self._hand
+        if hand is not None:
+            if hand.is_due:
+                return cast("T_co", hand.give())
+            hand.clear()
         while True:
             if self._wide and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
@@ -381,7 +408,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
                 self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
-                return self._take()
+                return self._take() if hand is None else hand.hold(self._take())
             elif self.at_end:
                 self.end_was_told = True
                 self._raise_unless_completed()
@@ -398,6 +425,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
     def _refill(self) -> bool:
         """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
         return False
+
+    def _behind(self) -> int:
+        """Return how many elements are in the edges that this one merges."""
+        return 0
 
     def _put_aside(self, aside: deque[Any]) -> None:
         if len(aside) >= ASIDE:
@@ -418,13 +449,14 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
-        if self._forward is None:
+        if self._forward is None or (self._copies is not None and self._copies.have_left(self._buffer[0])):
             self._take()
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
+        rest = self._buffer if self._copies is None else self._copies.still(self._buffer)
         try:
-            await self._forward._send_in_turn(None, rest=self._buffer, take=self._take)
+            await self._forward._send_in_turn(None, rest=rest, take=self._take)
         finally:
             self._end_waiting()
         if self._closed:  # by another task, while this one waited

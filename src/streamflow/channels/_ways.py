@@ -180,7 +180,7 @@ def _reader_of(edge: ReceiveEnd[Any]) -> ReceiveEnd[Any]:
 def _alive(edge: ReceiveEnd[Any]) -> list[ReceiveEnd[Any]]:
     """Return what the stage that writes an edge reads, as far as it is known."""
     ends = (one() for one in edge._fed_by)
-    return [one for one in ends if one is not None]
+    return [one for one in ends if one is not None and one._forward is not None and edge in one._forward._edges]
 
 
 def _is_waited_for(edge: ReceiveEnd[Any]) -> bool:

@@ -34,6 +34,7 @@ from ._types import (
     AudioElement,
     BatchElement,
     DataElement,
+    DeadLetterElement,
     EndOfStream,
     EndReason,
     ErrorElement,
@@ -53,6 +54,7 @@ from ._types import (
     TurnStart,
     UsageElement,
     VideoElement,
+    batch_of,
 )
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "ControlElement",
     "DataElement",
     "DataPart",
+    "DeadLetterElement",
     "Encoded",
     "EndOfStream",
     "EndReason",
@@ -106,6 +109,7 @@ __all__ = [
     "VideoElement",
     "VideoPart",
     "WholeElement",
+    "batch_of",
     "decode",
     "decode_many",
     "encode",

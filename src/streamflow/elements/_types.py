@@ -227,6 +227,38 @@ class BatchElement(StreamElement, frozen=True):
         freeze_items(self, self.items)
 
 
+class DeadLetterElement(StreamElement, frozen=True):
+    """Elements that a stage has failed on, and what is known of the failure: for a person, or a program that tries again.
+
+    Made by the runtime for a supervised stage, not interruptible, and sent to the stage that was declared for dead letters alone.
+
+    Raises:
+        ElementError: If an item is no element; the text names its place.
+    """
+
+    items: tuple[StreamElement, ...]
+    """What the stage had in hand: one element, or one of each of its named inputs."""
+    stage: str
+    """The stage that failed."""
+    error: str = ""
+    """Name of the exception's class."""
+    message: str = ""
+    """Text of the exception, which may repeat what users wrote: show it to those who may read the items."""
+    index: int | None = None
+    """Ordinal (from 0) of the element on the stage's input; None with several inputs, or several calls at a time."""
+    attempts: int = 1
+    """How often the stage has tried."""
+
+    def __post_init__(self) -> None:
+        freeze_items(self, self.items)
+
+
+def batch_of(*items: StreamElement) -> BatchElement:
+    """Return several elements as one, as urgent as the most urgent of them, and interruptible only if all may be dropped."""
+    may_be_dropped = all(one.interruptible and not isinstance(one, WholeElement) for one in items)
+    return BatchElement(items, priority=max(one.priority for one in items), interruptible=may_be_dropped)
+
+
 class OpaqueElement(StreamElement, frozen=True, gc=False):
     """An element of a type that this program does not know; it is encoded again byte for byte.
 

@@ -24,6 +24,9 @@ StreamflowError
 ├── OutputClosedError              the reader has gone; stop, do not retry   (also anyio.BrokenResourceError)
 ├── ChannelFailedError             the writer failed; the cause is chained   (also anyio.BrokenResourceError)
 ├── ChannelBusyError               a second task reads one edge              (also anyio.BusyResourceError)
+├── StageTimeLimitError            a stage in a `TimeoutStage` was too slow  (also TimeoutError)
+├── CircuitOpenError               a circuit breaker does not let its stage be asked
+├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
@@ -72,6 +75,7 @@ from ._others import (
     ProgramError,
     ProviderError,
 )
+from ._resilience import CircuitOpenError, FallbackExhaustedError, StageTimeLimitError, TimeLimitKind
 from ._runs import (
     PipelineBusyError,
     RunAbortedError,
@@ -90,12 +94,14 @@ __all__ = [
     "ChannelBusyError",
     "ChannelClosedError",
     "ChannelFailedError",
+    "CircuitOpenError",
     "CloseReason",
     "ConfigError",
     "CycleError",
     "DecodeError",
     "DuplicateStageError",
     "ElementError",
+    "FallbackExhaustedError",
     "Finding",
     "LineError",
     "MiddlewareError",
@@ -114,8 +120,10 @@ __all__ = [
     "StageDefinitionError",
     "StageError",
     "StagePlacementError",
+    "StageTimeLimitError",
     "StreamflowError",
     "SyncInAsyncError",
+    "TimeLimitKind",
     "TimeoutKind",
     "TypeMismatchError",
     "UnknownStageError",

@@ -26,16 +26,19 @@ class ProviderError(StreamflowError):
             `protocol` or `refused`.
         message: One line for a person.
         retryable: Whether the same request may succeed later.
+        retry_after_s: How long the server asks to wait before that, in seconds; None: it does not say.
     """
 
-    def __init__(self, code: str, message: str, retryable: bool = False) -> None:
-        super().__init__(code, message, retryable)
+    def __init__(self, code: str, message: str, retryable: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(code, message, retryable, retry_after_s)
         self.code = code
         """What kind of failure."""
         self.message = message
         """One line for a person."""
         self.retryable = retryable
         """Whether the same request may succeed later."""
+        self.retry_after_s: float | None = retry_after_s
+        """How long the server asks to wait before that, in seconds; None: it does not say."""
 
     def __str__(self) -> str:
         return self.message

@@ -51,21 +51,26 @@ class StageError(StreamflowError):
         stage: Name of the stage in the graph.
         index: Ordinal of the element in hand on the stage's input edge, None when it held none.
         where: `file:line` of the call that added the stage.
+        attempts: How often it was tried.
     """
 
-    def __init__(self, stage: str, index: int | None = None, where: str | None = None) -> None:
-        super().__init__(stage, index, where)
+    def __init__(self, stage: str, index: int | None = None, where: str | None = None, attempts: int = 1) -> None:
+        super().__init__(stage, index, where, attempts)
         self.stage = stage
         """Name of the stage in the graph; `source` for the source."""
         self.index = index
         """Ordinal (from 0) of the element in hand on the stage's input edge, None when it held none."""
         self.where = where
         """`file:line` of the call that added the stage, None when unknown."""
+        self.attempts = attempts
+        """How often the supervised stage has tried: this element, or to begin anew; 1 where nothing was tried again."""
         self.suppressed: tuple[StageError, ...] = ()
         """Failures of other stages, or of clean-up, after this one."""
 
     def __str__(self) -> str:
         text = f"stage {self.stage!r} failed"
+        if self.attempts > 1:
+            text += f" after {self.attempts} attempts"
         if self.index is not None:
             text += f" on element #{self.index}"
         if self.__cause__ is not None:

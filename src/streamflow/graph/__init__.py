@@ -7,11 +7,29 @@ from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
+from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._orders import ordering_forks
+from ._policies import (
+    Arrival,
+    Barrier,
+    Concat,
+    MergePolicy,
+    Ordered,
+    PolicyName,
+    Prioritized,
+    Race,
+    Zip,
+    ZipLatest,
+)
+from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, SupervisionSpec
 from ._validation import check, findings
 
 __all__ = [
+    "DEAD_LETTERS",
+    "Arrival",
+    "Barrier",
+    "Concat",
     "EdgeSpec",
     "Endpoint",
     "ForkSpec",
@@ -20,10 +38,18 @@ __all__ = [
     "GraphStage",
     "InFlight",
     "JoinSpec",
+    "MergePolicy",
     "NestSpec",
     "Nestable",
     "Node",
+    "Ordered",
+    "PolicyName",
+    "Prioritized",
+    "Race",
     "SubGraph",
+    "SupervisionSpec",
+    "Zip",
+    "ZipLatest",
     "caller_of_package",
     "check",
     "explain",
@@ -31,6 +57,8 @@ __all__ = [
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",
+    "isolated_stages",
+    "ordering_forks",
     "to_dot",
     "to_mermaid",
     "to_svg",

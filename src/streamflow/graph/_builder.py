@@ -18,19 +18,21 @@ import warnings
 from typing import TYPE_CHECKING, cast
 
 from ..errors import BuildWarning, ConfigError, StageDefinitionError
-from ..stages import as_stage, definition_error
+from ..stages import Supervision, as_stage, definition_error
 from ._nesting import checked_buffer, nestable
-from ._said import Link, Named, Said
+from ._policies import checked_policy
+from ._said import Link, Merged, Named, Said
 from ._spec import Node
 from ._types import unclaimed
 from ._validation import check
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from typing import Self
 
     from ..stages import StageLike
     from ._nesting import GraphStage
+    from ._policies import MergePolicy, PolicyName
     from ._spec import Graph
 
 __all__ = ["GraphBuilder", "caller_of_package"]
@@ -98,7 +100,11 @@ class GraphBuilder:
         return self
 
     def branch(
-        self, source: GraphStage | str, *targets: GraphStage | str, otherwise: GraphStage | str | None = None
+        self,
+        source: GraphStage | str,
+        *targets: GraphStage | str,
+        otherwise: GraphStage | str | None = None,
+        optional: Sequence[GraphStage | str] = (),
     ) -> Self:
         """Say that the edges out of `source` are branches, and make those that are not there yet.
 
@@ -112,33 +118,96 @@ class GraphBuilder:
             source: What writes.
             targets: What reads. An object that was added before is that stage; another one is added.
             otherwise: One more, for data that no other branch accepts; None: such data is dropped and counted.
+            optional: Further branches, which may fail: a stage that only such branches lead to, and that fails, ends its branch
+                alone. What is behind it gets an `ErrorElement` that is not fatal, and then the end.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If `optional` is no list or tuple.
         """
+        if not isinstance(cast("object", optional), (list, tuple)):
+            raise ConfigError("optional", f"a list of branches was expected, got {optional!r:.80}; write optional=[…]")
         with self._whole_call(caller_of_package()) as where:
             begin = self._known(source, where)
             ends = [self._known(one, where) for one in targets]
             rest = None if otherwise is None else self._known(otherwise, where)
+            may_fail = [self._known(one, where) for one in optional]
             self._said.forks.append((begin, rest))
-            self._said.links += [Link(begin, end, restates=True) for end in (*ends, *([rest] if rest else []))]
+            self._said.optional += [(begin, one) for one in may_fail]
+            every = (*ends, *([rest] if rest else []), *may_fail)
+            self._said.links += [Link(begin, end, restates=True) for end in every]
         return self
 
-    def merge(self, into: GraphStage | str, *sources: GraphStage | str) -> Self:
-        """Say that the edges into `into` are merged, in the order of arrival and fairly, and make those that are not there yet.
+    def merge(
+        self,
+        into: GraphStage | str,
+        *sources: GraphStage | str,
+        policy: PolicyName | MergePolicy | None = None,
+        isolate: bool = False,
+    ) -> Self:
+        """Say that the edges into `into` are merged, and how, and make those that are not there yet.
+
+        Several calls add up. Where it matters which input is first, their order is that of `sources`; those that are named
+        nowhere come last.
+
+        ```python
+        builder.branch("words", french, german).merge(together, french, german, policy="ordered")
+        ```
 
         Args:
             into: What reads.
             sources: What writes. An object that was added before is that stage; another one is added.
+            policy: `"arrival"` (what has come, fairly; the default), `"ordered"`, `"concat"`, `"zip"`, `"zip_latest"`,
+                `"barrier"`, `"priority"`, `"race"`; or an object, for those with parameters: `Ordered(key=…)`,
+                `Zip(combine=…)`, `ZipLatest(combine=…)`, `Barrier(max_held=…)`, `Prioritized(weights)` of `streamflow.graph`.
+            isolate: Whether an input that fails ends that input alone: where it was, an `ErrorElement` comes that is not fatal, and
+                the others go on. It fails with a stage all of whose ways to the output lead through such a merge.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If there is no such policy, or `isolate` is no switch.
         """
+        if not isinstance(cast("object", isolate), bool):
+            raise ConfigError("isolate", f"a switch is True or False, got {isolate!r:.80}")
+        how = None if policy is None else checked_policy(policy)
         with self._whole_call(caller_of_package()) as where:
             begins = [self._known(one, where) for one in sources]
             end = self._known(into, where)
-            self._said.joins.append(end)
+            self._said.joins.append(Merged(end, how, tuple(begins)))
+            if isolate:
+                self._said.isolating.append(end)
             self._said.links += [Link(begin, end, restates=True) for begin in begins]
+        return self
+
+    def supervise(
+        self, stage: GraphStage | str, supervision: Supervision, *, dead_letters: GraphStage | str | None = None
+    ) -> Self:
+        """Say what to do when a stage fails, instead of failing the run.
+
+        ```python
+        builder.supervise("parse", Supervision("dead_letter"), dead_letters=CollectStage(unreadable))
+        ```
+
+        Args:
+            stage: The stage; or a nested pipeline or a prefix: each of its stages of which nothing else is said. An object that was
+                added before is that stage; another one is added.
+            supervision: What to do.
+            dead_letters: What reads the `DeadLetterElement`s of the stage; several stages may have the same.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If `supervision` is none.
+        """
+        if not isinstance(cast("object", supervision), Supervision):
+            message = f"a Supervision was expected, got {supervision!r:.80}; write Supervision('restart')"
+            raise ConfigError("supervision", message)
+        with self._whole_call(caller_of_package()) as where:
+            named = self._known(stage, where)
+            if ":" in named.text:
+                message = f"{named.text!r} is a port, and what is supervised is a stage"
+                raise definition_error(None, message, f"write {named.text.partition(':')[0]!r}")
+            letters = None if dead_letters is None else self._known(dead_letters, where)
+            self._said.supervised.append((named, supervision, letters))
         return self
 
     def clone(self) -> Self:

@@ -8,13 +8,17 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
   "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4}, …],
   "branches": [{"source": "ears", "otherwise": "log"}],
-  "merges": ["log"],
+  "merges": ["log", {"target": "out", "policy": "barrier", "max_held": 100}],
+  "isolating": ["log"],
+  "supervised": [{"stage": "ears", "directive": "restart", "max_restarts": 3, "dead_letters": true}, …],
   "nested": ["chat"]
 }
 ```
 
-What has its default is left out. A field that this release does not know is refused, not skipped: it may change what the graph
-does. Stages are given by name; what is said of their kinds and ports must be true of them. No data is imported or evaluated.
+What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
+stages, and where it says `"code": true` the policies of merges that have a function, and supervisions with `on` or `decide`. A
+field that this release does not know is refused, not skipped: it may change what the graph does. What is said of the kinds and
+ports of stages must be true of them. No data is imported or evaluated.
 """
 
 from __future__ import annotations
@@ -24,20 +28,32 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from ..errors import BuildError, DecodeError, Finding, StageDefinitionError, StagePlacementError, UnknownStageError
+from ..errors import (
+    BuildError,
+    ConfigError,
+    DecodeError,
+    Finding,
+    StageDefinitionError,
+    StagePlacementError,
+    UnknownStageError,
+)
 from ..stages import StageKind, as_stage, checked_name
 from ._builder import caller_of_package
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
+from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._supervised import NO_SUPERVISIONS, SUPERVISION_FIELDS, supervisions_from_list, supervisions_to_list
 from ._validation import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..stages import StageLike, StageSpec
+    from ..stages import StageLike, StageSpec, Supervision
+    from ._policies import MergePolicy
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
 
 _VERSION: Final = 1
+_NO_POLICIES: Final[Mapping[str, MergePolicy]] = {}
 _MOST: Final = 10_000  # items of one list: what comes from outside has a bound
 
 
@@ -49,6 +65,7 @@ class _Said:
     kind: StageKind
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    has_letters: bool = False
 
     @property
     def input_ends(self) -> list[Endpoint]:
@@ -57,7 +74,7 @@ class _Said:
 
     @property
     def output_ends(self) -> list[Endpoint]:
-        ports = self.outputs or ([] if self.kind is StageKind.SINK else [""])
+        ports = [*(self.outputs or ([] if self.kind is StageKind.SINK else [""])), *[DEAD_LETTERS] * self.has_letters]
         return [Endpoint(self.name, port) for port in ports]
 
 
@@ -82,35 +99,55 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         ],
     }
     branches = [
-        {"source": str(fork.source)} | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
+        {"source": str(fork.source)}
+        | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
+        | _unless_empty("optional", [str(one) for one in fork.optional])
         for fork in graph.forks
     ]
     found |= _unless_empty("branches", branches)
-    found |= _unless_empty("merges", [str(join.target) for join in graph.joins])
+    found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
+    found |= _unless_empty("isolating", [str(join.target) for join in graph.joins if join.isolates])
+    found |= _unless_empty("supervised", [*supervisions_to_list(graph.nodes)])
     return found | _unless_empty("nested", [nest.name for nest in graph.nested])
 
 
-def graph_from_dict(data: Mapping[str, object], stages: Mapping[str, StageLike]) -> Graph:
+def graph_from_dict(
+    data: Mapping[str, object],
+    stages: Mapping[str, StageLike],
+    policies: Mapping[str, MergePolicy] = _NO_POLICIES,
+    supervisions: Mapping[str, Supervision] = NO_SUPERVISIONS,
+) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
 
     Args:
         data: What `graph_to_dict` returned, or the same from JSON.
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
+        policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
+        supervisions: By the same names, what to do when they fail, where a part of that is code.
 
     Raises:
         DecodeError: If the data is malformed, or of a newer version; `path` says where.
+        ConfigError: If a policy is missing, not in the graph, or another one than the data says.
         UnknownStageError: If a stage is missing, or not in the graph.
         StageDefinitionError: If one of them is no stage.
         StagePlacementError: If one is of another kind, or has other ports, than the data says.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
-    fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "nested"))
+    fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "isolating", "supervised", "nested"))
     _check_version(fields["v"])
     where = caller_of_package()
     said = _stages(fields["stages"])
-    graph = _joined(fields, said, where)
+    items = [
+        (path, _fields(item, path, ("stage",), (*SUPERVISION_FIELDS, "code", DEAD_LETTERS)))
+        for path, item in _items(fields.get("supervised", ()), "$.supervised")
+    ]
+    supervised = supervisions_from_list(items, [one.name for one in said], supervisions, where)
+    taken = {name for name, spec in supervised.items() if spec.has_letters}
+    said = [dataclasses.replace(one, has_letters=one.name in taken) for one in said]
+    graph = _joined(fields, said, where, policies)
     specs = _specs(said, stages)
-    graph = dataclasses.replace(graph, nodes=tuple(Node(one.name, specs[one.name], where) for one in said))
+    nodes = (Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
+    graph = dataclasses.replace(graph, nodes=tuple(nodes))
     check(graph)
     for node in graph.nodes:
         if node.stage.freeze is not None:
@@ -122,7 +159,9 @@ def _unless_empty(field: str, values: Sequence[object]) -> dict[str, object]:
     return {field: values} if values else {}
 
 
-def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str) -> Graph:
+def _joined(
+    fields: Mapping[str, object], said: Sequence[_Said], where: str, policies: Mapping[str, MergePolicy]
+) -> Graph:
     """Return the graph without its stages."""
     inputs = {str(end): end for one in said for end in one.input_ends}
     outputs = {str(end): end for one in said for end in one.output_ends}
@@ -134,12 +173,26 @@ def _joined(fields: Mapping[str, object], said: Sequence[_Said], where: str) -> 
         edges.append(EdgeSpec(source, target, where, _buffer(edge.get("buffer"), f"{path}.buffer")))
     forks: list[ForkSpec] = []
     for path, item in _items(fields.get("branches", ()), "$.branches"):
-        fork = _fields(item, path, ("source",), ("otherwise",))
+        fork = _fields(item, path, ("source",), ("otherwise", "optional"))
         source, otherwise = _end(fork["source"], f"{path}.source", "output", outputs), fork.get("otherwise")
         rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
-        forks.append(ForkSpec(source, where, rest))
-    merges = _items(fields.get("merges", ()), "$.merges")
-    joins = [JoinSpec(_end(item, path, "input", inputs), where) for path, item in merges]
+        optional = _items(fork.get("optional", ()), f"{path}.optional")
+        forks.append(ForkSpec(source, where, rest, tuple(_end(one, at, "input", inputs) for at, one in optional)))
+    joins: list[JoinSpec] = []
+    code: list[str] = []
+    for path, item in _items(fields.get("merges", ()), "$.merges"):
+        merge: Mapping[str, object] = {"target": item}
+        if isinstance(item, Mapping):
+            merge = _fields(cast("object", item), path, ("target", "policy"), MERGE_FIELDS)
+        target = _end(merge["target"], path if merge.get("policy") is None else f"{path}.target", "input", inputs)
+        joins.append(JoinSpec(target, where, merge_policy(merge, path, policies.get(str(target)))))
+        code += [str(target)] if joins[-1].policy.is_code else []
+    extra = next((one for one in policies if one not in code), None)
+    if extra is not None:
+        raise ConfigError("policies", f"the graph has no merge {extra!r:.80} whose policy has a function; take it away")
+    targets = {str(join.target): join.target for join in joins}
+    isolated = {_end(item, path, "merge", targets) for path, item in _items(fields.get("isolating", ()), "$.isolating")}
+    joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
     return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested))
 

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import ProgramError
-from ..stages import StageKind
+from ..stages import ALL_DATA, StageKind
 from ._programs import output_of
 from ._words import cut, groups_of, printable, type_names
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..stages import ElementTypes
-    from ._spec import Graph
+    from ._spec import Endpoint, Graph
 
 __all__ = ["to_dot", "to_mermaid", "to_svg"]
 
@@ -179,16 +179,28 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     for one in heads:
         yield _INDENT + pen.arrow(_SOURCE, keys[one.stage], _ports("", one.port))
     accepts = {end: types for node in graph.nodes for end, types in node.inputs.items()}
+    policies = {end: one for end, one in graph.policies.items() if one.name != "arrival"}
+    accepts |= {end: ALL_DATA for end, one in policies.items() if one.makes}
+    places: Counter[Endpoint] = Counter()
     branches = Counter(edge.source for edge in graph.edges)
     rests = {(fork.source, fork.otherwise) for fork in graph.forks}
+    optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
+    isolating = {join.target for join in graph.joins if join.isolates}
+    letters = {node.letters for node in graph.nodes}
     for edge in graph.edges:
         is_rest = (edge.source, edge.target) in rests
         lines = _ports(edge.source.port, edge.target.port)
         if branches[edge.source] > 1:
             lines.append("otherwise" if is_rest else _types(accepts[edge.target]))
+        if edge.target in policies:
+            places[edge.target] += 1
+            lines.append(f"{policies[edge.target].name} {places[edge.target]}")
         if edge.buffer is not None:
             lines.append(f"holds {edge.buffer}")
-        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_rest)
+        if (edge.source, edge.target) in optional or edge.target in isolating:
+            lines.append("may fail alone")
+        is_dashed = is_rest or edge.source in letters
+        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_dashed)
     for one in leaves:
         yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
 
@@ -213,6 +225,8 @@ def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:
         lines = [_shown(node.name.removeprefix(f"{groups[-1]}/") if groups else node.name)]
         if node.stage.kind is not StageKind.TRANSFORM:
             lines.append(node.stage.kind.value)
+        if node.supervision is not None:
+            lines.append(f"on failure {node.supervision.supervision.directive.replace('_', ' ')}")
         yield _INDENT * (len(groups) + 1) + pen.node(keys[node.name], lines, node.stage.kind)
     yield from _ends(around, 0, pen)
 

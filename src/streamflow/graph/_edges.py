@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from ..errors import Finding
 from ..stages import StageKind
 from ._nesting import outer_names
+from ._orders import ordering_forks
+from ._policies import Prioritized, Zip, ZipLatest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ._names import Names
-    from ._spec import EdgeSpec, Endpoint, Graph
+    from ._spec import EdgeSpec, Endpoint, Graph, JoinSpec
 
 __all__ = ["connections", "cycles"]
 
@@ -44,7 +46,8 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
     joins = {join.target: join.where for join in reversed(graph.joins)}
     found += [one for end in names.outputs for one in _fan_out(end, out_of[end], forks.get(end), closing)]
     found += [one for end in names.inputs for one in _fan_in(end, into[end], joins.get(end), closing)]
-    return [*found, *_rests(graph, names), *_unconnected(graph, names)]
+    found += [*_rests(graph, names), *_policies(graph, names, into)]
+    return [*found, *_unconnected(graph, names)]
 
 
 def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]:
@@ -142,6 +145,32 @@ def _rests(graph: Graph, names: Names) -> Iterator[Finding]:
             both = f"{str(before)!r} and {str(fork.otherwise)!r}"
             message = f"what no branch of {str(fork.source)!r} accepts cannot go to both {both}"
             yield Finding("two-otherwise", fork.source.stage, message, "give otherwise= once for each fork", fork.where)
+
+
+def _policies(graph: Graph, names: Names, into: Mapping[Endpoint, Mapping[Endpoint, EdgeSpec]]) -> Iterator[Finding]:
+    """Yield a finding for each merge that was told two policies, or one that does not fit its inputs."""
+    forks = ordering_forks(graph)
+    first: dict[Endpoint, JoinSpec] = {}
+    for join in graph.joins:
+        target, policy = str(join.target), join.policy
+        count = len(into.get(join.target, ()))
+        before = first.setdefault(join.target, join)
+        if join.target not in names.inputs or count < 2:
+            continue
+        if before.policy != policy:
+            message = f"what feeds {target!r} cannot be merged by both {before.policy.name!r} and {policy.name!r}"
+            yield Finding("two-policies", join.target.stage, message, "give policy= once for each merge", join.where)
+        elif isinstance(policy, Prioritized) and policy.weights and len(policy.weights) != count:
+            message = f"merge({target!r}, …) has {count} inputs, but {len(policy.weights)} weights"
+            hint = "give one weight for each input, in the order in which they are named"
+            yield Finding("merge-policy", join.target.stage, message, hint, join.where)
+        elif isinstance(policy, (Zip, ZipLatest)) and (fault := policy.fault(count)) is not None:
+            hint = f"give a function of {count} elements, or leave combine= out to get a BatchElement"
+            yield Finding("merge-policy", join.target.stage, f"merge({target!r}, …): {fault}", hint, join.where)
+        elif not forks.get(join.target, True):
+            message = f"merge({target!r}, …, policy='ordered') has no order to restore: no fork leads to all its inputs"
+            hint = "branch() from one stage to all of them; or sort by a key, Ordered(key=…); or policy='concat'"
+            yield Finding("merge-policy", join.target.stage, message, hint, join.where)
 
 
 def _unconnected(graph: Graph, names: Names) -> Iterator[Finding]:

@@ -15,13 +15,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..elements import StreamElement
-from ..stages import StageKind
-from ._words import columns, cut, groups_of, type_names
+from ..stages import ALL_DATA, StageKind
+from ._policies import Barrier, Ordered, Prioritized
+from ._words import columns, cut, groups_of, supervision_words, type_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..stages import ElementTypes
+    from ._policies import MergePolicy
     from ._spec import EdgeSpec, Endpoint, Graph, Node
 
 __all__ = ["InFlight", "explain", "in_flight"]
@@ -45,7 +47,7 @@ class InFlight:
     stages: int
     """What those stages hold that can say it."""
     merges: int
-    """One for each merge, which has taken it and not handed it on."""
+    """One for each merge, which has taken it and not handed it on, and what its policy lets it hold."""
     sources: int
     """One for each source, which has made it and not sent it."""
     unbounded: tuple[str, ...]
@@ -77,7 +79,7 @@ def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
     return InFlight(
         edges=sum(_capacity(edge, buffer_size) for edge in graph.edges) + (len(heads) + len(leaves)) * buffer_size,
         stages=sum(one for one in held if one is not None),
-        merges=sum(count > 1 for count in fed.values()) + (len(leaves) > 1),
+        merges=sum(1 + _held(graph, end, count) for end, count in fed.items() if count > 1) + (len(leaves) > 1),
         sources=max(len(heads), 1),
         unbounded=tuple(node.name for node in graph.nodes if node.stage.max_held is None),
     )
@@ -96,6 +98,11 @@ def explain(graph: Graph, *, buffer_size: int) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
+def _held(graph: Graph, end: Endpoint, inputs: int) -> int:
+    policy = graph.policies.get(end)
+    return 0 if policy is None else policy.held(inputs)
+
+
 def _capacity(edge: EdgeSpec, buffer_size: int) -> int:
     return buffer_size if edge.buffer is None else edge.buffer
 
@@ -108,8 +115,12 @@ class _Teller:
         self._buffer_size = buffer_size
         self._nodes = graph.order()
         self._heads, self._leaves = graph.heads, graph.leaves
+        self._policies = graph.policies
         self._accepts = {end: accepts for node in graph.nodes for end, accepts in node.inputs.items()}
+        self._accepts |= {end: ALL_DATA for end, policy in self._policies.items() if policy.makes}
         self._rest = {fork.source: fork.otherwise for fork in graph.forks}
+        self._optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
+        self._isolating = {join.target for join in graph.joins if join.isolates}
         self._into: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
         self._out_of: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
         for edge in graph.edges:
@@ -137,7 +148,13 @@ class _Teller:
         """Yield the way through, if there is only one."""
         names = [node.name for node in self._nodes]
         steps = [(edge.source.stage, edge.target.stage) for edge in self._graph.edges]
-        if sorted(steps) == sorted(pairwise(names)) and len(self._heads) <= 1 and len(self._leaves) <= 1:
+        has_letters = any(node.letters is not None for node in self._nodes)
+        if (
+            not has_letters
+            and sorted(steps) == sorted(pairwise(names))
+            and len(self._heads) <= 1
+            and len(self._leaves) <= 1
+        ):
             ends = [_SOURCE] * len(self._heads), [_CONSUMER] * len(self._leaves)
             yield from _wrapped(" → ".join([*ends[0], *map(_name, names), *ends[1]]), _INDENT)
 
@@ -158,7 +175,7 @@ class _Teller:
             yield from _line("from" if len(self._leaves) == 1 else "merge", f"{_end(one)} ({self._buffer_size})")
 
     def _sinks(self) -> Iterator[str]:
-        sinks = [_name(node.name) for node in self._nodes if not node.outputs]
+        sinks = [_name(node.name) for node in self._nodes if not node.stage.outputs]
         if sinks:
             yield from _wrapped(f"sinks: {', '.join(sinks)}", _INDENT)
 
@@ -176,6 +193,12 @@ class _Teller:
             yield from self._feeders(end)
         if not node.inputs:
             yield from _line("from", "nothing, it generates")
+        yield from self._facts(node)
+        yield from self._outputs(node, has_ports=has_ports)
+
+    @staticmethod
+    def _facts(node: Node) -> Iterator[str]:
+        spec = node.stage
         if spec.max_held is None:
             yield from _line("holds", "unknown, max_held= says it")
         elif spec.max_held > 1:
@@ -184,18 +207,31 @@ class _Teller:
             yield from _line("bypass", "early, before the results of what it holds")
         if spec.timeout_s is not None:
             yield from _line("timeout", f"{spec.timeout_s:g} s")
+        if node.supervision is not None:
+            yield from _line("fails", supervision_words(node.supervision.supervision))
+
+    def _outputs(self, node: Node, *, has_ports: bool) -> Iterator[str]:
         for end, emits in node.outputs.items():
+            if end == node.letters:
+                continue
             if has_ports:
                 yield from _line("emits", _at_port(end, emits))
             yield from self._readers(end)
-        if not node.outputs:
+        if not node.stage.outputs:
             yield from _line("to", "nothing, it is a sink")
+        if node.letters is not None:
+            targets = ", ".join(_end(edge.target) for edge in self._out_of[node.letters])
+            yield from _line("letters", f"{targets}, for elements that it failed on")
 
     def _feeders(self, end: Endpoint) -> Iterator[str]:
         edges = self._into[end]
         for edge in edges:
             size = f"({self._buffer_size})" if edge.buffer is None else f"({edge.buffer}, its own size)"
-            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}")
+            may_fail = ", may fail alone" if end in self._isolating else ""
+            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}{may_fail}")
+        policy = self._policies.get(end)
+        if len(edges) > 1 and policy is not None and policy.name != "arrival":
+            yield from _line("policy", f"{policy.name}, {_policy(policy)}")
         if not edges:
             yield from _line("from", f"{_SOURCE} ({self._buffer_size})")
 
@@ -207,7 +243,8 @@ class _Teller:
         rest = self._rest.get(end)
         for one in targets:
             if one != rest:
-                yield from _line("branch", f"{_end(one)}, for {_types(self._accepts[one])}")
+                may_fail = ", may fail alone" if (end, one) in self._optional else ""
+                yield from _line("branch", f"{_end(one)}, for {_types(self._accepts[one])}{may_fail}")
         if rest is not None:
             yield from _line("else", f"{_end(rest)}, for data that no branch accepts")
         elif not any(StreamElement in self._accepts[one] for one in targets):
@@ -235,6 +272,18 @@ class _Teller:
             culprits = " and ".join(map(_name, bound.unbounded))
             total = f"no bound, as {culprits} {do} not say how much is held (max_held=); all else {total}"
         yield from _wrapped(f"in flight: {total}", _INDENT)
+
+
+def _policy(policy: MergePolicy) -> str:
+    match policy:
+        case Prioritized(weights=weights) if weights:
+            return f"with weights {', '.join(map(str, weights))}"
+        case Ordered(key=key) if key is not None:
+            return "the smallest key first"
+        case Barrier(max_held=count):
+            return f"{policy.says}, of at most {_elements(count)}"
+        case _:
+            return policy.says
 
 
 def _line(word: str, text: str) -> Iterator[str]:

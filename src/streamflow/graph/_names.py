@@ -109,7 +109,7 @@ class Names:
         own = node.outputs if is_source else node.inputs
         if end in own:
             return None
-        if not own:
+        if not (node.stage.outputs if is_source else own):
             return _misplaced(f"stage {name!r}", name, where, is_source=is_source)
         side = "output" if is_source else "input"
         ends = " or ".join(repr(str(one)) for one in own)

@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
 from ._nesting import outer_ends, outer_names
+from ._policies import Arrival
 from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._supervised import SaidOfStage, letters_joined, supervised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ..stages import Supervision
     from ._nesting import SubGraph
+    from ._policies import MergePolicy
 
-__all__ = ["Link", "Named", "Said"]
+__all__ = ["Link", "Merged", "Named", "Said"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +57,18 @@ class Link:
     """Whether it stands for an edge that may be there already."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Merged:
+    """A merge, as a call told it."""
+
+    target: Named
+    """What reads."""
+    policy: MergePolicy | None = None
+    """How; None: what another call says, or in the order of arrival."""
+    sources: tuple[Named, ...] = ()
+    """What writes, in the order of the call."""
+
+
 @dataclasses.dataclass(slots=True)
 class Said:
     """All that was said. Lists that only grow, so a call that fails is taken back by their lengths."""
@@ -65,8 +81,16 @@ class Said:
     """The connections."""
     forks: list[tuple[Named, Named | None]] = dataclasses.field(default_factory=list[tuple[Named, "Named | None"]])
     """What branches, and what gets the rest."""
-    joins: list[Named] = dataclasses.field(default_factory=list[Named])
+    joins: list[Merged] = dataclasses.field(default_factory=list[Merged])
     """What merges."""
+    optional: list[tuple[Named, Named]] = dataclasses.field(default_factory=list[tuple[Named, Named]])
+    """What branches, and a branch of it that may fail."""
+    isolating: list[Named] = dataclasses.field(default_factory=list[Named])
+    """What merges inputs that may fail."""
+    supervised: list[tuple[Named, Supervision, Named | None]] = dataclasses.field(
+        default_factory=list[tuple[Named, "Supervision", "Named | None"]]
+    )
+    """What is to be done when a stage fails, and what takes its dead letters."""
     alone: list[Named] = dataclasses.field(default_factory=list[Named])
     """Names in calls that connect them with nothing."""
     given: list[tuple[object, str, str]] = dataclasses.field(default_factory=list[tuple[object, str, str]])
@@ -80,6 +104,9 @@ class Said:
             list(self.links),
             list(self.forks),
             list(self.joins),
+            list(self.optional),
+            list(self.isolating),
+            list(self.supervised),
             list(self.alone),
             list(self.given),
         )
@@ -124,21 +151,30 @@ class Said:
             self.links.append(Link(named(edge.source, edge.where), named(edge.target, edge.where), buffer))
         for fork in inner.graph.forks:
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
-            self.forks.append((named(fork.source, fork.where), otherwise))
-        self.joins += [named(join.target, join.where) for join in inner.graph.joins]
+            source = named(fork.source, fork.where)
+            self.forks.append((source, otherwise))
+            self.optional += [(source, named(one, fork.where)) for one in fork.optional]
+        self.joins += [Merged(named(join.target, join.where), join.policy) for join in inner.graph.joins]
+        self.isolating += [named(join.target, join.where) for join in inner.graph.joins if join.isolates]
         return outer
 
     def graph(self) -> tuple[Graph, list[tuple[Endpoint, str]]]:
         """Return the graph, and what was named besides, each with the line of the call."""
         lookup = _Lookup(self)
         edges, joins = _edges(self, lookup)
-        graph = Graph(
-            tuple(self.nodes), tuple(edges), tuple(_forks(self.forks, lookup)), tuple(joins), tuple(self.nested)
-        )
-        return graph, [(lookup.place(one), one.where) for one in self.alone]
+        nodes, letters = supervised(self.nodes, [_said_of_stage(one, lookup) for one in self.supervised])
+        edges += letters
+        joins += letters_joined(edges, joins)
+        isolating = {lookup.target(one) for one in self.isolating}
+        joins = [dataclasses.replace(one, isolates=True) if one.target in isolating else one for one in joins]
+        forks = _forks(self.forks, self.optional, lookup)
+        graph = Graph(tuple(nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested))
+        named = [*self.alone, *(one for one, _, _ in self.supervised)]
+        return graph, [(lookup.place(one), one.where) for one in named]
 
     def _lists(self) -> tuple[list[Any], ...]:
-        return self.nodes, self.nested, self.links, self.forks, self.joins, self.alone, self.given
+        branching = (self.forks, self.joins, self.optional, self.isolating)
+        return (self.nodes, self.nested, self.links, *branching, self.supervised, self.alone, self.given)
 
 
 class _Lookup:
@@ -196,10 +232,7 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
     """Return the edges, and where they join."""
     pairs = [[(source, lookup.target(link.target)) for source in lookup.sources(link.source)] for link in said.links]
     present = {pair for link, several in zip(said.links, pairs, strict=True) if not link.restates for pair in several}
-    joins: dict[Endpoint, JoinSpec] = {}
-    for one in said.joins:
-        target = lookup.target(one)
-        joins.setdefault(target, JoinSpec(target, one.where))
+    joins, order = _joins(said.joins, lookup)
     edges: list[EdgeSpec] = []
     feeding: defaultdict[Endpoint, Counter[int]] = defaultdict(Counter)
     for number, (link, several) in enumerate(zip(said.links, pairs, strict=True)):
@@ -211,13 +244,64 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
-            joins.setdefault(target, JoinSpec(target, said.links[next(iter(links))].target.where))
-    return edges, list(joins.values())
+            joins.setdefault(target, [JoinSpec(target, said.links[next(iter(links))].target.where)])
+    return _in_order(edges, order), [one for several in joins.values() for one in several]
 
 
-def _forks(said: Iterable[tuple[Named, Named | None]], lookup: _Lookup) -> list[ForkSpec]:
+def _joins(
+    said: Iterable[Merged], lookup: _Lookup
+) -> tuple[dict[Endpoint, list[JoinSpec]], dict[Endpoint, list[Endpoint]]]:
+    """Return one join for each target, and another for each further policy that contradicts the first.
+
+    Behind them, for each target where it matters which input is first, what was named as its inputs, in that order.
+    """
+    joins: dict[Endpoint, list[JoinSpec]] = {}
+    told: set[Endpoint] = set()
+    order: defaultdict[Endpoint, list[Endpoint]] = defaultdict(list)
+    for one in said:
+        target = lookup.target(one.target)
+        known = joins.setdefault(target, [JoinSpec(target, one.target.where)])
+        order[target] += [source for named in one.sources for source in lookup.sources(named)]
+        if one.policy is None:
+            continue
+        if target not in told:
+            known[0] = dataclasses.replace(known[0], policy=one.policy)
+        elif all(one.policy != other.policy for other in known):
+            known.append(JoinSpec(target, one.target.where, one.policy))
+        told.add(target)
+    plain = Arrival()
+    return joins, {target: named for target, named in order.items() if joins[target][0].policy != plain}
+
+
+def _in_order(edges: Sequence[EdgeSpec], order: Mapping[Endpoint, Sequence[Endpoint]]) -> list[EdgeSpec]:
+    """Return the edges, those into one target in the order in which its inputs were named; others behind them."""
+    places = {
+        target: {source: place for place, source in reversed(list(enumerate(named)))} for target, named in order.items()
+    }
+    sorted_edges = {
+        target: iter(
+            sorted((edge for edge in edges if edge.target == target), key=lambda edge: rank.get(edge.source, len(rank)))
+        )
+        for target, rank in places.items()
+    }
+    return [next(sorted_edges[edge.target]) if edge.target in sorted_edges else edge for edge in edges]
+
+
+def _said_of_stage(said: tuple[Named, Supervision, Named | None], lookup: _Lookup) -> SaidOfStage:
+    named, supervision, letters = said
+    target = None if letters is None else lookup.target(letters)
+    return SaidOfStage(lookup.place(named).stage, supervision, named.where, target)
+
+
+def _forks(
+    said: Iterable[tuple[Named, Named | None]], optional: Iterable[tuple[Named, Named]], lookup: _Lookup
+) -> list[ForkSpec]:
     """Return one fork for each source; another for each further `otherwise` that contradicts the first."""
     forks: dict[Endpoint, list[ForkSpec]] = {}
+    may_fail: defaultdict[Endpoint, dict[Endpoint, None]] = defaultdict(dict)
+    for named, branch in optional:
+        for source in lookup.sources(named):
+            may_fail[source][lookup.target(branch)] = None
     for named, rest in said:
         otherwise = None if rest is None else lookup.target(rest)
         for source in lookup.sources(named):
@@ -228,7 +312,8 @@ def _forks(said: Iterable[tuple[Named, Named | None]], lookup: _Lookup) -> list[
                 known[0] = dataclasses.replace(known[0], otherwise=otherwise)
             else:
                 known.append(ForkSpec(source, named.where, otherwise))
-    return [one for several in forks.values() for one in several]
+    every = [one for several in forks.values() for one in several]
+    return [dataclasses.replace(one, optional=tuple(may_fail[one.source])) for one in every]
 
 
 def _on_side(

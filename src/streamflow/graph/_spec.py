@@ -1,6 +1,6 @@
 """The graph as data: stages, the edges between them, and where edges fork and join. Immutable; nothing here runs.
 
-Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `stages`.
+Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `_policies`, `stages`.
 
 An *endpoint* is where an edge begins or ends: a stage, or one named port of it. An input endpoint without an edge is a *head*: the
 source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer. A stage that generates has no input
@@ -14,12 +14,29 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
+from ..elements import DeadLetterElement
+from ._policies import Arrival
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..stages import ElementTypes, StageSpec
+    from ..stages import ElementTypes, StageSpec, Supervision
+    from ._policies import MergePolicy
 
-__all__ = ["EdgeSpec", "Endpoint", "ForkSpec", "Graph", "JoinSpec", "NestSpec", "Node"]
+__all__ = [
+    "DEAD_LETTERS",
+    "EdgeSpec",
+    "Endpoint",
+    "ForkSpec",
+    "Graph",
+    "JoinSpec",
+    "NestSpec",
+    "Node",
+    "SupervisionSpec",
+]
+
+DEAD_LETTERS = "dead_letters"
+"""Name of the output that a supervised stage's dead letters leave by."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +53,20 @@ class Endpoint:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SupervisionSpec:
+    """Says what to do when a stage fails."""
+
+    supervision: Supervision
+    """What to do."""
+    where: str
+    """`file:line` of the call that said it."""
+    has_letters: bool = False
+    """Whether a stage takes its dead letters."""
+    other: str | None = None
+    """`file:line` of another call that says something of the same stage."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Node:
     """One stage in its graph."""
 
@@ -45,6 +76,8 @@ class Node:
     """What it is."""
     where: str
     """`file:line` of the call that added it."""
+    supervision: SupervisionSpec | None = None
+    """What to do when it fails; None: the run fails."""
 
     @property
     def inputs(self) -> dict[Endpoint, ElementTypes]:
@@ -53,8 +86,15 @@ class Node:
 
     @property
     def outputs(self) -> dict[Endpoint, ElementTypes | None]:
-        """The output endpoints, with the types that each emits; None when unknown."""
-        return {Endpoint(self.name, port): emits for port, emits in self.stage.outputs.items()}
+        """The output endpoints, with the types that each emits; None when unknown. That of dead letters is among them."""
+        ends = {Endpoint(self.name, port): emits for port, emits in self.stage.outputs.items()}
+        return ends if self.letters is None else {**ends, self.letters: (DeadLetterElement,)}
+
+    @property
+    def letters(self) -> Endpoint | None:
+        """The output endpoint that its dead letters leave by; None where nothing takes them."""
+        takes = self.supervision is not None and self.supervision.has_letters
+        return Endpoint(self.name, DEAD_LETTERS) if takes else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +124,8 @@ class ForkSpec:
     """`file:line` of the call that made it."""
     otherwise: Endpoint | None = None
     """The branch for data that no other branch accepts; None: such data is dropped and counted."""
+    optional: tuple[Endpoint, ...] = ()
+    """The branches that may fail without failing the run."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +136,15 @@ class JoinSpec:
     """What reads."""
     where: str
     """`file:line` of the call that made it."""
+    policy: MergePolicy = dataclasses.field(default_factory=Arrival)
+    """How; the inputs are the edges into `target`, in their order."""
+    isolates: bool = False
+    """Whether an input that fails ends that input alone."""
+
+    @property
+    def waits_for_inputs(self) -> bool:
+        """Whether it may wait for a particular input while others have something."""
+        return self.policy.waits_for_inputs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,6 +184,11 @@ class Graph:
         taken = {edge.source for edge in self.edges}
         return tuple(one for node in self.nodes for one in node.outputs if one not in taken)
 
+    @property
+    def policies(self) -> dict[Endpoint, MergePolicy]:
+        """How the edges into each input are merged that several feed."""
+        return {join.target: join.policy for join in reversed(self.joins)}
+
     def edges_into(self, target: Endpoint) -> tuple[EdgeSpec, ...]:
         """Return the edges that end at `target`."""
         return tuple(edge for edge in self.edges if edge.target == target)
@@ -159,6 +215,11 @@ class Graph:
             ordered += [node for _, node in ready]
             sorter.done(*(node.name for _, node in ready))
         return tuple(ordered)
+
+    def without_letters(self) -> Graph:
+        """Return the graph without the edges that dead letters go by."""
+        letters = {node.letters for node in self.nodes if node.letters is not None}
+        return dataclasses.replace(self, edges=tuple(edge for edge in self.edges if edge.source not in letters))
 
     def downstream(self, *names: str) -> frozenset[str]:
         """Return the names of all stages that elements from these stages can reach, themselves left out unless in a cycle."""

@@ -2,9 +2,10 @@
 
 Above: `_validation`, `_builder`. Below: `_spec`, `stages`.
 
-What arrives at an input is the union over its edges. What a stage does not accept passes it by, what it emits comes in addition. A
-fork gives each branch what its first stage accepts, and the rest to `otherwise`. An edge that is wrong in itself (from or to
-nowhere, inside a cycle) may carry anything: what is found beside it stays true however it is mended.
+What arrives at an input is the union over its edges, or what its merge makes of it. What a stage does not accept passes it by, what
+it emits comes in addition. A fork gives each branch what its first stage accepts, and the rest to `otherwise`; a merge that makes
+elements takes any data. An edge that is wrong in itself (from or to nowhere, inside a cycle) may carry anything: what is found
+beside it stays true however it is mended.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..elements import ControlElement, StreamElement
 from ..errors import Finding
-from ..stages import is_accepted
+from ..stages import ALL_DATA, is_accepted
 from ._spec import EdgeSpec, Endpoint, Graph
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def unclaimed(graph: Graph) -> list[Finding]:
     flow = _Flow(graph, (), _NONE, _declared)
     found: list[Finding] = []
     for fork in graph.forks:
-        accepted = [kind for edge in flow.out_of[fork.source] for kind in flow.accepts[edge.target]]
+        accepted = [kind for edge in flow.out_of[fork.source] for kind in flow.enterable(edge.target)]
         # A branch for a subclass may be all that is needed: nobody knows whether plain ones come.
         lost = sorted(
             kind.__name__
@@ -106,6 +107,7 @@ class _Flow:
             self.forks.setdefault(fork.source, set()).update([] if fork.otherwise is None else [fork.otherwise])
         self._inputs = {node.name: tuple(node.inputs) for node in graph.nodes}
         self._entering = entering
+        self._made = {end: emitted(one.emits) for end, one in graph.policies.items() if one.makes}
         left_out = set(unsound)
         sound = [edge for edge in graph.edges if edge not in left_out]
         for edge in sound:
@@ -120,10 +122,11 @@ class _Flow:
                 arriving = self._arriving(end)
                 self.arriving[end] = arriving
                 passing |= {kind for kind in arriving if not is_accepted(kind, accepts)}
-            outputs = node.outputs
-            for end, emits in outputs.items():
+            for end, emits in node.outputs.items():
                 self.emitted[end] = emitted(emits)
-                self._leave(end, passing, is_one=len(outputs) == 1)
+                # Dead letters have an output for themselves, which nothing passes by through.
+                is_own = end == node.letters
+                self._leave(end, _NONE if is_own else passing, is_one=is_own or len(node.stage.outputs) == 1)
 
     def of_input(self, end: Endpoint, names: str) -> Finding:
         """Return the finding about an input that accepts nothing that arrives."""
@@ -159,6 +162,8 @@ class _Flow:
         edges = self.into[end]
         if not edges:
             return self._entering  # from the source
+        if end in self._made:
+            return self._made[end]
         return _NONE.union(*(self.carried.get(edge, self._entering) for edge in edges))
 
     def _leave(self, end: Endpoint, passing: _Kinds, *, is_one: bool) -> None:
@@ -182,12 +187,18 @@ class _Flow:
                 self.carried[edge] = (through - taken) | (_NONE if is_one else accepted[edge] & passing)
 
     def _enters(self, kind: type[StreamElement], edge: EdgeSpec) -> bool:
-        return is_accepted(kind, self.accepts[edge.target])
+        return is_accepted(kind, self.enterable(edge.target))
+
+    def enterable(self, end: Endpoint) -> ElementTypes:
+        """Return the types that an edge into `end` takes: those that are accepted there, unless they are made there of others."""
+        return ALL_DATA if end in self._made else self.accepts[end]
 
     def _path(self, kind: type[StreamElement], end: Endpoint) -> list[str]:
         """Return a way by which `kind` comes to `end`: from where it is emitted, or from the source."""
         path: list[str] = []
         while True:
+            if end in self._made:
+                return [f"merge of {' and '.join(str(edge.source) for edge in self.into[end])}", *path]
             edge = next((edge for edge in self.into[end] if kind in self.carried.get(edge, self._entering)), None)
             if edge is None:
                 return ["source", *path]

@@ -23,6 +23,7 @@ from ..stages import StageKind, is_accepted
 from ._edges import connections, cycles
 from ._names import Names
 from ._spec import Graph
+from ._supervised import unlawful
 from ._types import mismatches
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _CLASSES: dict[str, type[BuildError]] = {
     "fan-out": StagePlacementError,
     "fan-in": StagePlacementError,
     "two-otherwise": StagePlacementError,
+    "two-policies": StagePlacementError,
+    "merge-policy": StagePlacementError,
     "unconnected-stage": StagePlacementError,
     "type-mismatch": TypeMismatchError,
 }
@@ -87,7 +90,8 @@ def findings(graph: Graph, named: Sequence[tuple[Endpoint, str]] = ()) -> list[F
     found += names.misnamed(named)
     found += connections(graph, names, closing)
     found += circles.values()
-    found += mismatches(Graph(names.unique, graph.edges, graph.forks), unsound)
+    found += unlawful(known)
+    found += mismatches(Graph(names.unique, graph.edges, graph.forks, graph.joins), unsound)
     order = {node.name: number for number, node in reversed(list(enumerate(graph.nodes)))}
     return sorted(found, key=lambda one: order.get(one.stage or "", len(order)))
 

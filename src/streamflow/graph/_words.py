@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from ..elements import ControlElement, StreamElement
 
 if TYPE_CHECKING:
-    from ..stages import ElementTypes
+    from ..stages import ElementTypes, Supervision
 
-__all__ = ["columns", "cut", "groups_of", "printable", "type_names"]
+__all__ = ["columns", "cut", "groups_of", "printable", "supervision_words", "type_names"]
 
 
 def printable(text: str) -> str:
@@ -48,6 +48,25 @@ def type_names(types: ElementTypes | None) -> list[str]:
         return ["unknown"]
     words: dict[type, str] = {StreamElement: "any data", ControlElement: "any control"}
     return [words.get(one) or printable(one.__name__) for one in types] or ["nothing"]
+
+
+def supervision_words(supervision: Supervision) -> str:
+    """Return what is done when a stage fails, in a few words."""
+    told = [
+        f"{supervision.directive.replace('_', ' ')}{', unless decided otherwise' * (supervision.decide is not None)}"
+    ]
+    if supervision.on is not Exception:
+        classes = supervision.on if isinstance(supervision.on, tuple) else (supervision.on,)
+        told.append(f"for {', '.join(one.__name__ for one in classes)}")
+    if supervision.directive == "restart":
+        told.append(f"element in hand: {supervision.in_hand.replace('_', ' ')}")
+        if supervision.max_restarts is not None:
+            told.append(f"up to {supervision.max_restarts} within {supervision.window_s:g} s")
+        if supervision.rest_for_one:
+            told.append(f"with all stages behind it, {supervision.between} what is between")
+    if supervision.directive == "retry" or supervision.in_hand == "redeliver":
+        told.append(f"up to {supervision.attempts} attempts, then {supervision.then.replace('_', ' ')}")
+    return "; ".join(told)
 
 
 def _beginning(text: str, most: int) -> str:

@@ -5,7 +5,11 @@ Above: stages emit events, the runtime tells of its own and delivers all of them
 
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
+    ElementDeadLettered,
+    ElementDropped,
+    ElementFailed,
     ElementMoved,
+    ElementRetried,
     Event,
     EventGap,
     PipelineCancelled,
@@ -19,13 +23,18 @@ from ._events import (
     StageEnded,
     StageEvent,
     StageFailed,
+    StageRestarted,
     StageStarted,
 )
 from ._logging import log_events
 
 __all__ = [
     "AsyncListener",
+    "ElementDeadLettered",
+    "ElementDropped",
+    "ElementFailed",
     "ElementMoved",
+    "ElementRetried",
     "Event",
     "EventBus",
     "EventGap",
@@ -41,6 +50,7 @@ __all__ = [
     "StageEnded",
     "StageEvent",
     "StageFailed",
+    "StageRestarted",
     "StageStarted",
     "is_async_listener",
     "log_events",

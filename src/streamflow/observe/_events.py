@@ -12,10 +12,15 @@ Event                     what a stage emits itself, by its `name`
 │       └── PipelineCancelled   pipeline.cancelled
 ├── StageEvent
 │   ├── StageStarted        stage.started
+│   ├── StageRestarted      stage.restarted
 │   └── StageEnded
 │       ├── StageCompleted      stage.completed
 │       ├── StageFailed         stage.failed
 │       └── StageCancelled      stage.cancelled
+├── ElementFailed         an element that a supervised stage has failed on
+│   ├── ElementRetried      element.retried
+│   ├── ElementDropped      element.dropped
+│   └── ElementDeadLettered element.dead_lettered
 ├── ElementMoved          element.moved, only with `tracing`
 └── EventGap              events.gap, only from a queue that was full
 ```
@@ -41,7 +46,11 @@ if TYPE_CHECKING:
     from ..elements import EndReason
 
 __all__ = [
+    "ElementDeadLettered",
+    "ElementDropped",
+    "ElementFailed",
     "ElementMoved",
+    "ElementRetried",
     "Event",
     "EventGap",
     "PipelineCancelled",
@@ -55,6 +64,7 @@ __all__ = [
     "StageEnded",
     "StageEvent",
     "StageFailed",
+    "StageRestarted",
     "StageStarted",
 ]
 
@@ -179,6 +189,27 @@ class StageStarted(StageEvent):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageRestarted(StageEvent):
+    """A supervised stage begins anew after a failure: its own, or that of a stage that it is restarted with."""
+
+    name: str = dataclasses.field(default="stage.restarted", init=False)
+    """What happened: `stage.restarted`."""
+    failed: str
+    """The stage that has failed."""
+    attempt: int
+    """Which restart it is: since the last healthy window, or in the run where another stage has failed; from 1."""
+    delay_s: float
+    """How long is waited before, in seconds."""
+    error: BaseException
+    """What the failed stage raised."""
+
+    @property
+    def error_type(self) -> str:
+        """Name of the error's class."""
+        return _class_of(self.error)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StageEnded(StageEvent):
     """A stage has ended, whichever way: the last event of every stage."""
 
@@ -219,6 +250,51 @@ class StageCancelled(StageEnded):
 
     name: str = dataclasses.field(default="stage.cancelled", init=False)
     """What happened: `stage.cancelled`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ElementFailed(Event):
+    """Something that is done about an element that a supervised stage has failed on."""
+
+    stage: str = dataclasses.field()  # without a default, unlike the one that it narrows
+    """The stage."""
+    index: int | None
+    """Ordinal (from 0) of the element on the stage's input; None with several inputs, or several calls at a time."""
+    attempts: int
+    """How often the stage has tried so far."""
+    error: BaseException
+    """What it raised."""
+
+    @property
+    def error_type(self) -> str:
+        """Name of the error's class."""
+        return _class_of(self.error)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ElementRetried(ElementFailed):
+    """It is tried again."""
+
+    name: str = dataclasses.field(default="element.retried", init=False)
+    """What happened: `element.retried`."""
+    delay_s: float
+    """How long is waited before, in seconds."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ElementDropped(ElementFailed):
+    """It is dropped."""
+
+    name: str = dataclasses.field(default="element.dropped", init=False)
+    """What happened: `element.dropped`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ElementDeadLettered(ElementFailed):
+    """It has left as a dead letter."""
+
+    name: str = dataclasses.field(default="element.dead_lettered", init=False)
+    """What happened: `element.dead_lettered`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ cut to one printable line.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -57,12 +59,13 @@ class Failures:
         self._api_key = api_key
         self._request = request
 
-    def of_status(self, status: int, body: bytes) -> ProviderError:
+    def of_status(self, status: int, body: bytes, retry_after: str | None = None) -> ProviderError:
         """Return the error for a response that is no success.
 
         Args:
             status: The HTTP status.
             body: The beginning of the response body.
+            retry_after: Its `Retry-After` header, None if there is none.
         """
         where = f"{self.server} answered HTTP {status}"
         if status == 401:  # what servers say here likes to quote a part of the key
@@ -79,7 +82,8 @@ class Failures:
             "rate_limited": "; send less, or retry later" if retryable else "; check the plan and its quota",
             "overloaded": "; retry later",
         }.get(code, "; check base_url and the model's name" if status in {404, 405} else "")
-        return ProviderError(code, f"{where}{f': {said}' if said else ''}{hint}", retryable)
+        wait_s = _seconds_of(retry_after) if retryable else None
+        return ProviderError(code, f"{where}{f': {said}' if said else ''}{hint}", retryable, wait_s)
 
     def of_error(self, error: object) -> ProviderError:
         """Return the error for an error object inside a successful response."""
@@ -150,6 +154,20 @@ def _of_status(status: int) -> tuple[str, bool]:
     if status >= 500 or status == 408:
         return "overloaded", True
     return "bad_request", False
+
+
+def _seconds_of(retry_after: str | None) -> float | None:
+    """Return what a `Retry-After` header asks for, in seconds from now; None if it says nothing (RFC 9110, 10.2.3)."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 def _of_words(error: object) -> tuple[str, bool] | None:

@@ -259,7 +259,8 @@ class OpenAIProvider:
             if not body and response.status_code == 200:
                 raise
         if response.status_code != 200:
-            raise failures.of_status(response.status_code, bytes(body[:_MAX_ERROR_BYTES]))
+            retry_after = response.headers.get("retry-after")
+            raise failures.of_status(response.status_code, bytes(body[:_MAX_ERROR_BYTES]), retry_after)
         raise failures.of_body(kind, bytes(body[:_MAX_ERROR_BYTES]))
 
     async def _read_out(self, chunks: AsyncGenerator[bytes, None]) -> None:

@@ -1,6 +1,7 @@
 """The orderly end of runs: no more input, what is inside arrives, what does not in time is cancelled and accounted for.
 
-Above: `_run` (one run), `_lifetime` (all runs of a pipeline). Below: `_engine`, by the protocol `Drainable`.
+Above: `_run` (one run), `_lifetime` (all runs of a pipeline). Below: `_jobs`, `channels`.
+The other part of `_engine`, whose state it works on: how a run is ended from outside, and what is known of it then.
 
 Rules:
 
@@ -10,61 +11,48 @@ Rules:
 4. *At the deadline* the rest is cancelled; what has not ended `shutdown_timeout_s` later is named in `ShutdownTimeoutError`.
 """
 
+# ruff: noqa: SLF001 - the engine is one object in two parts
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from ..errors import ConfigError, ShutdownTimeoutError
+from ..channels import MergeEnd
+from ..errors import ConfigError, RunAbortedError, RunStateError, ShutdownTimeoutError
+from ..stages import CURRENT_RUN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
 
     from ..channels import ReceiveEnd
-    from ._jobs import JobGroup
+    from ._engine import Engine
     from ._wiring import StageRun
 
-__all__ = ["DRAIN_ROOM", "Account", "Drainable", "arrive", "begin", "checked_deadline", "cut", "drain", "report"]
+__all__ = [
+    "DRAIN_ROOM",
+    "Account",
+    "abort",
+    "arrive",
+    "begin",
+    "begin_drain",
+    "checked_deadline",
+    "cut",
+    "drain",
+    "has_output",
+    "open_account",
+    "report",
+    "undelivered",
+]
 
 DRAIN_ROOM = 100_000
 """Elements that an edge to the consumer holds while its run drains: more than is inside, unless stages make very much of little."""
 
 _LOOK_AGAIN_S = 0.02
 """How often one event loop looks whether a run of another one has ended, in seconds."""
-
-
-class Drainable(Protocol):
-    """What is asked of a run that has been started."""
-
-    jobs: JobGroup
-    """Its tasks."""
-
-    @property
-    def zombies(self) -> tuple[str, ...]:
-        """Tasks that could not be stopped."""
-        ...
-
-    def begin_drain(self) -> None:
-        """End its input."""
-        ...
-
-    async def arrive(self) -> None:
-        """Wait until it has ended by itself."""
-        ...
-
-    def cut_short(self) -> None:
-        """Cancel its tasks; its consumer is told."""
-        ...
-
-    async def end_tasks(self, *, shield: bool) -> None:
-        """Wait for its tasks, under a deadline."""
-        ...
-
-    def undelivered(self) -> Mapping[str, int]:
-        """Return what did not arrive."""
-        ...
 
 
 class Account:
@@ -121,21 +109,91 @@ def checked_deadline(timeout_s: float | None, default: float) -> float:
     return given
 
 
-async def drain(run: Drainable, timeout_s: float) -> None:
+def open_account(engine: Engine, culprit: StageRun | str | None = None) -> None:
+    """Begin to account for what does not arrive, if anything is left that might.
+
+    What is behind the `culprit` of a failure goes on, and is not at work in vain.
+    """
+    if not engine.jobs.alive and not has_output(engine):
+        return
+    spared: frozenset[int] = frozenset()
+    if isinstance(culprit, str):
+        spared = engine.plan.fed[culprit]
+    elif culprit is not None:
+        spared = culprit.downstream
+    engine.account.open(_ends(engine), [one for one in engine._stages if one.index not in spared])
+
+
+def undelivered(engine: Engine) -> dict[str, int]:
+    """Return how much did not arrive because the run was cut short, by edge and stage."""
+    return engine.account.read(_ends(engine), is_over=engine._ended_s is not None)
+
+
+def has_output(engine: Engine) -> bool:
+    """Say whether something is there for the consumer."""
+    return any(leaf.backlog for leaf in engine.leaves.values())
+
+
+def _ends(engine: Engine) -> Iterator[ReceiveEnd[Any]]:
+    yield from engine._edges
+    for merges in engine._merges.values():
+        yield from merges
+    if engine.started and isinstance(engine.outlet, MergeEnd):
+        yield engine.outlet
+
+
+def begin_drain(engine: Engine) -> None:
+    """End all input, of stages that generate too, and let the consumer's edges take what is inside. Idempotent."""
+    engine.draining = True
+    if engine.started and engine.jobs.alive:
+        for head in engine._feeders:
+            inlet = engine.inlets[head]
+            if inlet.is_open:
+                engine.account.turn_away(inlet.name, inlet.statistics().waiting_senders)
+        engine.stop_sources()
+        for one in engine._stages:
+            if not one.inputs:
+                one.cancel()
+        for outlet in (engine.outlet, *engine.leaves.values()):
+            outlet.widen(DRAIN_ROOM)
+
+
+def cut_short(engine: Engine) -> None:
+    """Cancel what still runs; the consumer gets what is on its way to it, and the reason `cancelled`. Idempotent."""
+    if engine.jobs.alive:
+        if engine.notice is None:
+            engine.reason = "cancelled"
+        open_account(engine)
+        engine.jobs.cancel()
+
+
+def abort(engine: Engine, cause: BaseException | None) -> None:
+    """Cancel everything and fail, because a kill switch says so; nothing, if the run is ending already."""
+    if engine.jobs.alive and engine.notice is None and not engine.cancelled:
+        error = RunAbortedError(engine.run_id)
+        error.__cause__ = cause
+        engine._fail(error, None)
+
+
+async def drain(engine: Engine, timeout_s: float) -> None:
     """Drain one run; see `Run.drain()`."""
-    begin((run,))
-    await arrive((run,), timeout_s)
-    await cut((run,))
-    report((run,), timeout_s)
+    here = CURRENT_RUN.get(None)
+    if here is not None and here.run_id == engine.run_id:
+        message = f"drain(): stage {here.stage!r} would wait for its own end; call KillSwitch.shutdown(), and return"
+        raise RunStateError(message)
+    begin((engine,))
+    await arrive((engine,), timeout_s)
+    await cut((engine,))
+    report((engine,), timeout_s)
 
 
-def begin(runs: Iterable[Drainable]) -> None:
-    """End the input of runs, each on its own event loop."""
+def begin(runs: Iterable[Engine]) -> None:
+    """Drain runs, each on its own event loop. Does not wait."""
     for run in runs:
-        run.jobs.backend.call(run.begin_drain)
+        run.jobs.backend.call(partial(begin_drain, run))
 
 
-async def arrive(runs: Iterable[Drainable], timeout_s: float) -> None:
+async def arrive(runs: Iterable[Engine], timeout_s: float) -> None:
     """Wait until all have ended by themselves, `timeout_s` at most.
 
     Cancellation: the runs go on draining.
@@ -143,26 +201,34 @@ async def arrive(runs: Iterable[Drainable], timeout_s: float) -> None:
     with anyio.move_on_after(timeout_s):
         for run in runs:
             if run.jobs.backend.is_here():
-                await run.arrive()
+                await _arrive(run)
             while run.jobs.alive:  # noqa: ASYNC110 - its events belong to another event loop
                 await anyio.sleep(_LOOK_AGAIN_S)
 
 
-async def cut(runs: Iterable[Drainable]) -> None:
+async def _arrive(engine: Engine) -> None:
+    await engine.finish_last_stages()
+    if engine.notice is None:
+        await engine.jobs.unwind(shield=False)
+        engine.jobs.cancel()
+    await engine.jobs.wait(shield=False)
+
+
+async def cut(runs: Iterable[Engine]) -> None:
     """Cancel those that have not ended, and wait for the tasks of those that are here."""
     rest = [run for run in runs if run.jobs.alive]
     for run in rest:
-        run.jobs.backend.call(run.cut_short)
+        run.jobs.backend.call(partial(cut_short, run))
     for run in rest:
         if run.jobs.backend.is_here():
             await run.end_tasks(shield=True)
 
 
-def report(runs: Sequence[Drainable], timeout_s: float) -> None:
+def report(runs: Iterable[Engine], timeout_s: float) -> None:
     """Raise `ShutdownTimeoutError` if tasks are left."""
     left = tuple(name for run in runs for name in run.zombies)
     if left:
-        undelivered: Counter[str] = Counter()
+        lost: Counter[str] = Counter()
         for run in runs:
-            undelivered.update(run.undelivered())
-        raise ShutdownTimeoutError(timeout_s, left, undelivered)
+            lost.update(undelivered(run))
+        raise ShutdownTimeoutError(timeout_s, left, lost)

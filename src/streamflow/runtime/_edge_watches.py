@@ -124,7 +124,7 @@ def run_limits(config: PipelineConfig, clock: RunClock, leaves: Iterable[Receive
 
         yield Limit("first_element", config.first_element_timeout_s, "the run", waiting_since)
     if config.idle_timeout_s is not None:
-        yield Limit("idle", config.idle_timeout_s, "the run", lambda: clock.moved)
+        yield Limit("idle", config.idle_timeout_s, "the run", lambda: None if clock.pauses else clock.moved)
 
 
 _full_since: Callable[[EdgeClock], float | None] = attrgetter("full_since")

@@ -1,6 +1,6 @@
 """One run: opens the edges, starts the stages, decides how it ends.
 
-Above: `_run`, what the caller holds. Below: `_jobs` (tasks), `_watchdog` (limits), `channels`, `stages`, `graph`.
+Above: `_run`, what the caller holds. Below: `_drain` (the rest of this), `_jobs` (tasks), `_watchdog` (limits), `channels`, `stages`, `graph`.
 
 How a run ends, in the words of the code:
 
@@ -24,7 +24,7 @@ import contextvars
 import logging
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -39,11 +39,12 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, RunContext, close_source, feed
 from ._backend import current_backend
-from ._drain import DRAIN_ROOM, Account
+from ._drain import Account, begin_drain, has_output, open_account, undelivered
 from ._edge_watches import edge_watches, run_limits
+from ._failures import notice_of, stage_error
 from ._jobs import Job, JobGroup, is_made_of
-from ._notices import notice_of, stage_error
 from ._stats import RunStats, stats_of
+from ._supervision import supervisors
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from ._metering import EdgeMeter
     from ._plan import Plan
     from ._reporting import Reporter
+    from ._supervision import Supervisor, Tally
     from ._watchdog import Limit
 
 __all__ = ["Engine", "live_runs"]
@@ -101,6 +103,7 @@ class Engine:
         self.notice: ErrorElement | None = None
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
+        self.tolerated: list[StageError] = []
         self.inlets: dict[str, SendEnd[StreamElement]] = {}
         self.outlet: ReceiveEnd[StreamElement]
         self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
@@ -112,10 +115,10 @@ class Engine:
         self._context = contextvars.copy_context()
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
-        self._merges: Sequence[ReceiveEnd[Any]] = ()
-        self._account = Account()
+        self.account: Account = Account()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._clock: RunClock
         self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
@@ -123,6 +126,8 @@ class Engine:
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
+        self._supervisors: Mapping[str, Supervisor] = {}
+        self._tallies: Mapping[str, Tally] = {}
 
     # Starting
 
@@ -142,8 +147,14 @@ class Engine:
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
         self._stages, wiring = wire(self.plan, watches)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
-        self._edges, self._merges, self._clock = wiring.edges, wiring.merges, clock
+        self._edges, self._clock = wiring.edges, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+        self._merges = {
+            one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+        }
+        if self.plan.supervises:
+            self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
+            self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
             self._meters = watches.meters
@@ -165,7 +176,7 @@ class Engine:
         first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
         self.jobs.start(*first, *(stage.job for stage in self._stages))
         if self.draining:
-            self.begin_drain()
+            begin_drain(self)
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
@@ -188,12 +199,15 @@ class Engine:
             emit=self.reporter.emit,
             start_soon=partial(self._start_helper, stage),
             open_resource=self._lifetime.resource,
+            guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
-        await stage.node.stage.start(run)(cast("Any", stage.reads), cast("Any", stage.writes), run)
-        while stage.helpers:
-            stage.helpers_ended = anyio.Event()
-            await stage.helpers_ended.wait()
+        if stage.supervisor is not None:
+            await stage.supervisor.work(run)
+        else:
+            await stage.body(run)
+            if stage.helpers:
+                await stage.helped()
         await stage.pass_rest()
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
@@ -215,11 +229,14 @@ class Engine:
         if stage.clock is not None:
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(stage_error(stage.name, stage.node.where, stage.in_hand(), error), stage)
+            self._stage_failed(stage, stage.in_hand(), error)
         self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
-        stage.output.close()
+        stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
+        stage.supervisor = None  # which knows it in turn
         self._last_stages.discard(stage.index)
+        for one in self._supervisors.values():
+            one.look()
         for head, feeder in self._feeders.items():
             if self._last_stages.isdisjoint(self.plan.served[head]):
                 feeder.cancel()
@@ -228,8 +245,9 @@ class Engine:
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         stage.helpers.pop(job)
-        if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
-            self._fail(stage_error(stage.name, stage.node.where, None, error), stage)
+        is_failure = error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class())
+        if error is not None and is_failure and not (stage.supervisor is not None and stage.supervisor.takes(error)):
+            self._stage_failed(stage, None, error)
         if not stage.helpers and stage.helpers_ended is not None:
             stage.helpers_ended.set()
         self._settle()
@@ -241,7 +259,11 @@ class Engine:
         if job.cancel_requested:  # then its edge may have been closed under it, too
             expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
-            self._fail(stage_error(self._source_name(head), None, None, error), head)
+            failure = stage_error(self._source_name(head), None, None, error)
+            if head in self.plan.isolated_heads and self._tolerates(failure):
+                self.inlets[head].close_with(notice_of(failure, "source", is_fatal=False))
+            else:
+                self._fail(failure, head)
         self.inlets[head].close()
         self._settle()
 
@@ -260,10 +282,11 @@ class Engine:
         if not alive:
             _LIVE.discard(self)
             self._stages = []
+            self._supervisors = {}
             self._watchdog = None
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            if self.cancelled or (self.draining and not self._has_output):
+            if self.cancelled or (self.draining and not has_output(self)):
                 self._tell_end()
 
     def _tell_end(self) -> None:
@@ -271,7 +294,27 @@ class Engine:
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
 
-    # Ending early
+    # Failing
+
+    def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
+        """Let a failure end the run, or only the stage, if it is isolated."""
+        attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
+        failure = stage_error(stage.name, stage.node.where, index, error, attempts)
+        if not stage.is_isolated or not self._tolerates(failure):
+            self._fail(failure, stage)
+            return
+        stage.failure = failure
+        if not stage.is_sink:
+            stage.output.close_with(notice_of(failure, stage.name, is_fatal=False))
+        stage.cancel()  # what is left of it: of its tasks, one has failed
+        stage.close_inputs("no_more_needed")
+
+    def _tolerates(self, failure: BaseException) -> bool:
+        """Record a failure that is not the run's; False once the run itself ends, and for what no run can go on after."""
+        if not isinstance(failure, StageError) or self.notice is not None or self.cancelled:
+            return False
+        self.tolerated.append(failure)
+        return True
 
     def _fail(self, error: BaseException, culprit: StageRun | str | None, reason: EndReason = "error") -> None:
         """Record a failure, and stop everything that is not behind it.
@@ -285,7 +328,7 @@ class Engine:
         if isinstance(culprit, StageRun):
             culprit.failure = error
         if self.notice is None:
-            self._open_account(culprit)
+            open_account(self, culprit)
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
@@ -316,39 +359,8 @@ class Engine:
             feeder.cancel()
         for inlet in self.inlets.values():
             inlet.close()
-
-    def begin_drain(self) -> None:
-        """End all input, of stages that generate too, and let the consumer's edges take what is inside. Idempotent."""
-        self.draining = True
-        if self.started and self.jobs.alive:
-            for head in self._feeders:
-                inlet = self.inlets[head]
-                if inlet.is_open:
-                    self._account.turn_away(inlet.name, inlet.statistics().waiting_senders)
-            self.stop_sources()
-            for one in self._stages:
-                if not one.inputs:
-                    one.cancel()
-            for outlet in (self.outlet, *self.leaves.values()):
-                outlet.widen(DRAIN_ROOM)
-
-    async def arrive(self) -> None:
-        """Wait until all tasks have ended; those that nobody needs any more are cancelled.
-
-        Cancellation: changes nothing.
-        """
-        await self.finish_last_stages()
-        if self.notice is None:
-            await self.jobs.unwind(shield=False)
-            self.jobs.cancel()
-        await self.jobs.wait(shield=False)
-
-    def abort(self, cause: BaseException | None) -> None:
-        """Cancel everything and fail, because a kill switch says so; nothing, if the run is ending already."""
-        if self.jobs.alive and self.notice is None and not self.cancelled:
-            error = RunAbortedError(self.run_id)
-            error.__cause__ = cause
-            self._fail(error, None)
+        for supervisor in self._supervisors.values():
+            supervisor.hurry()
 
     def cancel(self) -> None:
         """End the run because the caller wants no more: everything is cancelled, nothing more comes out. Idempotent."""
@@ -356,8 +368,7 @@ class Engine:
             self.cancelled = True
             if self.notice is None:
                 self.reason = "cancelled"
-            if self.jobs.alive or self._has_output:
-                self._open_account()
+            open_account(self)
             self.jobs.cancel()
             for outlet in (self.outlet, *self.leaves.values()):
                 outlet.close()
@@ -365,30 +376,6 @@ class Engine:
                 self._no_more_waiting.set()
             if not self.jobs.alive:
                 self._tell_end()
-
-    def cut_short(self) -> None:
-        """Cancel what still runs; the consumer gets what is on its way to it, and the reason `cancelled`. Idempotent."""
-        if self.jobs.alive:
-            if self.notice is None:
-                self.reason = "cancelled"
-            self._open_account()
-            self.jobs.cancel()
-
-    @property
-    def _has_output(self) -> bool:
-        return any(leaf.backlog for leaf in self.leaves.values())
-
-    def _open_account(self, culprit: StageRun | str | None = None) -> None:
-        spared = frozenset[int]()
-        if isinstance(culprit, StageRun):
-            spared = culprit.downstream
-        elif culprit is not None:
-            spared = self.plan.fed[culprit]
-        self._account.open((*self._edges, *self._merges), [one for one in self._stages if one.index not in spared])
-
-    def undelivered(self) -> dict[str, int]:
-        """Return how much did not arrive because the run was cut short, by edge and stage."""
-        return self._account.read((*self._edges, *self._merges), is_over=self._ended_s is not None)
 
     async def finish_last_stages(self) -> None:
         """Wait until all sinks have ended, and all stages that feed the consumer; or until the run fails.
@@ -405,19 +392,14 @@ class Engine:
         return bool(self._last_stages) and self.notice is None and not self.cancelled
 
     async def finish(self, *, shield: bool) -> None:
-        """End the tasks, and tell the listeners that the run is over.
-
-        Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
-        """
+        """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
         await self.end_tasks(shield=shield)
         self._tell_end()
         if self.reporter.has_tasks:
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
     async def end_tasks(self, *, shield: bool) -> None:
-        """Let tasks end that are just ending, cancel the others, and wait for them, `shutdown_timeout_s` at most.
-
-        What is left then is named in `zombies`.
+        """Let tasks end that are just ending, cancel the others, wait `shutdown_timeout_s` at most; `zombies` names what is left.
 
         Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
         """
@@ -439,8 +421,7 @@ class Engine:
         """Return what the caller must be told, once."""
         error, self.failure = self.failure, None
         if isinstance(error, (StageError, RunTimeoutError, RunAbortedError)):
-            error.suppressed = tuple(self._suppressed)
-            self._suppressed = []
+            error.suppressed, self._suppressed = tuple(self._suppressed), []
         return error
 
     def stats(self) -> RunStats:
@@ -448,9 +429,16 @@ class Engine:
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
         meters = self._meters or [None] * len(counts)
-        duration_s = until - self._clock.started
         return stats_of(
-            self.run_id, duration_s, self.plan, counts, meters=meters, forks=self._forks, undelivered=self.undelivered()
+            self.run_id,
+            until - self._clock.started,
+            self.plan,
+            counts,
+            meters=meters,
+            forks=self._forks,
+            merges=self._merges,
+            tallies=self._tallies,
+            undelivered=undelivered(self),
         )
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
@@ -479,7 +467,21 @@ class Engine:
         return "\n".join(lines)
 
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
-        passed = await watch_limits(limits, clock.now)
+        over: set[int | None] = set()  # stages that were too slow, and isolated
+        while True:
+            passed = self._culprit(
+                limits, await watch_limits([one for one in limits if one.stage not in over], clock.now)
+            )
+            culprit = None if passed.stage is None else self._stages[passed.stage]
+            error = RunTimeoutError(passed.kind, passed.seconds, passed.where)
+            if culprit is None or not culprit.is_isolated:
+                self._fail(error, culprit, "timeout")
+                return
+            over.add(culprit.index)
+            self._stage_failed(culprit, None, error)
+
+    def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
+        """Return the limit that was really passed, where one of an edge was."""
         if passed.kind == "backpressure":
             # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
             edges = [one for one in limits if one.kind == "backpressure"]
@@ -489,8 +491,7 @@ class Engine:
                 full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
                 following = next((one for one in full if one.since() is not None), None)
             passed = following or passed
-        culprit = None if passed.stage is None else self._stages[passed.stage]
-        self._fail(RunTimeoutError(passed.kind, passed.seconds, passed.where), culprit, "timeout")
+        return passed
 
 
 def live_runs() -> list[str]:

@@ -1,6 +1,6 @@
 """One switch that ends many runs, from any thread.
 
-Above: users, `_run`. Below: `_engine`, by the protocol `Stoppable`.
+Above: users, `_run`. Below: `_drain`.
 
 The switch holds its runs weakly, and they hold it. It never acts inside the call: each run hears of it in a turn of its own event
 loop, so that a call from a thread, or from a signal handler, strikes between two steps and never within one.
@@ -11,32 +11,18 @@ from __future__ import annotations
 import threading
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from ..errors import ConfigError
+from ._drain import abort, begin_drain
 
 if TYPE_CHECKING:
-    from ._jobs import JobGroup
+    from ._engine import Engine
 
-__all__ = ["KillSwitch", "KillSwitchState", "Stoppable"]
+__all__ = ["KillSwitch", "KillSwitchState"]
 
 KillSwitchState = Literal["armed", "shutdown", "aborted"]
 """Whether a kill switch has been used, and how."""
-
-
-class Stoppable(Protocol):
-    """What is asked of a run that has been started."""
-
-    jobs: JobGroup
-    """Its tasks."""
-
-    def begin_drain(self) -> None:
-        """End its input."""
-        ...
-
-    def abort(self, cause: BaseException | None) -> None:
-        """Cancel and fail it."""
-        ...
 
 
 class KillSwitch:
@@ -55,7 +41,7 @@ class KillSwitch:
     """
 
     def __init__(self) -> None:
-        self._runs: weakref.WeakSet[Stoppable] = weakref.WeakSet()
+        self._runs: weakref.WeakSet[Engine] = weakref.WeakSet()
         self._lock = threading.RLock()  # reentrant: a signal handler may come in between
         self._state: KillSwitchState = "armed"
         self._cause: BaseException | None = None
@@ -86,7 +72,7 @@ class KillSwitch:
             raise ConfigError("error", message)
         self._fire("aborted", given)
 
-    def attach(self, run: Stoppable) -> None:
+    def attach(self, run: Engine) -> None:
         """Let a run that has just been started hear of this switch; at once, if it has been used. For the runtime."""
         with self._lock:
             self._runs.add(run)  # first: what fires now finds it
@@ -101,8 +87,8 @@ class KillSwitch:
             for run in tuple(self._runs):
                 run.jobs.backend.call_soon(self._tell(run))
 
-    def _tell(self, run: Stoppable) -> partial[None]:
-        return partial(run.begin_drain) if self._state == "shutdown" else partial(run.abort, self._cause)
+    def _tell(self, run: Engine) -> partial[None]:
+        return partial(begin_drain, run) if self._state == "shutdown" else partial(abort, run, self._cause)
 
     def __repr__(self) -> str:
         return f"<KillSwitch {self._state}>"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..stages import Resource
     from ._backend import Backend
-    from ._drain import Drainable
+    from ._engine import Engine
 
 __all__ = ["Lifetime"]
 
@@ -98,11 +98,11 @@ class Lifetime:
         self._max_runs = max_runs
         self._timeout_s = shutdown_timeout_s
         self._declared = tuple(dict.fromkeys(resources))
-        self._runs: dict[Drainable, None] = {}
+        self._runs: dict[Engine, None] = {}
         self._held: list[_Held] = []
         self._is_over = False
 
-    def enter(self, run: Drainable) -> None:
+    def enter(self, run: Engine) -> None:
         """Let a run begin.
 
         Raises:
@@ -114,7 +114,7 @@ class Lifetime:
             raise PipelineBusyError(self._max_runs)
         self._runs[run] = None
 
-    def leave(self, run: Drainable) -> None:
+    def leave(self, run: Engine) -> None:
         """Know that a run has ended. Idempotent."""
         self._runs.pop(run, None)
 

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..graph import Graph
+    from ..graph import Graph, MergePolicy
     from ..observe import AsyncListener, Listener
-    from ..stages import Source, StageLike
+    from ..stages import Source, StageLike, Supervision
     from ._result import Result
     from ._sync import BackendName
 
@@ -230,21 +230,30 @@ class Pipeline:
         return {"graph": graph_to_dict(self._graph), "config": self._config.to_dict()}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, object], stages: Mapping[str, StageLike]) -> Self:
+    def from_dict(
+        cls,
+        data: Mapping[str, object],
+        stages: Mapping[str, StageLike],
+        *,
+        policies: Mapping[str, MergePolicy] | None = None,
+        supervisions: Mapping[str, Supervision] | None = None,
+    ) -> Self:
         """Return the pipeline that `to_dict()` wrote down. Nothing is imported or executed.
 
         Args:
             data: The graph, and the settings; from anywhere, it is checked.
             stages: The stages, by their names in the graph.
+            policies: The policies of merges that have a function, by the stage that reads.
+            supervisions: By the same names, what to do when stages fail, where a part of that is code (`on`, `decide`).
 
         Raises:
             DecodeError: If the data is malformed; says where.
-            ConfigError: If a setting is wrong; names the field.
+            ConfigError: If a setting is wrong, or a policy; names the field.
             BuildError: If stages are missing, too many, or not what was written down, or the graph cannot run.
         """
         written, settings = _parts_of(data)
         try:
-            graph = graph_from_dict(written, stages)
+            graph = graph_from_dict(written, stages, policies or {}, supervisions or {})
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())

@@ -10,17 +10,25 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ..channels import ASIDE, REMEMBERED
 from ..elements import Priority
 from ..errors import ConfigError
-from ..stages import EVERYTHING, StageKind, admission
+from ..graph import DEAD_LETTERS, Arrival, Endpoint, isolated_stages, ordering_forks
+from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
+from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ..graph import Endpoint, Graph, Node
+    from ..graph import Graph, MergePolicy, Node
+    from ..stages import Supervision
     from ._config import PipelineConfig
+    from ._orderings import JoinKey, OrderingPlan
 
 __all__ = ["EdgePlan", "InputPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
+
+
+_ARRIVAL = Arrival()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class InputPlan:
     """What the merge is called."""
     reach: Mapping[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
     """For each fork above that leads to several of its edges, the positions of those."""
+    policy: MergePolicy = _ARRIVAL
+    """How its edges are merged."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +97,23 @@ class StagePlan:
     """The stages that its elements can reach."""
     keeps_aside: bool
     """Whether what it does not accept waits for its results."""
+    ports: Mapping[int, frozenset[int]]
+    """For each fork above that leads to several of its inputs, the positions of those."""
+    letters: OutputPlan | None = None
+    """Where its dead letters go."""
+    supervision: Supervision | None = None
+    """What to do when it fails."""
+    restarted_with: frozenset[int] = frozenset()
+    """The stages that are restarted with it."""
+    is_restartable: bool = False
+    """Whether it is restarted with others."""
+    is_isolated: bool = False
+    """Whether it may fail without failing the run."""
+
+    @property
+    def join_key(self) -> JoinKey:
+        """What stands for all its inputs, where they join control."""
+        return tuple(edge for one in self.inputs for edge in one.edges)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,6 +140,14 @@ class Plan:
     """Whether a stage has a limit."""
     has_lanes: bool
     """Whether its edges have priority lanes."""
+    orderings: Mapping[int, OrderingPlan]
+    """For each fork that marks what it sends, by number, what merges below restore its order."""
+    remembered: int
+    """Most control elements that merges remember of those whose copies may still come."""
+    supervises: bool = False
+    """Whether something is to be done when a stage fails."""
+    isolated_heads: frozenset[str] = frozenset()
+    """The heads whose source may fail without failing the run."""
 
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
@@ -142,9 +177,11 @@ class _Planner:
         self._graph = graph
         self._config = config
         self._nodes = graph.order()
+        self._policies = graph.policies
         self._index = {node.name: number for number, node in enumerate(self._nodes)}
         self._accepts = {one: accepts for node in self._nodes for one, accepts in node.inputs.items()}
         self._downstream = [frozenset(self._index[one] for one in graph.downstream(node.name)) for node in self._nodes]
+        self._without_letters = graph.without_letters()
         self._edges: list[EdgePlan] = []
         self._into: dict[Endpoint, list[int]] = {one: [] for one in self._accepts}
         self._out_of: dict[Endpoint, list[int]] = {one: [] for node in self._nodes for one in node.outputs}
@@ -159,6 +196,8 @@ class _Planner:
         outputs = [self._outputs_of(node) for node in self._nodes]
         whole = [self._fork_of_all(plans) for plans in outputs]
         self._reach = {number: self._reached_by(fork) for number, fork in enumerate(self._forks) if len(fork) > 1}
+        isolated = isolated_stages(self._graph)
+        together = [self._restarted_with(node) for node in self._nodes]
         stages = tuple(
             StagePlan(
                 node=node,
@@ -168,9 +207,16 @@ class _Planner:
                 fork=whole[number],
                 downstream=self._downstream[number],
                 keeps_aside=node.stage.kind is StageKind.ACCUMULATE and node.stage.bypass == "late",
+                letters=self._letters(node),
+                supervision=None if node.supervision is None else node.supervision.supervision,
+                restarted_with=together[number],
+                is_restartable=any(number in several for several in together),
+                is_isolated=node.name in isolated,
+                ports=self._ports(node),
             )
             for number, node in enumerate(self._nodes)
         )
+        orderings = self._orderings(stages)
         feeding = {self._index[one.stage] for one in self._graph.leaves}
         last = frozenset(one.index for one in stages if not one.outputs or one.index in feeding)
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
@@ -185,7 +231,11 @@ class _Planner:
             fed=fed,
             served={name: reached & last for name, reached in fed.items()},
             has_lanes=self._config.priority,
+            orderings=orderings,
+            remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
+            supervises=any(node.supervision is not None for node in self._nodes),
+            isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
 
     def _add_edge(self, source: Endpoint | None, target: Endpoint | None, buffer: int | None = None) -> int:
@@ -195,7 +245,7 @@ class _Planner:
             source=None if source is None else self._index[source.stage],
             target=None if target is None else self._index[target.stage],
             capacity=self._config.buffer_size if buffer is None else buffer,
-            gate=self._gate(target, "source" if source is None else source.stage),
+            gate=self._edge_gate(target, "source" if source is None else source.stage),
         )
         self._edges.append(edge)
         if source is not None:
@@ -207,14 +257,32 @@ class _Planner:
     def _gate(self, target: Endpoint | None, producer: str) -> Callable[[object], bool]:
         return admission(EVERYTHING if target is None else self._accepts[target], producer=producer)
 
+    def _edge_gate(self, target: Endpoint | None, producer: str) -> Callable[[object], bool]:
+        policy = None if target is None else self._policies.get(target)
+        # What a merge makes elements of, its reader does not see.
+        makes = policy is not None and policy.makes
+        return admission(ALL_DATA, producer=producer) if makes else self._gate(target, producer)
+
     def _outputs_of(self, node: Node) -> tuple[OutputPlan, ...]:
         otherwise = {fork.source: f"{fork.source} → {fork.otherwise}" for fork in self._graph.forks if fork.otherwise}
         plans: list[OutputPlan] = []
         for one in node.outputs:
+            if one == node.letters:
+                continue
             edges = tuple(self._out_of[one])
             catching = next((edge for edge in edges if self._edges[edge].name == otherwise.get(one)), None)
             plans.append(OutputPlan(one.port, edges, catching, self._number_fork(edges)))
         return tuple(plans)
+
+    def _letters(self, node: Node) -> OutputPlan | None:
+        """Return where a stage's dead letters go: an output for them alone, which no join needs to know."""
+        edges = () if node.letters is None else tuple(self._out_of[node.letters])
+        return OutputPlan(DEAD_LETTERS, edges, None, -1) if edges else None
+
+    def _restarted_with(self, node: Node) -> frozenset[int]:
+        if node.supervision is None or not node.supervision.supervision.rest_for_one:
+            return frozenset()
+        return frozenset(self._index[one] for one in self._without_letters.downstream(node.name))
 
     def _number_fork(self, branches: tuple[int, ...]) -> int:
         self._forks.append(branches)
@@ -228,8 +296,10 @@ class _Planner:
     def _reached_by(self, branches: tuple[int, ...]) -> frozenset[int]:
         """Return the edges that a copy made here can come to."""
         first = {self._edges[one].target for one in branches}
-        stages = first.union(*(self._downstream[one] for one in first if one is not None)) - {None}
-        behind = {number for number, edge in enumerate(self._edges) if edge.source in stages}
+        names = [self._nodes[one].name for one in first if one is not None]
+        stages = first.union(self._index[one] for one in self._without_letters.downstream(*names)) - {None}
+        letters = {number for node in self._nodes if node.letters for number in self._out_of[node.letters]}
+        behind = {number for number, edge in enumerate(self._edges) if edge.source in stages} - letters
         return frozenset(behind.union(branches))
 
     def _input(self, target: Endpoint | None, incoming: Iterable[int]) -> InputPlan:
@@ -244,4 +314,25 @@ class _Planner:
             gate=self._gate(target, "merge"),
             name=f"merge → {'consumer' if target is None else target}",
             reach={fork: positions for fork, positions in above.items() if len(positions) > 1},
+            policy=_ARRIVAL if target is None else self._policies.get(target, _ARRIVAL),
         )
+
+    def _ports(self, node: Node) -> dict[int, frozenset[int]]:
+        edges = [self._into[one] for one in node.inputs]
+        above = {
+            fork: frozenset(place for place, several in enumerate(edges) if not reached.isdisjoint(several))
+            for fork, reached in self._reach.items()
+        }
+        return {fork: places for fork, places in above.items() if len(places) > 1}
+
+    def _orderings(self, stages: Sequence[StagePlan]) -> dict[int, OrderingPlan]:
+        forks = ordering_forks(self._graph)
+        if not forks:
+            return {}
+        numbers = {Endpoint(one.node.name, output.port): output.fork for one in stages for output in one.outputs}
+        needed = {tuple(self._into[end]): {numbers[one] for one in several} for end, several in forks.items()}
+        return plan_orderings(stages, self._edges, dict(enumerate(self._forks)), needed)
+
+    def _remembered(self) -> int:
+        """Return how many markers, and other control, can be on their way: an edge holds as many again beyond its bound."""
+        return REMEMBERED + 2 * sum(edge.capacity for edge in self._edges) + ASIDE * len(self._nodes)

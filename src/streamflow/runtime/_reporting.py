@@ -98,6 +98,11 @@ class Reporter:
                 )
             )
 
+    def tell(self, event: Callable[..., Event], stage: str, facts: Mapping[str, object]) -> None:
+        """Tell of something that was done about a failure of a stage."""
+        if self._bus.active:
+            self._bus.publish(event(run_id=self.run_id, stage=stage, at_s=self._now(), **facts))
+
     def run_started(self, stages: Sequence[StageRun], backend: Backend, now: float) -> None:
         """Start the tasks of async listeners, and tell that the run and its stages begin."""
         self._backend = backend

@@ -25,6 +25,8 @@ from ..elements import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..errors import StageError
+
 __all__ = ["Result", "Timings", "result_of"]
 
 
@@ -52,6 +54,8 @@ class Result:
     """What the run's models used, summed."""
     timings: Timings
     """How long it took."""
+    failures: tuple[StageError, ...] = ()
+    """Failures of stages that did not end the run: of isolated inputs, and of optional branches."""
 
     @property
     def text(self) -> str:
@@ -83,7 +87,9 @@ class Result:
         return tuple(one for one in self.elements if isinstance(one, ErrorElement))
 
 
-def result_of(elements: Sequence[StreamElement], run_id: str, timings: Timings) -> Result:
+def result_of(
+    elements: Sequence[StreamElement], run_id: str, timings: Timings, failures: tuple[StageError, ...] = ()
+) -> Result:
     """Return the result of a run that gave `elements`, its `EndOfStream` last if it came to that."""
     end = elements[-1] if elements and isinstance(elements[-1], EndOfStream) else None
     return Result(
@@ -92,4 +98,5 @@ def result_of(elements: Sequence[StreamElement], run_id: str, timings: Timings) 
         reason="cancelled" if end is None else end.reason,
         usage=(None if end is None else end.totals.usage) or Usage(),
         timings=timings,
+        failures=failures,
     )

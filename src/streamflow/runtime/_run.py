@@ -26,8 +26,7 @@ from ..elements import (
     UsageElement,
 )
 from ..errors import ChannelClosedError, RunStateError
-from ..stages import CURRENT_RUN
-from ._drain import checked_deadline, drain
+from ._drain import checked_deadline, drain, undelivered
 from ._result import Result, Timings, result_of
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..channels import ReceiveEnd, SendEnd
+    from ..errors import StageError
     from ..observe import Event
     from ._engine import Engine
     from ._kill_switch import KillSwitch
@@ -276,7 +276,7 @@ class Run:
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
         total_s = anyio.current_time() - self._outcome.began_s
-        return result_of(elements, self._engine.run_id, Timings(total_s, first_s))
+        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures)
 
     # Feeding a live run
 
@@ -320,9 +320,9 @@ class Run:
     async def drain(self, timeout_s: float | None = None) -> None:
         """End the input, wait until all that is inside has arrived, and cancel what has not when time is up. Idempotent.
 
-        The source is stopped and closed, stages that generate are cancelled, `send()` is refused. What has entered an edge goes on
-        to the sinks and to the output, where it waits for the consumer, who may be the one that calls this. The reason is `done`;
-        `cancelled`, if something was cut short, and `undelivered` says what. A run not yet started ends at once when it is.
+        Sources are stopped and closed, stages that generate are cancelled, `send()` is refused. What has entered an edge goes on to
+        the sinks and the output, where it waits for the consumer, who may be the one that calls this. The reason is `done`; or
+        `cancelled`, and `undelivered` says what was lost. A run not yet started ends at once when it is.
 
         Args:
             timeout_s: How long it may take, in seconds; None: `shutdown_timeout_s`.
@@ -351,8 +351,7 @@ class Run:
     def cancel(self) -> None:
         """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises.
 
-        From another thread it takes effect soon. A failure from before, which nobody has been told, is still raised when the block
-        of the run is left.
+        From another thread, soon. A failure from before, not told yet, is still raised when the block of the run is left.
         """
         self._outcome.over = self._outcome.over or not self._engine.started
         if self._engine.started:
@@ -412,10 +411,15 @@ class Run:
     def undelivered(self) -> Mapping[str, int]:
         """How much did not arrive because the run was cut short: by a failure, a limit, a cancellation, the deadline of a drain.
 
-        By edge (`a → b`): what was inside when nobody read any more, and what a source had given and there was no room for when a
-        drain began. By stage: 1 for one that was at work on something, however much. Complete once the run is over.
+        By edge (`a → b`): what was inside, and what a source had given and there was no room for when a drain began. By stage: 1
+        for one that was at work on something, however much. Complete once the run is over.
         """
-        return self._engine.undelivered()
+        return undelivered(self._engine)
+
+    @property
+    def failures(self) -> tuple[StageError, ...]:
+        """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
+        return tuple(self._engine.tolerated)
 
     def events(self) -> AsyncIterator[Event]:
         """Iterate what happens in this run from now on, until it has ended: to be read in a task of its own, beside the output.

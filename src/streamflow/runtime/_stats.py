@@ -1,20 +1,22 @@
 """What a run has done so far, as data.
 
-Above: `_run`. Below: `_plan`, `channels`.
+Above: `_run`. Below: `_plan`, `_supervision`, `channels`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from ..channels import ChannelStatistics, ForkEnd
+    from ..channels import ChannelStatistics, ForkEnd, MergeEnd
     from ..elements import StreamElement
     from ._metering import EdgeMeter
     from ._plan import Plan
+    from ._supervision import Tally
 
 __all__ = ["EdgeStats", "RunStats", "StageStats", "stats_of"]
 
@@ -44,7 +46,16 @@ class StageStats:
     sent: int
     """Elements that entered the edges out of it; each copy counts."""
     dropped: Mapping[str, int]
-    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone)."""
+    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone); and
+    data that it failed on and that went nowhere: `supervision`."""
+    discarded: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """What the merges in front of it threw away, by reason: `unpaired` (data that found no partner), or why it was closed."""
+    restarts: int = 0
+    """How often it was started anew after a failure."""
+    retries: int = 0
+    """How often an element was tried again without that."""
+    dead_lettered: int = 0
+    """Elements that it failed on and that became dead letters."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,21 +83,38 @@ def stats_of(
     meters: Sequence[EdgeMeter | None],
     forks: Mapping[str, ForkEnd[StreamElement]],
     undelivered: Mapping[str, int],
+    tallies: Mapping[str, Tally],
+    merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
 ) -> RunStats:
-    """Return the statistics of a run from those of its edges, which are in the order of the plan, and of its forks."""
+    """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     edges = {
         one.name: EdgeStats(one)
         if meter is None
         else EdgeStats(one, meter.peak, meter.blocked_s("send"), meter.blocked_s("receive"))
         for one, meter in zip(counts, meters, strict=True)
     }
-    stages = {
-        stage.node.name: StageStats(
-            stage.node.name,
+    stages: dict[str, StageStats] = {}
+    for stage in plan.stages:
+        name = stage.node.name
+        tally = tallies.get(name)
+        stages[name] = StageStats(
+            name,
             received=sum(counts[edge].received for one in stage.inputs for edge in one.edges),
             sent=sum(counts[edge].sent for one in stage.outputs for edge in one.edges),
-            dropped=dict(forks[stage.node.name].dropped) if stage.node.name in forks else {},
+            dropped={
+                **(forks[name].dropped if name in forks else {}),
+                **({"supervision": tally.dropped} if tally is not None and tally.dropped else {}),
+            },
+            restarts=0 if tally is None else tally.restarts,
+            retries=0 if tally is None else tally.retries,
+            dead_lettered=0 if tally is None else tally.dead_lettered,
+            discarded=_discarded(merges.get(name, ())),
         )
-        for stage in plan.stages
-    }
     return RunStats(run_id, duration_s, stages, edges, undelivered)
+
+
+def _discarded(merges: Iterable[MergeEnd[StreamElement]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for one in merges:
+        counts.update(one.statistics().discarded)
+    return dict(counts)

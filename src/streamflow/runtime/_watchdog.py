@@ -51,6 +51,8 @@ class RunClock:
         """When the run was started."""
         self.moved: float = self.started
         """When an element last moved on a watched edge."""
+        self.pauses: int = 0
+        """How many stages wait to be tried again after a failure: meanwhile the run is not idle."""
 
 
 class StageClock:

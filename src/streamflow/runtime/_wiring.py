@@ -8,24 +8,28 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
-from ..channels import ControlJoin, ForkEnd, MergeEnd, SendEnd, open_channel
+from ..channels import ControlJoin, ForkEnd, Ordering, SendEnd, join_ports, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._jobs import is_made_of, leaf_of
+from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from ..channels import ReceiveEnd
-    from ..elements import StreamElement
+    from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
+    from ..stages import RunContext
     from ._edge_watches import EdgeWatches
     from ._jobs import Job
+    from ._orderings import JoinKey, OrderingPlan
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
+    from ._supervision import Supervisor
     from ._watchdog import StageClock
 
 __all__ = ["StageRun", "Wiring", "ended_input", "wire"]
@@ -67,6 +71,22 @@ class StageRun:
         """What it failed with, or was made to fail with when it took too long."""
         self.is_sink: bool = not plan.outputs
         """Whether it has no output."""
+        self.is_isolated: bool = plan.is_isolated
+        """Whether it may fail without failing the run."""
+        self.letters: SendEnd[Any] | None = None
+        """Where its dead letters go."""
+        self.supervisor: Supervisor | None = None
+        """Keeps it going when it fails; None once it has ended."""
+
+    def body(self, run: RunContext[Any]) -> Awaitable[None]:
+        """Return one call of its body, with new state."""
+        return self.node.stage.start(run)(cast("Any", self.reads), cast("Any", self.writes), run)
+
+    async def helped(self) -> None:
+        """Wait until its helpers have ended. Cancellation: leaves them alone."""
+        while self.helpers:
+            self.helpers_ended = anyio.Event()
+            await self.helpers_ended.wait()
 
     def cancel(self) -> None:
         """Ask its tasks to end."""
@@ -87,6 +107,12 @@ class StageRun:
     def moved(self) -> tuple[int, int]:
         """How many elements it has taken, and how many it has sent."""
         return sum(one.position for one in self.inputs), self.output.statistics().sent
+
+    def close_outputs(self) -> None:
+        """Tell all that read what it gives that nothing more comes."""
+        self.output.close()
+        if self.letters is not None:
+            self.letters.close()
 
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
@@ -135,18 +161,18 @@ class Wiring:
     """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
-    merges: Sequence[ReceiveEnd[Any]]
-    """What reads several of them."""
 
 
 class _Ends:
     """The two ends of each edge of one run."""
 
-    def __init__(self, watches: EdgeWatches | None) -> None:
+    def __init__(self, plan: Plan, watches: EdgeWatches | None) -> None:
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
-        self.merges: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
+        self._controls: dict[JoinKey, ControlJoin] = {}
+        self._orderings = plan.orderings
+        self._remembered = plan.remembered
         self._watches = watches
 
     def open(self, edge: EdgePlan, *, lanes: bool) -> None:
@@ -163,14 +189,27 @@ class _Ends:
         if len(plan.edges) == 1:
             return self.receives[plan.edges[0]]
         inputs = [self.receives[one] for one in plan.edges]
-        join = None
-        if plan.reach:
-            join = ControlJoin(len(inputs), plan.reach)
-            for fork in plan.reach:
-                self.joins.setdefault(fork, []).append((join, fork))
+        join = self._join(plan.edges, len(inputs), plan.reach, aligned_by(plan.policy)) if plan.reach else None
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
-        self.merges.append(MergeEnd(plan.name, inputs, plan.gate, watch, join))
-        return self.merges[-1]
+        ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
+        return open_merge(plan, inputs, watch, join, ending)
+
+    def join_ports(self, plan: StagePlan, inputs: Sequence[ReceiveEnd[Any]]) -> None:
+        """Let control that a fork has copied to several inputs of a stage pass it by once."""
+        if plan.ports:
+            join_ports(self._join(plan.join_key, len(inputs), plan.ports, ()), inputs)
+
+    def _join(
+        self,
+        key: JoinKey,
+        inputs: int,
+        reach: Mapping[int, frozenset[int]],
+        aligned: tuple[type[ControlElement], ...],
+    ) -> ControlJoin:
+        join = self._controls[key] = ControlJoin(inputs, reach, self._remembered, aligned)
+        for fork in reach:
+            self.joins.setdefault(fork, []).append((join, fork))
+        return join
 
     def write(self, plan: OutputPlan, stage: str) -> SendEnd[Any]:
         """Return what writes an output: its edge, or the fork of its edges."""
@@ -185,8 +224,18 @@ class _Ends:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
         targets = ", ".join(branch.name.partition(" → ")[2] for branch in branches)
-        joins = self.joins.get(number, ())
-        return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins)
+        joins, marks = self.joins.get(number, ()), self._orderings.get(number)
+        ordering = None if marks is None else self._ordering(number, marks)
+        return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins, ordering=ordering)
+
+    def _ordering(self, fork: int, plan: OrderingPlan) -> Ordering:
+        return Ordering(
+            fork,
+            {
+                self.sends[edge]: [(self._controls[key], places) for key, places in reach if key in self._controls]
+                for edge, reach in plan.reach.items()
+            },
+        )
 
 
 def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wiring]:
@@ -197,7 +246,7 @@ def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wirin
         watches: Makes the watches of the edges; None: they are not watched.
     """
     stages = [StageRun(one) for one in plan.stages]
-    ends = _Ends(watches)
+    ends = _Ends(plan, watches)
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
@@ -205,6 +254,7 @@ def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wirin
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
+        ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     for stage, its in zip(stages, plan.stages, strict=True):
@@ -214,7 +264,6 @@ def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wirin
         outlet=outlet,
         leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
-        merges=ends.merges,
     )
 
 
@@ -236,6 +285,8 @@ def ended_input(reader: str) -> ReceiveEnd[Any]:
 
 def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
     """Give a stage its output, or one that refuses, and let elements that it does not accept pass it by."""
+    if plan.letters is not None:
+        stage.letters = ends.write(plan.letters, stage.name)
     if not plan.outputs:
         refusal = partial(_refuse, stage.name)
         stage.output = stage.writes = open_channel(1, name=f"{stage.name} → nothing", admit=refusal)[0]

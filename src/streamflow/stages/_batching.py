@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..elements import BatchElement, StreamElement, TurnEnd, WholeElement
+from ..elements import BatchElement, StreamElement, TurnEnd, batch_of
 from ._admission import ALL_DATA
 from ._checks import checked_count
 from ._contract import BaseStage, StageKind
 from ._deadlines import checked_seconds, next_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
     from ._contract import Bypass
@@ -94,7 +92,7 @@ class BatchStage(_Grouping):
                 if len(held) < self._size:
                     continue
             if held:
-                await output.send(_batch_of(held))
+                await output.send(batch_of(*held))
                 held.clear()
                 deadline = None
             if isinstance(element, TurnEnd):
@@ -102,7 +100,7 @@ class BatchStage(_Grouping):
             else:
                 await input.pass_aside()
         if held:
-            await output.send(_batch_of(held))
+            await output.send(batch_of(*held))
 
 
 class WindowStage(_Grouping):
@@ -154,7 +152,7 @@ class WindowStage(_Grouping):
         async for element in input:
             if isinstance(element, TurnEnd):
                 if unsent:
-                    await output.send(_batch_of(window))
+                    await output.send(batch_of(*window))
                 await output.send(element)
                 window.clear()
                 unsent = gap = 0
@@ -165,13 +163,13 @@ class WindowStage(_Grouping):
             window.append(element)
             unsent += 1
             if len(window) == self._size:
-                await output.send(_batch_of(window))
+                await output.send(batch_of(*window))
                 for _ in range(min(self._step, self._size)):
                     window.popleft()
                 unsent, gap = 0, max(0, self._step - self._size)
                 await input.pass_aside()
         if unsent:
-            await output.send(_batch_of(window))
+            await output.send(batch_of(*window))
 
 
 class UnbatchStage(BaseStage):
@@ -191,8 +189,3 @@ class UnbatchStage(BaseStage):
         """Run the stage."""
         async for batch in input:
             await output.send_each(batch.items)
-
-
-def _batch_of(items: Sequence[StreamElement]) -> BatchElement:
-    may_be_dropped = all(one.interruptible and not isinstance(one, WholeElement) for one in items)
-    return BatchElement(tuple(items), priority=max(one.priority for one in items), interruptible=may_be_dropped)

@@ -35,6 +35,7 @@ from ._checks import checked_count
 from ._contract import definition_error
 from ._functional import _OfFunction  # pyright: ignore[reportPrivateUsage]
 from ._loops import map_loop
+from ._supervision import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ..errors import CloseReason
     from ._admission import Accepts, ElementTypes
     from ._context import RunContext
+    from ._supervision import CallForm
 
 __all__ = ["MapAsyncStage", "MapUnorderedStage", "ThreadStage"]
 
@@ -67,6 +69,7 @@ class _Concurrent(_OfFunction):
             )
             raise definition_error(self.name, message, "return the element, or give the function to FlatMapStage")
         self._concurrency = checked_count(concurrency, "concurrency", self.name)
+        self._calls: CallForm = "one" if self._concurrency == 1 else "several"
         self.max_held: int | None = self._concurrency
 
     async def process(
@@ -77,6 +80,8 @@ class _Concurrent(_OfFunction):
         if self._concurrency == 1:
             await map_loop(call, input, output)
             return
+        if run.guard is not None:
+            call = run.guard(call)
         window = _Window(self._concurrency, output, ordered=self._ordered)
         input.forward_to(window.entrance)
         run.start_soon(window.send_all, input, name="sender")
@@ -409,7 +414,8 @@ class _Window:
                     continue
                 item = head.take() if isinstance(head, _Place) else head
                 try:
-                    await self._output.send(item)
+                    if item is not NOTHING:  # what a call was given up for leaves no gap
+                        await self._output.send(item)
                 except OutputClosedError as closed:
                     self.gone = closed.reason
                     input.close(closed.reason)

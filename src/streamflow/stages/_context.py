@@ -5,9 +5,10 @@ Above: `runtime`, which makes one context per stage and run. Below: `observe`.
 
 from __future__ import annotations
 
+import copy
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
 
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 
     from ._resources import Resource
 
-__all__ = ["CURRENT_RUN", "RunContext", "current_run"]
+__all__ = ["CURRENT_RUN", "Guard", "RunContext", "current_run"]
 
 DepsT_co = TypeVar("DepsT_co", covariant=True)
 ArgsT = TypeVarTuple("ArgsT")
 T = TypeVar("T")
+
+Guard: TypeAlias = "Callable[[Callable[[Any], Awaitable[Any]]], Callable[[Any], Awaitable[Any]]]"
+"""Given what is called with each element, returns what to call instead: it does as the supervision says after a failure, and
+returns the result, `NOTHING` where there is none, or raises where the stage is to fail."""
 
 _log = logging.getLogger("streamflow.stage")
 
@@ -50,6 +55,7 @@ class RunContext(Generic[DepsT_co]):
         emit: Callable[[str, str, Mapping[str, object]], None],
         start_soon: Callable[[Callable[[], Awaitable[object]], str], None],
         open_resource: Callable[[Resource[Any]], Awaitable[Any]],
+        guard: Guard | None = None,
     ) -> None:
         self.run_id = run_id
         """Identity of the run, unique in this process."""
@@ -59,6 +65,8 @@ class RunContext(Generic[DepsT_co]):
         """What the caller gave as `execute(…, deps=…)`."""
         self.deadline_s = deadline_s
         """When the run will time out, on the scale of `clock()`; None when it will not."""
+        self.guard: Guard | None = guard
+        """For a stage of several calls at a time that is supervised: wraps what is called, see `Guard`. None for all others."""
         self._emit = emit
         self._start_soon = start_soon
         self._open_resource = open_resource
@@ -110,6 +118,18 @@ class RunContext(Generic[DepsT_co]):
         """
         opened: T = await self._open_resource(resource)
         return opened
+
+    def for_inner(self, name: str, start_soon: Callable[[Callable[[], Awaitable[object]], str], None]) -> Self:
+        """Return the context of a stage that this one runs inside itself: the same run, by the name `outer/inner`.
+
+        Args:
+            name: Name of the inner stage.
+            start_soon: Starts what the inner stage gives to `start_soon()`, under the name that reports call it.
+        """
+        inner = copy.copy(self)
+        inner.stage = f"{self.stage}/{name}"
+        inner._start_soon = start_soon  # noqa: SLF001 - its own class
+        return inner
 
     def __repr__(self) -> str:
         return f"<RunContext run_id={self.run_id!r} stage={self.stage!r}>"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._admission import Accepts, ElementTypes
     from ._context import RunContext
     from ._resources import Resource
+    from ._supervision import CallForm
 
 __all__ = [
     "NO_PORTS",
@@ -126,6 +127,7 @@ class BaseStage:
     """What it shares with other stages and runs; opened before the first run, see `Resource`."""
 
     _frozen = False
+    _calls: CallForm = "none"  # whether its process() makes one call of each element, and keeps nothing between them
 
     def __init__(self, name: str | None = None) -> None:
         self.name: str = checked_name(type(self), name if name is not None else class_name(type(self)))
@@ -185,6 +187,8 @@ class StageSpec:
     """What it shares with other stages and runs."""
     freeze: Callable[[], None] | None = None
     """Called when the stage becomes part of a pipeline."""
+    calls: CallForm = "none"
+    """Whether one element is one call, with nothing kept between; a stage of several calls at a time asks for `run.guard`."""
 
     @property
     def inputs(self) -> Mapping[str, ElementTypes]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._contract import Bypass, Stage, StageBody
     from ._declared import Ports
     from ._resources import Resource
+    from ._supervision import CallForm
 
 __all__ = ["FunctionStage", "StageLike", "as_stage", "function_name", "stage"]
 
@@ -275,7 +276,15 @@ def _spec(
         output_ports=ports.outputs,
         resources=declared_resources(given, name),
         freeze=given.freeze if isinstance(given, BaseStage) else None,
+        calls=_calls_of(given),
     )
+
+
+def _calls_of(given: Any) -> CallForm:
+    """Return whether one element is one call; what is not our own stage of a function does as it likes."""
+    if isinstance(given, FunctionStage):
+        return "one" if given.is_per_element else "none"
+    return given._calls if isinstance(given, BaseStage) else "none"  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _accepts_of(given: Any, name: str, kind: StageKind, ports: Ports, annotated: _Declared) -> ElementTypes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts, ElementTypes
+    from ._supervision import CallForm
 
 __all__ = ["CollectStage", "FilterStage", "FlatMapStage", "MapStage", "PassthroughStage", "SinkStage"]
 
@@ -26,6 +27,10 @@ InT = TypeVar("InT", bound=StreamElement)
 
 class _OfFunction(BaseStage):
     """What the stages of one function share: its name, and what its annotations say."""
+
+    def __init_subclass__(cls) -> None:
+        if "process" in vars(cls) and "_calls" not in vars(cls):
+            cls._calls = "none"  # what a subclass of a user's does in its own process() is not known
 
     def __init__(
         self,
@@ -65,6 +70,8 @@ class MapStage(_OfFunction):
         emits: Element types that it returns; default its annotation.
     """
 
+    _calls: CallForm = "one"
+
     def __init__(
         self,
         func: Callable[[InT], StreamElement | Awaitable[StreamElement]],
@@ -95,6 +102,8 @@ class FilterStage(_OfFunction):
         name: Name in the graph; default the function's.
         accepts: Element types that are asked about; default its annotation. Others go on.
     """
+
+    _calls: CallForm = "one"
 
     def __init__(
         self,
@@ -128,6 +137,7 @@ class FlatMapStage(_OfFunction):
     """
 
     max_held: int | None = None
+    _calls: CallForm = "one"
 
     def __init__(
         self,
@@ -182,6 +192,7 @@ class SinkStage(_OfFunction):
     """
 
     kind: StageKind = StageKind.SINK
+    _calls: CallForm = "one"
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from ..elements import (
     BatchElement,
     DataElement,
     DataPart,
+    DeadLetterElement,
     EndOfStream,
     EndReason,
     ErrorElement,
@@ -181,7 +182,11 @@ def data_elements() -> SearchStrategy[StreamElement]:
 
 
 def _batches(items: SearchStrategy[StreamElement]) -> SearchStrategy[StreamElement]:
-    return st.builds(BatchElement, st.lists(items, max_size=3), **_header(plain=False))
+    several, count = st.lists(items, max_size=3), st.integers(1, 9)
+    letter = st.builds(
+        DeadLetterElement, several, _SHORT, _SHORT, _SHORT, st.none() | _INDEX, count, **_header(plain=False)
+    )
+    return st.builds(BatchElement, several, **_header(plain=False)) | letter
 
 
 def _single_elements() -> SearchStrategy[StreamElement]:

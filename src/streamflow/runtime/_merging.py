@@ -1,0 +1,85 @@
+"""What carries out the policy of each merge.
+
+Above: `_wiring`, which opens the edges of a run. Below: `channels`, `graph`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..channels import (
+    BOUNDARIES,
+    TURNS,
+    BarrierEnd,
+    ConcatEnd,
+    MergeEnd,
+    OrderedEnd,
+    PriorityEnd,
+    RaceEnd,
+    SortedEnd,
+    ZipEnd,
+    ZipLatestEnd,
+)
+from ..elements import batch_of
+from ..graph import Barrier, Concat, Ordered, Prioritized, Race, Zip, ZipLatest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ..channels import ChannelWatch, ControlJoin, ReceiveEnd
+    from ..elements import ControlElement
+    from ..graph import MergePolicy
+    from ._plan import InputPlan
+
+__all__ = ["aligned_by", "open_merge"]
+
+
+def aligned_by(policy: MergePolicy) -> tuple[type[ControlElement], ...]:
+    """Return which control elements leave a merge when all its inputs have shown them; the others leave at their first copy."""
+    match policy:
+        case Concat() | Race() | Barrier():
+            return ()
+        case Zip() | ZipLatest():
+            return TURNS
+        case Ordered(key=key) if key is not None:
+            return TURNS
+        case _:
+            return BOUNDARIES
+
+
+def open_merge(
+    plan: InputPlan,
+    inputs: Sequence[ReceiveEnd[Any]],
+    watch: ChannelWatch | None,
+    join: ControlJoin | None,
+    forks: Collection[int],
+) -> MergeEnd[Any]:
+    """Return what reads several edges as one.
+
+    Args:
+        plan: The input that they lead to.
+        inputs: What reads each of them.
+        watch: Hears of every element that leaves them.
+        join: Joins the control elements that were copied.
+        forks: The forks whose markers end here.
+    """
+    given = plan.name, inputs, plan.gate, watch, join
+    match plan.policy:
+        case Ordered(key=key) if key is not None:
+            return SortedEnd(*given, key=key)
+        case Ordered():
+            return OrderedEnd(*given, forks=forks)
+        case Concat():
+            return ConcatEnd(*given)
+        case Zip(combine=combine):
+            return ZipEnd(*given, combine=combine or batch_of)
+        case ZipLatest(combine=combine):
+            return ZipLatestEnd(*given, combine=combine or batch_of)
+        case Barrier(max_held=count):
+            return BarrierEnd(*given, max_held=count)
+        case Prioritized(weights=weights):
+            return PriorityEnd(*given, weights=weights)
+        case Race():
+            return RaceEnd(*given)
+        case _:
+            return MergeEnd(*given)
