@@ -1,6 +1,6 @@
 """One run: opens the edges, starts the stages, decides how it ends.
 
-Above: `_run`, what the caller holds. Below: `_drain` (the rest of this), `_jobs` (tasks), `_watchdog` (limits), `channels`, `stages`, `graph`.
+Above: `_run`, what the caller holds. Below: `_drain` (its other part), `_jobs` (tasks), `_watchdog`, `channels`, `stages`, `graph`.
 
 How a run ends, in the words of the code:
 

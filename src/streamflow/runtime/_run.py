@@ -334,19 +334,12 @@ class Run:
             RunStateError: If called by a stage of this run, which would wait for itself, or in another event loop.
             ShutdownTimeoutError: If stages did not end even though they were cancelled; says what was not delivered.
         """
-        engine = self._engine
-        limit = checked_deadline(timeout_s, engine.config.shutdown_timeout_s)
-        if self._outcome.over or not engine.started:
-            engine.draining = True
+        limit = checked_deadline(timeout_s, self._engine.config.shutdown_timeout_s)
+        if self._outcome.over or not self._engine.started:
+            self._engine.draining = True
             return
-        _forbid_elsewhere(engine)
-        here = CURRENT_RUN.get(None)
-        if here is not None and here.run_id == engine.run_id:
-            message = (
-                f"drain(): stage {here.stage!r} would wait for its own end; call KillSwitch.shutdown(), and return"
-            )
-            raise RunStateError(message)
-        await drain(engine, limit)
+        _forbid_elsewhere(self._engine)
+        await drain(self._engine, limit)
 
     def cancel(self) -> None:
         """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises.
