@@ -24,6 +24,7 @@ from streamflow import (
     SinkStage,
     StageError,
     StageKind,
+    Supervision,
     TextElement,
     TurnEnd,
     open_channel,
@@ -172,6 +173,26 @@ async def test_accumulators_flush_and_waits_take_their_time() -> None:
         got = await rest_of(run)
 
     assert [len(one.items) for one in got[:-1]] == [4, 2]
+
+
+async def test_a_drain_ends_the_pause_of_a_supervised_stage() -> None:
+    """semantics 5.7, 5.8 (7.4): the next try is made at once, also if the stage fails for the first time while it drains."""
+    fails = [True, True]
+
+    @stage(name="shaky")
+    async def shaky(element: TextElement) -> TextElement:
+        if fails:
+            fails.pop()
+            raise ValueError(element.text)
+        return element
+
+    supervision = Supervision("retry", attempts=5, min_backoff_s=1000, max_backoff_s=1000)
+    async with PipelineBuilder().chain(shaky).supervise("shaky", supervision).build().execute() as run:
+        await run.send("x")
+        await anyio.sleep(1)
+        await run.drain(100)
+        assert anyio.current_time() == 1
+        assert texts(await rest_of(run)) == ["x"]
 
 
 async def test_stages_that_generate_are_cancelled_and_what_they_sent_arrives() -> None:
