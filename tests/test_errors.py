@@ -32,6 +32,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "DuplicateStageError": (errors.DuplicateStageError([FINDING]), "rename one with name="),
     "StagePlacementError": (errors.StagePlacementError([FINDING]), "rename one with name="),
     "TypeMismatchError": (errors.TypeMismatchError([FINDING]), "rename one with name="),
+    "RoutingError": (errors.RoutingError("a → (b, c)", "'b' has gone; say unroutable='drop'"), "say unroutable='drop'"),
     "SourceError": (errors.SourceError("42 is no source; give an element"), "give an element"),
     "StageError": (errors.StageError("vad", 17, "app.py:3"), "stage added at app.py:3"),
     "RunTimeoutError": (errors.RunTimeoutError("idle", 2.5, "the run"), "raise idle_timeout_s"),

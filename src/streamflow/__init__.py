@@ -49,8 +49,9 @@ from .errors import (
     StageError,
     StreamflowError,
 )
+from .graph import DROP, Router
 from .observe import Event, EventBus
-from .runtime import KillSwitch, Pipeline, PipelineBuilder, PipelineConfig, Result, Run
+from .runtime import KillSwitch, Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
 from .stages import (
     BaseStage,
     CollectStage,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DROP",
     "AudioElement",
     "BaseStage",
     "BatchElement",
@@ -114,6 +116,7 @@ __all__ = [
     "ReceiveEnd",
     "Resource",
     "Result",
+    "Router",
     "Run",
     "RunContext",
     "RunTimeoutError",
@@ -125,6 +128,7 @@ __all__ = [
     "StageKind",
     "StreamElement",
     "StreamflowError",
+    "Subscription",
     "Supervision",
     "TextElement",
     "ThinkingElement",

@@ -175,6 +175,7 @@ def schedules(draw: st.DrawFn, letters: str) -> tuple[int, list[tuple[int, str]]
     return inputs, [*steps, *((number, "x") for number in range(inputs))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [*REFERENCES])
 @given(data=st.data(), watched=st.booleans())
 async def test_what_leaves_is_what_the_reference_says_at_every_moment(policy, data, watched) -> None:
@@ -210,6 +211,7 @@ async def test_what_leaves_is_what_the_reference_says_at_every_moment(policy, da
     bench.ledger.check(ended=True)
 
 
+@pytest.mark.slow
 @given(drawn=schedules("ddx"), watched=st.booleans())
 async def test_each_new_element_leaves_with_the_latest_of_the_others(drawn, watched) -> None:
     """semantics 4.22: `combineLatest`; what is replaced before all have given one is counted."""
@@ -453,6 +455,7 @@ class Ordered:
             read.forward_to(write)
 
 
+@pytest.mark.slow
 @given(
     counts=st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=2), max_size=12),
     capacity=st.sampled_from([1, 2, 3, 16, 65]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamflow import CollectStage, ConfigError, PassthroughStage
+from streamflow import CollectStage, ConfigError, PassthroughStage, TextElement, stage
 from streamflow.graph import GraphBuilder, isolated_stages
 
 
@@ -52,6 +52,20 @@ def test_what_only_optional_branches_reach_is_isolated_to_its_ends() -> None:
     assert isolated(builder) == "cdefgs"
     builder.merge("g", "b")
     assert isolated(builder) == "cdefs"
+
+
+def test_every_port_counts() -> None:
+    """4.13: a stage that is fed from elsewhere too, or gives to elsewhere too, is not isolated."""
+
+    @stage(inputs={"in": TextElement, "other": TextElement}, outputs={"out": TextElement, "rest": TextElement})
+    async def ports(inputs, outputs) -> None:
+        raise AssertionError
+
+    builder = GraphBuilder().branch(named("a"), named("b"), optional=["ports:in"]).add(ports)
+    assert isolated(builder.clone().chain("ports:out", sink("s"))) == ""
+    merged = GraphBuilder().add(ports).merge(named("z"), "ports:out", named("b"), isolate=True)
+    assert isolated(merged) == "b"
+    assert isolated(merged.merge("z", "ports:rest")) == "bports"
 
 
 def test_said_in_a_nested_pipeline_it_comes_along() -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamflow import (
+    AudioElement,
     CollectStage,
     ConfigError,
     DeadLetterElement,
@@ -238,7 +239,7 @@ def test_what_passes_a_stage_by_does_not_go_to_its_letters() -> None:
     builder = (
         GraphBuilder()
         .chain(mapped("a"))
-        .supervise("a", Supervision("dead_letter"), dead_letters=MapStage(work, name="c", accepts=TextElement))
+        .supervise("a", Supervision("dead_letter"), dead_letters=MapStage(work, name="c", accepts=AudioElement))
     )
     (finding,) = refused(builder).findings
     assert "only DeadLetterElement by a:dead_letters → c" in finding.message

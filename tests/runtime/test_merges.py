@@ -142,6 +142,7 @@ def expected(policy: str, left: list[str], right: list[str]) -> list[object] | N
             return None
 
 
+@pytest.mark.slow
 @every_policy
 @every_capacity
 async def test_however_both_inputs_end_the_run_ends_as_it_must(policy: str, capacity: int) -> None:
@@ -290,9 +291,10 @@ def making(name: str, kind: str, pause: float) -> object:
     return work
 
 
-turns = st.lists(st.integers(0, 4), max_size=5)
+turns = st.lists(st.integers(0, 3), max_size=3)
 
 
+@pytest.mark.slow
 @given(
     sizes=turns,
     kinds=st.lists(st.sampled_from([*HOW_MANY]), min_size=2, max_size=3),
@@ -357,8 +359,9 @@ async def test_a_race_in_a_turn_takes_the_first_answer_and_stops_the_others() ->
 # Orders in graphs
 
 
+@pytest.mark.slow
 @given(
-    count=st.integers(0, 8),
+    count=st.integers(0, 5),
     kinds=st.lists(st.sampled_from([*HOW_MANY]), min_size=4, max_size=4),
     pauses=st.lists(st.sampled_from([0, 1, 2.5]), min_size=4, max_size=4),
     capacity=st.sampled_from([1, 2, 16]),

@@ -325,6 +325,7 @@ async def test_a_reader_that_has_gone_is_the_end_and_no_failure():
     assert told.texts == ["a"]
     assert told.error is None
     assert frames == [1]
+    assert told.names("stage.restarted", "element.dropped") == []
 
 
 # Waits and the budget
@@ -479,6 +480,32 @@ async def test_the_end_of_the_run_ends_a_wait():
     told = await supervised(counting({"b": 1}), how, TEXTS, behind=[until_b])
     assert (told.texts, told.error, told.took_s) == (["a/1"], None, 5)
     assert told.names("stage.failed") == []
+
+
+async def test_a_wait_ends_when_the_reader_has_gone_though_the_run_goes_on():
+    """5.7: at once, and not when the wait would have been over."""
+    ended: dict[str | None, float] = {}
+
+    @stage
+    async def until_5(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            yield element
+            await anyio.sleep(5)
+            return
+
+    @stage
+    async def until_20(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            yield element
+        await anyio.sleep(20)
+
+    how = Supervision("restart", min_backoff_s=1000, max_backoff_s=1000)
+    builder = PipelineBuilder().branch(PassthroughStage("fork"), counting({"b": 1}), until_20).chain("count", until_5)
+    builder.supervise("count", how)
+    builder.on_event(lambda event: ended.update({event.stage: event.at_s}) if event.name == "stage.completed" else None)
+    began = anyio.current_time()
+    await builder.build().run(TEXTS)
+    assert {name: at_s - began for name, at_s in ended.items()} == {"fork": 0, "until_5": 5, "count": 5, "until_20": 20}
 
 
 async def test_cancelling_and_failing_elsewhere_end_a_wait():
@@ -875,6 +902,36 @@ async def test_a_stage_behind_that_fails_by_itself_restarts_nobody_before_it():
     assert (stats["first"].restarts, stats["second"].restarts) == (0, 1)
 
 
+async def test_what_was_kept_for_a_new_frame_is_not_lost_when_that_cannot_begin():
+    """5.7: a failure before an element was given again is not about the element."""
+    begun: list[int] = []
+
+    class Second(BaseStage):
+        def open(self, run: RunContext[object]) -> Second:
+            begun.append(1)
+            if len(begun) == 2:
+                raise RefusalError("cannot begin")
+            return self
+
+        async def process(self, input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+            async for element in input:
+                await anyio.sleep(10)
+                await output.send(element)
+
+    builder = PipelineBuilder().chain(counting({"b": 1}, "first"), Second())
+    builder.supervise("first", Supervision("restart", rest_for_one=True, in_hand="redeliver"))
+    builder.supervise("second", Supervision("restart", in_hand="drop"))
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        await anyio.sleep(5)
+        yield "b"
+
+    result = await builder.build().run(source())
+    assert [one.text for one in result.elements] == ["a/1", "b/1"]
+    assert len(begun) == 3
+
+
 async def test_a_stage_that_is_restarted_with_others_still_fails_the_run_when_it_fails():
     """5.7: being restarted with another one is no supervision of its own."""
     first, second = counting({"b": 1}, "first"), counting({"d/2": 1}, "second")
@@ -957,6 +1014,13 @@ async def test_nothing_of_a_supervised_run_waits_for_the_garbage_collector(fails
     await anyio.sleep(1)
     assert seen
     assert [one() for one in seen] == [None] * len(seen)
+    run = pipeline.execute([])
+    await run.result()
+    held = weakref.ref(run._engine.reporter)
+    await run.aclose()
+    del run
+    await anyio.sleep(1)
+    assert held() is None
     assert not gc.isenabled()
 
 

@@ -3,20 +3,24 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bounded import open_channel
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
+from ._hub import HubEnd
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
 from ._receive_end import ASIDE, WIDE, ReceiveEnd
+from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._wait import running_trio
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
+from ._whole import WholeEnd
 
 __all__ = [
     "ASIDE",
@@ -25,6 +29,7 @@ __all__ = [
     "REMEMBERED",
     "TURNS",
     "WIDE",
+    "BalanceEnd",
     "BarrierEnd",
     "ChannelState",
     "ChannelStatistics",
@@ -33,14 +38,18 @@ __all__ = [
     "ControlJoin",
     "ForkEnd",
     "Hand",
+    "HubEnd",
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
     "PriorityEnd",
     "RaceEnd",
     "ReceiveEnd",
+    "RouteEnd",
     "SendEnd",
     "SortedEnd",
+    "Unroutable",
+    "WholeEnd",
     "ZipEnd",
     "ZipLatestEnd",
     "drop_backlog",

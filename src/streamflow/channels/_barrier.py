@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, TurnEnd
 from ..errors import ElementError
-from ._merge import MergeEnd
+from ._merge import ChoosingEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ __all__ = ["BarrierEnd"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-class BarrierEnd(MergeEnd[T_co]):
+class BarrierEnd(ChoosingEnd[T_co]):
     """Gives a turn when all inputs have come to its end: all of the first input, of the second one, …, then the end, once.
 
     Args:
@@ -54,6 +54,7 @@ class BarrierEnd(MergeEnd[T_co]):
         max_held: int,
     ) -> None:
         super().__init__(name, inputs, admit, watch, join)
+        self._holds_back = True
         self._max_held = max_held
         self._held: dict[int, list[Any]] = {number: [] for number in self._inputs}
         self._ends: dict[int, TurnEnd] = {}  # of the turn that is waited for, by the input that has shown it
@@ -62,7 +63,7 @@ class BarrierEnd(MergeEnd[T_co]):
 
     def _choose(self, ready: list[int]) -> int | None:
         waiting = [number for number in ready if self._is_read(number)]
-        return super()._choose(waiting) if waiting else None
+        return next((number for number in waiting if number >= self._turn), waiting[0]) if waiting else None
 
     def _is_over(self, number: int) -> bool:
         """Say whether the end of the turn is not to be waited for at an input that has not shown it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement
-from ._merge import MergeEnd
+from ._merge import ChoosingEnd, MergeEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ __all__ = ["ConcatEnd", "PriorityEnd", "RaceEnd"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-class ConcatEnd(MergeEnd[T_co]):
+class ConcatEnd(ChoosingEnd[T_co]):
     """Gives all of the first input, then all of the second one, and so on. Those that wait are not read, so they fill up."""
 
     def _choose(self, ready: list[int]) -> int | None:
@@ -35,7 +35,7 @@ class ConcatEnd(MergeEnd[T_co]):
         return first if first == ready[0] else None
 
     def _is_read(self, number: int) -> bool:
-        return number == next(iter(self._inputs))
+        return bool(number == next(iter(self._inputs)))
 
 
 class RaceEnd(MergeEnd[T_co]):
@@ -50,7 +50,7 @@ class RaceEnd(MergeEnd[T_co]):
         super()._take_from(number, edge)
 
 
-class PriorityEnd(MergeEnd[T_co]):
+class PriorityEnd(ChoosingEnd[T_co]):
     """Gives what the first input has, in their order, that has something; with weights, each so often for each time of the others.
 
     With weights it goes in rounds: an input gives at most its weight in a round, the one that has the largest part of it left goes

@@ -47,7 +47,7 @@ Verdict = Literal["pass", "drop", "hold"]
 class _Copied:
     """One element that was copied, and where its copies are."""
 
-    __slots__ = ("awaited", "element", "forks", "has_left", "is_done", "late", "number")
+    __slots__ = ("awaited", "element", "forks", "has_left", "late", "number")
 
     def __init__(self, element: ControlElement, number: int) -> None:
         self.element = element
@@ -59,8 +59,6 @@ class _Copied:
         self.late: set[int] = set()
         """The inputs that a copy is no more waited for at, but would be dropped."""
         self.has_left = False
-        self.is_done = False
-        """Whether all copies have come, and it is only remembered."""
 
 
 class ControlJoin:
@@ -88,6 +86,7 @@ class ControlJoin:
         self._aligned = aligned
         self._count = 0
         self._copied: dict[int, _Copied] = {}  # by identity, in the order of their first copying
+        self._done: dict[int, _Copied] = {}  # of which all copies have come that are known of
         self.held: dict[int, ControlElement] = {}
         """The element that each waiting input has shown."""
         self.forks: dict[int, weakref.ref[ForkEnd[Never]]] = {}
@@ -96,15 +95,13 @@ class ControlJoin:
     def is_on_its_way(self, element: ControlElement, fork: int) -> bool:
         """Say whether copies of the very same object are about, and not because a fork above has sent `fork` one of them."""
         known = self._copied.get(id(element))
-        if known is None or known.is_done:
-            return False
-        return fork in known.forks or not self._is_below(fork, known)
+        return known is not None and (fork in known.forks or not self._is_below(fork, known))
 
     def expect(self, element: ControlElement, fork: int, inputs: frozenset[int] | None = None) -> None:
         """Know that `fork` sends a copy of `element` to each of its branches, or to those that lead to some `inputs`."""
-        known = self._copied.get(id(element))
-        if known is not None and known.is_done and (fork in known.forks or not self._is_below(fork, known)):
-            del self._copied[id(element)]  # sent again
+        known = self._copied.get(id(element)) or self._done.get(id(element))
+        if known is not None and id(element) in self._done and (fork in known.forks or not self._is_below(fork, known)):
+            del self._done[id(element)]  # sent again
             known = None
         if known is None:
             if len(self._copied) >= self._remembered:
@@ -257,12 +254,13 @@ class ControlJoin:
         known.late.add(number)
 
     def _forget_if_done(self, known: _Copied) -> None:
-        if known.is_done or known.awaited or known.late or any(one is known.element for one in self.held.values()):
+        if known.awaited or known.late or any(one is known.element for one in self.held.values()):
             return
+        self._copied.pop(id(known.element), None)
         if any(fork not in known.forks and self._is_below(fork, known) for fork in self.reach):
-            known.is_done = True
-        else:
-            self._copied.pop(id(known.element), None)
+            if len(self._done) >= self._remembered:
+                del self._done[next(iter(self._done))]
+            self._done[id(known.element)] = known
 
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""

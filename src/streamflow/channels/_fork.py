@@ -1,6 +1,7 @@
 """The writing end of several edges at once: each element goes to every branch whose reader accepts its type.
 
-Above: `runtime`, which opens one where a graph forks. Below: `_send_end`, `_control`.
+Above: `runtime`, which opens one where a graph forks; `_route`, `_balance`, `_hub` and `_whole`, which choose otherwise. Below:
+`_send_end`, `_control`, `_tap`.
 
 Rules, besides those of `_bounded`:
 
@@ -9,6 +10,12 @@ Rules, besides those of `_bounded`:
 2. *Control goes to every branch*, and the merges below are told, so that it leaves them once.
 3. *A branch whose reader has gone is left out*; the others go on. Sending fails when all have gone.
 4. *Data that no branch accepts* goes to the branch that is there for it, else it is dropped and counted.
+5. *A tap is no branch*: it gets what there is room for when an element is put into the branches, and is never waited for. Whether
+   it is there changes nothing.
+6. *With an essential branch the fork ends*: the others get what they have been sent, then their end.
+
+What the siblings of this end choose differently is where an element goes (`_route_of`), and for what a sender waits that has
+found no room (`_claim`, `_wait_of`); the rules above hold for all of them.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -26,19 +33,47 @@ from ..errors import ChannelClosedError, OutputClosedError
 from ._lanes import LaneSendEnd, lane_of
 from ._receive_end import WIDE
 from ._send_end import HeadOf, SendEnd
+from ._tap import offer
 from ._watching import ChannelStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from ..errors import CloseReason
     from ._control import ControlJoin
     from ._ordering import Ordering
-    from ._receive_end import ReceiveEnd
+    from ._receive_end import ReceiveEnd, Turn
     from ._watching import ChannelState
 
-__all__ = ["ForkEnd"]
+__all__ = ["Claim", "ForkEnd"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
+
+_Ends = tuple[SendEnd[Any], ...]
+
+
+class Claim:
+    """What one waiting sender wants to send, where to, and its places in the queues there."""
+
+    __slots__ = ("choice", "is_done", "is_shared", "item", "route", "turns")
+
+    def __init__(self, item: object, route: _Ends, *, is_shared: bool) -> None:
+        self.item = item
+        self.route = route
+        self.turns: list[tuple[SendEnd[Any], Turn]] = []
+        self.choice: tuple[object, int | None] | None = None  # see `_route`
+        self.is_shared = is_shared  # whether other tasks may send this element in place of this one
+        self.is_done = False
+
+    def queue_up(self, ends: _Ends) -> None:
+        """Take the last place of the queue of each of these edges."""
+        self.turns += [(end, end._queue_up(self.item)) for end in ends]
+
+    def leave(self) -> None:
+        """Leave all queues."""
+        turns, self.turns = self.turns, []
+        for end, turn in turns:
+            end._leave_queue(turn)
 
 
 class ForkEnd(SendEnd[T_contra]):
@@ -49,6 +84,8 @@ class ForkEnd(SendEnd[T_contra]):
         branches: The writing ends of the edges that it copies to; at least one.
         otherwise: Among them, the one for data that no other accepts; None: such data is dropped and counted.
         joins: The merges below, each with the number by which it knows this fork.
+        taps: The writing ends of further edges, which get what there is room for.
+        essential: Those of the branches without which the fork ends.
         ordering: Marks what is sent, for merges below that restore its order.
     """
 
@@ -59,19 +96,24 @@ class ForkEnd(SendEnd[T_contra]):
         *,
         otherwise: SendEnd[Any] | None = None,
         joins: Sequence[tuple[ControlJoin, int]] = (),
+        taps: Sequence[SendEnd[Any]] = (),
+        essential: Sequence[SendEnd[Any]] = (),
         ordering: Ordering | None = None,
     ) -> None:
         super().__init__(branches[0]._peer)  # whose state is never looked at: nothing is plain here
         self._plain: set[type] = set()
         self.name: str = name
-        self._branches = tuple(branches)
+        self._branches: _Ends = tuple(branches)
+        self._taps = tuple(taps)
+        for end in essential:
+            end._fork = weakref.ref(self)
         self._otherwise = otherwise
         self._joins = tuple(joins)
         self._ordering = ordering
         for join, number in joins:
             join.forks[number] = weakref.ref(self)
         self._has_lanes = any(isinstance(branch, LaneSendEnd) for branch in branches)
-        self._routes: dict[type, tuple[SendEnd[Any], ...]] = {}
+        self._routes: dict[type, _Ends] = {}
         self._drops_left = WIDE  # until a checkpoint: no edge stops who sends what nobody takes
         self.dropped: dict[str, int] = {}
         """Data that went nowhere, by reason: `unrouted` (no branch accepts it), `no_more_needed` (those that do have gone)."""
@@ -85,24 +127,29 @@ class ForkEnd(SendEnd[T_contra]):
 
     def close(self) -> None:
         self._end()
-        for branch in self._branches:
+        for branch in (*self._branches, *self._taps):
             branch.close()
 
     def fail(self, cause: BaseException) -> None:
         self._end()
-        for branch in self._branches:
+        for branch in (*self._branches, *self._taps):
             branch.fail(cause)
 
     def close_with(self, item: T_contra) -> None:
         if self.is_open:
             item = self._told(item)
-        for branch in self._branches:
+        for branch in (*self._branches, *self._taps):
             branch.close_with(item)
         self.close()
 
+    def lose_essential(self) -> None:
+        """Know that the reader of an essential branch has gone: all others are completed."""
+        for branch in (*self._branches, *self._taps):
+            branch.close()
+
     @property
     def _edges(self) -> tuple[ReceiveEnd[Any], ...]:
-        return tuple(branch._peer for branch in self._branches)
+        return tuple(branch._peer for branch in (*self._branches, *self._taps))
 
     @property
     def is_open(self) -> bool:
@@ -110,7 +157,7 @@ class ForkEnd(SendEnd[T_contra]):
 
     def statistics(self) -> ChannelStatistics:
         """Return what its edges have done so far, summed."""
-        each = [branch.statistics() for branch in self._branches]
+        each = [branch.statistics() for branch in (*self._branches, *self._taps)]
         states: list[ChannelState] = [one.state for one in each]
         discarded = dict(self.dropped)
         for one in each:
@@ -140,10 +187,11 @@ class ForkEnd(SendEnd[T_contra]):
             raise ChannelClosedError(self.name)
         if not self.is_open:
             reasons = {branch._peer.reason for branch in self._branches}
-            raise OutputClosedError(self.name, "failure" if "failure" in reasons else "no_more_needed")
+            reason: CloseReason = "failure" if "failure" in reasons else "no_more_needed"
+            raise OutputClosedError(self.name, reason)
 
-    def _route_of(self, item: object) -> tuple[SendEnd[Any], ...]:
-        """Return where elements of this type go. Raises `ElementError` for what is none."""
+    def _route_of(self, item: object) -> _Ends:
+        """Return where an element goes: here, what its type says. Raises `ElementError` for what is none."""
         kind = type(item)
         route = self._routes.get(kind)
         if route is None:
@@ -172,14 +220,14 @@ class ForkEnd(SendEnd[T_contra]):
         self._commit(item, route)
         return True
 
-    def _must_pause(self, route: tuple[SendEnd[Any], ...]) -> bool:
+    def _must_pause(self, route: _Ends) -> bool:
         """Say whether a checkpoint is due before one more element is dropped."""
         return not self._drops_left and not any(end.is_open for end in route)
 
     def _examine(self, item: T_contra) -> None:
         self._route_of(item)
 
-    def _commit(self, item: T_contra, route: tuple[SendEnd[Any], ...]) -> None:
+    def _commit(self, item: T_contra, route: _Ends) -> None:
         """Put `item` into each edge that is open. One step: nothing else runs in between."""
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._owes = False
@@ -195,6 +243,12 @@ class ForkEnd(SendEnd[T_contra]):
             reason = "no_more_needed" if route else "unrouted"
             self.dropped[reason] = self.dropped.get(reason, 0) + 1
             self._drops_left = max(self._drops_left - 1, 0)
+        self._note_sent(item)
+
+    def _note_sent(self, item: T_contra) -> None:
+        """Know that an element is in all its branches."""
+        for tap in self._taps:
+            offer(tap, item)
 
     def _told(self, item: Any) -> Any:
         """Tell the merges below what is sent, and return it: an equal element, if they could take it for one that is on its way."""
@@ -220,22 +274,35 @@ class ForkEnd(SendEnd[T_contra]):
             # If another task moves it, this one has nothing to do: what comes behind may have another route.
             rest = HeadOf(rest)
         subject = item if rest is None else rest[0]
-        route = self._route_of(subject)
-        turns = [(end, end._queue_up(subject)) for end in route]
+        claim = self._claim(subject, is_shared=rest is not None)
         try:
-            if self._must_pause(route) or any(end._peer.capacity > WIDE for end in route):
+            if self._must_pause(claim.route) or any(end._peer.capacity > WIDE for end in claim.route):
                 await anyio.lowlevel.checkpoint()
                 self._drops_left = WIDE
             while rest is None or len(rest):
-                waits = next(((end, turn) for end, turn in turns if end._must_wait(turn)), None)
-                if waits is None:
+                wait = self._wait_of(claim)
+                if wait is None:
                     break
-                await waits[0]._turn_to_come(waits[1])
+                await wait
             self._raise_if_closed()
             if item is not None:
-                self._commit(item, route)
+                self._commit(item, claim.route)
             elif rest and take is not None:
-                self._commit(take(), route)
+                self._commit(take(), claim.route)
+            claim.is_done = True
         finally:
-            for end, turn in turns:
-                end._leave_queue(turn)
+            self._release(claim)
+
+    def _claim(self, item: object, *, is_shared: bool) -> Claim:
+        """Queue up wherever an element goes."""
+        claim = Claim(item, self._route_of(item), is_shared=is_shared)
+        claim.queue_up(claim.route)
+        return claim
+
+    def _wait_of(self, claim: Claim) -> Awaitable[None] | None:
+        """Return what a sender has to wait for next; None when it is its turn, and there is room."""
+        return next((end._turn_to_come(turn) for end, turn in claim.turns if end._must_wait(turn)), None)
+
+    def _release(self, claim: Claim) -> None:
+        """Let a sender go, with or without sending."""
+        claim.leave()

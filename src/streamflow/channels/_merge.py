@@ -14,7 +14,7 @@ Rules, besides those of `_bounded`:
 4. *It ends when all inputs have ended.* Closing it closes them.
 
 Merges by another policy are subclasses, in `_choosing`, `_ordering`, `_pairing` and `_barrier`. They say which input gives next
-(`_choose`), what is made of what it gives (`_take_from`), and when it is over (`_arm`); all else is here.
+(`ChoosingEnd`), what is made of what it gives (`_take_from`), and when it is over (`_arm`); all else is here.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._control import ControlJoin
     from ._watching import ChannelState, ChannelWatch
 
-__all__ = ["MergeEnd", "Relay"]
+__all__ = ["ChoosingEnd", "MergeEnd", "Relay"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -95,6 +95,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         self._count_of_inputs = len(inputs)
         self._turn = 0
         self._join = join
+        self._holds_back = join is not None  # whether there may be something to let go
         self._announced = -1, -1  # the input, and the position there, of the control element that was looked at last
         self._relay_here = Relay(self)
         for one in inputs:
@@ -136,11 +137,10 @@ class MergeEnd(ReceiveEnd[T_co]):
     def _refill(self) -> bool:
         join = self._join
         while not self._buffer:
-            ready = self._ready()
-            number = self._choose(ready) if ready else None
+            number = self._next_ready()
             if join is not None and number is not None:
                 self._announce(join, number, self._inputs[number])
-            if self._let_go():
+            if self._holds_back and self._let_go():
                 continue
             if number is not None:
                 self._take_from(number, self._inputs[number])
@@ -198,29 +198,26 @@ class MergeEnd(ReceiveEnd[T_co]):
         return [one for number, one in self._inputs.items() if number not in held and self._is_read(number)], held
 
     def _is_read(self, number: int) -> bool:
-        """Say whether what an input gives next is taken at once, while the merge waits; it holds no boundary."""
-        return not self._inputs[number]._buffer
+        """Say whether what an input has or gives next may be taken before any other input gives something; it holds no boundary."""
+        return number in self._inputs
 
-    def _ready(self) -> list[int]:
-        """Return the inputs that have something and need not wait, in their order; forget those that have ended."""
+    def _lacks_none(self) -> bool:
+        """Say whether each input has something, or holds a boundary."""
+        held = self._join.held if self._join is not None else ()
+        return all(edge._buffer or number in held for number, edge in self._inputs.items())
+
+    def _next_ready(self) -> int | None:
+        """Return which of the inputs that have something gives next, if any; forget those that have ended."""
         waiting = self._join.held if self._join is not None else ()
-        found: list[int] = []
-        ended: list[int] = []
-        for number, edge in self._inputs.items():
+        found: int | None = None
+        for number, edge in tuple(self._inputs.items()):
             if edge._buffer:
-                if number not in waiting:
-                    found.append(number)
+                if number not in waiting and (found is None or found < self._turn <= number):
+                    found = number
             elif edge.state != "open":
-                ended.append(number)
-        for number in ended:
-            edge = self._inputs[number]
-            self._failure = self._failure or (edge._cause if edge.state == "failed" else None)
-            self._drop_input(number)
+                self._failure = self._failure or (edge._cause if edge.state == "failed" else None)
+                self._drop_input(number)
         return found
-
-    def _choose(self, ready: list[int]) -> int | None:
-        """Return which of the inputs that have something gives next; None: something else has to come first."""
-        return next((number for number in ready if number >= self._turn), ready[0])
 
     def _take_from(self, number: int, edge: ReceiveEnd[Any]) -> None:
         """Take what input `number` has, and let it leave if that is its time."""
@@ -256,7 +253,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         """Be woken by whatever comes next; end, if nothing can."""
         waiting = self._join.held if self._join is not None else ()
         for number, edge in self._inputs.items():
-            if number not in waiting and self._is_read(number):
+            if number not in waiting and not edge._buffer and self._is_read(number):
                 edge._waiter = self._relay_here
         if not self._inputs:
             self._complete()
@@ -289,3 +286,17 @@ class MergeEnd(ReceiveEnd[T_co]):
             for edge in self._inputs.values():
                 edge.close(reason)
             self._inputs.clear()
+
+
+class ChoosingEnd(MergeEnd[T_co]):
+    """Base of those merges that do not take turns."""
+
+    def _next_ready(self) -> int | None:
+        if super()._next_ready() is None:
+            return None
+        waiting = self._join.held if self._join is not None else ()
+        return self._choose([number for number, edge in self._inputs.items() if edge._buffer and number not in waiting])
+
+    def _choose(self, ready: list[int]) -> int | None:
+        """Return which of these inputs, which have something, gives next; None: something else has to come first."""
+        raise NotImplementedError

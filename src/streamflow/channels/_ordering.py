@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 from ..elements import ControlElement, Marker
-from ._merge import MergeEnd
+from ._merge import ChoosingEnd
 from ._ways import readers_between
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Ordering:
             cast("SendEnd[Marker]", branch)._put(marker)
 
 
-class OrderedEnd(MergeEnd[T_co]):
+class OrderedEnd(ChoosingEnd[T_co]):
     """Gives what comes of each element that a fork has sent before what comes of the next; of one, in the order of the inputs.
 
     Args:
@@ -136,7 +136,7 @@ class OrderedEnd(MergeEnd[T_co]):
         return any(one.state == "cancelled" for one in self._ways[way])
 
 
-class SortedEnd(MergeEnd[T_co]):
+class SortedEnd(ChoosingEnd[T_co]):
     """Gives the element with the smallest key among those that the inputs show; of equal ones, that of the first input.
 
     So it waits until every input shows data, has ended, or has come to a boundary that the others have still to show. If each input
@@ -169,8 +169,10 @@ class SortedEnd(MergeEnd[T_co]):
         control = next((one for one in ready if isinstance(self._inputs[one]._buffer[0], ControlElement)), None)
         if control is not None:
             return control
-        shown = {*ready, *(self._join.held if self._join is not None else ())}
-        return min(ready, key=self._key_of) if shown >= self._inputs.keys() else None
+        return min(ready, key=self._key_of) if self._lacks_none() else None
+
+    def _is_read(self, number: int) -> bool:
+        return not self._inputs[number]._buffer or self._lacks_none()
 
     def _key_of(self, number: int) -> Any:
         edge = self._inputs[number]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..elements import ControlElement
 from ..errors import ElementError
-from ._merge import MergeEnd
+from ._merge import ChoosingEnd, MergeEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,7 @@ class _Combining(MergeEnd[T_co]):
         yield from (one for one in super()._left() if isinstance(one, ControlElement))
 
     def _made(self, elements: Sequence[Any]) -> StreamElement:
-        made: object = self._combine(*elements)
+        made = self._combine(*elements)
         self._admit(made)  # refuses what is no element
         if isinstance(made, ControlElement):
             message = f"{self.name}: combine= returned {made!r:.80}, which is control; return data"
@@ -81,7 +81,7 @@ class _Combining(MergeEnd[T_co]):
         return isinstance(self._inputs[number]._buffer[0], ControlElement)
 
 
-class ZipEnd(_Combining[T_co]):
+class ZipEnd(_Combining[T_co], ChoosingEnd[T_co]):
     """Makes an element of the first of each input, one of the second ones, and so on; ends when one input has ended and has none.
 
     Pairs do not cross the boundary of a turn that the inputs have in common: what is left before it is discarded and counted.
@@ -103,6 +103,9 @@ class ZipEnd(_Combining[T_co]):
             for each, one in tuple(self._inputs.items()):
                 self._pull(each, one)
             self._fill(made)
+
+    def _is_read(self, number: int) -> bool:
+        return not self._inputs[number]._buffer or self._lacks_none()
 
     def _is_left_over(self, number: int) -> bool:
         """Say whether another input has come to a boundary that this one has still to show."""

@@ -315,6 +315,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
+        fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1
             self._sender._debtor = None
@@ -322,6 +323,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         if self._waiter is not None:
             self._wake()
         self._wake_senders()
+        essential_to = fork() if fork is not None else None
+        if essential_to is not None:
+            essential_to.lose_essential()
 
     def _discard(self, reason: CloseReason) -> None:
         count = len(self._buffer) + self.position - self.received

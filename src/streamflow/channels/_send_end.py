@@ -8,7 +8,7 @@ Above: `_bounded`. Below: `_receive_end`, which holds the state that both ends s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -19,9 +19,11 @@ from ..errors import ChannelClosedError, OutputClosedError
 from ._receive_end import WIDE, Turn
 
 if TYPE_CHECKING:
+    import weakref
     from collections import deque
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
+    from ._fork import ForkEnd
     from ._receive_end import ReceiveEnd
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
@@ -63,6 +65,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     Made by `open_channel()`. Leaving `async with end:` closes it.
     """
+
+    _fork: weakref.ref[ForkEnd[Never]] | None = None  # that ends when the reader of this branch goes
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer

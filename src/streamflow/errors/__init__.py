@@ -14,6 +14,7 @@ StreamflowError
 │   └── TypeMismatchError          nothing that arrives at a stage is accepted by it
 ├── SourceError                    what was given to `execute()` is no source
 ├── StageError                     a stage raised; its own exception is the cause
+├── RoutingError                   a route cannot send an element where its rule says
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
 ├── RunAbortedError                a kill switch has aborted the run; what it was given is the cause
 ├── RunStateError                  a run used after its end, twice, or from another event loop
@@ -76,6 +77,7 @@ from ._others import (
     ProviderError,
 )
 from ._resilience import CircuitOpenError, FallbackExhaustedError, StageTimeLimitError, TimeLimitKind
+from ._routing import RoutingError
 from ._runs import (
     PipelineBusyError,
     RunAbortedError,
@@ -112,6 +114,7 @@ __all__ = [
     "ProcessError",
     "ProgramError",
     "ProviderError",
+    "RoutingError",
     "RunAbortedError",
     "RunStateError",
     "RunTimeoutError",

@@ -8,30 +8,35 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._isolation import isolated_stages
-from ._nesting import GraphStage, Nestable, SubGraph
+from ._nesting import GraphStage, Nestable, SubGraph, checked_buffer
 from ._orders import ordering_forks
-from ._policies import (
-    Arrival,
-    Barrier,
-    Concat,
-    MergePolicy,
-    Ordered,
-    PolicyName,
-    Prioritized,
-    Race,
-    Zip,
-    ZipLatest,
+from ._policies import Arrival, Barrier, Concat, MergePolicy, Ordered, PolicyName, Prioritized, Race, Zip, ZipLatest
+from ._router import DROP, Drop, Router, RouterKind
+from ._spec import (
+    DEAD_LETTERS,
+    EdgeSpec,
+    Endpoint,
+    ForkMode,
+    ForkSpec,
+    Graph,
+    JoinSpec,
+    NestSpec,
+    Node,
+    RouteSpec,
+    SupervisionSpec,
 )
-from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node, SupervisionSpec
 from ._validation import check, findings
 
 __all__ = [
     "DEAD_LETTERS",
+    "DROP",
     "Arrival",
     "Barrier",
     "Concat",
+    "Drop",
     "EdgeSpec",
     "Endpoint",
+    "ForkMode",
     "ForkSpec",
     "Graph",
     "GraphBuilder",
@@ -46,12 +51,16 @@ __all__ = [
     "PolicyName",
     "Prioritized",
     "Race",
+    "RouteSpec",
+    "Router",
+    "RouterKind",
     "SubGraph",
     "SupervisionSpec",
     "Zip",
     "ZipLatest",
     "caller_of_package",
     "check",
+    "checked_buffer",
     "explain",
     "findings",
     "graph_from_dict",

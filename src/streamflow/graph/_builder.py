@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import BuildWarning, ConfigError, StageDefinitionError
 from ..stages import Supervision, as_stage, definition_error
+from ._fans import FanCall
 from ._nesting import checked_buffer, nestable
 from ._policies import checked_policy
+from ._router import DROP, check_route
 from ._said import Link, Merged, Named, Said
 from ._spec import Node
 from ._types import unclaimed
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from typing import Self
 
+    from ..channels import Unroutable
     from ..stages import StageLike
     from ._nesting import GraphStage
     from ._policies import MergePolicy, PolicyName
+    from ._router import Drop, Router
     from ._spec import Graph
 
 __all__ = ["GraphBuilder", "caller_of_package"]
@@ -105,6 +109,8 @@ class GraphBuilder:
         *targets: GraphStage | str,
         otherwise: GraphStage | str | None = None,
         optional: Sequence[GraphStage | str] = (),
+        essential: Sequence[GraphStage | str] = (),
+        dynamic: bool = False,
     ) -> Self:
         """Say that the edges out of `source` are branches, and make those that are not there yet.
 
@@ -120,6 +126,9 @@ class GraphBuilder:
             otherwise: One more, for data that no other branch accepts; None: such data is dropped and counted.
             optional: Further branches, which may fail: a stage that only such branches lead to, and that fails, ends its branch
                 alone. What is behind it gets an `ErrorElement` that is not fatal, and then the end.
+            essential: Those without which the fork ends, among the targets or besides them: when one of them takes no more, the
+                others get what they were sent, and the source is told that no more is needed.
+            dynamic: Whether further branches may join and leave during a run, see `Run.subscribe()`; then none need be named here.
 
         Raises:
             StageDefinitionError: If one of them is no stage, or has no name.
@@ -131,11 +140,112 @@ class GraphBuilder:
             begin = self._known(source, where)
             ends = [self._known(one, where) for one in targets]
             rest = None if otherwise is None else self._known(otherwise, where)
-            may_fail = [self._known(one, where) for one in optional]
+            may_fail = [self._known(one, where) for one in _several(optional)]
+            needed = [self._known(one, where) for one in _several(essential)]
             self._said.forks.append((begin, rest))
             self._said.optional += [(begin, one) for one in may_fail]
-            every = (*ends, *([rest] if rest else []), *may_fail)
+            if needed or dynamic:
+                self._said.fans.append(FanCall(begin, "branch", essential=tuple(needed), is_dynamic=dynamic))
+            every = (*ends, *([rest] if rest else []), *may_fail, *needed)
             self._said.links += [Link(begin, end, restates=True) for end in every]
+        return self
+
+    def route(
+        self,
+        source: GraphStage | str,
+        router: Router,
+        *,
+        default: GraphStage | str | Drop | None = None,
+        unroutable: Unroutable = "drop",
+        buffer: int | None = None,
+    ) -> Self:
+        """Say that each data element out of `source` goes to one branch, which a rule chooses; control goes to all.
+
+        ```python
+        builder.route("intake", Router.by_rules((is_question, answer), (is_order, sell)), default=DROP)
+        ```
+
+        While the chosen branch is full, what is behind the element waits too, whatever branch it is for.
+
+        Args:
+            source: What writes.
+            router: The rule, with the stages that it chooses among: see `Router`.
+            default: The stage for data that no rule applies to, or `DROP`: it is dropped and counted. One of the two must be given
+                where there may be such data.
+            unroutable: What becomes of an element whose branch takes no more: `drop` drops and counts it, `error` fails the source,
+                `default` sends it to the default.
+            buffer: Capacity of the edges that this call makes, in elements; None: what the pipeline's configuration says. An edge
+                that `connect()` made has its own.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If the router is none, the default is missing or can get nothing, or an option is wrong.
+        """
+        check_route(router, default, unroutable)
+        size = checked_buffer(buffer)
+        with self._whole_call(caller_of_package()) as where:
+            begin = self._known(source, where)
+            choices = tuple(self._known(one, where) for one in router.choices)
+            rest = None if default is None or default is DROP else self._known(default, where)
+            names = tuple(one.text.removeprefix(self._scope) for one in choices)
+            self._said.fans.append(FanCall(begin, "route", rest, router, choices, names, unroutable))
+            ends = choices if rest is None else (*choices, rest)
+            self._said.links += [Link(begin, end, size, restates=True) for end in dict.fromkeys(ends)]
+        return self
+
+    def balance(
+        self,
+        source: GraphStage | str,
+        *workers: GraphStage | str,
+        otherwise: GraphStage | str | None = None,
+        buffer: int | None = None,
+    ) -> Self:
+        """Say that each data element out of `source` goes to one branch: whichever is free; control goes to all.
+
+        That is the branch with the fewest elements waiting and in hand; where several are equally free, they take turns. The source
+        waits only while all are full. Several calls add up.
+
+        Args:
+            source: What writes.
+            workers: What reads. Each gets elements of the types that it accepts.
+            otherwise: One more, for data that no worker accepts; None: such data is dropped and counted.
+            buffer: Capacity of the edges that this call makes, in elements; None: what the pipeline's configuration says. With 1,
+                an element is bound to a worker no sooner than it must be.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If the buffer is no size.
+        """
+        size = checked_buffer(buffer)
+        with self._whole_call(caller_of_package()) as where:
+            begin = self._known(source, where)
+            ends = [self._known(one, where) for one in workers]
+            rest = None if otherwise is None else self._known(otherwise, where)
+            self._said.fans.append(FanCall(begin, "balance", rest))
+            self._said.links += [Link(begin, end, size, restates=True) for end in (*ends, *([rest] if rest else []))]
+        return self
+
+    def tap(self, source: GraphStage | str, *targets: GraphStage | str, buffer: int | None = None) -> Self:
+        """Let stages see what `source` sends, without any effect on where that goes: they are never waited for.
+
+        Each gets a copy of every element that its stage accepts, and of all control, as far as there is room; what does not fit is
+        dropped and counted. A source that feeds nothing else still feeds the consumer.
+
+        Args:
+            source: What writes.
+            targets: What looks on: sinks, mostly. What such a stage sends on is part of the graph like anything else.
+            buffer: Capacity of the edges, in elements; None: what the pipeline's configuration says.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If the buffer is no size.
+        """
+        size = checked_buffer(buffer)
+        with self._whole_call(caller_of_package()) as where:
+            begin = self._known(source, where)
+            ends = [self._known(one, where) for one in targets]
+            self._said.links += [Link(begin, end, size, is_tap=True) for end in ends]
+            self._said.alone += [begin] if not ends else []
         return self
 
     def merge(
@@ -301,6 +411,11 @@ class GraphBuilder:
             message = f"{text!r} names no stage" if not name.strip() else f"{text!r} names no port of {name!r}"
             raise definition_error(None, message, "a stage is named as in 'name', a port of it as in 'name:port'")
         return Named(text, where, self._scope)
+
+
+def _several(given: Sequence[GraphStage | str]) -> list[GraphStage | str]:
+    """Return stages that were given as one argument; a string is one name."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _warn(message: str, where: str) -> None:

@@ -6,8 +6,11 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 {
   "v": 1,
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
-  "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4}, …],
-  "branches": [{"source": "ears", "otherwise": "log"}],
+  "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4}, {"source": "ears", "target": "meter", "tap": true}, …],
+  "branches": [
+    {"source": "ears", "otherwise": "log", "essential": ["sync:heard"], "dynamic": true},
+    {"source": "log", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "rest"}
+  ],
   "merges": ["log", {"target": "out", "policy": "barrier", "max_held": 100}],
   "isolating": ["log"],
   "supervised": [{"stage": "ears", "directive": "restart", "max_restarts": 3, "dead_letters": true}, …],
@@ -16,9 +19,10 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 ```
 
 What has its default is left out; a merge in the order of arrival is its target alone. What is code is given again, by name: the
-stages, and where it says `"code": true` the policies of merges that have a function, and supervisions with `on` or `decide`. A
-field that this release does not know is refused, not skipped: it may change what the graph does. What is said of the kinds and
-ports of stages must be true of them. No data is imported or evaluated.
+stages; the routers of routes (the data says what each chooses by, and among what); and where it says `"code": true` the policies
+of merges that have a function, and supervisions with `on` or `decide`. A field that this release does not know is refused, not
+skipped: it may change what the graph does. What is said of the kinds and ports of stages must be true of them. No data is imported
+or evaluated.
 """
 
 from __future__ import annotations
@@ -26,8 +30,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args
 
+from ..channels import Unroutable
 from ..errors import (
     BuildError,
     ConfigError,
@@ -37,10 +43,11 @@ from ..errors import (
     StagePlacementError,
     UnknownStageError,
 )
-from ..stages import StageKind, as_stage, checked_name
+from ..stages import StageKind, as_stage, checked_name, name_given
 from ._builder import caller_of_package
 from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
-from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._router import Router
+from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
 from ._supervised import NO_SUPERVISIONS, SUPERVISION_FIELDS, supervisions_from_list, supervisions_to_list
 from ._validation import check
 
@@ -52,8 +59,11 @@ if TYPE_CHECKING:
 
 __all__ = ["graph_from_dict", "graph_to_dict"]
 
+_Word = TypeVar("_Word", bound=str)
+
 _VERSION: Final = 1
 _NO_POLICIES: Final[Mapping[str, MergePolicy]] = {}
+_NO_ROUTERS: Final[Mapping[str, Router]] = {}
 _MOST: Final = 10_000  # items of one list: what comes from outside has a bound
 
 
@@ -95,16 +105,11 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         "edges": [
             {"source": str(edge.source), "target": str(edge.target)}
             | ({} if edge.buffer is None else {"buffer": edge.buffer})
+            | ({"tap": True} if edge.is_tap else {})
             for edge in graph.edges
         ],
     }
-    branches = [
-        {"source": str(fork.source)}
-        | ({} if fork.otherwise is None else {"otherwise": str(fork.otherwise)})
-        | _unless_empty("optional", [str(one) for one in fork.optional])
-        for fork in graph.forks
-    ]
-    found |= _unless_empty("branches", branches)
+    found |= _unless_empty("branches", [_fork_to_dict(fork) for fork in graph.forks])
     found |= _unless_empty("merges", [merge_to_data(join) for join in graph.joins])
     found |= _unless_empty("isolating", [str(join.target) for join in graph.joins if join.isolates])
     found |= _unless_empty("supervised", [*supervisions_to_list(graph.nodes)])
@@ -116,6 +121,7 @@ def graph_from_dict(
     stages: Mapping[str, StageLike],
     policies: Mapping[str, MergePolicy] = _NO_POLICIES,
     supervisions: Mapping[str, Supervision] = NO_SUPERVISIONS,
+    routers: Mapping[str, Router] = _NO_ROUTERS,
 ) -> Graph:
     """Return the graph that `graph_to_dict` described, made of these stages, which are frozen from now on.
 
@@ -124,13 +130,15 @@ def graph_from_dict(
         stages: The stages, in any form, by their names in the graph: those of a nested pipeline as `name/stage`.
         policies: The policies of merges that have a function, by what reads: `stage`, or `stage:port`.
         supervisions: By the same names, what to do when they fail, where a part of that is code.
+        routers: The rules of routes, by the name of the output, with names as destinations.
 
     Raises:
         DecodeError: If the data is malformed, or of a newer version; `path` says where.
         ConfigError: If a policy is missing, not in the graph, or another one than the data says.
         UnknownStageError: If a stage is missing, or not in the graph.
         StageDefinitionError: If one of them is no stage.
-        StagePlacementError: If one is of another kind, or has other ports, than the data says.
+        StagePlacementError: If one is of another kind, or has other ports, than the data says; or if a router is missing, or
+            another.
         BuildError: If the graph cannot run, or for several of these reasons; with every finding.
     """
     fields = _fields(data, "$", ("v", "stages", "edges"), ("branches", "merges", "isolating", "supervised", "nested"))
@@ -145,9 +153,10 @@ def graph_from_dict(
     taken = {name for name, spec in supervised.items() if spec.has_letters}
     said = [dataclasses.replace(one, has_letters=one.name in taken) for one in said]
     graph = _joined(fields, said, where, policies)
+    forks = tuple(_forks(fields.get("branches", ()), said, routers, where))
     specs = _specs(said, stages)
-    nodes = (Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
-    graph = dataclasses.replace(graph, nodes=tuple(nodes))
+    nodes = tuple(Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
+    graph = dataclasses.replace(graph, nodes=nodes, forks=forks)
     check(graph)
     for node in graph.nodes:
         if node.stage.freeze is not None:
@@ -167,17 +176,11 @@ def _joined(
     outputs = {str(end): end for one in said for end in one.output_ends}
     edges: list[EdgeSpec] = []
     for path, item in _items(fields["edges"], "$.edges"):
-        edge = _fields(item, path, ("source", "target"), ("buffer",))
+        edge = _fields(item, path, ("source", "target"), ("buffer", "tap"))
         source = _end(edge["source"], f"{path}.source", "output", outputs)
         target = _end(edge["target"], f"{path}.target", "input", inputs)
-        edges.append(EdgeSpec(source, target, where, _buffer(edge.get("buffer"), f"{path}.buffer")))
-    forks: list[ForkSpec] = []
-    for path, item in _items(fields.get("branches", ()), "$.branches"):
-        fork = _fields(item, path, ("source",), ("otherwise", "optional"))
-        source, otherwise = _end(fork["source"], f"{path}.source", "output", outputs), fork.get("otherwise")
-        rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
-        optional = _items(fork.get("optional", ()), f"{path}.optional")
-        forks.append(ForkSpec(source, where, rest, tuple(_end(one, at, "input", inputs) for at, one in optional)))
+        is_tap = _switch(edge.get("tap", False), f"{path}.tap")
+        edges.append(EdgeSpec(source, target, where, _buffer(edge.get("buffer"), f"{path}.buffer"), is_tap))
     joins: list[JoinSpec] = []
     code: list[str] = []
     for path, item in _items(fields.get("merges", ()), "$.merges"):
@@ -194,7 +197,99 @@ def _joined(
     isolated = {_end(item, path, "merge", targets) for path, item in _items(fields.get("isolating", ()), "$.isolating")}
     joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
-    return Graph((), tuple(edges), tuple(forks), tuple(joins), tuple(nested))
+    return Graph((), tuple(edges), (), tuple(joins), tuple(nested))
+
+
+def _fork_to_dict(fork: ForkSpec) -> dict[str, object]:
+    said: dict[str, object] = {"source": str(fork.source)}
+    if fork.mode != "branch":
+        said["mode"] = fork.mode
+    if fork.otherwise is not None:
+        said["otherwise"] = str(fork.otherwise)
+    if fork.route is not None:
+        route = fork.route
+        said |= {"by": route.router.kind, "choices": [str(one) for one in route.choices]}
+        if list(route.names) != said["choices"]:
+            said["names"] = list(route.names)
+        if route.unroutable != "drop":
+            said["unroutable"] = route.unroutable
+    said |= _unless_empty("optional", [str(one) for one in fork.optional])
+    said |= _unless_empty("essential", [str(one) for one in fork.essential])
+    return said | ({"dynamic": True} if fork.is_dynamic else {})
+
+
+def _forks(value: object, stages: Sequence[_Said], routers: Mapping[str, Router], where: str) -> list[ForkSpec]:
+    """Return the forks, with the routers that were given.
+
+    Raises:
+        StagePlacementError: With a finding for each router that is missing, another one, or not in the graph.
+    """
+    inputs = {str(end): end for one in stages for end in one.input_ends}
+    outputs = {str(end): end for one in stages for end in one.output_ends}
+    forks: list[ForkSpec] = []
+    found: list[Finding] = []
+    for path, item in _items(value, "$.branches"):
+        others = ("mode", "otherwise", "by", "choices", "names", "unroutable", "optional", "essential", "dynamic")
+        said = _fields(item, path, ("source",), others)
+        source, otherwise = _end(said["source"], f"{path}.source", "output", outputs), said.get("otherwise")
+        rest = None if otherwise is None else _end(otherwise, f"{path}.otherwise", "input", inputs)
+        optional, needed = (
+            tuple(_end(one, at, "input", inputs) for at, one in _items(said.get(field, ()), f"{path}.{field}"))
+            for field in ("optional", "essential")
+        )
+        mode: ForkMode = _one_of(said.get("mode", "branch"), f"{path}.mode", get_args(ForkMode))
+        route = None
+        if mode != "route" and (wrong := [one for one in ("by", "choices", "names", "unroutable") if one in said]):
+            raise DecodeError("only a route has this field", f"{path}.{wrong[0]}")
+        if mode == "route":
+            route = _route(said, path, inputs, routers.get(str(source)))
+            fault = _other_router(said, route)
+            found += (
+                [Finding("other-router", source.stage, fault, "give routers={'output': Router.…}")] if fault else []
+            )
+        is_dynamic = _switch(said.get("dynamic", False), f"{path}.dynamic")
+        forks.append(ForkSpec(source, where, rest, optional, mode, route, needed, is_dynamic))
+    routed = {str(fork.source) for fork in forks if fork.route is not None}
+    for name in routers:
+        if name not in routed:
+            message = f"a router was given for {name!r:.80}, where there is no route"
+            found.append(Finding("other-router", None, message, f"take it away; there are {_listed(sorted(routed))}"))
+    if found:
+        raise StagePlacementError(found)
+    return forks
+
+
+def _route(said: Mapping[str, object], path: str, inputs: Mapping[str, Endpoint], router: Router | None) -> RouteSpec:
+    choices = [_end(one, at, "input", inputs) for at, one in _items(said.get("choices", ()), f"{path}.choices")]
+    names = [str(one) for one in choices]
+    if "names" in said:
+        names = [_text(one, at) for at, one in _items(said["names"], f"{path}.names")]
+    if not choices or len(names) != len(choices):
+        raise DecodeError("a route has choices, and a name for each", f"{path}.choices")
+    unroutable: Unroutable = _one_of(said.get("unroutable", "drop"), f"{path}.unroutable", get_args(Unroutable))
+    if unroutable == "default" and "otherwise" not in said:
+        raise DecodeError("there is no otherwise that could be the default", f"{path}.unroutable")
+    return RouteSpec(router or _MISSING, tuple(choices), tuple(names), unroutable)
+
+
+def _other_router(said: Mapping[str, object], route: RouteSpec) -> str | None:
+    """Say what is wrong with the router that was given for a route, None if it is the one that the data says."""
+    output, router = f"the route out of {said['source']!r:.80}", cast("object", route.router)
+    if router is _MISSING:
+        return f"{output} needs its router, which was not given"
+    if not isinstance(router, Router):
+        return f"{output} needs a Router, got {router!r:.80}"
+    if router.kind != said.get("by") or len(router.choices) != len(route.choices):
+        kind = f"{_shown(said.get('by'))} among {len(route.choices)}"
+        return (
+            f"{output} chooses by {kind}, and the router that was given by {router.kind!r} among {len(router.choices)}"
+        )
+    ends = zip(router.choices, route.choices, route.names, strict=True)
+    other = next((one for one, end, name in ends if isinstance(one, str) and one not in (str(end), name)), None)
+    return None if other is None else f"{output} has choices {_listed(list(route.names))}, and the router {other!r:.80}"
+
+
+_MISSING: Final = Router("function", (), (), partial(name_given, str))
 
 
 def _stages(value: object) -> list[_Said]:
@@ -323,6 +418,25 @@ def _end(value: object, path: str, what: str, known: Mapping[str, Endpoint]) -> 
     own = [one for one, end in known.items() if end.stage == name]
     there = f"stage {name!r:.80} has {_listed(own)}" if own else f"there are {_listed([*known])}"
     raise DecodeError(f"{value!r:.80} is no {what}; {there}", path)
+
+
+def _text(value: object, path: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise DecodeError(f"a name was expected, got {_shown(value)}", path)
+
+
+def _switch(value: object, path: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise DecodeError(f"true or false was expected, got {_shown(value)}", path)
+
+
+def _one_of(value: object, path: str, allowed: tuple[_Word, ...]) -> _Word:
+    found = next((one for one in allowed if one == value), None)
+    if found is None:
+        raise DecodeError(f"one of {', '.join(map(repr, allowed))} was expected, got {_shown(value)}", path)
+    return found
 
 
 def _buffer(value: object, path: str) -> int | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..stages import ElementTypes
-    from ._spec import Endpoint, Graph
+    from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph
 
 __all__ = ["to_dot", "to_mermaid", "to_svg"]
 
@@ -182,16 +182,17 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
     policies = {end: one for end, one in graph.policies.items() if one.name != "arrival"}
     accepts |= {end: ALL_DATA for end, one in policies.items() if one.makes}
     places: Counter[Endpoint] = Counter()
-    branches = Counter(edge.source for edge in graph.edges)
+    branches = Counter(edge.source for edge in graph.edges if not edge.is_tap)
     rests = {(fork.source, fork.otherwise) for fork in graph.forks}
+    forks = {fork.source: fork for fork in graph.forks}
     optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
     isolating = {join.target for join in graph.joins if join.isolates}
     letters = {node.letters for node in graph.nodes}
     for edge in graph.edges:
         is_rest = (edge.source, edge.target) in rests
         lines = _ports(edge.source.port, edge.target.port)
-        if branches[edge.source] > 1:
-            lines.append("otherwise" if is_rest else _types(accepts[edge.target]))
+        if branches[edge.source] > 1 or edge.is_tap or edge.source in forks:
+            lines += _reasons(edge, forks.get(edge.source), accepts[edge.target])
         if edge.target in policies:
             places[edge.target] += 1
             lines.append(f"{policies[edge.target].name} {places[edge.target]}")
@@ -199,10 +200,26 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
             lines.append(f"holds {edge.buffer}")
         if (edge.source, edge.target) in optional or edge.target in isolating:
             lines.append("may fail alone")
-        is_dashed = is_rest or edge.source in letters
+        is_dashed = is_rest or edge.is_tap or edge.source in letters
         yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_dashed)
     for one in leaves:
         yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
+    for number, fork in enumerate(one for one in graph.forks if one.is_dynamic):
+        yield _INDENT + pen.node(f"h{number}", ["subscribers", "of a run"], None)
+        yield _INDENT + pen.arrow(keys[fork.source.stage], f"h{number}", _ports(fork.source.port, ""), is_rest=True)
+
+
+def _reasons(edge: EdgeSpec, fork: ForkSpec | None, accepts: ElementTypes) -> list[str]:
+    """Return what goes along an edge of a fork."""
+    if edge.is_tap:
+        return ["tap", _types(accepts)]
+    if fork is None:
+        return [_types(accepts)]
+    if edge.target == fork.otherwise:
+        return ["otherwise"]
+    if fork.route is not None:
+        return [_shown(one) for one in _first(fork.route.reasons(edge.target))]
+    return [_types(accepts)] + ["balanced"] * (fork.mode == "balance") + ["essential"] * (edge.target in fork.essential)
 
 
 def _nodes(graph: Graph, keys: Mapping[str, str], pen: _Pen) -> Iterator[str]:
@@ -242,9 +259,13 @@ def _ports(source: str, target: str) -> list[str]:
 
 
 def _types(types: ElementTypes) -> str:
-    names = [cut(one, _NAME) for one in type_names(types)]
+    return ", ".join(_first([cut(one, _NAME) for one in type_names(types)]))
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """Return the first ones, and how many more there are."""
     more = len(names) - _TYPES
-    return ", ".join(names[:_TYPES]) + (f" and {more} more" if more > 0 else "")
+    return [*names[: _TYPES - 1], f"{names[_TYPES - 1]} and {more} more"] if more > 0 else list(names)
 
 
 def _shown(name: str) -> str:

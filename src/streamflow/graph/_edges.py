@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Finding
 from ..stages import StageKind
+from ._fans import fan_findings
 from ._nesting import outer_names
 from ._orders import ordering_forks
 from ._policies import Prioritized, Zip, ZipLatest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ._names import Names
-    from ._spec import EdgeSpec, Endpoint, Graph, JoinSpec
+    from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec
 
 __all__ = ["connections", "cycles"]
 
@@ -36,17 +37,18 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
     found: list[Finding] = []
     for edge in graph.edges:
         before = into[edge.target].setdefault(edge.source, edge)
-        out_of[edge.source].setdefault(edge.target, edge)
+        if not edge.is_tap:
+            out_of[edge.source].setdefault(edge.target, edge)
         if before is not edge and names.has_both(edge):
             both = f"{str(edge.source)!r} and {str(edge.target)!r}"
             message = f"{both} are connected twice, the other edge was made at {before.where}"
             hint = "leave one of them out; only branch() and merge() may name an edge that is there"
             found.append(Finding("duplicate-edge", edge.source.stage, message, hint, edge.where))
-    forks = {fork.source: fork.where for fork in reversed(graph.forks)}
+    forks = {fork.source: fork for fork in reversed(graph.forks)}
     joins = {join.target: join.where for join in reversed(graph.joins)}
     found += [one for end in names.outputs for one in _fan_out(end, out_of[end], forks.get(end), closing)]
     found += [one for end in names.inputs for one in _fan_in(end, into[end], joins.get(end), closing)]
-    found += [*_rests(graph, names), *_policies(graph, names, into)]
+    found += [*_rests(graph, names), *fan_findings(graph, names), *_policies(graph, names, into)]
     return [*found, *_unconnected(graph, names)]
 
 
@@ -97,18 +99,18 @@ def _cycle(path: list[str], name: str, edge: EdgeSpec) -> Finding:
 
 
 def _fan_out(
-    source: Endpoint, edges: Mapping[Endpoint, EdgeSpec], forked_at: str | None, closing: Collection[EdgeSpec]
+    source: Endpoint, edges: Mapping[Endpoint, EdgeSpec], fork: ForkSpec | None, closing: Collection[EdgeSpec]
 ) -> Iterator[Finding]:
     name = repr(str(source))
     further = [edge for edge in edges.values() if edge not in closing][1:]
-    if forked_at is None and further:
+    if fork is None and further:
         message = f"{name} feeds {_listed(edges, ' and ')}, without saying that these are branches"
         hint = f"add branch({name}, {_listed(edges)}): each gets what its stage accepts"
         yield Finding("fan-out", source.stage, message, hint, further[0].where)
-    elif forked_at is not None and len(edges) < 2:
-        message = f"branch({name}, …) has {_count(len(edges), 'branch', 'branches')}, it takes two"
-        hint = "name what else it feeds" + (f", or chain({name}, {_listed(edges)}) without branch()" if edges else "")
-        yield Finding("fan-out", source.stage, message, hint, forked_at)
+    elif fork is not None and len(edges) < 2 and fork.mode != "route" and not fork.is_dynamic:
+        message = f"{fork.mode}({name}, …) has {_count(len(edges), 'branch', 'branches')}, it takes two"
+        hint = f", or chain({name}, {_listed(edges)}) without {fork.mode}()" if edges else ""
+        yield Finding("fan-out", source.stage, message, f"name what else it feeds{hint}", fork.where)
 
 
 def _fan_in(
@@ -138,7 +140,7 @@ def _rests(graph: Graph, names: Names) -> Iterator[Finding]:
     """Yield a finding for each `otherwise` of a fork that has another one."""
     first: dict[Endpoint, Endpoint] = {}
     for fork in graph.forks:
-        if fork.otherwise is None or fork.source not in names.outputs:
+        if fork.otherwise is None or fork.mode == "route" or fork.source not in names.outputs:
             continue
         before = first.setdefault(fork.source, fork.otherwise)
         if before != fork.otherwise:

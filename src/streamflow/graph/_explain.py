@@ -20,11 +20,11 @@ from ._policies import Barrier, Ordered, Prioritized
 from ._words import columns, cut, groups_of, supervision_words, type_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..stages import ElementTypes
     from ._policies import MergePolicy
-    from ._spec import EdgeSpec, Endpoint, Graph, Node
+    from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, Node
 
 __all__ = ["InFlight", "explain", "in_flight"]
 
@@ -34,6 +34,7 @@ _TEXT = 13  # the column where the text of a line begins, behind its first word
 _NAME = 36  # columns of the longest name: two of them, a stage and its port, fit on a line
 
 _SOURCE, _CONSUMER = "source", "consumer"
+_TAKER = {"branch": "branch", "balance": "worker"}
 _WORD = re.compile(r"[\w./+#@-]+")
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # in a name; none has one of its own, because that is not printable
 
@@ -72,12 +73,15 @@ def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
         buffer_size: Capacity of edges that have none of their own.
     """
     heads, leaves = graph.heads, graph.leaves
+    of_edges = sum(
+        _capacity(edge, buffer_size) * (1 + edge.is_tap) for edge in graph.edges
+    )  # a tap: see `channels/_tap`
     fed: defaultdict[Endpoint, int] = defaultdict(int)
     for edge in graph.edges:
         fed[edge.target] += 1
     held = [node.stage.max_held for node in graph.nodes]
     return InFlight(
-        edges=sum(_capacity(edge, buffer_size) for edge in graph.edges) + (len(heads) + len(leaves)) * buffer_size,
+        edges=of_edges + (len(heads) + len(leaves)) * buffer_size,
         stages=sum(one for one in held if one is not None),
         merges=sum(1 + _held(graph, end, count) for end, count in fed.items() if count > 1) + (len(leaves) > 1),
         sources=max(len(heads), 1),
@@ -118,7 +122,7 @@ class _Teller:
         self._policies = graph.policies
         self._accepts = {end: accepts for node in graph.nodes for end, accepts in node.inputs.items()}
         self._accepts |= {end: ALL_DATA for end, policy in self._policies.items() if policy.makes}
-        self._rest = {fork.source: fork.otherwise for fork in graph.forks}
+        self._forks = {fork.source: fork for fork in graph.forks}
         self._optional = {(fork.source, one) for fork in graph.forks for one in fork.optional}
         self._isolating = {join.target for join in graph.joins if join.isolates}
         self._into: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
@@ -148,13 +152,11 @@ class _Teller:
         """Yield the way through, if there is only one."""
         names = [node.name for node in self._nodes]
         steps = [(edge.source.stage, edge.target.stage) for edge in self._graph.edges]
-        has_letters = any(node.letters is not None for node in self._nodes)
-        if (
-            not has_letters
-            and sorted(steps) == sorted(pairwise(names))
-            and len(self._heads) <= 1
-            and len(self._leaves) <= 1
-        ):
+        has_more = any(node.letters is not None for node in self._nodes) or any(
+            edge.is_tap for edge in self._graph.edges
+        )
+        is_one = len(self._heads) <= 1 and len(self._leaves) <= 1 and not has_more
+        if is_one and sorted(steps) == sorted(pairwise(names)):
             ends = [_SOURCE] * len(self._heads), [_CONSUMER] * len(self._leaves)
             yield from _wrapped(" → ".join([*ends[0], *map(_name, names), *ends[1]]), _INDENT)
 
@@ -227,8 +229,9 @@ class _Teller:
         edges = self._into[end]
         for edge in edges:
             size = f"({self._buffer_size})" if edge.buffer is None else f"({edge.buffer}, its own size)"
-            may_fail = ", may fail alone" if end in self._isolating else ""
-            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}{may_fail}")
+            size += ", may fail alone" if end in self._isolating else ""
+            size += ", a tap: what does not fit is dropped, and counted" * edge.is_tap
+            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}")
         policy = self._policies.get(end)
         if len(edges) > 1 and policy is not None and policy.name != "arrival":
             yield from _line("policy", f"{policy.name}, {_policy(policy)}")
@@ -236,19 +239,39 @@ class _Teller:
             yield from _line("from", f"{_SOURCE} ({self._buffer_size})")
 
     def _readers(self, end: Endpoint) -> Iterator[str]:
-        targets = [edge.target for edge in self._out_of[end]]
-        if len(targets) < 2:
+        edges, fork = self._out_of[end], self._forks.get(end)
+        targets = [edge.target for edge in edges if not edge.is_tap]
+        if len(targets) < 2 and (fork is None or fork.mode != "route"):
             yield from _line("to", _end(targets[0]) if targets else _CONSUMER)
-            return
-        rest = self._rest.get(end)
+        else:
+            yield from self._branches(targets, fork)
+        for edge in edges:
+            if edge.is_tap:
+                yield from _line("tap", f"{_end(edge.target)}, for {_types(self._accepts[edge.target])}")
+        if fork is not None and fork.is_dynamic:
+            yield from _line("hub", "who subscribes during a run gets everything from then on")
+
+    def _branches(self, targets: Sequence[Endpoint], fork: ForkSpec | None) -> Iterator[str]:
+        mode, rest = ("branch", None) if fork is None else (fork.mode, fork.otherwise)
         for one in targets:
             if one != rest:
-                may_fail = ", may fail alone" if (end, one) in self._optional else ""
-                yield from _line("branch", f"{_end(one)}, for {_types(self._accepts[one])}{may_fail}")
+                mark = ", essential" * (fork is not None and one in fork.essential)
+                mark += ", may fail alone" * (fork is not None and one in fork.optional)
+                yield from _line(mode, f"{_end(one)}, {self._reason(one, fork)}{mark}")
+        what = "that no rule applies to" if mode == "route" else f"that no {_TAKER[mode]} accepts"
         if rest is not None:
-            yield from _line("else", f"{_end(rest)}, for data that no branch accepts")
+            yield from _line("else", f"{_end(rest)}, for data {what}")
+        elif fork is not None and fork.route is not None:
+            if fork.route.router.may_miss:
+                yield from _line("else", f"data {what} is dropped, and counted")
         elif not any(StreamElement in self._accepts[one] for one in targets):
-            yield from _line("else", "data that no branch accepts is dropped, and counted")
+            yield from _line("else", f"data {what} is dropped, and counted")
+
+    def _reason(self, target: Endpoint, fork: ForkSpec | None) -> str:
+        """Return when an element goes to a branch."""
+        if fork is None or fork.route is None:
+            return f"for {_types(self._accepts[target])}"
+        return ", ".join(fork.route.reasons(target))
 
     def _groups(self) -> Iterator[str]:
         inside: defaultdict[str, dict[str, None]] = defaultdict(dict)

@@ -2,7 +2,7 @@
 
 Above: `runtime`. Below: `_spec`.
 
-1. A stage is *optional* if all that is fed to it comes out of optional branches, directly or through other optional stages.
+1. A stage is *optional* if all that is fed to it comes out of optional branches or taps, directly or through other optional stages.
 2. A stage is *isolated* if it is optional, or if all its ways to an end of the graph (the consumer, a sink) lead into a merge that
    isolates its inputs, or to a stage that is isolated itself.
 """
@@ -25,6 +25,7 @@ def isolated_stages(graph: Graph) -> frozenset[str]:
         graph: One that validation has accepted.
     """
     optional_edges = {(fork.source, target) for fork in graph.forks for target in fork.optional}
+    optional_edges |= {(edge.source, edge.target) for edge in graph.edges if edge.is_tap}
     isolating = {join.target for join in graph.joins if join.isolates}
     if not optional_edges and not isolating:
         return frozenset()
@@ -45,6 +46,6 @@ def isolated_stages(graph: Graph) -> frozenset[str]:
             found.add(node.name)
     for node in reversed(order):
         leading = [edge.target in isolating or edge.target.stage in found for edge in out_of[node.name]]
-        if leading and all(leading) and node.name not in leaves and node.stage.outputs:
+        if leading and all(leading) and node.name not in leaves:
             found.add(node.name)
     return frozenset(found)

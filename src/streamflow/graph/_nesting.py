@@ -98,9 +98,14 @@ def outer_names(name: str) -> list[str]:
 
 
 def outer_ends(
-    inside: Iterable[Node], edges: Iterable[tuple[Endpoint, Endpoint]]
+    inside: Iterable[Node], edges: Iterable[tuple[Endpoint | None, Endpoint]]
 ) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
-    """Return the inputs of stages that none of the edges between them feeds, and the outputs that none takes."""
+    """Return the inputs of stages that none of the edges between them feeds, and the outputs that none takes.
+
+    Args:
+        inside: The stages.
+        edges: What each edge takes and feeds; None: it is a tap, which takes nothing away.
+    """
     own = list(edges)
     taken, fed = {source for source, _ in own}, {target for _, target in own}
     nodes = list(inside)

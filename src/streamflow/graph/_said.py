@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ..stages import definition_error
+from ._fans import FanCall, fan_call_of, with_fans
 from ._nesting import outer_ends, outer_names
 from ._policies import Arrival
 from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
@@ -55,6 +56,8 @@ class Link:
     """Capacity of its edge."""
     restates: bool = False
     """Whether it stands for an edge that may be there already."""
+    is_tap: bool = False
+    """Whether its edge is a tap."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Said:
     """Names in calls that connect them with nothing."""
     given: list[tuple[object, str, str]] = dataclasses.field(default_factory=list[tuple[object, str, str]])
     """Each thing that was given as a stage, the scope that it was added in, and its name."""
+    fans: list[FanCall] = dataclasses.field(default_factory=list[FanCall])
+    """What routes, what balances, and which branches are essential or dynamic."""
 
     def copy(self) -> Said:
         """Return a copy that grows on its own."""
@@ -109,6 +114,7 @@ class Said:
             list(self.supervised),
             list(self.alone),
             list(self.given),
+            list(self.fans),
         )
 
     def lengths(self) -> tuple[int, ...]:
@@ -148,8 +154,13 @@ class Said:
         self.nodes += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nodes]
         for edge in inner.graph.edges:
             buffer = inner.buffer if edge.buffer is None else edge.buffer
-            self.links.append(Link(named(edge.source, edge.where), named(edge.target, edge.where), buffer))
+            ends = named(edge.source, edge.where), named(edge.target, edge.where)
+            self.links.append(Link(*ends, buffer, is_tap=edge.is_tap))
         for fork in inner.graph.forks:
+            fan = fan_call_of(fork, named)
+            self.fans += [fan] if fan is not None else []
+            if fork.mode != "branch":
+                continue
             otherwise = None if fork.otherwise is None else named(fork.otherwise, fork.where)
             source = named(fork.source, fork.where)
             self.forks.append((source, otherwise))
@@ -167,13 +178,13 @@ class Said:
         joins += letters_joined(edges, joins)
         isolating = {lookup.target(one) for one in self.isolating}
         joins = [dataclasses.replace(one, isolates=True) if one.target in isolating else one for one in joins]
-        forks = _forks(self.forks, self.optional, lookup)
+        forks = with_fans(_forks(self.forks, self.optional, lookup), self.fans, lookup.sources, lookup.target)
         graph = Graph(tuple(nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested))
         named = [*self.alone, *(one for one, _, _ in self.supervised)]
         return graph, [(lookup.place(one), one.where) for one in named]
 
     def _lists(self) -> tuple[list[Any], ...]:
-        branching = (self.forks, self.joins, self.optional, self.isolating)
+        branching = (self.forks, self.joins, self.optional, self.isolating, self.fans)
         return (self.nodes, self.nested, self.links, *branching, self.supervised, self.alone, self.given)
 
 
@@ -223,7 +234,11 @@ class _Lookup:
         # This ends: what is inside has a longer name than what it is inside of.
         if outer not in self._ends:
             links = self._links.get(outer, ())
-            own = [(source, self.target(link.target)) for link in links for source in self.sources(link.source)]
+            own = [
+                (None if link.is_tap else source, self.target(link.target))
+                for link in links
+                for source in self.sources(link.source)
+            ]
             self._ends[outer] = outer_ends(self._inside.get(outer, ()), own)
         return self._ends[outer]
 
@@ -231,16 +246,19 @@ class _Lookup:
 def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]:
     """Return the edges, and where they join."""
     pairs = [[(source, lookup.target(link.target)) for source in lookup.sources(link.source)] for link in said.links]
-    present = {pair for link, several in zip(said.links, pairs, strict=True) if not link.restates for pair in several}
+    given = [(link, several) for link, several in zip(said.links, pairs, strict=True) if not link.restates]
+    present = {pair for link, several in given if not link.is_tap for pair in several}
     joins, order = _joins(said.joins, lookup)
     edges: list[EdgeSpec] = []
     feeding: defaultdict[Endpoint, Counter[int]] = defaultdict(Counter)
     for number, (link, several) in enumerate(zip(said.links, pairs, strict=True)):
         for source, target in several:
-            if not link.restates or (source, target) not in present:
+            if link.restates and (source, target) in present:
+                continue
+            if link.restates:
                 present.add((source, target))
-                feeding[target][number] += 1
-                edges.append(EdgeSpec(source, target, link.target.where, link.buffer))
+            feeding[target][number] += 1
+            edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.is_tap))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.

@@ -3,8 +3,8 @@
 Above: `_builder`, `_validation`, `_drawing`, `runtime`. Below: `_policies`, `stages`.
 
 An *endpoint* is where an edge begins or ends: a stage, or one named port of it. An input endpoint without an edge is a *head*: the
-source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer. A stage that generates has no input
-endpoint, a sink has no output endpoint.
+source feeds it. An output endpoint without an edge is a *leaf*: it feeds the consumer; a tap takes nothing away, so it is no such
+edge. A stage that generates has no input endpoint, a sink has no output endpoint.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..elements import DeadLetterElement
 from ._policies import Arrival
@@ -20,23 +20,30 @@ from ._policies import Arrival
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..channels import Unroutable
     from ..stages import ElementTypes, StageSpec, Supervision
     from ._policies import MergePolicy
+    from ._router import Router
 
 __all__ = [
     "DEAD_LETTERS",
     "EdgeSpec",
     "Endpoint",
+    "ForkMode",
     "ForkSpec",
     "Graph",
     "JoinSpec",
     "NestSpec",
     "Node",
+    "RouteSpec",
     "SupervisionSpec",
 ]
 
 DEAD_LETTERS = "dead_letters"
 """Name of the output that a supervised stage's dead letters leave by."""
+
+ForkMode: TypeAlias = Literal["branch", "route", "balance"]
+"""How a fork chooses: each branch that accepts an element gets a copy; the one that a rule chooses; the one that is free."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -109,23 +116,52 @@ class EdgeSpec:
     """`file:line` of the call that made it."""
     buffer: int | None = None
     """Capacity, in elements; None: what the pipeline's configuration says."""
+    is_tap: bool = False
+    """Whether it is a tap: it gets what there is room for, and nobody waits for it."""
 
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """The rule of a route, and what it chooses among."""
+
+    router: Router
+    """The rule."""
+    choices: tuple[Endpoint, ...]
+    """The branch of each of the router's choices."""
+    names: tuple[str, ...]
+    """How each was called where the route was made, without what the pipeline is nested in."""
+    unroutable: Unroutable = "drop"
+    """What becomes of elements whose branch has gone."""
+
+    def reasons(self, target: Endpoint) -> list[str]:
+        """Return in words when elements go to a branch."""
+        labels = (label for label, one in zip(self.router.labels, self.choices, strict=True) if one == target)
+        return list(dict.fromkeys(labels))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ForkSpec:
-    """Says that the edges out of one endpoint are branches, each of which gets what its stage accepts."""
+    """Says that the edges out of one endpoint are branches, and how elements are divided among them. Taps are none of them."""
 
     source: Endpoint
     """What writes."""
     where: str
     """`file:line` of the call that made it."""
     otherwise: Endpoint | None = None
-    """The branch for data that no other branch accepts; None: such data is dropped and counted."""
+    """The branch for data that no other branch accepts, or no rule applies to; None: such data is dropped and counted."""
     optional: tuple[Endpoint, ...] = ()
     """The branches that may fail without failing the run."""
+    mode: ForkMode = "branch"
+    """How it chooses."""
+    route: RouteSpec | None = None
+    """The rule, of a route."""
+    essential: tuple[Endpoint, ...] = ()
+    """The branches without which the fork ends."""
+    is_dynamic: bool = False
+    """Whether branches may come and go during a run: see `Run.subscribe()`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,7 +217,7 @@ class Graph:
     @property
     def leaves(self) -> tuple[Endpoint, ...]:
         """Output endpoints that feed the consumer."""
-        taken = {edge.source for edge in self.edges}
+        taken = {edge.source for edge in self.edges if not edge.is_tap}
         return tuple(one for node in self.nodes for one in node.outputs if one not in taken)
 
     @property

@@ -3,9 +3,9 @@
 Above: `_validation`, `_builder`. Below: `_spec`, `stages`.
 
 What arrives at an input is the union over its edges, or what its merge makes of it. What a stage does not accept passes it by, what
-it emits comes in addition. A fork gives each branch what its first stage accepts, and the rest to `otherwise`; a merge that makes
-elements takes any data. An edge that is wrong in itself (from or to nowhere, inside a cycle) may carry anything: what is found
-beside it stays true however it is mended.
+it emits comes in addition. A fork gives each branch what its first stage accepts, and the rest to `otherwise`; a route, what its
+rule sends there (`_route_types`); a merge that makes elements takes any data. An edge that is wrong in itself (from or to nowhere,
+inside a cycle) may carry anything: what is found beside it stays true however it is mended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from ..elements import ControlElement, StreamElement
 from ..errors import Finding
 from ..stages import ALL_DATA, is_accepted
-from ._spec import EdgeSpec, Endpoint, Graph
+from ._route_types import refused_by_branches, routed
+from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -38,7 +39,8 @@ def mismatches(graph: Graph, unsound: Collection[EdgeSpec]) -> list[Finding]:
     """
     everything = _data_types()
     flow = _Flow(graph, unsound, everything, lambda emits: _emitted(emits, everything))
-    found: list[Finding] = []
+    found = _refused(graph, unsound, flow)
+    told = {(one.stage, one.where) for one in found}
     for node in graph.nodes:
         for end, accepts in node.inputs.items():
             wanted = [one for one in accepts if not issubclass(one, ControlElement)]
@@ -47,9 +49,21 @@ def mismatches(graph: Graph, unsound: Collection[EdgeSpec]) -> list[Finding]:
                 continue
             names = " or ".join(one.__name__ for one in wanted)
             closed = [edge for edge in edges if edge.source in flow.forks and flow.carried.get(edge) == _NONE]
-            found += [flow.of_branch(edge, names) for edge in closed]
+            found += [flow.of_branch(edge, names) for edge in closed if not flow.is_told(edge, told)]
             if not closed and not any(is_accepted(kind, accepts) for kind in flow.arriving[end]):
                 found.append(flow.of_input(end, names))
+    return found
+
+
+def _refused(graph: Graph, unsound: Collection[EdgeSpec], flow: _Flow) -> list[Finding]:
+    """Return a finding for each branch of a route that gets what it does not accept."""
+    routes = [(fork, fork.route) for fork in flow.forks.values() if fork.route is not None]
+    known = _Flow(graph, unsound, _NONE, _declared) if routes else flow
+    found: list[Finding] = []
+    for fork, route in routes:
+        if fork.source in flow.leaving:
+            kinds, declared = flow.leaving[fork.source], known.given[fork.source]
+            found += refused_by_branches(fork, route, flow.accepts, kinds, declared)
     return found
 
 
@@ -62,7 +76,10 @@ def unclaimed(graph: Graph) -> list[Finding]:
     flow = _Flow(graph, (), _NONE, _declared)
     found: list[Finding] = []
     for fork in graph.forks:
-        accepted = [kind for edge in flow.out_of[fork.source] for kind in flow.enterable(edge.target)]
+        branches = [edge for edge in flow.out_of[fork.source] if not edge.is_tap]
+        if fork.mode == "route" or not branches:
+            continue
+        accepted = [kind for edge in branches for kind in flow.enterable(edge.target)]
         # A branch for a subclass may be all that is needed: nobody knows whether plain ones come.
         lost = sorted(
             kind.__name__
@@ -72,7 +89,7 @@ def unclaimed(graph: Graph) -> list[Finding]:
         if lost and fork.otherwise is None:
             source = str(fork.source)
             message = f"no branch of {source!r} accepts {' or '.join(lost)}, so that is dropped"
-            hint = f"add a branch for it, or catch the rest: branch({source!r}, …, otherwise=…)"
+            hint = f"add a branch for it, or catch the rest: {fork.mode}({source!r}, …, otherwise=…)"
             found.append(Finding("unclaimed-data", fork.source.stage, message, hint, fork.where))
     return found
 
@@ -102,9 +119,13 @@ class _Flow:
         self.given: dict[Endpoint, _Kinds] = {}  # what its own fork divides
         self.leaving: dict[Endpoint, _Kinds] = {}
         self.carried: dict[EdgeSpec, _Kinds] = {}
-        self.forks: dict[Endpoint, set[Endpoint]] = {}  # to each fork what gets the rest: one, unless that is a finding
+        self.forks: dict[Endpoint, ForkSpec] = {}
+        self._rests: dict[
+            Endpoint, set[Endpoint]
+        ] = {}  # to each fork what gets the rest: one, unless that is a finding
         for fork in graph.forks:
-            self.forks.setdefault(fork.source, set()).update([] if fork.otherwise is None else [fork.otherwise])
+            self.forks.setdefault(fork.source, fork)
+            self._rests.setdefault(fork.source, set()).update([] if fork.otherwise is None else [fork.otherwise])
         self._inputs = {node.name: tuple(node.inputs) for node in graph.nodes}
         self._entering = entering
         self._made = {end: emitted(one.emits) for end, one in graph.policies.items() if one.makes}
@@ -146,7 +167,7 @@ class _Flow:
     def of_branch(self, edge: EdgeSpec, names: str) -> Finding:
         """Return the finding about a branch that nothing can enter."""
         source, target = str(edge.source), str(edge.target)
-        if edge.target in self.forks[edge.source]:
+        if edge.target in self._rests[edge.source]:
             message = f"nothing is left for {target!r}: the other branches of {source!r} accept all that comes"
             hint = "leave otherwise= out, or let one of them accept less"
         else:
@@ -157,6 +178,10 @@ class _Flow:
             )
             hint = f"leave this branch out, or check emits= of {source!r}"
         return Finding("type-mismatch", edge.target.stage, message, hint, edge.where)
+
+    def is_told(self, edge: EdgeSpec, told: Collection[tuple[str | None, str | None]]) -> bool:
+        """Say whether there is a finding about what a route sends along an edge, among stages and lines."""
+        return (edge.target.stage, self.forks[edge.source].where) in told
 
     def _arriving(self, end: Endpoint) -> _Kinds:
         edges = self.into[end]
@@ -173,17 +198,22 @@ class _Flow:
         self.given[end] = through
         self.leaving[end] = self.emitted[end] | passing
         edges = self.out_of[end]
-        rest = self.forks.get(end)
+        rest, fork = self._rests.get(end), self.forks.get(end)
+        route = None if fork is None else fork.route
         accepted = {edge: frozenset(kind for kind in self.leaving[end] if self._enters(kind, edge)) for edge in edges}
         for edge in edges:
-            if rest is None:
+            if edge.is_tap:
+                self.carried[edge] = accepted[edge]
+            elif fork is not None and route is not None:
+                self.carried[edge] = routed(fork, route, edge.target, accepted[edge])
+            elif rest is None:
                 self.carried[edge] = through | accepted[edge]
             elif edge.target not in rest:
                 self.carried[edge] = accepted[edge]
             elif len(rest) > 1:
                 self.carried[edge] = self._entering
             else:
-                taken = _NONE.union(*(accepted[one] for one in edges if one.target not in rest))
+                taken = _NONE.union(*(accepted[one] for one in edges if one.target not in rest and not one.is_tap))
                 self.carried[edge] = (through - taken) | (_NONE if is_one else accepted[edge] & passing)
 
     def _enters(self, kind: type[StreamElement], edge: EdgeSpec) -> bool:

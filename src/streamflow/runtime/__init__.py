@@ -9,6 +9,7 @@ from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
+from ._subscription import Subscription
 from ._sync import BackendName, SyncStream
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PipelineConfig",
     "Result",
     "Run",
+    "Subscription",
     "SyncStream",
     "Timings",
     "live_runs",

@@ -156,6 +156,8 @@ def begin_drain(engine: Engine) -> None:
                 one.cancel()
         for outlet in (engine.outlet, *engine.leaves.values()):
             outlet.widen(DRAIN_ROOM)
+        for hub in engine._hubs.values():
+            hub.widen_added(DRAIN_ROOM)
 
 
 def cut_short(engine: Engine) -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import EDGE_WATCH, ForkEnd, MergeEnd
+from ..channels import EDGE_WATCH, ForkEnd, HubEnd, MergeEnd
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -37,7 +37,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, RunContext, close_source, feed
+from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
 from ._drain import Account, begin_drain, has_output, open_account, undelivered
 from ._edge_watches import edge_watches, run_limits
@@ -118,6 +118,8 @@ class Engine:
         self.account: Account = Account()
         self._meters: Sequence[EdgeMeter | None] = ()
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
+        self._subscribers = 0
         self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._clock: RunClock
         self._ended_s: float | None = None
@@ -147,7 +149,7 @@ class Engine:
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
         self._stages, wiring = wire(self.plan, watches)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
-        self._edges, self._clock = wiring.edges, clock
+        self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
         self._merges = {
             one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
@@ -416,6 +418,8 @@ class Engine:
                 )
                 self._ended_s = self._clock.now()
                 self._lifetime.leave(self)
+                for hub in self._hubs.values():
+                    hub.close()
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
@@ -459,6 +463,22 @@ class Engine:
         else:
             self.outlet = ended_input("consumer")
         return leaf
+
+    def subscribe(self, name: str, capacity: int | None, *, waits: bool) -> ReceiveEnd[StreamElement]:
+        """Return what reads one more branch of an output whose branches come and go.
+
+        Raises:
+            RunStateError: If there is no such output.
+        """
+        hub = self._hubs.get(name)
+        if hub is None:
+            names = ", ".join(map(repr, self._hubs)) or "no such output"
+            message = f"the branches of {name!r} do not come and go: {self.run_id} has {names}"
+            raise RunStateError(f"{message}; say branch({name!r}, dynamic=True) when the pipeline is built")
+        self._subscribers += 1
+        edge = f"{name} → subscriber {self._subscribers}"
+        gate = admission(EVERYTHING, producer=name)
+        return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)
 
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""

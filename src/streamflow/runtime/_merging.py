@@ -21,7 +21,7 @@ from ..channels import (
     ZipLatestEnd,
 )
 from ..elements import batch_of
-from ..graph import Barrier, Concat, Ordered, Prioritized, Race, Zip, ZipLatest
+from ..graph import Arrival, Barrier, Concat, Ordered, Prioritized, Race, Zip, ZipLatest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,6 +37,8 @@ __all__ = ["aligned_by", "open_merge"]
 def aligned_by(policy: MergePolicy) -> tuple[type[ControlElement], ...]:
     """Return which control elements leave a merge when all its inputs have shown them; the others leave at their first copy."""
     match policy:
+        case Arrival():
+            return BOUNDARIES
         case Concat() | Race() | Barrier():
             return ()
         case Zip() | ZipLatest():
@@ -65,6 +67,8 @@ def open_merge(
     """
     given = plan.name, inputs, plan.gate, watch, join
     match plan.policy:
+        case Arrival():
+            return MergeEnd(*given)
         case Ordered(key=key) if key is not None:
             return SortedEnd(*given, key=key)
         case Ordered():
@@ -82,4 +86,5 @@ def open_merge(
         case Race():
             return RaceEnd(*given)
         case _:
-            return MergeEnd(*given)
+            message = f"{plan.policy!r} is no way to merge"
+            raise AssertionError(message)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..graph import Graph, MergePolicy
+    from ..graph import Graph, MergePolicy, Router
     from ..observe import AsyncListener, Listener
     from ..stages import Source, StageLike, Supervision
     from ._result import Result
@@ -226,7 +226,7 @@ class Pipeline:
         return to_svg(self._graph, timeout_s=timeout_s)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages are names alone."""
+        """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages and rules are names alone."""
         return {"graph": graph_to_dict(self._graph), "config": self._config.to_dict()}
 
     @classmethod
@@ -236,6 +236,7 @@ class Pipeline:
         stages: Mapping[str, StageLike],
         *,
         policies: Mapping[str, MergePolicy] | None = None,
+        routers: Mapping[str, Router] | None = None,
         supervisions: Mapping[str, Supervision] | None = None,
     ) -> Self:
         """Return the pipeline that `to_dict()` wrote down. Nothing is imported or executed.
@@ -245,6 +246,7 @@ class Pipeline:
             stages: The stages, by their names in the graph.
             policies: The policies of merges that have a function, by the stage that reads.
             supervisions: By the same names, what to do when stages fail, where a part of that is code (`on`, `decide`).
+            routers: The rules of routes, by the names of the stages (`stage:port` for a port) whose output they divide.
 
         Raises:
             DecodeError: If the data is malformed; says where.
@@ -253,7 +255,7 @@ class Pipeline:
         """
         written, settings = _parts_of(data)
         try:
-            graph = graph_from_dict(written, stages, policies or {}, supervisions or {})
+            graph = graph_from_dict(written, stages, policies or {}, supervisions or {}, routers or {})
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())

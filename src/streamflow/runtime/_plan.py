@@ -15,6 +15,7 @@ from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, isolated_stages, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
+from ._fans import fan_of
 from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..graph import Graph, MergePolicy, Node
     from ..stages import Supervision
     from ._config import PipelineConfig
+    from ._fans import FanPlan
     from ._orderings import JoinKey, OrderingPlan
 
 __all__ = ["EdgePlan", "InputPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
@@ -77,6 +79,8 @@ class OutputPlan:
     """Among them the one for data that no other branch accepts."""
     fork: int
     """The number by which merges know it, if it forks."""
+    fan: FanPlan | None = None
+    """How it divides its elements, if not by copying them; or whether it has taps."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -219,6 +223,7 @@ class _Planner:
         orderings = self._orderings(stages)
         feeding = {self._index[one.stage] for one in self._graph.leaves}
         last = frozenset(one.index for one in stages if not one.outputs or one.index in feeding)
+        looking_on = self._looking_on()
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
         return Plan(
@@ -229,7 +234,7 @@ class _Planner:
             outlet=self._input(None, leaves.values()),
             last_stages=last,
             fed=fed,
-            served={name: reached & last for name, reached in fed.items()},
+            served={name: (reached & last) - looking_on for name, reached in fed.items()},
             has_lanes=self._config.priority,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
@@ -263,15 +268,36 @@ class _Planner:
         makes = policy is not None and policy.makes
         return admission(ALL_DATA, producer=producer) if makes else self._gate(target, producer)
 
+    def _looking_on(self) -> frozenset[int]:
+        """Return the stages that elements come to by taps alone: nothing goes on for them."""
+        following = {number: set[int]() for number in range(len(self._nodes))}
+        ways = [edge for edge in self._graph.edges if not edge.is_tap]
+        if len(ways) == len(self._graph.edges):
+            return frozenset()
+        for edge in ways:
+            following[self._index[edge.source.stage]].add(self._index[edge.target.stage])
+        heads = {self._index[one.stage] for one in self._graph.heads}
+        found = heads.union(number for number, node in enumerate(self._nodes) if not node.inputs)
+        waiting = list(found)
+        while waiting:
+            new = following[waiting.pop()] - found
+            found |= new
+            waiting += new
+        return frozenset(following.keys() - found)
+
     def _outputs_of(self, node: Node) -> tuple[OutputPlan, ...]:
         otherwise = {fork.source: f"{fork.source} → {fork.otherwise}" for fork in self._graph.forks if fork.otherwise}
+        forks = {fork.source: fork for fork in reversed(self._graph.forks)}
         plans: list[OutputPlan] = []
         for one in node.outputs:
             if one == node.letters:
                 continue
             edges = tuple(self._out_of[one])
             catching = next((edge for edge in edges if self._edges[edge].name == otherwise.get(one)), None)
-            plans.append(OutputPlan(one.port, edges, catching, self._number_fork(edges)))
+            specs = [self._graph.edges[edge] if edge < len(self._graph.edges) else None for edge in edges]
+            taps = frozenset(place for place, edge in enumerate(specs) if edge is not None and edge.is_tap)
+            fan = fan_of(forks.get(one), [None if edge is None else edge.target for edge in specs], taps)
+            plans.append(OutputPlan(one.port, edges, catching, self._number_fork(edges), fan))
         return tuple(plans)
 
     def _letters(self, node: Node) -> OutputPlan | None:

@@ -25,9 +25,11 @@ from ..elements import (
     Usage,
     UsageElement,
 )
-from ..errors import ChannelClosedError, RunStateError
+from ..errors import ChannelClosedError, ConfigError, RunStateError
+from ..graph import checked_buffer
 from ._drain import checked_deadline, drain, undelivered
 from ._result import Result, Timings, result_of
+from ._subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -257,6 +259,35 @@ class Run:
             raise RunStateError(message)
         self._start()
         return _LeafIteration(self, self._engine.take_leaf(name), self._engine)
+
+    def subscribe(
+        self, name: str, *, buffer: int | None = None, overflow: Literal["block", "drop_newest"] = "block"
+    ) -> Subscription:
+        """Add a branch to an output that was built with `branch(name, …, dynamic=True)`, while the run goes on.
+
+        It gets all data and control that is sent there from now on, and is waited for while it is full, like any branch. When the
+        run ends, it ends. Called before the run is iterated, it starts the run and misses nothing.
+
+        Args:
+            name: The stage whose output it is (`stage:port` for a port).
+            buffer: Capacity of the branch, in elements; None: what the pipeline's configuration says. It is not part of
+                `max_in_flight`.
+            overflow: What happens while it is full: `block` waits for it; `drop_newest` drops data for it, and counts that.
+
+        Raises:
+            RunStateError: If there is no such output, or the run has ended.
+            ConfigError: If `buffer` is no size, or there is no such policy.
+        """
+        if overflow not in ("block", "drop_newest"):
+            raise ConfigError("overflow", f"there are 'block' and 'drop_newest', got {overflow!r:.80}")
+        if self._outcome.over:
+            message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
+            raise RunStateError(message)
+        size = checked_buffer(buffer)
+        self._start()
+        _forbid_elsewhere(self._engine)
+        end = self._engine.subscribe(name, size, waits=overflow == "block")
+        return Subscription(end, self._engine.jobs.backend)
 
     async def result(self) -> Result:
         """Iterate what is left and return it.

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
-from ..channels import ControlJoin, ForkEnd, Ordering, SendEnd, join_ports, open_channel
+from ..channels import ControlJoin, ForkEnd, HubEnd, Ordering, SendEnd, WholeEnd, join_ports, open_channel
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
+from ._fans import open_fan
 from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..stages import RunContext
     from ._edge_watches import EdgeWatches
     from ._jobs import Job
-    from ._orderings import JoinKey, OrderingPlan
+    from ._orderings import JoinKey
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
     from ._supervision import Supervisor
     from ._watchdog import StageClock
@@ -161,6 +162,8 @@ class Wiring:
     """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
+    hubs: dict[str, HubEnd[StreamElement]]
+    """Writes each output whose branches come and go, by its name."""
 
 
 class _Ends:
@@ -170,6 +173,7 @@ class _Ends:
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
+        self.hubs: dict[str, HubEnd[Any]] = {}
         self._controls: dict[JoinKey, ControlJoin] = {}
         self._orderings = plan.orderings
         self._remembered = plan.remembered
@@ -213,22 +217,40 @@ class _Ends:
 
     def write(self, plan: OutputPlan, stage: str) -> SendEnd[Any]:
         """Return what writes an output: its edge, or the fork of its edges."""
-        if len(plan.edges) == 1:
+        if len(plan.edges) == 1 and plan.fan is None:
             return self.sends[plan.edges[0]]
         otherwise = None if plan.otherwise is None else self.sends[plan.otherwise]
-        return self.fork(f"{stage}:{plan.port}" if plan.port else stage, plan.edges, plan.fork, otherwise)
+        source = f"{stage}:{plan.port}" if plan.port else stage
+        if plan.fan is None:
+            return self.fork(source, plan.edges, plan.fork, otherwise)
+        edges = [self.sends[one] for one in plan.edges]
+        joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
+        fan = open_fan(_fork_name(source, edges), plan.fan, edges, otherwise=otherwise, joins=joins, ordering=marks)
+        if isinstance(fan, HubEnd):
+            self.hubs[source] = fan
+        return fan
+
+    def whole(self, stage: str, plan: StagePlan, writers: Sequence[SendEnd[Any]]) -> ForkEnd[Any]:
+        """Return what writes all outputs of a stage as one."""
+        edges = [edge for one in plan.outputs for edge in one.edges]
+        if all(one.fan is None for one in plan.outputs):
+            return self.fork(stage, edges, plan.fork)
+        branches = [self.sends[edge] for edge in edges]
+        joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
+        return WholeEnd(_fork_name(stage, branches), writers, branches, joins=joins, ordering=marks)
 
     def fork(
         self, source: str, edges: Sequence[int], number: int, otherwise: SendEnd[Any] | None = None
     ) -> ForkEnd[Any]:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
-        targets = ", ".join(branch.name.partition(" → ")[2] for branch in branches)
-        joins, marks = self.joins.get(number, ()), self._orderings.get(number)
-        ordering = None if marks is None else self._ordering(number, marks)
-        return ForkEnd(f"{source} → ({targets})", branches, otherwise=otherwise, joins=joins, ordering=ordering)
+        joins, marks = self.joins.get(number, ()), self._ordering(number)
+        return ForkEnd(_fork_name(source, branches), branches, otherwise=otherwise, joins=joins, ordering=marks)
 
-    def _ordering(self, fork: int, plan: OrderingPlan) -> Ordering:
+    def _ordering(self, fork: int) -> Ordering | None:
+        plan = self._orderings.get(fork)
+        if plan is None:
+            return None
         return Ordering(
             fork,
             {
@@ -236,6 +258,10 @@ class _Ends:
                 for edge, reach in plan.reach.items()
             },
         )
+
+
+def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
+    return f"{source} → ({', '.join(branch.name.partition(' → ')[2] for branch in branches)})"
 
 
 def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wiring]:
@@ -264,6 +290,7 @@ def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wirin
         outlet=outlet,
         leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
+        hubs=ends.hubs,
     )
 
 
@@ -295,7 +322,7 @@ def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
     stage.writes = _for_body(plan.outputs, writers)
     stage.output = writers[0]
     if len(writers) > 1:
-        stage.output = ends.fork(stage.name, [edge for one in plan.outputs for edge in one.edges], plan.fork)
+        stage.output = ends.whole(stage.name, plan, writers)
     for one in stage.inputs:
         one.forward_to(stage.output)
         if plan.keeps_aside:

@@ -27,6 +27,17 @@ from ._prompt import PromptStage
 from ._rate_limit import RateLimitMode, RateLimitStage
 from ._resources import Resource
 from ._retry import RetryStage
+from ._routing import (
+    Choose,
+    any_in_turn,
+    any_weighted,
+    by_chance,
+    first_that_applies,
+    key_hash,
+    name_given,
+    nearest_among,
+    nearest_type,
+)
 from ._sources import Source, close_source, feed, open_source, open_sources
 from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
 from ._time_limit import TimeoutStage
@@ -49,6 +60,7 @@ __all__ = [
     "Cache",
     "CacheStage",
     "CallForm",
+    "Choose",
     "ChunkBy",
     "ChunkTextStage",
     "CircuitBreaker",
@@ -106,13 +118,21 @@ __all__ = [
     "UnbatchStage",
     "WindowStage",
     "admission",
+    "any_in_turn",
+    "any_weighted",
     "as_stage",
+    "by_chance",
     "checked_name",
     "close_source",
     "current_run",
     "definition_error",
     "feed",
+    "first_that_applies",
     "is_accepted",
+    "key_hash",
+    "name_given",
+    "nearest_among",
+    "nearest_type",
     "open_source",
     "open_sources",
     "stage",
