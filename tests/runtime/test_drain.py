@@ -153,6 +153,19 @@ async def test_all_ends_of_a_graph_take_what_comes(priority: bool) -> None:
     assert texts(mine) == texts(kept) == ["0", "1", "2", "3"]
 
 
+async def test_a_subscriber_that_reads_later_holds_no_drain_up() -> None:
+    """semantics 5.8 (7.4): a branch that was added has a consumer too; what came out waits for it."""
+    builder = PipelineBuilder(PipelineConfig(buffer_size=1)).add(stage(name="head")(_copy), stage(name="left")(_copy))
+    builder.branch("head", "left", dynamic=True)
+    async with builder.build().execute() as run:
+        branch = run.subscribe("head")
+        await run.send("0")
+        await run.send("1")
+        await run.drain(5)
+        assert texts([element async for element in branch]) == texts(await rest_of(run)) == ["0", "1"]
+    assert anyio.current_time() == 0
+
+
 async def _copy(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
     async for element in stream:
         yield element

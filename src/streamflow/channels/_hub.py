@@ -58,9 +58,8 @@ class HubEnd(ForkEnd[T_contra]):
         self._fixed = len(self._branches), len(self._taps)
 
     def widen_added(self, capacity: int) -> None:
-        """Let each branch that was added hold up to `capacity` elements from now on."""
-        branches, taps = self._fixed
-        for end in (*self._branches[branches:], *self._taps[taps:]):
+        """Let each branch that was added, and is waited for, hold up to `capacity` elements from now on."""
+        for end in self._branches[self._fixed[0] :]:
             end._peer.widen(capacity)
 
     @property

@@ -18,25 +18,22 @@ import anyio
 
 from ..elements import (
     EndOfStream,
-    ErrorElement,
-    RunTotals,
     StreamElement,
     TextElement,
-    Usage,
-    UsageElement,
 )
 from ..errors import ChannelClosedError, ConfigError, RunStateError
 from ..graph import checked_buffer
+from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere
 from ._drain import checked_deadline, drain, undelivered
 from ._result import Result, Timings, result_of
 from ._subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
     from typing import Self
 
-    from ..channels import ReceiveEnd, SendEnd
+    from ..channels import SendEnd
     from ..errors import StageError
     from ..observe import Event
     from ._engine import Engine
@@ -46,143 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 _log = logging.getLogger("streamflow.runtime")
-
-
-class _Outcome:
-    """How far the consumer has come, and what it has been told."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.over = False
-        self.end_told = False
-        self.notice_told = False
-        self.errors = 0
-        self.usage: Usage | None = None
-        self.began_s = 0.0
-
-    def see(self, element: StreamElement) -> StreamElement:
-        """Note what a control element says, and return it."""
-        if isinstance(element, UsageElement) and element.final:
-            self.usage = element.usage if self.usage is None else self.usage + element.usage
-        elif isinstance(element, ErrorElement):
-            self.errors += 1
-            self.notice_told = self.notice_told or element is self.engine.notice
-        return element
-
-    async def next_of_the_end(self) -> StreamElement:
-        """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
-        engine = self.engine
-        if not self.over:
-            if engine.has_last_stages:
-                await engine.finish_last_stages()
-            await engine.finish(shield=False)
-        if not engine.cancelled and not self.over:
-            if engine.notice is not None and not self.notice_told:
-                return self.see(engine.notice)
-            if not self.end_told:
-                self.end_told = True
-                totals = RunTotals(
-                    elements=engine.outlet.received,
-                    errors=self.errors,
-                    usage=self.usage,
-                    duration_s=anyio.current_time() - self.began_s,
-                )
-                return EndOfStream(engine.reason, totals)
-        self.over = True
-        error = None if engine.cancelled else engine.take_failure()
-        if error is None:
-            raise StopAsyncIteration
-        try:
-            raise error
-        finally:
-            del error  # the error's traceback holds this frame: nothing may be left waiting for the garbage collector
-
-
-class _Iteration:
-    """One iteration of a run.
-
-    Its methods hand out coroutines that do not hold it: a traceback holds the frames of coroutines, and an exception that is kept
-    (by a task, by who caught it) must not keep the run alive.
-    """
-
-    def __init__(self, outcome: _Outcome, run: Run) -> None:
-        self._outcome = outcome
-        self._outlet = outcome.engine.outlet
-        self._backlog = self._outlet.backlog
-        self._run = weakref.ref(run)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    def __anext__(self) -> Coroutine[None, None, StreamElement]:
-        if self._backlog and not self._outlet.attention:
-            return self._outlet.__anext__()  # the next element is there, and is plain data
-        return _pull(self._outlet, self._outcome)
-
-    def next_text(self) -> Coroutine[None, None, str]:
-        """Return the next text fragment."""
-        return _pull_text(self._outlet, self._outcome)
-
-    def __del__(self) -> None:
-        if self._run() is None:
-            _abandon(self._outcome.engine)
-
-
-class _TextIteration:
-    """One iteration of a run's text. No generator: one that is left early would be closed late, by whoever collects garbage."""
-
-    def __init__(self, iteration: _Iteration) -> None:
-        self._iteration = iteration
-
-    def __aiter__(self) -> Self:
-        return self
-
-    def __anext__(self) -> Coroutine[None, None, str]:
-        return self._iteration.next_text()
-
-
-class _LeafIteration:
-    """One iteration of one leaf. It holds the run, which lives as long as somebody reads it."""
-
-    def __init__(self, run: Run, leaf: ReceiveEnd[StreamElement], engine: Engine) -> None:
-        self._run = run
-        self._leaf = leaf
-        self._engine = engine
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> StreamElement:
-        _forbid_elsewhere(self._engine)
-        try:
-            return await self._leaf.__anext__()
-        except ChannelClosedError:
-            raise StopAsyncIteration from None
-
-    def __del__(self) -> None:
-        self._engine.jobs.backend.call(self._leaf.close)
-
-
-def _forbid_elsewhere(engine: Engine) -> None:
-    if not engine.jobs.backend.is_here():
-        message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"
-        raise RunStateError(message)
-
-
-async def _pull(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> StreamElement:
-    _forbid_elsewhere(outcome.engine)
-    try:
-        return outcome.see(await outlet.__anext__())
-    except (StopAsyncIteration, ChannelClosedError):
-        pass
-    return await outcome.next_of_the_end()
-
-
-async def _pull_text(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> str:
-    while True:
-        element = await _pull(outlet, outcome)
-        if isinstance(element, TextElement):
-            return element.text
 
 
 class Run:
@@ -206,21 +66,21 @@ class Run:
         self._kill_switch = kill_switch
         self._where = where
         self._live = live
-        self._outcome = _Outcome(engine)
-        self._iteration: weakref.ref[_Iteration] | None = None
-        self._own: _Iteration | None = None
+        self._outcome = Outcome(engine)
+        self._iteration: weakref.ref[Iteration] | None = None
+        self._own: Iteration | None = None
 
     # Iterating
 
     def __aiter__(self) -> AsyncIterator[StreamElement]:
         return self._iterate()
 
-    def _iterate(self) -> _Iteration:
+    def _iterate(self) -> Iteration:
         if self._outcome.over:
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
         self._start()
-        iteration = _Iteration(self._outcome, self)
+        iteration = Iteration(self._outcome, self)
         self._iteration = weakref.ref(iteration)
         return iteration
 
@@ -236,12 +96,12 @@ class Run:
         """
         if self._own is None:
             self._start()
-            self._own = _Iteration(self._outcome, self)
+            self._own = Iteration(self._outcome, self)
         return await self._own.__anext__()
 
     def text(self) -> AsyncIterator[str]:
         """Iterate the text fragments alone, as strings; in all else as iterating the run."""
-        return _TextIteration(self._iterate())
+        return TextIteration(self._iterate())
 
     def output(self, name: str) -> AsyncIterator[StreamElement]:
         """Iterate what one leaf gives, alone: a last stage, by name (`stage:port` for a port).
@@ -258,7 +118,7 @@ class Run:
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
         self._start()
-        return _LeafIteration(self, self._engine.take_leaf(name), self._engine)
+        return LeafIteration(self, self._engine.take_leaf(name), self._engine)
 
     def subscribe(
         self, name: str, *, buffer: int | None = None, overflow: Literal["block", "drop_newest"] = "block"
@@ -285,7 +145,7 @@ class Run:
             raise RunStateError(message)
         size = checked_buffer(buffer)
         self._start()
-        _forbid_elsewhere(self._engine)
+        forbid_elsewhere(self._engine)
         end = self._engine.subscribe(name, size, waits=overflow == "block")
         return Subscription(end, self._engine.jobs.backend)
 
@@ -369,7 +229,7 @@ class Run:
         if self._outcome.over or not self._engine.started:
             self._engine.draining = True
             return
-        _forbid_elsewhere(self._engine)
+        forbid_elsewhere(self._engine)
         await drain(self._engine, limit)
 
     def cancel(self) -> None:
@@ -486,7 +346,7 @@ class Run:
             f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"
         )
         warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
-        _abandon(engine)
+        abandon(engine)
 
     def _start(self) -> None:
         if not self._engine.started:
@@ -514,12 +374,3 @@ class Run:
         if not self._engine.started:
             message = f"{call}: {self._engine.run_id} has not been started; enter it with 'async with' first"
             raise RunStateError(message)
-
-
-def _abandon(engine: Engine) -> None:
-    """End a run whose owner is gone, from wherever the owner went."""
-    if engine.started and (engine.jobs.alive or not engine.reporter.is_over):
-        engine.jobs.backend.call(engine.cancel)
-    failure = engine.take_failure()
-    if failure is not None:
-        _log.error("%s was left before its failure was seen: %s", engine.run_id, failure)
