@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from streamflow import TextElement, open_channel
-from streamflow.channels import MergeEnd
+from streamflow.channels import MergeEnd, widen
 
 
 @pytest.mark.parametrize("lanes", [False, True])
@@ -25,8 +25,8 @@ async def test_who_waits_for_room_goes_on_when_an_edge_is_widened(capacity: int,
             tasks.start_soon(feed, name)
         await anyio.sleep(1)
         assert receive.statistics().waiting_senders == 2
-        receive.widen(1000)
-        receive.widen(2)  # less than before: nothing
+        widen(receive, 1000)
+        widen(receive, 2)  # less than before: nothing
     send.close()
 
     counts = receive.statistics()
@@ -41,7 +41,7 @@ async def test_a_reader_that_finds_much_lets_others_run() -> None:
     for merged in (False, True):
         send, receive = open_channel(4)
         end = MergeEnd("merge → x", [receive], lambda _item: True) if merged else receive
-        end.widen(10_000)
+        widen(end, 10_000)
         for number in range(1000):
             await send.send(TextElement(str(number)))
         send.close()

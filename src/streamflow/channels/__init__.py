@@ -21,6 +21,7 @@ from ._send_end import SendEnd
 from ._wait import running_trio
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
+from ._widening import widen
 
 __all__ = [
     "ASIDE",
@@ -56,4 +57,5 @@ __all__ = [
     "join_ports",
     "open_channel",
     "running_trio",
+    "widen",
 ]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..elements import ControlElement
 from ._bounded import open_channel
 from ._fork import Claim, ForkEnd
+from ._widening import widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +61,7 @@ class HubEnd(ForkEnd[T_contra]):
     def widen_added(self, capacity: int) -> None:
         """Let each branch that was added, and is waited for, hold up to `capacity` elements from now on."""
         for end in self._branches[self._fixed[0] :]:
-            end._peer.widen(capacity)
+            widen(end._peer, capacity)
 
     @property
     def _edges(self) -> tuple[ReceiveEnd[Any], ...]:

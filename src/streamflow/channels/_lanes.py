@@ -246,11 +246,10 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         if self._turns:
             self._low = self.capacity  # what `look_for()` found out holds no more
 
-    def widen(self, capacity: int) -> None:
-        if capacity > self.capacity:
-            self._lanes.capacity = capacity
-            self.limit_of_one_lane = capacity - len(_LANES) + 1
-        super().widen(capacity)
+    def bound_lanes(self, capacity: int) -> None:
+        """Let the lanes together hold `capacity` elements."""
+        self._lanes.capacity = capacity
+        self.limit_of_one_lane = capacity - len(_LANES) + 1
 
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True

@@ -121,11 +121,6 @@ class MergeEnd(ReceiveEnd[T_co]):
         if self._waiter is not None:
             self._wake()  # it may have been the last one
 
-    def widen(self, capacity: int) -> None:
-        self._wide = True  # the reader may find a lot, and lets others run meanwhile
-        for one in self._inputs.values():
-            one.widen(capacity)
-
     def _left(self) -> Iterator[Any]:
         """Yield what may still leave, once all inputs have ended."""
         yield from self._buffer

@@ -271,18 +271,6 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self.close()
         await anyio.lowlevel.checkpoint()
 
-    def widen(self, capacity: int) -> None:
-        """Hold up to `capacity` elements from now on, if that is more than before. Wakes who waits for room; idempotent."""
-        if capacity <= self.capacity:
-            return
-        if capacity > WIDE and not self._wide:
-            self._wide = True
-            self._take_note()
-            self._checkpoint_at = self.received + _BUDGET
-        self.capacity = capacity
-        self._half = capacity // 2
-        self._end_turn()
-
     def statistics(self) -> ChannelStatistics:
         """Return what this edge has done so far."""
         return ChannelStatistics(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from ..channels import MergeEnd
+from ..channels import MergeEnd, widen
 from ..errors import ConfigError, RunAbortedError, RunStateError, ShutdownTimeoutError
 from ..stages import CURRENT_RUN
 
@@ -155,7 +155,7 @@ def begin_drain(engine: Engine) -> None:
             if not one.inputs:
                 one.cancel()
         for outlet in (engine.outlet, *engine.leaves.values()):
-            outlet.widen(DRAIN_ROOM)
+            widen(outlet, DRAIN_ROOM)
         for hub in engine._hubs.values():
             hub.widen_added(DRAIN_ROOM)
 

@@ -39,11 +39,11 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
-from ._drain import Account, begin_drain, has_output, open_account, undelivered
+from ._drain import Account, begin_drain, has_output, open_account
 from ._edge_watches import edge_watches, run_limits
+from ._facts import describe
 from ._failures import notice_of, stage_error
 from ._jobs import Job, JobGroup, is_made_of
-from ._stats import RunStats, stats_of
 from ._supervision import supervisors
 from ._watchdog import RunClock, watch_limits
 from ._wiring import StageRun, ended_input, wire
@@ -428,23 +428,6 @@ class Engine:
             error.suppressed, self._suppressed = tuple(self._suppressed), []
         return error
 
-    def stats(self) -> RunStats:
-        """Return what the run has done so far."""
-        until = self._clock.now() if self._ended_s is None else self._ended_s
-        counts = [edge.statistics() for edge in self._edges]
-        meters = self._meters or [None] * len(counts)
-        return stats_of(
-            self.run_id,
-            until - self._clock.started,
-            self.plan,
-            counts,
-            meters=meters,
-            forks=self._forks,
-            merges=self._merges,
-            tallies=self._tallies,
-            undelivered=undelivered(self),
-        )
-
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.
 
@@ -480,12 +463,6 @@ class Engine:
         gate = admission(EVERYTHING, producer=name)
         return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)
 
-    def describe(self) -> str:
-        """Return who is alive and how full the edges are, a line each."""
-        lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
-        lines += [f"  edge {edge.statistics()}" for edge in self._edges]
-        return "\n".join(lines)
-
     async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
         over: set[int | None] = set()  # stages that were too slow, and isolated
         while True:
@@ -516,4 +493,4 @@ class Engine:
 
 def live_runs() -> list[str]:
     """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
-    return sorted(engine.describe() for engine in _LIVE)
+    return sorted(describe(engine) for engine in _LIVE)

@@ -25,6 +25,7 @@ from ..errors import ChannelClosedError, ConfigError, RunStateError
 from ..graph import checked_buffer
 from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere
 from ._drain import checked_deadline, drain, undelivered
+from ._facts import stats
 from ._result import Result, Timings, result_of
 from ._subscription import Subscription
 
@@ -330,7 +331,7 @@ class Run:
         if not self._engine.started:
             message = f"stats(): {self._engine.run_id} has not been started; enter it with 'async with' first"
             raise RunStateError(message)
-        return self._engine.stats()
+        return stats(self._engine)
 
     def __repr__(self) -> str:
         state = "over" if self._outcome.over else "running" if self._engine.started else "not started"
