@@ -7,7 +7,7 @@ Above: `runtime`. Below: `_receive_end`, `_lanes`, `_merge`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 from ._lanes import LaneReceiveEnd
 from ._merge import MergeEnd
@@ -15,8 +15,10 @@ from ._receive_end import WIDE, ReceiveEnd
 
 __all__ = ["widen"]
 
+T = TypeVar("T")
 
-def widen(end: ReceiveEnd[Any], capacity: int) -> None:
+
+def widen(end: ReceiveEnd[T], capacity: int) -> None:
     """Let an edge, or each edge of a merge, hold up to `capacity` elements from now on, if that is more than before.
 
     Wakes who waits for room; idempotent.
