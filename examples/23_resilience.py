@@ -63,7 +63,7 @@ async def main():
             raise busy
         return TextElement(f"connected to {element.text}")
 
-    retrying = PipelineBuilder().chain(RetryStage(connect, attempts=3, first_wait_s=0.01)).on_event(tell).build()
+    retrying = PipelineBuilder().chain(RetryStage(connect, attempts=3, min_backoff_s=0.01)).on_event(tell).build()
     print((await retrying.run("server")).text)
 
     print("the same again from a cache:")

@@ -44,6 +44,7 @@ from .errors import (
     ConfigError,
     ElementError,
     PipelineBusyError,
+    PipelineDeadlockError,
     RunTimeoutError,
     SourceError,
     StageError,
@@ -51,7 +52,7 @@ from .errors import (
 )
 from .graph import DROP, Router
 from .observe import Event, EventBus
-from .runtime import KillSwitch, Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
+from .runtime import Interruption, KillSwitch, Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
 from .stages import (
     BaseStage,
     CollectStage,
@@ -70,6 +71,7 @@ from .stages import (
     ThreadStage,
     current_run,
     stage,
+    turn_scope,
 )
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ __all__ = [
     "FlatMapStage",
     "ImageElement",
     "Interrupt",
+    "Interruption",
     "KillSwitch",
     "MapAsyncStage",
     "MapStage",
@@ -112,6 +115,7 @@ __all__ = [
     "PipelineBuilder",
     "PipelineBusyError",
     "PipelineConfig",
+    "PipelineDeadlockError",
     "Priority",
     "ReceiveEnd",
     "Resource",
@@ -148,6 +152,7 @@ __all__ = [
     "open_channel",
     "register_element",
     "stage",
+    "turn_scope",
     "wrap_middleware",
 ]
 

@@ -15,8 +15,9 @@ from types import MappingProxyType
 import pytest
 
 from streamflow import Metadata, TextElement, observe
-from streamflow.errors import RunTimeoutError, StageError
+from streamflow.errors import RunTimeoutError, StageError, Wait, WaitGraph
 from streamflow.observe import (
+    EdgeGrown,
     ElementDeadLettered,
     ElementDropped,
     ElementFailed,
@@ -30,6 +31,8 @@ from streamflow.observe import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
+    RunStalled,
     StageCancelled,
     StageCompleted,
     StageEnded,
@@ -63,11 +66,14 @@ EVENTS: list[Event] = [
     StageCompleted(**WORKED),
     StageFailed(**WORKED, error=caused("ears", ZeroDivisionError("secret"))),
     StageCancelled(**WORKED),
+    RunStalled(**RUN, stalled_s=2.5, graph=WaitGraph((Wait("ears", "outside", place="app.py:3"),))),
+    EdgeGrown(**RUN, edge="a → b", before=1, capacity=2),
     ElementMoved(**RUN, edge="'a' → 'b'", ordinal=7, element="TextElement", waited_s=0.25),
     ElementRetried(**FAILED, delay_s=0.5),
     ElementDropped(**FAILED),
     ElementDeadLettered(**FAILED),
     EventGap(**RUN, missed=12),
+    RunInterrupted(**RUN, epoch=1, reason="barge-in", dropped={"ears → mouth": 3}, cancelled=("mouth",)),
     Event(**RUN, name="chat.token", stage="ears", data={"text": "a"}),
 ]
 """One event of each kind that is told."""
@@ -124,7 +130,8 @@ def test_the_runtimes_own_events_have_their_names() -> None:
     assert [one.name for one in EVENTS] == [
         *("pipeline.started", "pipeline.completed", "pipeline.failed", "pipeline.cancelled"),
         *("stage.started", "stage.restarted", "stage.completed", "stage.failed", "stage.cancelled"),
-        *("element.moved", "element.retried", "element.dropped", "element.dead_lettered", "events.gap", "chat.token"),
+        *("run.stalled", "edge.grown", "element.moved", "element.retried", "element.dropped", "element.dead_lettered"),
+        *("events.gap", "run.interrupted", "chat.token"),
     ]
     with pytest.raises(TypeError):
         StageStarted(name="other", run_id="r", stage="s", kind="sink")  # type: ignore[call-arg]
@@ -148,14 +155,15 @@ def test_events_can_be_told_apart_by_their_families() -> None:
             case StageEnded(stage=stage, received=received, sent=sent):
                 told.append(f"{stage}: {received} in, {sent} out")
             case PipelineEvent() | StageEvent():
-                told.append("began")
+                told.append("began")  # or goes on
             case _:
                 told.append(event.name)
 
     assert told == [
         *("began", "the run gave 3 in 1.5 s (done)", "the run failed at ears (error)"),
         *("the run gave 3 in 1.5 s (cancelled)", "began", "began", *["ears: 4 in, 3 out"] * 3),
-        *("element.moved", "element.retried", "element.dropped", "element.dead_lettered", "events.gap", "chat.token"),
+        *("began", "began", "element.moved", "element.retried", "element.dropped", "element.dead_lettered"),
+        *("events.gap", "run.interrupted", "chat.token"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from streamflow import ConfigError, PipelineBuilder, PipelineConfig
 
-LIMITS = ["timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s"]
+LIMITS = ["timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s", "stall_report_s"]
 SWITCHES = ["priority", "metrics", "tracing"]
 
 OTHER = PipelineConfig(
@@ -25,6 +26,9 @@ OTHER = PipelineConfig(
     first_element_timeout_s=5.0,
     idle_timeout_s=2.5,
     backpressure_timeout_s=1.5,
+    stall_report_s=30.0,
+    on_deadlock="grow",
+    deadlock_grow_limit=99,
     shutdown_timeout_s=3.0,
     max_concurrent_runs=4,
     metrics=True,
@@ -273,7 +277,7 @@ def test_a_prefix_is_a_text(prefix):
 
 def test_every_field_has_a_key(tmp_path: Path):
     """R5: the field's name; also in a table of another file, with a byte order mark as some editors leave it."""
-    lines = "\n".join(f"{name} = {str(value).lower()}" for name, value in VALUES.items())
+    lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in VALUES.items())
 
     assert PipelineConfig.from_toml(toml_file(tmp_path, f"\ufeff[streamflow]\n{lines}")) == OTHER
     path = toml_file(tmp_path, f"[tool.other]\nx = 1\n[tool.streamflow]\n{lines}")
@@ -385,6 +389,8 @@ CONFIGS = st.builds(
     buffer_size=st.integers(4, 10**9),
     max_concurrent_runs=st.none() | st.integers(1, 10**9),
     event_buffer=st.integers(1, 10**9),
+    on_deadlock=st.sampled_from(["error", "grow"]),
+    deadlock_grow_limit=st.integers(1, 10**9),
     shutdown_timeout_s=SECONDS,
     **{name: st.none() | SECONDS for name in LIMITS},
     **{name: st.booleans() for name in SWITCHES},
@@ -397,7 +403,7 @@ def test_all_ways_to_the_same_settings_are_equal(tmp_path_factory: pytest.TempPa
     """R5: one check and one conversion, whether settings come from code, environment or a file."""
     values = msgspec.structs.asdict(config)
     words = {name: "none" if value is None else str(value).lower() for name, value in values.items()}
-    lines = [f"{name} = {text if text != 'none' else repr(text)}" for name, text in words.items()]
+    lines = [f"{name} = {repr(text) if values[name] in (None, text) else text}" for name, text in words.items()]
     path = toml_file(tmp_path_factory.getbasetemp(), "\n".join(["[streamflow]", *lines]))
 
     assert PipelineConfig.from_env(

@@ -437,6 +437,7 @@ async def test_one_order_can_be_restored_twice() -> None:
     assert len(got) == 6 + 12 + 3
 
 
+@pytest.mark.filterwarnings("ignore::streamflow.BuildWarning")  # what it holds back has a bound
 async def test_an_accumulator_on_one_way_keeps_the_order_of_what_it_gives() -> None:
     """semantics 3.3, 4.20: markers wait beside it, and its result is that of the first element that it has gathered."""
 

@@ -308,7 +308,7 @@ async def untyped(element):
 async def test_a_failed_try_is_made_again_after_a_wait_that_grows() -> None:
     """semantics 3.10: twice as long each time up to the longest; each try is told before it."""
     inner = Answering("a", [(0, BUSY)] * 4)
-    outer = RetryStage(inner.as_stage(), attempts=9, first_wait_s=1, max_wait_s=3, jitter=False)
+    outer = RetryStage(inner.as_stage(), attempts=9, min_backoff_s=1, max_backoff_s=3, jitter=0)
     begun = anyio.current_time()
 
     told = await events_of(outer, turns("x"))
@@ -335,7 +335,7 @@ async def test_a_failure_says_how_long_to_wait() -> None:
     """semantics 3.10: `retry_after_s` is a least wait; one that is beyond the longest is not waited for."""
     for asked, waited in ((20.0, [20.0]), (31.0, [])):
         inner = Answering("a", [(0, ProviderError("rate_limited", "slow down", True, asked))])
-        outer = RetryStage(inner.as_stage(), first_wait_s=1, max_wait_s=30, on_failure="end_turn")
+        outer = RetryStage(inner.as_stage(), min_backoff_s=1, max_backoff_s=30, on_failure="end_turn")
         told = await events_of(outer, turns("x"))
         assert [data["wait_s"] for _, data in told] == waited
 
@@ -343,7 +343,7 @@ async def test_a_failure_says_how_long_to_wait() -> None:
 async def test_nobody_tries_beyond_the_lifetime() -> None:
     """semantics 3.10: a wait that would end too late is not begun."""
     inner = Answering("a", [(0, BUSY)] * 9)
-    outer = RetryStage(inner.as_stage(), attempts=9, first_wait_s=1, lifetime_s=7, jitter=False, on_failure="end_turn")
+    outer = RetryStage(inner.as_stage(), attempts=9, min_backoff_s=1, lifetime_s=7, jitter=0, on_failure="end_turn")
     begun = anyio.current_time()
 
     assert kinds(await run_stage(outer, turns("x"))) == ["ErrorElement", "TurnEnd"]
@@ -358,7 +358,7 @@ async def test_waits_are_drawn_so_that_nobody_comes_back_together() -> None:
         inner = Answering("a", [(0, BUSY)])
         waits += [
             float(str(data["wait_s"]))
-            for _, data in await events_of(RetryStage(inner.as_stage(), first_wait_s=8), turns("x"))
+            for _, data in await events_of(RetryStage(inner.as_stage(), min_backoff_s=8), turns("x"))
         ]
 
     assert all(0 <= wait <= 8 for wait in waits)
@@ -374,8 +374,8 @@ async def test_only_what_may_help_is_tried_again() -> None:
         (ConnectionResetError(), {}, True),
         (TimeoutError(), {}, True),
         (BoomError(), {}, False),
-        (BoomError(), {"retry_on": BoomError}, True),
-        (BUSY, {"retry_on": lambda error: error.code == "auth"}, False),
+        (BoomError(), {"on": BoomError}, True),
+        (BUSY, {"on": lambda error: error.code == "auth"}, False),
     ):
         inner = Answering("a", [(0, failure)])
         outer = RetryStage(inner.as_stage(), on_failure="end_turn", **options)  # type: ignore[arg-type]
@@ -405,7 +405,7 @@ async def test_the_next_unit_has_all_its_tries() -> None:
 
 async def test_a_wait_ends_with_the_run() -> None:
     """semantics 5.5: a long wait holds nobody up."""
-    outer = RetryStage(Answering("a", [(0, BUSY)] * 9).as_stage(), first_wait_s=1000, max_wait_s=1000, jitter=False)
+    outer = RetryStage(Answering("a", [(0, BUSY)] * 9).as_stage(), min_backoff_s=1000, max_backoff_s=1000, jitter=0)
     begun = anyio.current_time()
     with anyio.move_on_after(5):
         await run_stage(outer, turns("x"), timeout_s=None)
@@ -437,10 +437,11 @@ def test_wrong_options_of_a_retry_are_named() -> None:
     inner = Answering("a", []).as_stage()
     for options in (
         {"attempts": 0},
-        {"first_wait_s": 0},
-        {"max_wait_s": 0.1},
+        {"min_backoff_s": 0},
+        {"max_backoff_s": 0.1},
         {"lifetime_s": 0},
-        {"retry_on": "x"},
+        {"jitter": 1.5},
+        {"on": "x"},
         {"resume": "x"},
     ):
         with pytest.raises(ConfigError) as caught:

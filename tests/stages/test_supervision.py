@@ -134,7 +134,7 @@ class Plain(BaseStage):
         (ThreadStage(work, concurrency=2), "several"),
         (Own(work), "none"),
         (Plain, "none"),
-        (PassthroughStage("p"), "none"),
+        (PassthroughStage("p"), "one"),
     ],
     ids=[
         "function",

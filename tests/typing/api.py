@@ -200,7 +200,7 @@ def add_flow_stages(
         TimeoutStage(look_up, first_s=1),
         CircuitBreakerStage(look_up, CircuitBreaker(failures=3), counts=lambda error: isinstance(error, OSError)),
         FallbackStage(look_up, shout, resume="always"),
-        RetryStage(Ask, retry_on=(OSError, TimeoutError)),
+        RetryStage(Ask, on=(OSError, TimeoutError)),
         CacheStage(MapStage(look_up), MemoryCache(ttl_s=1), key=len),
         RateLimitStage(2.5, key=lambda element: element.text, mode="reject", accepts=TextElement),
         BufferStage(100),

@@ -5,9 +5,11 @@ Above: stages read and write their ends, the runtime opens one per edge. Below: 
 
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
+from ._bell import Bell
 from ._bounded import open_channel
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
+from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
 from ._hub import HubEnd
@@ -15,13 +17,15 @@ from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
+from ._pulse import Pulse
 from ._receive_end import ASIDE, WIDE, ReceiveEnd
 from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
+from ._sweep import Fence, Herald, sweep_edge
 from ._wait import running_trio
+from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
-from ._widening import widen
 
 __all__ = [
     "ASIDE",
@@ -32,20 +36,27 @@ __all__ = [
     "WIDE",
     "BalanceEnd",
     "BarrierEnd",
+    "Bell",
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
     "ConcatEnd",
     "ControlJoin",
+    "EdgeWait",
+    "FeedbackMergeEnd",
+    "Fence",
     "ForkEnd",
     "Hand",
+    "Herald",
     "HubEnd",
     "MergeEnd",
     "OrderedEnd",
     "Ordering",
     "PriorityEnd",
+    "Pulse",
     "RaceEnd",
     "ReceiveEnd",
+    "Rounds",
     "RouteEnd",
     "SendEnd",
     "SortedEnd",
@@ -54,8 +65,17 @@ __all__ = [
     "ZipEnd",
     "ZipLatestEnd",
     "drop_backlog",
+    "end_loop",
+    "has_waiting_sender",
+    "is_awaited",
     "join_ports",
+    "keep_rounds_inside",
     "open_channel",
+    "open_feedback",
+    "oversee",
     "running_trio",
+    "sweep_edge",
+    "tell_waits",
+    "waits_on",
     "widen",
 ]

@@ -74,6 +74,8 @@ class BalanceEnd(ForkEnd[T_contra]):
         waiter = (peer._make_waiter or peer._find_loop())()
         for _, turn in alive:
             turn.waiter = waiter
+        first, turn = alive[0]
+        first._count_wait(turn)  # one wait, whoever ends it
         watches = [end._peer._watch for end, _ in alive if end._peer._watch is not None]
         return _watched(waiter, watches) if watches else waiter
 

@@ -128,6 +128,15 @@ class BarrierEnd(ChoosingEnd[T_co]):
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
         return super()._merged()[0], {**self._ends}
 
+    def _drop_kept(self, does_stay: Callable[[object], bool]) -> int:
+        stale = [one for one in self._waits() if not does_stay(one)]
+        for one in stale:
+            self._throw_away(one, "stale")
+        for items in self._held.values():
+            items[:] = [one for one in items if does_stay(one)]
+        self._leaving = deque(one for one in self._leaving if does_stay(one[1]))
+        return len(stale)
+
     def _waits(self) -> Iterator[Any]:
         yield from (item for _, item in self._leaving)
         for items in self._held.values():

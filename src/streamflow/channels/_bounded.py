@@ -33,6 +33,7 @@ from ._send_end import SendEnd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._pulse import Pulse
     from ._watching import ChannelWatch
 
 __all__ = ["open_channel"]
@@ -54,6 +55,7 @@ def open_channel(
     admit: Callable[[object], bool] | None = None,
     watch: ChannelWatch | None = None,
     lanes: bool = False,
+    pulse: Pulse | None = None,
 ) -> tuple[SendEnd[T], ReceiveEnd[T]]:
     """Open a bounded channel and return its two ends.
 
@@ -66,6 +68,7 @@ def open_channel(
         lanes: Whether what flows has a `priority`, and the urgent passes what can wait: an element passes only those of lower
             priority, never control (though `Interrupt` passes data), and none is passed more than 64 times. Each priority keeps
             a place of its own, so that no other can shut it out: alone, one fills the edge to three below the capacity.
+        pulse: Counts the waits on both ends; see `_pulse`.
 
     Raises:
         ConfigError: If `capacity` is no integer from 1 up, or below 4 with lanes.
@@ -76,7 +79,7 @@ def open_channel(
     receive_end: ReceiveEnd[T]
     send_end: SendEnd[T]
     if not lanes:
-        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch)
+        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch, pulse)
         send_end = SendEnd(receive_end)
     elif capacity < len(Priority):
         message = (
@@ -84,7 +87,7 @@ def open_channel(
         )
         raise ConfigError("capacity", f"{message}; give it {len(Priority)} or more, or no lanes")
     else:
-        receive_end = reader = LaneReceiveEnd[T](name, capacity, admit or _admit_any, watch)
+        receive_end = reader = LaneReceiveEnd[T](name, capacity, admit or _admit_any, watch, pulse)
         send_end = LaneSendEnd(reader)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
     return send_end, receive_end

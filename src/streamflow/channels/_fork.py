@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.lowlevel
 
-from ..elements import ControlElement, TurnEnd
+from ..elements import ControlElement, Interrupt, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
 from ._lanes import LaneSendEnd, lane_of
 from ._receive_end import WIDE
-from ._send_end import HeadOf, SendEnd
+from ._send_end import HeadOf, SendEnd, is_let_go
 from ._tap import offer
 from ._watching import ChannelStatistics
 
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from ..errors import CloseReason
     from ._control import ControlJoin
     from ._ordering import Ordering
-    from ._receive_end import ReceiveEnd, Turn
+    from ._receive_end import ReceiveEnd
+    from ._wait import Turn
     from ._watching import ChannelState
 
 __all__ = ["Claim", "ForkEnd"]
@@ -121,6 +122,11 @@ class ForkEnd(SendEnd[T_contra]):
     def send_nowait(self, item: T_contra) -> None:
         route = self._route_of(item)
         self._raise_if_closed()
+        if isinstance(item, Interrupt):
+            self._announce(item)
+        if self._stops(item):
+            self._drop(item)
+            return
         if self._must_pay(item) or any(end.is_open and not end._has_place(item) for end in route):
             raise anyio.WouldBlock
         self._commit(item, route)
@@ -212,6 +218,8 @@ class ForkEnd(SendEnd[T_contra]):
 
     def _try_send_unusual(self, item: T_contra) -> bool:
         route = self._route_of(item)
+        if route is self._branches and isinstance(item, Interrupt):
+            self._announce(item)
         for end in route:
             if len(end._buffer) >= end._limit and self._is_full(end, item):
                 return False
@@ -230,7 +238,7 @@ class ForkEnd(SendEnd[T_contra]):
     def _commit(self, item: T_contra, route: _Ends) -> None:
         """Put `item` into each edge that is open. One step: nothing else runs in between."""
         if self._debtor is not None and isinstance(item, TurnEnd):
-            self._debtor._owes = False
+            self._debtor._settle_turn()
         item = self._told(item)
         count = 0
         for end in route:
@@ -252,12 +260,30 @@ class ForkEnd(SendEnd[T_contra]):
 
     def _told(self, item: Any) -> Any:
         """Tell the merges below what is sent, and return it: an equal element, if they could take it for one that is on its way."""
-        if isinstance(item, ControlElement) and self._joins:
+        if not isinstance(item, ControlElement):
+            return item
+        self._announced = None
+        if self._joins:
             if any(join.is_on_its_way(item, number) for join, number in self._joins):
                 item = copy.copy(item)
             for join, number in self._joins:
                 join.expect(item, number)
         return item
+
+    def _drop(self, item: object) -> None:
+        self.dropped["stale"] = self.dropped.get("stale", 0) + 1
+
+    @staticmethod
+    def _lets_go(claim: Claim, item: object, rest: Sequence[Any] | None) -> bool:
+        """Say whether an interruption has dropped what a sender waits with."""
+        return any(is_let_go(turn, item, rest) for _, turn in claim.turns)
+
+    def _move_claimed(self, item: T_contra, claim: Claim) -> None:
+        """Put in what has waited, or drop it, if an interruption has in the meantime."""
+        if self._lets_go(claim, item, None):
+            self._drop(item)
+        else:
+            self._commit(item, claim.route)
 
     def _wake_waiting(self) -> None:
         for branch in self._branches:
@@ -268,6 +294,9 @@ class ForkEnd(SendEnd[T_contra]):
     ) -> None:
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
+        if item is not None and self._stops(item):
+            await self._drop_in_turn(item)
+            return
         if rest is not None:
             if not rest:
                 return
@@ -280,18 +309,19 @@ class ForkEnd(SendEnd[T_contra]):
                 await anyio.lowlevel.checkpoint()
                 self._drops_left = WIDE
             while rest is None or len(rest):
-                wait = self._wait_of(claim)
+                wait = None if self._lets_go(claim, item, rest) else self._wait_of(claim)
                 if wait is None:
                     break
                 await wait
             self._raise_if_closed()
             if item is not None:
-                self._commit(item, claim.route)
+                self._move_claimed(item, claim)
             elif rest and take is not None:
-                self._commit(take(), claim.route)
+                self._move_claimed(take(), claim)
             claim.is_done = True
         finally:
             self._release(claim)
+        self._tell_fence()
 
     def _claim(self, item: object, *, is_shared: bool) -> Claim:
         """Queue up wherever an element goes."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..elements import ControlElement
 from ._bounded import open_channel
 from ._fork import Claim, ForkEnd
-from ._widening import widen
+from ._waits import widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +68,11 @@ class HubEnd(ForkEnd[T_contra]):
         # What reads the others is no stage of the graph.
         branches, taps = self._fixed
         return tuple(one._peer for one in (*self._branches[:branches], *self._taps[:taps]))
+
+    def added(self) -> tuple[ReceiveEnd[object], ...]:
+        """Return the reading ends of the branches that were added."""
+        branches, taps = self._fixed
+        return tuple(one._peer for one in (*self._branches[branches:], *self._taps[taps:]))
 
     def attach(
         self, capacity: int, *, name: str, admit: Callable[[object], bool], waits: bool = True

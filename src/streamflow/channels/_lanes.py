@@ -30,12 +30,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
-from ._receive_end import WIDE, ReceiveEnd, Turn
+from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import HeadOf, SendEnd
+from ._wait import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ._pulse import Pulse
     from ._watching import ChannelWatch
 
 __all__ = ["PASSES", "LaneReceiveEnd", "LaneSendEnd", "lane_of"]
@@ -144,6 +146,23 @@ class Lanes:
         """Say whether one more of a lane may enter, as of the last `count()`."""
         return not self.held[lane] or self._known + self.held.count(0) < self.capacity
 
+    def keep(self, stays: list[bool]) -> None:
+        """Forget what is about to be taken out of the buffer, wherever it stands."""
+        self.count()
+        place = 0
+        for group in tuple(self._groups):
+            left = sum(stays[place : place + group.length])
+            place += group.length
+            gone = group.length - left
+            group.length = left
+            self.held[group.lane] -= gone
+            self._known -= gone
+            if not left:
+                self._groups.remove(group)
+        if self._groups:
+            last = self._groups[-1]
+            self._tail, self.last = last.lane, None if last.passed else _LANES[last.lane]
+
     def count(self) -> None:
         """Count what was added and what has left since it was counted last."""
         if self._known == len(self._buffer) and not self.unseen:
@@ -173,8 +192,8 @@ class _LaneTurn(Turn):
 
     __slots__ = ("is_fence", "lane", "mark", "number")
 
-    def __init__(self, lane: int, mark: int, *, is_fence: bool) -> None:
-        super().__init__()
+    def __init__(self, item: object, lane: int, mark: int, *, is_fence: bool) -> None:
+        super().__init__(item)
         self.lane = lane
         self.is_fence = is_fence
         self.number = 0  # in the order of arrival
@@ -228,8 +247,15 @@ class _Queues:
 class LaneReceiveEnd(ReceiveEnd[T_co]):
     """The reading end of an edge with priority lanes: to its reader a `ReceiveEnd` like any other."""
 
-    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
-        super().__init__(name, capacity, admit, watch)
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        admit: Callable[[object], bool],
+        watch: ChannelWatch | None,
+        pulse: Pulse | None = None,
+    ) -> None:
+        super().__init__(name, capacity, admit, watch, pulse)
         self._lanes = Lanes(self._buffer, capacity)
         self._queues = _Queues(self._turns)
         self.limit_of_one_lane: int = capacity - len(_LANES) + 1
@@ -246,11 +272,6 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         if self._turns:
             self._low = self.capacity  # what `look_for()` found out holds no more
 
-    def bound_lanes(self, capacity: int) -> None:
-        """Let the lanes together hold `capacity` elements."""
-        self._lanes.capacity = capacity
-        self.limit_of_one_lane = capacity - len(_LANES) + 1
-
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True
         try:
@@ -258,12 +279,21 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         finally:
             self._lanes.is_pinned = False
 
+    def _keep(self, stays: list[bool]) -> int:
+        self._lanes.keep(stays)
+        return super()._keep(stays)
+
     def _wake_sender(self) -> None:
         self._wake_heads(at_once=False)
 
     def _end_turn(self) -> None:
         self._wake_heads(at_once=True)
         self._reopen_sender()
+
+    def widen(self, capacity: int) -> None:
+        """Have room for more elements from now on."""
+        self._lanes.capacity = capacity
+        self.limit_of_one_lane = capacity - len(_LANES) + 1
 
     def _wake_heads(self, *, at_once: bool) -> None:
         """Let the first of each lane look again: at once, or when the edge or its lane has drained to half."""
@@ -277,7 +307,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
                 continue
             is_low = size <= self._half or lanes.held[turn.lane] <= turn.mark
             if (at_once or is_low) and lanes.has_room(turn.lane):
-                turn.waiter.set_result(None)
+                self._wake_turn(turn)
             else:
                 self.look_for(turn)
 
@@ -341,7 +371,7 @@ class LaneSendEnd(SendEnd[T_contra]):
     def _queue_up(self, item: object) -> Turn:
         lane, lanes = lane_of(item), self._lanes
         lanes.count()
-        turn = _LaneTurn(lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
+        turn = _LaneTurn(item, lane, lanes.held[lane] // 2, is_fence=lanes.is_fence(item))
         self._queues.add(turn)
         self._limit = min(self._limit, 0)
         return turn
@@ -355,6 +385,7 @@ class LaneSendEnd(SendEnd[T_contra]):
         return True
 
     def _leave_queue(self, turn: Any) -> None:
+        self._end_wait(turn)
         self._queues.remove(turn)
         self._reader._end_turn()
 

@@ -100,6 +100,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         self._relay_here = Relay(self)
         for one in inputs:
             one._relay = self._relay_here
+            one._pulse = None  # it is the merge that is waited at
         self._failure: BaseException | None = None
 
     @property
@@ -117,6 +118,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         for number, one in tuple(self._inputs.items()):
             if one is edge:
                 edge._waiter = edge._relay = None
+                edge._pulse = self._pulse
                 self._drop_input(number)
         if self._waiter is not None:
             self._wake()  # it may have been the last one
@@ -191,6 +193,10 @@ class MergeEnd(ReceiveEnd[T_co]):
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
         held = self._join.held if self._join is not None else {}
         return [one for number, one in self._inputs.items() if number not in held and self._is_read(number)], held
+
+    @property
+    def awaited_edges(self) -> tuple[ReceiveEnd[object], ...]:
+        return tuple(self._merged()[0])
 
     def _is_read(self, number: int) -> bool:
         """Say whether what an input has or gives next may be taken before any other input gives something; it holds no boundary."""

@@ -174,6 +174,10 @@ class SortedEnd(ChoosingEnd[T_co]):
     def _is_read(self, number: int) -> bool:
         return not self._inputs[number]._buffer or self._lacks_none()
 
+    def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
+        self._keys.clear()  # of what may be gone
+        return 0
+
     def _key_of(self, number: int) -> Any:
         edge = self._inputs[number]
         known = self._keys.get(number)

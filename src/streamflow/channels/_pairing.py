@@ -157,6 +157,15 @@ class ZipLatestEnd(_Combining[T_co]):
         if made is not None:
             self._fill(made)
 
+    def _drop_kept(self, does_stay: Callable[[object], bool]) -> int:
+        # What an input has given that has ended stays: no other will come.
+        stale = [one for one in self._latest if one in self._inputs and not does_stay(self._latest[one])]
+        if len(self._latest) < self._count_of_inputs:
+            for number in stale:
+                self._throw_away(self._latest[number], "stale")
+        self._latest = {number: one for number, one in self._latest.items() if number not in stale}
+        return len(stale)
+
     def _arm(self) -> None:
         is_hopeless = any(one not in self._inputs and one not in self._latest for one in range(self._count_of_inputs))
         if is_hopeless and not (self._join is not None and self._join.held):

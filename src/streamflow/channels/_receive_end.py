@@ -15,22 +15,24 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..elements import ControlElement
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
-from ._wait import waiter_factory
+from ._swept_end import SweptEnd
+from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from ..elements import ControlElement
     from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
+    from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Waiter
+    from ._wait import Overseer, Turn, Waiter
 
-__all__ = ["ASIDE", "WIDE", "ReceiveEnd", "Turn"]
+__all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -44,23 +46,21 @@ _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
-class Turn:
-    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
-
-    __slots__ = ("waiter",)
-
-    def __init__(self) -> None:
-        self.waiter: Waiter | None = None
-
-
-class ReceiveEnd(ObjectReceiveStream[T_co]):
+class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
 
-    def __init__(self, name: str, capacity: int, admit: Callable[[object], bool], watch: ChannelWatch | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        admit: Callable[[object], bool],
+        watch: ChannelWatch | None,
+        pulse: Pulse | None = None,
+    ) -> None:
         self._buffer: deque[T_co] = deque()
         self._plain: set[type] = set()
         self._admit = admit
@@ -80,7 +80,10 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._wide = capacity > WIDE
         self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
-        self._overseers: tuple[Relay, ...] = ()  # of merges below that want to know when somebody waits here
+        self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
+        self._overseers: tuple[
+            Overseer, ...
+        ] = ()  # merges below, and others, that want to know when somebody waits here
         self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
         self._copies: PortCopies | None = None  # for an input of several
         self.attention: int = int(watch is not None or capacity > WIDE)
@@ -167,7 +170,9 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             if self._merges and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
-                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
+                if self._gate is not None and not self._gate.open_nowait():
+                    raise anyio.WouldBlock
+                self._note(self._buffer[0])
                 item = self._take() if hand is None else hand.hold(self._take())
                 if self.capacity > WIDE:
                     self._reopen_sender()  # else the room that is made here would be filled in one go
@@ -200,13 +205,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         """
         self._aside = deque()
         self.attention += 1
-        if self._forward is not None:
-            self._forward._debtor = self
-
-    def keep_hand(self, hand: Hand) -> None:
-        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
-        self._hand = hand
-        self.attention += 1
+        self.owe_ends()
 
     @property
     def at_end(self) -> bool:
@@ -285,6 +284,11 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             waiting_receiver=self._receiving,
         )
 
+    @property
+    def awaited_edges(self) -> tuple[ReceiveEnd[object], ...]:
+        """The edges from any of which the next element may come: this one, or those that it merges and need not wait."""
+        return (self,)
+
     def describe(self) -> str:
         """Return the edge's name, state and fill in a few words."""
         return f"{self.name} {self.state} {len(self._buffer)}/{self.capacity}"
@@ -356,7 +360,7 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
-    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912 - one loop, see below
+    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912, PLR0915 - one loop, see below
         """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
 
         The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every
@@ -367,6 +371,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         hand = self._hand
         if hand is not None:
             if hand.is_due:
+                if self._gate is not None:
+                    await self._gate.open()
                 return cast("T_co", hand.give())
             hand.clear()
         while True:
@@ -390,16 +396,29 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
                     self._watch.on_blocked("receive", blocked=True)
                 for overseer in self._overseers:
                     overseer.look()
+                pulse = self._pulse
+                if pulse is not None:
+                    pulse.runnable -= 1
+                    if pulse.runnable <= 0:
+                        pulse.suspect()
                 try:
                     await waiter
                 finally:
+                    if pulse is not None and self._waiter is waiter:  # nobody has woken it
+                        pulse.runnable += 1
                     self._waiter = None
                     self._receiving = False
                     self.attention -= 1
                     if self._watch is not None:
                         self._watch.on_blocked("receive", blocked=False)
             elif self._buffer and self._accepts(self._buffer[0]):
-                self._owes = self._owes or not isinstance(self._buffer[0], ControlElement)
+                if self._gate is not None:
+                    await self._gate.open()
+                    continue
+                if type(self._buffer[0]) in self._plain:
+                    self._owes = True
+                else:
+                    self._note(self._buffer[0])
                 return self._take() if hand is None else hand.hold(self._take())
             elif self.at_end:
                 self.end_was_told = True
@@ -446,17 +465,15 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
             return
         self._forward._examine(self._buffer[0])  # before it is taken: what the output refuses is not lost
         self._begin_waiting()
+        self.is_passing_on = True
         rest = self._buffer if self._copies is None else self._copies.still(self._buffer)
         try:
             await self._forward._send_in_turn(None, rest=rest, take=self._take)
         finally:
+            self.is_passing_on = False
             self._end_waiting()
         if self._closed:  # by another task, while this one waited
             raise ChannelClosedError(self.name)
-
-    def _take_note(self) -> None:
-        """Have one reason more for a second look: an element that is not plain has come."""
-        self.attention += 1
 
     def _begin_waiting(self) -> None:
         """From now on no other task can receive: `attention` sends it where it is refused."""
@@ -467,36 +484,8 @@ class ReceiveEnd(ObjectReceiveStream[T_co]):
         self._receiving = False
         self.attention -= 1
 
-    def _find_loop(self) -> Callable[[], Waiter]:
-        """Remember what makes waiters for the event loop that is running."""
-        self._make_waiter = waiter_factory()
-        return self._make_waiter
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def _wake_senders(self) -> None:
-        for turn in self._turns:
-            if turn.waiter is not None and not turn.waiter.done():
-                turn.waiter.set_result(None)
-
-    def _wake_sender(self) -> None:
-        self._low = -1  # one call is enough until that sender has looked
-        waiter = self._turns[0].waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def _end_turn(self) -> None:
-        """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""
-        self._low = self._half
-        if self._turns and len(self._buffer) < self.capacity:
-            self._wake_sender()
-        self._reopen_sender()
-
     def _reopen_sender(self) -> None:
-        if self._sender is not None and not self._turns:
+        if self._sender is not None and not self._turns and not self._is_fenced:
             self._sender._limit = self._open_limit()
 
     def _open_limit(self) -> int:

@@ -131,6 +131,10 @@ class RouteEnd(ForkEnd[T_contra]):
     def _target(end: SendEnd[Any]) -> str:
         return end.name.partition(" → ")[2]
 
+    def _drop(self, item: object) -> None:
+        self._chosen.pop(id(item), None)
+        super()._drop(item)
+
     def _note_sent(self, item: T_contra) -> None:
         self._chosen.pop(id(item), None)
         super()._note_sent(item)

@@ -7,6 +7,7 @@ Above: `_bounded`. Below: `_receive_end`, which holds the state that both ends s
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
@@ -14,21 +15,22 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectSendStream
 
-from ..elements import ControlElement, TurnEnd
+from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
-from ._receive_end import WIDE, Turn
+from ._receive_end import WIDE
+from ._wait import Turn
 
 if TYPE_CHECKING:
     import weakref
-    from collections import deque
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
     from ._fork import ForkEnd
     from ._receive_end import ReceiveEnd
+    from ._sweep import Fence
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
 
-__all__ = ["HeadOf", "SendEnd"]
+__all__ = ["HeadOf", "SendEnd", "is_let_go"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 U = TypeVar("U")
@@ -44,6 +46,11 @@ async def _watched(waiter: Waiter, watch: ChannelWatch) -> None:
         await waiter
     finally:
         watch.on_blocked("send", blocked=False)
+
+
+def is_let_go(turn: Turn, item: object, rest: Sequence[Any] | None) -> bool:
+    """Say whether an interruption has dropped what a sender waits with, so that it need not wait."""
+    return turn.item is None and not survives_interruption(item if rest is None else rest[0])
 
 
 class HeadOf(Sequence[Any]):
@@ -66,7 +73,11 @@ class SendEnd(ObjectSendStream[T_contra]):
     Made by `open_channel()`. Leaving `async with end:` closes it.
     """
 
+    _shuts_out: type[Marker] | None = None  # markers that are not let in
     _fork: weakref.ref[ForkEnd[Never]] | None = None  # that ends when the reader of this branch goes
+    # Told by the class, as in `ReceiveEnd`.
+    _fence: Fence | None = None  # around the stage that writes here
+    _announced: Interrupt | None = None  # which has been announced, and waits for room
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
@@ -162,6 +173,11 @@ class SendEnd(ObjectSendStream[T_contra]):
         """
         self._examine(item)
         self._raise_if_closed()
+        if isinstance(item, Interrupt):
+            self._announce(item)
+        if self._stops(item):
+            self._drop(item)
+            return
         if not self._has_place(item) or self._must_pay(item):
             raise anyio.WouldBlock
         self._put(item)
@@ -195,6 +211,10 @@ class SendEnd(ObjectSendStream[T_contra]):
         """The edges that it writes, by their reading ends."""
         return (self._peer,)
 
+    def waiting_items(self) -> list[object]:
+        """Return what tasks wait with for room; None in the place of what an interruption has dropped."""
+        return [turn.item for edge in self._edges for turn in edge._turns]
+
     @property
     def is_open(self) -> bool:
         """Whether sending may still succeed."""
@@ -216,6 +236,8 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _try_send_unusual(self, item: T_contra) -> bool:
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
         self._examine(item)
+        if isinstance(item, Interrupt):
+            self._announce(item)
         if (len(self._buffer) >= self._limit and not self._fits_above_limit(item)) or self._must_pay(item):
             return False
         self._put(item)
@@ -228,6 +250,33 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _fits_above_limit(self, _item: T_contra) -> bool:
         """Say whether an element may enter though `_limit` is reached: where that holds for other elements, see `_lanes`."""
         return False
+
+    def _announce(self, interrupt: Interrupt) -> None:
+        """Tell the run, once, of an `Interrupt` that is being sent: before it waits for room, if there is none."""
+        find = self._edges[0].herald
+        herald = None if find is None or self._announced is interrupt or not self.is_open else find()
+        if herald is not None:
+            self._announced = interrupt
+            herald.announce(self._edges[0], interrupt)
+
+    def _stops(self, item: object) -> bool:
+        """Say whether a fence keeps an element from being sent."""
+        return self._fence is not None and not survives_interruption(item)
+
+    def _drop(self, item: object) -> None:
+        """Count an element that an interruption drops when it is about to enter."""
+        peer = self._peer
+        peer._discarded["stale"] = peer._discarded.get("stale", 0) + 1
+        if peer._watch is not None:
+            peer._watch.on_sent(item)
+            peer._watch.on_discarded(1, "stale")
+
+    def _move(self, item: T_contra, turn: Turn) -> None:
+        """Put in what has waited, or drop it, if an interruption has in the meantime."""
+        if turn.item is None and not survives_interruption(item):
+            self._drop(item)
+        else:
+            self._put(item)
 
     def _must_pay(self, item: T_contra) -> bool:
         """Say whether elements that were kept aside have to leave before `item`."""
@@ -245,9 +294,12 @@ class SendEnd(ObjectSendStream[T_contra]):
         peer = self._peer
         self._examine(item)
         if self._debtor is not None and isinstance(item, TurnEnd):
-            self._debtor._owes = False
+            self._debtor._settle_turn()
         if type(item) not in peer._plain:
+            if self._shuts_out is not None and isinstance(item, self._shuts_out):
+                return
             peer.attention += 1
+            self._announced = None
         self._append(item)
         if peer._watch is not None:
             peer._watch.on_sent(item)
@@ -258,9 +310,9 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Let tasks that wait for room look again."""
         self._peer._wake_senders()
 
-    def _queue_up(self, _item: object) -> Turn:
+    def _queue_up(self, item: object) -> Turn:
         """Take the last place in the queue of waiting senders, for an element; nobody overtakes it from now on."""
-        turn = Turn()
+        turn = Turn(item)
         self._peer._turns.append(turn)
         self._limit = min(self._limit, 0)
         return turn
@@ -273,14 +325,34 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _turn_to_come(self, turn: Turn) -> Awaitable[None]:
         """Return what to await until it may be this sender's turn. The waiter itself, if nobody watches: no frame more."""
         peer = self._peer
-        turn.waiter = (peer._make_waiter or peer._find_loop())()
+        waiter = turn.waiter = (peer._make_waiter or peer._find_loop())()
         for overseer in peer._overseers:
             overseer.look()
-        return turn.waiter if peer._watch is None else _watched(turn.waiter, peer._watch)
+        pulse = peer._senders_pulse
+        if pulse is not None:
+            turn.is_counted = True
+            pulse.runnable -= 1
+            if pulse.runnable <= 0:
+                pulse.suspect()
+        return waiter if peer._watch is None else _watched(waiter, peer._watch)
 
     def _leave_queue(self, turn: Turn) -> None:
+        self._end_wait(turn)
         self._peer._turns.remove(turn)
         self._peer._end_turn()
+
+    def _count_wait(self, turn: Turn) -> None:
+        """Count a sender as waiting, unless it is counted."""
+        pulse = self._peer._senders_pulse
+        if pulse is not None and not turn.is_counted:
+            turn.is_counted = True
+            pulse.begin_wait()
+
+    def _end_wait(self, turn: Turn) -> None:
+        """Count a sender again whose wait was cancelled: nobody has woken it."""
+        turn.waiter = None
+        if turn.is_counted:
+            self._peer._go_on(turn)
 
     async def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
@@ -292,16 +364,40 @@ class SendEnd(ObjectSendStream[T_contra]):
         """
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
+        if item is not None and self._stops(item):
+            await self._drop_in_turn(item)
+            return
         turn = self._queue_up(item if rest is None else rest[0])
         try:
             if self._peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
-            while self._must_wait(turn) and (rest is None or len(rest)):
+            while self._must_wait(turn) and (rest is None or len(rest)) and not is_let_go(turn, item, rest):
                 await self._turn_to_come(turn)
             self._raise_if_closed()
             if item is not None:
-                self._put(item)
+                self._move(item, turn)
             elif rest and take is not None:
-                self._put(take())
+                self._move(take(), turn)
         finally:
             self._leave_queue(turn)
+        if self._fence is not None:
+            self._tell_fence()
+
+    def _tell_fence(self) -> None:
+        """Tell whoever waits for it that something has been sent through a fence."""
+        if self._fence is not None and self._fence.on_sent is not None:
+            self._fence.on_sent()
+
+    async def _drop_in_turn(self, item: T_contra) -> None:
+        """Drop what a fence stops. A checkpoint: nothing else would stop who sends without end."""
+        await anyio.lowlevel.checkpoint()
+        self._raise_if_closed()
+        self._drop(item)
+
+    async def pass_on(self, item: T_contra) -> None:
+        """Send what has come to the stage from elsewhere, as it is: an `Interrupt` is no new one, and a fence does not stop it.
+
+        Cancellation and errors: as `send()`.
+        """
+        rest = deque((item,))
+        await self._send_in_turn(None, rest=rest, take=rest.popleft)

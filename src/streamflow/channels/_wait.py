@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import trio
 
-__all__ = ["Waiter", "running_trio", "waiter_factory"]
+__all__ = ["Overseer", "Turn", "Waiter", "key_of_wait", "running_trio", "waiter_factory"]
 
 
 class Waiter(Protocol):
@@ -35,6 +35,25 @@ class Waiter(Protocol):
     def __await__(self) -> Generator[Any, Any, None]:
         """Wait until woken. Cancellation leaves the waiter `done()`."""
         ...
+
+
+class Overseer(Protocol):
+    """Wants to know when somebody waits."""
+
+    def look(self) -> None:
+        """Hear that it is so. Must not raise and must not wait."""
+        ...
+
+
+class Turn:
+    """The place of one waiting sender in the queue; it keeps the place however often the sender looks again."""
+
+    __slots__ = ("is_counted", "item", "waiter")
+
+    def __init__(self, item: object) -> None:
+        self.item = item  # None once an interruption has dropped it
+        self.waiter: Waiter | None = None
+        self.is_counted = False  # its wait, by a pulse
 
 
 @functools.cache
@@ -71,6 +90,11 @@ def _trio_waiter() -> type[Waiter]:
             return cast("Generator[Any, Any, None]", wait(self._abort).__await__())
 
     return TrioWaiter
+
+
+def key_of_wait(waiter: Waiter) -> object:
+    """Return what tells which task waits: on trio that task, on asyncio the future that the task waits for."""
+    return getattr(waiter, "_task", waiter)
 
 
 def _nothing() -> Generator[Any, Any, None]:

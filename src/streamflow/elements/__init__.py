@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._base import ControlElement, Priority, StreamElement, WholeElement
 from ._codec import Encoded, Unknown, decode, decode_many, encode, encode_many
+from ._interruptible import survives_interruption
 from ._marker import Marker
 from ._messages import (
     AudioFormat,
@@ -117,5 +118,6 @@ __all__ = [
     "freeze",
     "register_element",
     "registered_elements",
+    "survives_interruption",
     "thaw",
 ]

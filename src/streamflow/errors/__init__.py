@@ -14,9 +14,11 @@ StreamflowError
 │   └── TypeMismatchError          nothing that arrives at a stage is accepted by it
 ├── SourceError                    what was given to `execute()` is no source
 ├── StageError                     a stage raised; its own exception is the cause
+├── RoundLimitError                an element would go around a loop too often
 ├── RoutingError                   a route cannot send an element where its rule says
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
 ├── RunAbortedError                a kill switch has aborted the run; what it was given is the cause
+├── PipelineDeadlockError          everything in a run waits for each other; draws who for whom
 ├── RunStateError                  a run used after its end, twice, or from another event loop
 ├── PipelineBusyError              as many runs are going as may be
 ├── ShutdownTimeoutError           stages did not end though they were cancelled (also TimeoutError)
@@ -67,6 +69,12 @@ from ._channels import (
     CloseReason,
     OutputClosedError,
 )
+from ._deadlock import (
+    PipelineDeadlockError,
+    Wait,
+    WaitGraph,
+    WaitKind,
+)
 from ._others import (
     LineError,
     MiddlewareError,
@@ -80,6 +88,7 @@ from ._resilience import CircuitOpenError, FallbackExhaustedError, StageTimeLimi
 from ._routing import RoutingError
 from ._runs import (
     PipelineBusyError,
+    RoundLimitError,
     RunAbortedError,
     RunStateError,
     RunTimeoutError,
@@ -111,9 +120,11 @@ __all__ = [
     "MissingProgramError",
     "OutputClosedError",
     "PipelineBusyError",
+    "PipelineDeadlockError",
     "ProcessError",
     "ProgramError",
     "ProviderError",
+    "RoundLimitError",
     "RoutingError",
     "RunAbortedError",
     "RunStateError",
@@ -130,4 +141,7 @@ __all__ = [
     "TimeoutKind",
     "TypeMismatchError",
     "UnknownStageError",
+    "Wait",
+    "WaitGraph",
+    "WaitKind",
 ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PipelineBusyError",
+    "RoundLimitError",
     "RunAbortedError",
     "RunStateError",
     "RunTimeoutError",
@@ -78,6 +79,28 @@ class StageError(StreamflowError):
         if self.where is not None:
             text += f" (stage added at {self.where})"
         return text
+
+
+class RoundLimitError(StreamflowError):
+    """An element would go around a loop more often than it may. A stage fails with it: it is the cause of a `StageError`.
+
+    Args:
+        edge: The edge that leads back, as `a → b`.
+        max_rounds: How often an element may be sent back.
+    """
+
+    def __init__(self, edge: str, max_rounds: int) -> None:
+        super().__init__(edge, max_rounds)
+        self.edge = edge
+        """The edge that leads back, as `a → b`."""
+        self.max_rounds = max_rounds
+        """How often an element may be sent back."""
+
+    def __str__(self) -> str:
+        return (
+            f"an element came to '{self.edge}' after {self.max_rounds} rounds, the most that feedback(…, max_rounds=) allows; "
+            "let the stage before it send on what is done, raise the limit, or drop what exceeds it: on_limit='drop'"
+        )
 
 
 class RunTimeoutError(StreamflowError, TimeoutError):

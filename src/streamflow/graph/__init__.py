@@ -7,6 +7,7 @@ from ._builder import GraphBuilder, caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
+from ._feedback import loops
 from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph, checked_buffer
 from ._orders import ordering_forks
@@ -16,6 +17,7 @@ from ._spec import (
     DEAD_LETTERS,
     EdgeSpec,
     Endpoint,
+    FeedbackSpec,
     ForkMode,
     ForkSpec,
     Graph,
@@ -36,6 +38,7 @@ __all__ = [
     "Drop",
     "EdgeSpec",
     "Endpoint",
+    "FeedbackSpec",
     "ForkMode",
     "ForkSpec",
     "Graph",
@@ -67,6 +70,7 @@ __all__ = [
     "graph_to_dict",
     "in_flight",
     "isolated_stages",
+    "loops",
     "ordering_forks",
     "to_dot",
     "to_mermaid",

@@ -15,13 +15,15 @@ import inspect
 import itertools
 import os
 import warnings
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from ..errors import BuildWarning, ConfigError, StageDefinitionError
 from ..stages import Supervision, as_stage, definition_error
 from ._fans import FanCall
+from ._feedback import checked_feedback
 from ._nesting import checked_buffer, nestable
 from ._policies import checked_policy
+from ._reconvergence import reconvergent
 from ._router import DROP, check_route
 from ._said import Link, Merged, Named, Said
 from ._spec import Node
@@ -289,6 +291,44 @@ class GraphBuilder:
             self._said.links += [Link(begin, end, restates=True) for begin in begins]
         return self
 
+    def feedback(
+        self,
+        source: GraphStage | str,
+        target: GraphStage | str,
+        *,
+        buffer: int,
+        max_rounds: int | None = None,
+        on_limit: Literal["error", "drop"] = "error",
+    ) -> Self:
+        """Make one edge that leads back: the one lawful loop.
+
+        It is one more branch of `source`, for data that `target` accepts; the other branches are the way out. `target` gets what
+        comes back before what is new. Control, ends of turns included, is not sent back. The loop ends by itself, once nothing
+        new can come and nothing is inside it any more.
+
+        ```python
+        builder.chain(plan, act).feedback("act:again", "plan", buffer=8, max_rounds=10)
+        ```
+
+        Args:
+            source: What writes. An object that was added before is that stage; another one is added.
+            target: What reads: a stage from which elements come to `source`.
+            buffer: Capacity of the edge, in elements. What does not fit holds the loop up; once all of it is full, for ever: such a
+                run is ended with `PipelineDeadlockError`.
+            max_rounds: How often an element, and what was made of it, may be sent back; None: no limit.
+            on_limit: What happens to an element that would be sent back more often: `error` fails `source` with `RoundLimitError`,
+                `drop` drops and counts it.
+
+        Raises:
+            StageDefinitionError: If one of them is no stage, or has no name.
+            ConfigError: If the buffer or the limit is none.
+        """
+        size, spec = checked_feedback(buffer, max_rounds, on_limit)
+        with self._whole_call(caller_of_package()) as where:
+            begin, end = self._known(source, where), self._known(target, where)
+            self._said.links.append(Link(begin, end, size, feedback=spec))
+        return self
+
     def supervise(
         self, stage: GraphStage | str, supervision: Supervision, *, dead_letters: GraphStage | str | None = None
     ) -> Self:
@@ -359,14 +399,15 @@ class GraphBuilder:
     def build_graph(self) -> Graph:
         """Check everything and return the graph; its stages are frozen from now on.
 
-        Warns with `BuildWarning` where a branch loses data of a type that is known to come.
+        Warns with `BuildWarning` where a branch loses data of a type that is known to come, and where paths that part and meet
+        again may stop each other for ever.
 
         Raises:
             BuildError: With every finding.
         """
         graph, named = self._said.graph()
         check(graph, named)
-        for one in unclaimed(graph):
+        for one in (*unclaimed(graph), *reconvergent(graph)):
             _warn(f"{one.message}; {one.hint}", one.where or "")
         for node in graph.nodes:
             if node.stage.freeze is not None:

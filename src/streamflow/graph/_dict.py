@@ -6,7 +6,10 @@ Above: `runtime`. Below: `_builder`, `_validation`, `_spec`, `stages`.
 {
   "v": 1,
   "stages": [{"name": "ears", "kind": "transform"}, {"name": "sync", "kind": "transform", "inputs": ["heard", "seen"]}, …],
-  "edges": [{"source": "ears", "target": "sync:heard", "buffer": 4}, {"source": "ears", "target": "meter", "tap": true}, …],
+  "edges": [
+    {"source": "ears", "target": "sync:heard", "buffer": 4, "feedback": {"max_rounds": 3}},
+    {"source": "ears", "target": "meter", "tap": true}, …
+  ],
   "branches": [
     {"source": "ears", "otherwise": "log", "essential": ["sync:heard"], "dynamic": true},
     {"source": "log", "mode": "route", "by": "type", "choices": ["text", "sound"], "otherwise": "rest"}
@@ -45,9 +48,22 @@ from ..errors import (
 )
 from ..stages import StageKind, as_stage, checked_name, name_given
 from ._builder import caller_of_package
+from ._feedback import checked_feedback
 from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
 from ._router import Router
-from ._spec import DEAD_LETTERS, EdgeSpec, Endpoint, ForkMode, ForkSpec, Graph, JoinSpec, NestSpec, Node, RouteSpec
+from ._spec import (
+    DEAD_LETTERS,
+    EdgeSpec,
+    Endpoint,
+    FeedbackSpec,
+    ForkMode,
+    ForkSpec,
+    Graph,
+    JoinSpec,
+    NestSpec,
+    Node,
+    RouteSpec,
+)
 from ._supervised import NO_SUPERVISIONS, SUPERVISION_FIELDS, supervisions_from_list, supervisions_to_list
 from ._validation import check
 
@@ -105,6 +121,7 @@ def graph_to_dict(graph: Graph) -> dict[str, object]:
         "edges": [
             {"source": str(edge.source), "target": str(edge.target)}
             | ({} if edge.buffer is None else {"buffer": edge.buffer})
+            | ({} if edge.feedback is None else {"feedback": _feedback_to_dict(edge.feedback)})
             | ({"tap": True} if edge.is_tap else {})
             for edge in graph.edges
         ],
@@ -176,11 +193,12 @@ def _joined(
     outputs = {str(end): end for one in said for end in one.output_ends}
     edges: list[EdgeSpec] = []
     for path, item in _items(fields["edges"], "$.edges"):
-        edge = _fields(item, path, ("source", "target"), ("buffer", "tap"))
+        edge = _fields(item, path, ("source", "target"), ("buffer", "tap", "feedback"))
         source = _end(edge["source"], f"{path}.source", "output", outputs)
         target = _end(edge["target"], f"{path}.target", "input", inputs)
-        is_tap = _switch(edge.get("tap", False), f"{path}.tap")
-        edges.append(EdgeSpec(source, target, where, _buffer(edge.get("buffer"), f"{path}.buffer"), is_tap))
+        is_tap, size = _switch(edge.get("tap", False), f"{path}.tap"), _buffer(edge.get("buffer"), f"{path}.buffer")
+        back = _feedback(edge.get("feedback"), size, f"{path}.feedback")
+        edges.append(EdgeSpec(source, target, where, size, is_tap, back))
     joins: list[JoinSpec] = []
     code: list[str] = []
     for path, item in _items(fields.get("merges", ()), "$.merges"):
@@ -443,6 +461,21 @@ def _buffer(value: object, path: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise DecodeError(f"an edge holds at least 1 element, got {_shown(value)}", path)
+
+
+def _feedback_to_dict(spec: FeedbackSpec) -> dict[str, object]:
+    told: dict[str, object] = {} if spec.max_rounds is None else {"max_rounds": spec.max_rounds}
+    return told if spec.on_limit == "error" else {**told, "on_limit": spec.on_limit}
+
+
+def _feedback(value: object, buffer: int | None, path: str) -> FeedbackSpec | None:
+    if value is None:
+        return None
+    fields = _fields(value, path, (), ("max_rounds", "on_limit"))
+    try:
+        return checked_feedback(buffer, fields.get("max_rounds"), fields.get("on_limit", "error"))[1]
+    except ConfigError as wrong:
+        raise DecodeError(str(wrong), path) from None
 
 
 def _shown(value: object) -> str:

@@ -116,7 +116,7 @@ class _Pen(Protocol):
         """Return its end."""
         ...
 
-    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool = False) -> str:
+    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_dashed: bool = False) -> str:
         """Return an edge."""
         ...
 
@@ -134,9 +134,9 @@ class _Mermaid:
     def end_of_group(self) -> str:
         return "end"
 
-    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool = False) -> str:
+    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_dashed: bool = False) -> str:
         label = f"|{_in_mermaid(lines)}|" if lines else ""
-        return f"{source} {'-.->' if is_rest else '-->'}{label} {target}"
+        return f"{source} {'-.->' if is_dashed else '-->'}{label} {target}"
 
 
 class _Dot:
@@ -151,8 +151,8 @@ class _Dot:
     def end_of_group(self) -> str:
         return "}"
 
-    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_rest: bool = False) -> str:
-        told = ", ".join([f"label={_in_dot(lines)}"] * bool(lines) + ["style=dashed"] * is_rest)
+    def arrow(self, source: str, target: str, lines: Sequence[str], *, is_dashed: bool = False) -> str:
+        told = ", ".join([f"label={_in_dot(lines)}"] * bool(lines) + ["style=dashed"] * is_dashed)
         return f"{source} -> {target}{f' [{told}]' * bool(told)};"
 
 
@@ -196,17 +196,20 @@ def _body(graph: Graph, pen: _Pen) -> Iterator[str]:
         if edge.target in policies:
             places[edge.target] += 1
             lines.append(f"{policies[edge.target].name} {places[edge.target]}")
+        if edge.feedback is not None:
+            most = edge.feedback.max_rounds
+            lines.append("back" if most is None else f"back, {most} times at most")
         if edge.buffer is not None:
             lines.append(f"holds {edge.buffer}")
         if (edge.source, edge.target) in optional or edge.target in isolating:
             lines.append("may fail alone")
-        is_dashed = is_rest or edge.is_tap or edge.source in letters
-        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_rest=is_dashed)
+        is_dashed = is_rest or edge.is_tap or edge.source in letters or edge.feedback is not None
+        yield _INDENT + pen.arrow(keys[edge.source.stage], keys[edge.target.stage], lines, is_dashed=is_dashed)
     for one in leaves:
         yield _INDENT + pen.arrow(keys[one.stage], _CONSUMER, _ports(one.port, ""))
     for number, fork in enumerate(one for one in graph.forks if one.is_dynamic):
         yield _INDENT + pen.node(f"h{number}", ["subscribers", "of a run"], None)
-        yield _INDENT + pen.arrow(keys[fork.source.stage], f"h{number}", _ports(fork.source.port, ""), is_rest=True)
+        yield _INDENT + pen.arrow(keys[fork.source.stage], f"h{number}", _ports(fork.source.port, ""), is_dashed=True)
 
 
 def _reasons(edge: EdgeSpec, fork: ForkSpec | None, accepts: ElementTypes) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import Finding
 from ..stages import StageKind
 from ._fans import fan_findings
+from ._feedback import wrong_feedback
 from ._nesting import outer_names
 from ._orders import ordering_forks
 from ._policies import Prioritized, Zip, ZipLatest
@@ -35,7 +36,11 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
     into: defaultdict[Endpoint, dict[Endpoint, EdgeSpec]] = defaultdict(dict)
     out_of: defaultdict[Endpoint, dict[Endpoint, EdgeSpec]] = defaultdict(dict)
     found: list[Finding] = []
+    back = {edge.source for edge in graph.edges if edge.feedback is not None}
     for edge in graph.edges:
+        if edge.feedback is not None:
+            out_of[edge.source].setdefault(edge.target, edge)
+            continue  # it enters by a merge of its own, which was told by feedback()
         before = into[edge.target].setdefault(edge.source, edge)
         if not edge.is_tap:
             out_of[edge.source].setdefault(edge.target, edge)
@@ -46,10 +51,12 @@ def connections(graph: Graph, names: Names, closing: Collection[EdgeSpec]) -> li
             found.append(Finding("duplicate-edge", edge.source.stage, message, hint, edge.where))
     forks = {fork.source: fork for fork in reversed(graph.forks)}
     joins = {join.target: join.where for join in reversed(graph.joins)}
-    found += [one for end in names.outputs for one in _fan_out(end, out_of[end], forks.get(end), closing)]
+    found += [
+        one for end in names.outputs if end not in back for one in _fan_out(end, out_of[end], forks.get(end), closing)
+    ]
     found += [one for end in names.inputs for one in _fan_in(end, into[end], joins.get(end), closing)]
     found += [*_rests(graph, names), *fan_findings(graph, names), *_policies(graph, names, into)]
-    return [*found, *_unconnected(graph, names)]
+    return [*found, *_unconnected(graph, names), *wrong_feedback(graph, names)]
 
 
 def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]:
@@ -58,7 +65,7 @@ def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]
     Without the edges that close a cycle there is none; so there are never more findings than edges.
     """
     following: dict[str, dict[str, EdgeSpec]] = {node.name: {} for node in graph.nodes}
-    for edge in graph.edges:
+    for edge in graph.forward_edges:
         following[edge.source.stage].setdefault(edge.target.stage, edge)
     found: dict[tuple[str, str], Finding] = {}
     begun: dict[str, int] = {}  # when each stage was come to
@@ -88,13 +95,14 @@ def cycles(graph: Graph) -> tuple[dict[tuple[str, str], Finding], set[EdgeSpec]]
                     firsts.pop()
                     while done not in knots:
                         knots[open_stages.pop()] = done
-    return found, {edge for edge in graph.edges if knots[edge.source.stage] == knots[edge.target.stage]}
+    return found, {edge for edge in graph.forward_edges if knots[edge.source.stage] == knots[edge.target.stage]}
 
 
 def _cycle(path: list[str], name: str, edge: EdgeSpec) -> Finding:
     around = [*path[path.index(name) :], name]
     message = f"the stages {' → '.join(around)} form a cycle"
-    hint = f"take one of these connections away, such as the last one, {around[-2]} → {name}"
+    last = f"such as the last one, {around[-2]} → {name}"
+    hint = f"take one of these connections away, {last}, or say that it leads back: feedback(…, buffer=…)"
     return Finding("cycle", name, message, hint, edge.where)
 
 

@@ -83,7 +83,8 @@ def in_flight(graph: Graph, *, buffer_size: int) -> InFlight:
     return InFlight(
         edges=of_edges + (len(heads) + len(leaves)) * buffer_size,
         stages=sum(one for one in held if one is not None),
-        merges=sum(1 + _held(graph, end, count) for end, count in fed.items() if count > 1) + (len(leaves) > 1),
+        merges=sum(1 + _held(graph, end, count) for end, count in fed.items() if count + (end in heads) > 1)
+        + (len(leaves) > 1),
         sources=max(len(heads), 1),
         unbounded=tuple(node.name for node in graph.nodes if node.stage.max_held is None),
     )
@@ -207,6 +208,7 @@ class _Teller:
             yield from _line("holds", f"up to {_elements(spec.max_held)}")
         if spec.kind is StageKind.ACCUMULATE and spec.bypass == "early":
             yield from _line("bypass", "early, before the results of what it holds")
+        yield from _line("interrupt", "fence, it goes on") if spec.on_interrupt == "fence" and node.inputs else ()
         if spec.timeout_s is not None:
             yield from _line("timeout", f"{spec.timeout_s:g} s")
         if node.supervision is not None:
@@ -227,15 +229,25 @@ class _Teller:
 
     def _feeders(self, end: Endpoint) -> Iterator[str]:
         edges = self._into[end]
+        back = [edge for edge in edges if edge.feedback is not None]
+        edges = [edge for edge in edges if edge.feedback is None]
+        if back and not edges:
+            yield from _line("merge", f"{_SOURCE} ({self._buffer_size})")
+        for edge in back:
+            assert edge.feedback is not None
+            most = edge.feedback.max_rounds
+            rounds = "" if most is None else f", at most {_counted(most, 'round')}"
+            yield from _line("back", f"{_end(edge.source)} ({_capacity(edge, self._buffer_size)}), goes first{rounds}")
         for edge in edges:
             size = f"({self._buffer_size})" if edge.buffer is None else f"({edge.buffer}, its own size)"
             size += ", may fail alone" if end in self._isolating else ""
             size += ", a tap: what does not fit is dropped, and counted" * edge.is_tap
-            yield from _line("from" if len(edges) == 1 else "merge", f"{_end(edge.source)} {size}")
+            is_one = len(edges) == 1 and not back
+            yield from _line("from" if is_one else "merge", f"{_end(edge.source)} {size}")
         policy = self._policies.get(end)
         if len(edges) > 1 and policy is not None and policy.name != "arrival":
             yield from _line("policy", f"{policy.name}, {_policy(policy)}")
-        if not edges:
+        if not edges and not back:
             yield from _line("from", f"{_SOURCE} ({self._buffer_size})")
 
     def _readers(self, end: Endpoint) -> Iterator[str]:

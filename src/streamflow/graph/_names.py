@@ -140,7 +140,7 @@ class Names:
         what = f"the nested pipeline {name!r}" if is_nested else f"the prefix {name!r}"
         inside = {node.name: node for node in self._graph.nodes if name in outer_names(node.name)}
         own = [
-            (None if one.is_tap else one.source, one.target)
+            (None if one.is_tap else one.source, None if one.feedback else one.target)
             for one in self._graph.edges
             if {one.source.stage, one.target.stage} <= inside.keys()
         ]

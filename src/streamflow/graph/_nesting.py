@@ -98,13 +98,13 @@ def outer_names(name: str) -> list[str]:
 
 
 def outer_ends(
-    inside: Iterable[Node], edges: Iterable[tuple[Endpoint | None, Endpoint]]
+    inside: Iterable[Node], edges: Iterable[tuple[Endpoint | None, Endpoint | None]]
 ) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
     """Return the inputs of stages that none of the edges between them feeds, and the outputs that none takes.
 
     Args:
         inside: The stages.
-        edges: What each edge takes and feeds; None: it is a tap, which takes nothing away.
+        edges: What each edge takes and feeds; None: it is a tap, which takes nothing away, or leads back, which feeds nothing new.
     """
     own = list(edges)
     taken, fed = {source for source, _ in own}, {target for _, target in own}

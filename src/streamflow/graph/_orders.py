@@ -37,7 +37,7 @@ class _Ways:
         self._graph = graph
         self._of_stage: defaultdict[str, list[EdgeSpec]] = defaultdict(list)
         self._of_end: defaultdict[Endpoint, list[EdgeSpec]] = defaultdict(list)
-        for edge in graph.edges:
+        for edge in graph.forward_edges:
             self._of_stage[edge.source.stage].append(edge)
             self._of_end[edge.source].append(edge)
 

@@ -17,11 +17,11 @@ from ..stages import definition_error
 from ._fans import FanCall, fan_call_of, with_fans
 from ._nesting import outer_ends, outer_names
 from ._policies import Arrival
-from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, JoinSpec, NestSpec, Node
+from ._spec import EdgeSpec, Endpoint, FeedbackSpec, ForkSpec, Graph, JoinSpec, NestSpec, Node
 from ._supervised import SaidOfStage, letters_joined, supervised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ..stages import Supervision
     from ._nesting import SubGraph
@@ -58,6 +58,8 @@ class Link:
     """Whether it stands for an edge that may be there already."""
     is_tap: bool = False
     """Whether its edge is a tap."""
+    feedback: FeedbackSpec | None = None
+    """How it leads back; None: it leads forward."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class Said:
         for edge in inner.graph.edges:
             buffer = inner.buffer if edge.buffer is None else edge.buffer
             ends = named(edge.source, edge.where), named(edge.target, edge.where)
-            self.links.append(Link(*ends, buffer, is_tap=edge.is_tap))
+            self.links.append(Link(*ends, buffer, is_tap=edge.is_tap, feedback=edge.feedback))
         for fork in inner.graph.forks:
             fan = fan_call_of(fork, named)
             self.fans += [fan] if fan is not None else []
@@ -178,7 +180,8 @@ class Said:
         joins += letters_joined(edges, joins)
         isolating = {lookup.target(one) for one in self.isolating}
         joins = [dataclasses.replace(one, isolates=True) if one.target in isolating else one for one in joins]
-        forks = with_fans(_forks(self.forks, self.optional, lookup), self.fans, lookup.sources, lookup.target)
+        forks = [*with_fans(_forks(self.forks, self.optional, lookup), self.fans, lookup.sources, lookup.target)]
+        forks += _forks_of_loops(edges, {one.source for one in forks})
         graph = Graph(tuple(nodes), tuple(edges), tuple(forks), tuple(joins), tuple(self.nested))
         named = [*self.alone, *(one for one, _, _ in self.supervised)]
         return graph, [(lookup.place(one), one.where) for one in named]
@@ -234,10 +237,10 @@ class _Lookup:
         # This ends: what is inside has a longer name than what it is inside of.
         if outer not in self._ends:
             links = self._links.get(outer, ())
+            pairs = [(link, source) for link in links for source in self.sources(link.source)]
             own = [
-                (None if link.is_tap else source, self.target(link.target))
-                for link in links
-                for source in self.sources(link.source)
+                (None if link.is_tap else source, None if link.feedback else self.target(link.target))
+                for link, source in pairs
             ]
             self._ends[outer] = outer_ends(self._inside.get(outer, ()), own)
         return self._ends[outer]
@@ -257,8 +260,8 @@ def _edges(said: Said, lookup: _Lookup) -> tuple[list[EdgeSpec], list[JoinSpec]]
                 continue
             if link.restates:
                 present.add((source, target))
-            feeding[target][number] += 1
-            edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.is_tap))
+            feeding[target][number] += link.feedback is None
+            edges.append(EdgeSpec(source, target, link.target.where, link.buffer, link.is_tap, link.feedback))
     for target, links in feeding.items():
         if len(links) == 1 < links.total():
             # The outputs of one nested pipeline, and nothing else: saying its name once was to say that they are merged.
@@ -332,6 +335,13 @@ def _forks(
                 known.append(ForkSpec(source, named.where, otherwise))
     every = [one for several in forks.values() for one in several]
     return [dataclasses.replace(one, optional=tuple(may_fail[one.source])) for one in every]
+
+
+def _forks_of_loops(edges: Sequence[EdgeSpec], told: Collection[Endpoint]) -> Iterator[ForkSpec]:
+    """Yield a fork for each source of an edge that leads back and of others: feedback() says that they are branches."""
+    count = Counter(edge.source for edge in edges)
+    back = {edge.source: edge.where for edge in edges if edge.feedback is not None}
+    yield from (ForkSpec(source, where) for source, where in back.items() if count[source] > 1 and source not in told)
 
 
 def _on_side(

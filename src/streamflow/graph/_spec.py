@@ -29,6 +29,7 @@ __all__ = [
     "DEAD_LETTERS",
     "EdgeSpec",
     "Endpoint",
+    "FeedbackSpec",
     "ForkMode",
     "ForkSpec",
     "Graph",
@@ -105,6 +106,16 @@ class Node:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FeedbackSpec:
+    """Says that an edge leads back, and how often an element may go around."""
+
+    max_rounds: int | None = None
+    """How often an element may be sent back; None: no limit."""
+    on_limit: Literal["error", "drop"] = "error"
+    """What happens to one that would be sent back more often."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EdgeSpec:
     """One edge between two stages."""
 
@@ -118,6 +129,8 @@ class EdgeSpec:
     """Capacity, in elements; None: what the pipeline's configuration says."""
     is_tap: bool = False
     """Whether it is a tap: it gets what there is room for, and nobody waits for it."""
+    feedback: FeedbackSpec | None = None
+    """How it leads back; None: it leads forward."""
 
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"
@@ -210,8 +223,8 @@ class Graph:
 
     @property
     def heads(self) -> tuple[Endpoint, ...]:
-        """Input endpoints that the source feeds."""
-        fed = {edge.target for edge in self.edges}
+        """Input endpoints that the source feeds; an edge that leads back does not stand in for it."""
+        fed = {edge.target for edge in self.forward_edges}
         return tuple(one for node in self.nodes for one in node.inputs if one not in fed)
 
     @property
@@ -219,6 +232,11 @@ class Graph:
         """Output endpoints that feed the consumer."""
         taken = {edge.source for edge in self.edges if not edge.is_tap}
         return tuple(one for node in self.nodes for one in node.outputs if one not in taken)
+
+    @property
+    def forward_edges(self) -> tuple[EdgeSpec, ...]:
+        """The edges without those that lead back."""
+        return tuple(edge for edge in self.edges if edge.feedback is None)
 
     @property
     def policies(self) -> dict[Endpoint, MergePolicy]:
@@ -234,13 +252,13 @@ class Graph:
         return tuple(edge for edge in self.edges if edge.source == source)
 
     def order(self) -> tuple[Node, ...]:
-        """Return the stages so that each comes behind all that feed it, else as they were added.
+        """Return the stages so that each comes behind all that feed it, else as they were added; what leads back does not count.
 
         Raises:
             graphlib.CycleError: If there is a cycle, which validation has refused before.
         """
         into: dict[str, set[str]] = {node.name: set() for node in self.nodes}
-        for edge in self.edges:
+        for edge in self.forward_edges:
             into[edge.target.stage].add(edge.source.stage)
         named = {node.name: (number, node) for number, node in enumerate(self.nodes)}
         sorter = TopologicalSorter(into)
@@ -258,9 +276,9 @@ class Graph:
         return dataclasses.replace(self, edges=tuple(edge for edge in self.edges if edge.source not in letters))
 
     def downstream(self, *names: str) -> frozenset[str]:
-        """Return the names of all stages that elements from these stages can reach, themselves left out unless in a cycle."""
+        """Return the names of all stages that elements from these stages can reach without being led back."""
         following: defaultdict[str, list[str]] = defaultdict(list)
-        for edge in self.edges:
+        for edge in self.forward_edges:
             following[edge.source.stage].append(edge.target.stage)
         return _reachable(names, following)
 

@@ -133,7 +133,7 @@ class _Flow:
         sound = [edge for edge in graph.edges if edge not in left_out]
         for edge in sound:
             self.out_of[edge.source].append(edge)
-        for edge in graph.edges:
+        for edge in graph.forward_edges:  # what comes back is what was let in before, or made of it
             self.into[edge.target].append(edge)
         for node in graph.nodes:
             self.accepts.update(node.inputs)

@@ -51,6 +51,8 @@ _CLASSES: dict[str, type[BuildError]] = {
     "two-policies": StagePlacementError,
     "merge-policy": StagePlacementError,
     "unconnected-stage": StagePlacementError,
+    "feedback-forward": StagePlacementError,
+    "feedback-without-way-out": StagePlacementError,
     "type-mismatch": TypeMismatchError,
 }
 

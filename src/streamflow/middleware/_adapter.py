@@ -11,7 +11,7 @@ import anyio
 
 from ..elements import DataElement, Message, MessageElement, StreamElement, TextElement, TurnEnd
 from ..errors import ConfigError, ElementError, MiddlewareError
-from ..stages import BaseStage, StageKind
+from ..stages import BaseStage, StageKind, turn_scope
 from ._chain import Call, Settings
 from ._context import MiddlewareContext
 from ._messages import as_message, read, to_json
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import JsonValue, StopReason
-    from ..stages import Accepts, RunContext
+    from ..stages import Accepts, OnInterrupt, RunContext
 
 __all__ = ["MiddlewareAdapter", "wrap_middleware"]
 
@@ -62,6 +62,7 @@ class MiddlewareAdapter(BaseStage):
         fails: with what middleware raises; `MiddlewareError` if it reports a failure or breaks its contract; `ElementError` if a
             turn has more than `max_held` elements. Fragments that were sent before stay sent.
         cancels: cancels async middleware; waits for blocking middleware, which nothing stops. Sends nothing while unwinding.
+        interrupts: cancels the middleware that answers a turn in the same way, and sends the turn's `TurnEnd`.
 
     Args:
         legacy: What is wrapped.
@@ -81,6 +82,7 @@ class MiddlewareAdapter(BaseStage):
     """
 
     kind: StageKind = StageKind.ACCUMULATE
+    on_interrupt: OnInterrupt | None = "fence"
     accepts: Accepts | None = (TextElement, MessageElement, TurnEnd)
 
     def __init__(
@@ -118,13 +120,17 @@ class MiddlewareAdapter(BaseStage):
             if not isinstance(element, TurnEnd):
                 self._hold(held, element)
                 continue
-            if held and not await self._answer(held, turn, output, run, home):
+            goes_on = True
+            async with turn_scope():
+                goes_on = not held or await self._answer(held, turn, output, run, home)
+            if not goes_on:
                 return
             turn += bool(held)
             held.clear()
             await output.send(element)
-        if held:
-            await self._answer(held, turn, output, run, home)
+        async with turn_scope():
+            if held:
+                await self._answer(held, turn, output, run, home)
 
     def _hold(self, held: list[TextElement | MessageElement], element: TextElement | MessageElement) -> None:
         if len(held) == self.max_held:

@@ -5,6 +5,7 @@ Above: stages emit events, the runtime tells of its own and delivers all of them
 
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
+    EdgeGrown,
     ElementDeadLettered,
     ElementDropped,
     ElementFailed,
@@ -18,6 +19,8 @@ from ._events import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
+    RunStalled,
     StageCancelled,
     StageCompleted,
     StageEnded,
@@ -30,6 +33,7 @@ from ._logging import log_events
 
 __all__ = [
     "AsyncListener",
+    "EdgeGrown",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
@@ -45,6 +49,8 @@ __all__ = [
     "PipelineEvent",
     "PipelineFailed",
     "PipelineStarted",
+    "RunInterrupted",
+    "RunStalled",
     "StageCancelled",
     "StageCompleted",
     "StageEnded",

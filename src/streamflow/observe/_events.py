@@ -6,10 +6,13 @@ Above: `_bus` (hands them on), `_logging` (writes them down), `stages` (a stage 
 Event                     what a stage emits itself, by its `name`
 ├── PipelineEvent
 │   ├── PipelineStarted     pipeline.started
+│   ├── RunStalled          run.stalled, only with `stall_report_s`
+│   ├── EdgeGrown           edge.grown, only with `on_deadlock="grow"`
 │   └── PipelineEnded
 │       ├── PipelineCompleted   pipeline.completed
 │       ├── PipelineFailed      pipeline.failed
 │       └── PipelineCancelled   pipeline.cancelled
+├── RunInterrupted        run.interrupted
 ├── StageEvent
 │   ├── StageStarted        stage.started
 │   ├── StageRestarted      stage.restarted
@@ -38,7 +41,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from ..errors import StageError
+from ..errors import StageError, WaitGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from ..elements import EndReason
 
 __all__ = [
+    "EdgeGrown",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
@@ -59,6 +63,8 @@ __all__ = [
     "PipelineEvent",
     "PipelineFailed",
     "PipelineStarted",
+    "RunInterrupted",
+    "RunStalled",
     "StageCancelled",
     "StageCompleted",
     "StageEnded",
@@ -124,6 +130,32 @@ class PipelineStarted(PipelineEvent):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunStalled(PipelineEvent):
+    """No element has moved on any edge for a while. The run goes on."""
+
+    name: str = dataclasses.field(default="run.stalled", init=False)
+    """What happened: `run.stalled`."""
+    stalled_s: float
+    """For how long, in seconds, at least."""
+    graph: WaitGraph
+    """Who waits for what."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeGrown(PipelineEvent):
+    """An edge has got more room, because the run waited for itself."""
+
+    name: str = dataclasses.field(default="edge.grown", init=False)
+    """What happened: `edge.grown`."""
+    edge: str
+    """The edge, as `a → b`."""
+    before: int
+    """How many elements it held, at most."""
+    capacity: int
+    """How many it holds now."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineEnded(PipelineEvent):
     """A run has ended, whichever way: the last event of every run."""
 
@@ -168,6 +200,22 @@ class PipelineCancelled(PipelineEnded):
     """What happened: `pipeline.cancelled`."""
     reason: EndReason = "cancelled"
     """Why it ended."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunInterrupted(Event):
+    """A run was interrupted (barge-in): what was on its way was dropped, and work in hand cancelled."""
+
+    name: str = dataclasses.field(default="run.interrupted", init=False)
+    """What happened: `run.interrupted`."""
+    epoch: int
+    """How many interruptions the run has had, with this one."""
+    reason: str = ""
+    """Why, for a person to read."""
+    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """How many elements each edge has dropped, by its name; edges that have dropped none are left out."""
+    cancelled: tuple[str, ...] = ()
+    """The stages whose work in hand was cancelled."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import ConfigError
 from ._events import (
+    EdgeGrown,
     ElementFailed,
     ElementMoved,
     ElementRetried,
@@ -21,6 +22,8 @@ from ._events import (
     PipelineEvent,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
+    RunStalled,
     StageEnded,
     StageEvent,
     StageFailed,
@@ -55,7 +58,8 @@ def log_events(
     Args:
         logger: Where to; default the logger `streamflow.events`.
         level: Of what goes as it should.
-        failure_level: Of `PipelineFailed`, `StageFailed` and `EventGap`, and of what supervision does about a failure.
+        failure_level: Of `PipelineFailed`, `StageFailed`, `RunStalled` and `EventGap`, and of what supervision does about
+            a failure.
         own: Also log that a stage emitted an event of its own: its name, never its data.
 
     Raises:
@@ -82,11 +86,13 @@ def log_events(
     return write
 
 
-_FAILURES = (PipelineFailed, StageFailed, StageRestarted, ElementFailed, EventGap)
+_FAILURES = (PipelineFailed, StageFailed, StageRestarted, ElementFailed, RunStalled, EventGap)
 
 
-def _facts(event: Event) -> dict[str, object] | None:
+def _facts(event: Event) -> dict[str, object] | None:  # noqa: C901 - a row of questions
     """Return what there is to say about an event of the runtime; None for any other."""
+    if isinstance(event, RunInterrupted):
+        return {"epoch": event.epoch, "dropped": sum(event.dropped.values()), "cancelled": event.cancelled}
     if not isinstance(event, PipelineEvent | StageEvent | ElementFailed | EventGap):
         return None
     facts: dict[str, object] = {}
@@ -108,9 +114,19 @@ def _facts(event: Event) -> dict[str, object] | None:
         facts["delay_s"] = event.delay_s
     if isinstance(event, PipelineFailed | StageFailed | StageRestarted | ElementFailed):
         facts["error_type"] = event.error_type
+    facts |= _of_waits(event)
     if isinstance(event, EventGap):
         facts["missed"] = event.missed
     return facts
+
+
+def _of_waits(event: Event) -> dict[str, object]:
+    if isinstance(event, RunStalled):
+        waits = tuple(f"{one.who}:{one.kind}" for one in event.graph.waits)
+        return {"stalled_s": event.stalled_s, "waits": waits}
+    if isinstance(event, EdgeGrown):
+        return {"edge": event.edge, "before": event.before, "capacity": event.capacity}
+    return {}
 
 
 def _shown(value: object) -> str:

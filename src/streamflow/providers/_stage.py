@@ -8,15 +8,27 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from ..elements import MessageElement, StreamElement, TextElement, ThinkingElement, TurnEnd, TurnStart, UsageElement
+import anyio
+
+from ..elements import (
+    MessageElement,
+    StreamElement,
+    TextElement,
+    ThinkingElement,
+    TurnEnd,
+    TurnStart,
+    UsageElement,
+    survives_interruption,
+)
 from ..errors import ConfigError, ElementError, ProviderError
-from ..stages import BaseStage, StageKind
+from ..stages import BaseStage, StageKind, turn_scope
+from ._cut import Sent
 from ._protocol import ModelRequest
 
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import Message
-    from ..stages import Accepts
+    from ..stages import Accepts, OnInterrupt
     from ._protocol import Provider
 
 __all__ = ["ProviderStage"]
@@ -38,6 +50,8 @@ class ProviderStage(BaseStage):
         fails: `ProviderError` if the model call fails, fragments that were sent before stay sent; `ElementError` if a turn has
             more than `max_messages` messages.
         cancels: ends the model call; sends nothing while unwinding.
+        interrupts: ends the model call. Of what had been sent it makes the `MessageElement` of the turn, with `cut=True`, or none
+            if nothing had; the `TurnEnd` has the stop reason `interrupted`. Messages that it is collecting it keeps.
 
     Args:
         provider: Who is asked. The stage neither opens nor closes it.
@@ -52,6 +66,7 @@ class ProviderStage(BaseStage):
     """
 
     kind: StageKind = StageKind.ACCUMULATE
+    on_interrupt: OnInterrupt | None = "fence"
     accepts: Accepts | None = (MessageElement, TurnEnd)
     emits: Accepts | None = (TurnStart, TextElement, ThinkingElement, MessageElement, UsageElement, TurnEnd)
 
@@ -109,8 +124,9 @@ class ProviderStage(BaseStage):
         )
         answer: MessageElement | None = None
         usage: UsageElement | None = None
+        sent = Sent()
         await output.send(TurnStart(index=end.index))
-        async with aclosing(self._provider.stream(request)) as stream:
+        async with turn_scope() as turn, aclosing(self._provider.stream(request)) as stream:
             async for element in stream:
                 # A provider gives its usage before the whole; the contract of a turn has it after.
                 if isinstance(element, UsageElement) and element.final:
@@ -118,15 +134,29 @@ class ProviderStage(BaseStage):
                 elif isinstance(element, MessageElement) and answer is None:
                     answer = element
                 elif answer is None:
-                    await output.send(element)
+                    await self._send(element, output)
+                    if not turn.interrupted or survives_interruption(element):
+                        sent.note(element)
                 else:
                     raise self._broken(f"sent {type(element).__name__} after its message")
-        if answer is None:
+        if answer is None and turn.interrupted:
+            answer = sent.cut()
+        elif answer is None:
             raise self._broken("ended without its message")
-        await output.send(answer)
+        if answer is not None:
+            await output.send(answer)
         if usage is not None:
             await output.send(usage)
-        await output.send(end.replace(stop_reason=answer.message.stop_reason or "stop"))
+        stop_reason = "interrupted" if answer is None else answer.message.stop_reason or "stop"
+        await output.send(end.replace(stop_reason=stop_reason))
+
+    async def _send(self, element: StreamElement, output: SendEnd[StreamElement]) -> None:
+        """Send an element of an answer; one that an interruption leaves is sent even if it waits for room when one comes."""
+        if survives_interruption(element):
+            with anyio.CancelScope(shield=True):
+                await output.send(element)
+        else:
+            await output.send(element)
 
     def _broken(self, what: str) -> ProviderError:
         return ProviderError("protocol", f"provider {self._provider.name!r} {what}")

@@ -5,6 +5,7 @@ Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 
 from ._config import PipelineConfig
 from ._engine import live_runs
+from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
@@ -14,6 +15,7 @@ from ._sync import BackendName, SyncStream
 
 __all__ = [
     "BackendName",
+    "Interruption",
     "KillSwitch",
     "KillSwitchState",
     "Pipeline",

@@ -10,34 +10,45 @@ them, counts them and waits for them.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+import weakref
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..channels import running_trio
 from ..errors import RunStateError
-from ._swallowing import REASON, Redelivery, Throttle
+from ._swallowing import REASON, Mark, Redelivery, Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from contextvars import Context
+    from collections.abc import Callable, Coroutine, Iterator
 
     import trio
 
     from ._swallowing import Pressure
 
-__all__ = ["Backend", "Task", "current_backend", "loop_is_running"]
+__all__ = ["Backend", "Task", "TaskView", "current_backend", "loop_is_running"]
 
 
 class Task(Protocol):
     """A started task."""
 
-    def cancel(self, swallowed: Callable[[str], None]) -> Pressure:
+    def press(self, swallowed: Callable[[str], None]) -> Pressure:
         """Ask it to end at its next await, and go on asking; to be called once, from the loop's own thread.
 
         Args:
             swallowed: Told, once, where the task is when it has swallowed its cancellation and gone on.
         """
+        ...
+
+    def cancel(self) -> None:
+        """Ask it to leave what it is doing at its next await. Idempotent; only from the loop's own thread."""
+        ...
+
+    def uncancel(self) -> int:
+        """Take one `cancel()` back that has come out of what the task was doing, and return how many are left. Only in the task."""
         ...
 
 
@@ -61,19 +72,49 @@ class Backend(Protocol):
         ...
 
     def call_soon(self, func: Callable[[], object]) -> None:
-        """Call `func` on the loop in a turn of its own; from any thread, and from a signal handler. Nothing once it has ended."""
+        """Call `func` when no task is at work; from any thread, and from a signal handler. Does nothing once the loop has ended."""
+        ...
+
+    def look_at(self, task: Task) -> TaskView:
+        """Return what there is to see of a task that this backend has started."""
+        ...
+
+    def contexts(self) -> Iterator[tuple[object, Context]]:
+        """Yield every task of the loop that has not ended, and its context."""
         ...
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskView:
+    """What there is to see of a task from outside."""
+
+    task: object
+    """The event loop's own."""
+    key: object
+    """Tells what it waits for, see `channels.waits_on()`."""
+    coroutine: object
+    """What it runs."""
+
+
 class _AsyncioTask:
-    __slots__ = ("_loop", "_task")
+    __slots__ = ("_loop", "_mark", "task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
         self._loop = loop
-        self._task = task
+        self._mark: weakref.ref[Mark] | None = None  # in the cancellation that is to be taken back
+        self.task = task
 
-    def cancel(self, swallowed: Callable[[str], None]) -> Pressure:
-        return Redelivery(self._task, self._loop.call_later, swallowed)
+    def press(self, swallowed: Callable[[str], None]) -> Pressure:
+        return Redelivery(self.task, self._loop.call_later, swallowed, self._mark)
+
+    def cancel(self) -> None:
+        mark = Mark()
+        self._mark = weakref.ref(mark)
+        self.task.cancel(mark)
+
+    def uncancel(self) -> int:
+        self._mark = None
+        return self.task.uncancel()
 
 
 class _AsyncioBackend:
@@ -106,22 +147,50 @@ class _AsyncioBackend:
         except RuntimeError:  # the loop was closed, and its tasks with it
             return
 
+    def look_at(self, task: Task) -> TaskView:
+        its = cast("_AsyncioTask", task).task
+        # The future that it waits for; a task of another make may not tell, and is then taken for one that runs.
+        return TaskView(its, getattr(its, "_fut_waiter", None), its.get_coro())
+
+    def contexts(self) -> Iterator[tuple[object, Context]]:
+        for task in asyncio.all_tasks(self._loop):
+            # Python 3.11 has no get_context().
+            context = next((one for one in gc.get_referents(task) if isinstance(one, Context)), None)
+            if context is not None:
+                yield task, context
+
 
 class _TrioTask:
-    """A system task with a cancel scope of its own."""
+    """A system task with a cancel scope of its own: always one, which is replaced once it was cancelled and that is taken back."""
 
-    __slots__ = ("_scope", "_task")
+    def __init__(self, make_scope: Callable[[], trio.CancelScope]) -> None:
+        self._make_scope = make_scope
+        self._scope = make_scope()
+        self.task: trio.lowlevel.Task
 
-    def __init__(self, scope: trio.CancelScope, task: trio.lowlevel.Task) -> None:
-        self._scope = scope
-        self._task = task
-
-    def cancel(self, swallowed: Callable[[str], None]) -> Pressure:
-        throttle = Throttle(self._task.coro, swallowed)
-        task: Any = self._task
+    def press(self, swallowed: Callable[[str], None]) -> Pressure:
+        throttle = Throttle(self.task.coro, swallowed)
+        task: Any = self.task
         task.coro = throttle
-        self._scope.cancel(reason=REASON)
+        self.cancel()
         return throttle
+
+    def cancel(self) -> None:
+        self._scope.cancel(reason=REASON)  # the first reason stays, so an interruption that is pressed on has it too
+
+    def uncancel(self) -> int:
+        self._scope.__exit__(None, None, None)
+        self._scope = self._make_scope()
+        self._scope.__enter__()
+        return 0
+
+    async def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the coroutine, which lets nothing out."""
+        self._scope.__enter__()
+        try:
+            await coroutine
+        finally:
+            self._scope.__exit__(None, None, None)
 
 
 class _TrioBackend:
@@ -132,9 +201,9 @@ class _TrioBackend:
         self._thread = threading.get_ident()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
-        scope = self._trio.CancelScope()
-        task = self._trio.lowlevel.spawn_system_task(_in_scope, scope, coroutine, name=name, context=context)
-        return _TrioTask(scope, task)
+        task = _TrioTask(self._trio.CancelScope)
+        task.task = self._trio.lowlevel.spawn_system_task(task.run, coroutine, name=name, context=context)
+        return task
 
     def is_here(self) -> bool:
         return running_trio() and self._trio.lowlevel.current_trio_token() is self._token
@@ -155,10 +224,18 @@ class _TrioBackend:
         except self._trio.RunFinishedError:
             return
 
+    def look_at(self, task: Task) -> TaskView:
+        its = cast("_TrioTask", task).task
+        coroutine: Any = its.coro
+        return TaskView(its, its, coroutine.coroutine if isinstance(coroutine, Throttle) else coroutine)
 
-async def _in_scope(scope: trio.CancelScope, coroutine: Coroutine[Any, Any, None]) -> None:
-    with scope:
-        await coroutine
+    def contexts(self) -> Iterator[tuple[object, Context]]:
+        root = self._trio.lowlevel.current_root_task()
+        waiting = [] if root is None else [root]
+        while waiting:
+            task = waiting.pop()
+            yield task, task.context
+            waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
 
 
 def current_backend() -> Backend:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -42,6 +42,13 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time, in seconds, in which no element moves on any edge; None: no limit. Edges are watched when set."""
     backpressure_timeout_s: float | None = None
     """Longest time, in seconds, that a sender may wait on a full edge; None: no limit. Edges are watched when set."""
+    stall_report_s: float | None = None
+    """Time, in seconds, in which no element moves on any edge, after which a run says who waits for what, as a `RunStalled` event
+    and a warning in the log. It goes on. None: no report."""
+    on_deadlock: Literal["error", "grow"] = "error"
+    """What to do with a run that waits for itself: end it with `PipelineDeadlockError`, or first let edges grow that are full."""
+    deadlock_grow_limit: int = 1024
+    """Most elements that an edge may hold once it has grown, with `on_deadlock="grow"`; then the run ends with the error."""
     shutdown_timeout_s: float = 10.0
     """Longest time, in seconds, that cancelled stages may take to end; then they are named in `run.zombies` and left behind."""
     max_concurrent_runs: int | None = None
@@ -63,7 +70,12 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.max_concurrent_runs is not None and not _is_count(self.max_concurrent_runs):
             message = f"a limit is a whole number from 1 up, or None for none, got {self.max_concurrent_runs!r:.80}"
             raise ConfigError("max_concurrent_runs", message)
-        for field in ("timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s"):
+        if self.on_deadlock not in ("error", "grow"):
+            raise ConfigError("on_deadlock", f"'error' or 'grow' was expected, got {self.on_deadlock!r:.80}")
+        if not _is_count(self.deadlock_grow_limit):
+            message = f"an edge that grows has a bound, from 1 element up, got {self.deadlock_grow_limit!r:.80}"
+            raise ConfigError("deadlock_grow_limit", f"{message}; the default is 1024")
+        for field in _DURATIONS:
             value: object = getattr(self, field)
             if value is not None and not _is_duration(value):
                 message = f"a limit is a positive number of seconds, or None for none, got {value!r:.80}"
@@ -176,6 +188,9 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: If it is no bool.
         """
         return self.replace(tracing=enabled)
+
+
+_DURATIONS = ("timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s", "stall_report_s")
 
 
 def _is_count(value: object) -> bool:

@@ -1,7 +1,7 @@
 """The orderly end of runs: no more input, what is inside arrives, what does not in time is cancelled and accounted for.
 
 Above: `_run` (one run), `_lifetime` (all runs of a pipeline). Below: `_jobs`, `channels`.
-The other part of `_engine`, whose state it works on: how a run is ended from outside, and what is known of it then.
+The other part of `_engine`, whose state it works on: how a run is ended from outside.
 
 Rules:
 
@@ -17,24 +17,21 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
-from ..channels import MergeEnd, widen
+from ..channels import widen
 from ..errors import ConfigError, RunAbortedError, RunStateError, ShutdownTimeoutError
 from ..stages import CURRENT_RUN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from ..channels import ReceiveEnd
     from ._engine import Engine
-    from ._wiring import StageRun
 
 __all__ = [
     "DRAIN_ROOM",
-    "Account",
     "abort",
     "arrive",
     "begin",
@@ -42,10 +39,7 @@ __all__ = [
     "checked_deadline",
     "cut",
     "drain",
-    "has_output",
-    "open_account",
     "report",
-    "undelivered",
 ]
 
 DRAIN_ROOM = 100_000
@@ -53,48 +47,6 @@ DRAIN_ROOM = 100_000
 
 _LOOK_AGAIN_S = 0.02
 """How often one event loop looks whether a run of another one has ended, in seconds."""
-
-
-class Account:
-    """What was under way when a run was cut short: by a failure, a limit, a cancellation, or the deadline of a drain."""
-
-    def __init__(self) -> None:
-        self._turned_away: Counter[str] = Counter()
-        self._before: dict[str, int] | None = None
-        self._at_work: list[str] = []
-        self._waiting: list[tuple[StageRun, tuple[int, int]]] = []  # with what each had taken and sent
-
-    def turn_away(self, edge: str, count: int) -> None:
-        """Note what a source has given and there was no room for when its run began to drain."""
-        self._turned_away[edge] += count
-
-    def open(self, ends: Iterable[ReceiveEnd[Any]], stages: Iterable[StageRun]) -> None:
-        """Note what was lost before, on purpose: what a stage that returned early had no need of. The first call counts."""
-        if self._before is None:
-            self._before = {end.name: _lost(end) for end in ends}
-            for stage in stages:
-                if stage.is_holding:
-                    self._at_work.append(stage.name)
-                else:
-                    self._waiting.append((stage, stage.moved))
-
-    def read(self, ends: Iterable[ReceiveEnd[Any]], *, is_over: bool) -> dict[str, int]:
-        """Return how much did not arrive, by edge and stage; what is still inside counts once the run is over."""
-        found = Counter(self._turned_away)
-        if self._before is not None:
-            found.update(self._at_work)
-            # One that was just being woken has taken something after all; unless it was sent on, it is gone.
-            late = ((stage.name, stage.moved, before) for stage, before in self._waiting)
-            found.update(name for name, now, before in late if now[0] > before[0] and now[1] == before[1])
-            for end in ends:
-                found[end.name] += _lost(end) - self._before[end.name]
-                if is_over:
-                    found[end.name] += end.statistics().buffered
-        return {place: count for place, count in found.items() if count > 0}
-
-
-def _lost(end: ReceiveEnd[Any]) -> int:
-    return sum(end.statistics().discarded.values())
 
 
 def checked_deadline(timeout_s: float | None, default: float) -> float:
@@ -107,39 +59,6 @@ def checked_deadline(timeout_s: float | None, default: float) -> float:
     if not isinstance(given, (int, float)) or isinstance(given, bool) or not given >= 0:
         raise ConfigError("timeout_s", f"a shutdown's deadline is a number of seconds from 0 up, got {timeout_s!r}")
     return given
-
-
-def open_account(engine: Engine, culprit: StageRun | str | None = None) -> None:
-    """Begin to account for what does not arrive, if anything is left that might.
-
-    What is behind the `culprit` of a failure goes on, and is not at work in vain.
-    """
-    if not engine.jobs.alive and not has_output(engine):
-        return
-    spared: frozenset[int] = frozenset()
-    if isinstance(culprit, str):
-        spared = engine.plan.fed[culprit]
-    elif culprit is not None:
-        spared = culprit.downstream
-    engine.account.open(_ends(engine), [one for one in engine._stages if one.index not in spared])
-
-
-def undelivered(engine: Engine) -> dict[str, int]:
-    """Return how much did not arrive because the run was cut short, by edge and stage."""
-    return engine.account.read(_ends(engine), is_over=engine._ended_s is not None)
-
-
-def has_output(engine: Engine) -> bool:
-    """Say whether something is there for the consumer."""
-    return any(leaf.backlog for leaf in engine.leaves.values())
-
-
-def _ends(engine: Engine) -> Iterator[ReceiveEnd[Any]]:
-    yield from engine._edges
-    for merges in engine._merges.values():
-        yield from merges
-    if engine.started and isinstance(engine.outlet, MergeEnd):
-        yield engine.outlet
 
 
 def begin_drain(engine: Engine) -> None:
@@ -165,7 +84,7 @@ def cut_short(engine: Engine) -> None:
     if engine.jobs.alive:
         if engine.notice is None:
             engine.reason = "cancelled"
-        open_account(engine)
+        engine.open_account()
         engine.jobs.cancel()
 
 
@@ -232,5 +151,5 @@ def report(runs: Iterable[Engine], timeout_s: float) -> None:
     if left:
         lost: Counter[str] = Counter()
         for run in runs:
-            lost.update(undelivered(run))
+            lost.update(run.undelivered())
         raise ShutdownTimeoutError(timeout_s, left, lost)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
-__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits"]
+__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits", "stuck_at"]
 
 Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 """Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
@@ -125,6 +125,20 @@ def run_limits(config: PipelineConfig, clock: RunClock, leaves: Iterable[Receive
         yield Limit("first_element", config.first_element_timeout_s, "the run", waiting_since)
     if config.idle_timeout_s is not None:
         yield Limit("idle", config.idle_timeout_s, "the run", lambda: None if clock.pauses else clock.moved)
+
+
+def stuck_at(passed: Limit, limits: Iterable[Limit], plan: Plan) -> Limit:
+    """Return the limit of the edge whose reader is stuck, where one edge was full for too long.
+
+    Edges fill up from the stage that is stuck back to the source: the full ones are followed to it.
+    """
+    edges = [one for one in limits if one.kind == "backpressure"]
+    following: Limit | None = passed
+    while following is not None and following.stage is not None:
+        passed = following
+        full = (one for one, edge in zip(edges, plan.edges, strict=True) if edge.source == passed.stage)
+        following = next((one for one in full if one.since() is not None), None)
+    return following or passed
 
 
 _full_since: Callable[[EdgeClock], float | None] = attrgetter("full_since")

@@ -32,6 +32,7 @@ from ..channels import EDGE_WATCH, ForkEnd, HubEnd, MergeEnd
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
+    PipelineDeadlockError,
     RunAbortedError,
     RunStateError,
     RunTimeoutError,
@@ -39,14 +40,18 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
-from ._drain import Account, begin_drain, has_output, open_account
-from ._edge_watches import edge_watches, run_limits
-from ._facts import describe
+from ._deadlock import DeadlockWatch, let_grow, wait_graph
+from ._drain import begin_drain
+from ._edge_watches import edge_watches, run_limits, stuck_at
 from ._failures import notice_of, stage_error
+from ._interruption import end_stage, finish_body, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
+from ._quiescence import LoopWatch, watch_loops
+from ._stalls import watch_stalls
 from ._supervision import supervisors
+from ._view import RunView
 from ._watchdog import RunClock, watch_limits
-from ._wiring import StageRun, ended_input, wire
+from ._wiring import StageRun, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -55,10 +60,9 @@ if TYPE_CHECKING:
     from ..elements import EndReason, ErrorElement, StreamElement
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
-    from ._metering import EdgeMeter
     from ._plan import Plan
     from ._reporting import Reporter
-    from ._supervision import Supervisor, Tally
+    from ._supervision import Supervisor
     from ._watchdog import Limit
 
 __all__ = ["Engine", "live_runs"]
@@ -70,7 +74,7 @@ _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class Engine:
+class Engine(RunView):
     """Everything of one run that its tasks need.
 
     Args:
@@ -92,8 +96,7 @@ class Engine:
         reporter: Reporter,
         lifetime: Lifetime,
     ) -> None:
-        self.run_id: str = reporter.run_id
-        self.plan: Plan = plan
+        super().__init__(reporter.run_id, plan)
         self.config: PipelineConfig = config
         self.reporter: Reporter = reporter
         self.started: bool = False
@@ -104,32 +107,18 @@ class Engine:
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
         self.tolerated: list[StageError] = []
-        self.inlets: dict[str, SendEnd[StreamElement]] = {}
-        self.outlet: ReceiveEnd[StreamElement]
-        self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
-        self.jobs: JobGroup
-        self._taken: set[str] = set()
+        self.deadlocks: DeadlockWatch
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
         self._context = contextvars.copy_context()
-        self._stages: list[StageRun] = []
-        self._edges: Sequence[ReceiveEnd[Any]] = ()
-        self.account: Account = Account()
-        self._meters: Sequence[EdgeMeter | None] = ()
-        self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._loops: Sequence[LoopWatch] = ()
         self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
         self._subscribers = 0
-        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
-        self._clock: RunClock
-        self._ended_s: float | None = None
-        self._feeders: dict[str, Job] = {}
-        self._watchdog: Job | None = None
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
         self._supervisors: Mapping[str, Supervisor] = {}
-        self._tallies: Mapping[str, Tally] = {}
 
     # Starting
 
@@ -147,9 +136,14 @@ class Engine:
         clock = RunClock(self.jobs.backend.now)
         further = self._context.get(EDGE_WATCH)
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
-        self._stages, wiring = wire(self.plan, watches)
+        self.deadlocks = DeadlockWatch(self)
+        self._stages, wiring = wire(
+            self.plan, watches, weakref.ref(self), self.deadlocks.pulse, is_live=not self._sources
+        )
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
+        if self.plan.loops:
+            self._loops = watch_loops(self, wiring.sends)
         self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
         self._merges = {
             one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
@@ -165,7 +159,7 @@ class Engine:
         deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
         for head, source in self._sources.items():
             work = partial(feed, source, self.inlets[head])
-            feeder = self._feeders[head] = self._job(self._source_name(head), work, partial(self._feeder_ended, head))
+            feeder = self._feeders[head] = self._job(self.source_name(head), work, partial(self._feeder_ended, head))
             feeder.instead = partial(close_source, source)
         self._sources = _NOTHING
         for stage in self._stages:
@@ -173,10 +167,13 @@ class Engine:
             stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
         if limits:
             work = partial(self._watch, limits, clock)
-            self._watchdog = self._job("watchdog", work, self._watchdog_ended)
+            self._watchdogs.append(self._job("watchdog", work, self._watchdog_ended))
+        if self.config.stall_report_s is not None:
+            work = partial(watch_stalls, self, self.config.stall_report_s)
+            self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        first = [*self._feeders.values(), *([] if self._watchdog is None else [self._watchdog])]
-        self.jobs.start(*first, *(stage.job for stage in self._stages))
+        self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages)
+        self.jobs.start(*self._feeders.values(), *self._watchdogs, *(stage.job for stage in self._stages))
         if self.draining:
             begin_drain(self)
 
@@ -185,9 +182,6 @@ class Engine:
     ) -> Job:
         # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
         return Job(name, work, ended, self._context.copy())
-
-    def _source_name(self, head: str) -> str:
-        return "source" if len(self.inlets) == 1 else f"source of {head}"
 
     # The work of the tasks
 
@@ -204,23 +198,33 @@ class Engine:
             guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
+        stage.context = run
         if stage.supervisor is not None:
             await stage.supervisor.work(run)
         else:
-            await stage.body(run)
-            if stage.helpers:
-                await stage.helped()
+            body = stage.make_body(run)
+            while True:
+                try:
+                    await body()
+                    break
+                except BaseException as error:
+                    if not was_swept(stage, error):
+                        raise
+                await reenter(stage)
+            if stage.fence is not None or stage.helpers:
+                await finish_body(stage)
         await stage.pass_rest()
 
-    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> None:
+    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
             message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
             raise RunStateError(message)
-        # The helper sees what the stage has set so far.
-        context = contextvars.copy_context()
-        helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), context)
+        seen = contextvars.copy_context()  # what the stage has set so far
+        helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers[helper] = None
+        self.deadlocks.pulse.runnable += 1
         self.jobs.start(helper)
+        return helper.cancel
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
@@ -237,6 +241,7 @@ class Engine:
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
         stage.supervisor = None  # which knows it in turn
         self._last_stages.discard(stage.index)
+        end_stage(stage)
         for one in self._supervisors.values():
             one.look()
         for head, feeder in self._feeders.items():
@@ -247,6 +252,8 @@ class Engine:
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         stage.helpers.pop(job)
+        if stage.unwinding is not None:
+            stage.unwinding.end(job)
         is_failure = error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class())
         if error is not None and is_failure and not (stage.supervisor is not None and stage.supervisor.takes(error)):
             self._stage_failed(stage, None, error)
@@ -261,7 +268,7 @@ class Engine:
         if job.cancel_requested:  # then its edge may have been closed under it, too
             expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
         if error is not None and not is_made_of(error, expected):
-            failure = stage_error(self._source_name(head), None, None, error)
+            failure = stage_error(self.source_name(head), None, None, error)
             if head in self.plan.isolated_heads and self._tolerates(failure):
                 self.inlets[head].close_with(notice_of(failure, "source", is_fatal=False))
             else:
@@ -272,31 +279,36 @@ class Engine:
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         if error is not None and not job.cancel_requested:
-            self._fail(stage_error("watchdog", None, None, error), None)
-        self._settle()
+            self._fail(stage_error(job.name, None, None, error), None)
+        self._settle(0)
 
-    def _settle(self) -> None:
-        alive = self.jobs.alive
-        if len(alive) == 1 and self._watchdog in alive:
-            self._watchdog.cancel()
+    def _settle(self, runnable: int = 1) -> None:
+        """Do what is to be done when a task has ended, and so many tasks fewer can go on."""
+        alive, pulse = self.jobs.alive, self.deadlocks.pulse
+        pulse.runnable -= runnable
+        if pulse.runnable <= 0 and alive:
+            pulse.suspect()
+        for loop in self._loops:
+            loop.look()
+        if self._watchdogs and not self.working_jobs():
+            for watchdog in self._watchdogs:
+                watchdog.cancel()
         if not self._last_stages and self._no_more_waiting is not None:
             self._no_more_waiting.set()
         if not alive:
             _LIVE.discard(self)
             self._stages = []
             self._supervisors = {}
-            self._watchdog = None
+            self._watchdogs, self._loops = [], ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            if self.cancelled or (self.draining and not has_output(self)):
+            if self.cancelled or (self.draining and not self.has_output):
                 self._tell_end()
 
     def _tell_end(self) -> None:
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
-
-    # Failing
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
@@ -330,7 +342,7 @@ class Engine:
         if isinstance(culprit, StageRun):
             culprit.failure = error
         if self.notice is None:
-            open_account(self, culprit)
+            self.open_account(culprit)
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
@@ -370,7 +382,7 @@ class Engine:
             self.cancelled = True
             if self.notice is None:
                 self.reason = "cancelled"
-            open_account(self)
+            self.open_account()
             self.jobs.cancel()
             for outlet in (self.outlet, *self.leaves.values()):
                 outlet.close()
@@ -424,28 +436,22 @@ class Engine:
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
         error, self.failure = self.failure, None
-        if isinstance(error, (StageError, RunTimeoutError, RunAbortedError)):
+        if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
             error.suppressed, self._suppressed = tuple(self._suppressed), []
         return error
 
-    def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
-        """Return what reads one leaf, which is no part of the outlet from now on.
+    def end_loops(self) -> bool:
+        """End the loops that have come to rest, and say whether there was one."""
+        return sum(loop.end_if_at_rest() for loop in self._loops) > 0
 
-        Raises:
-            RunStateError: If there is no such leaf, or it was taken before.
-        """
-        leaf = self.leaves.get(name)
-        if leaf is None or name in self._taken:
-            problem = f"the output {name!r} was taken before" if name in self._taken else f"there is no output {name!r}"
-            names = ", ".join(map(repr, self.leaves)) or "no output"
-            message = f"{problem}; {self.run_id} has {names}"
-            raise RunStateError(message)
-        self._taken.add(name)
-        if isinstance(self.outlet, MergeEnd):
-            self.outlet.detach(leaf)
+    def found_dead(self) -> None:
+        """Hear that all tasks of the run wait for each other."""
+        graph = wait_graph(self)
+        grown = let_grow(graph, self._edges, self.config)
+        if grown is None:
+            self._fail(PipelineDeadlockError(graph), None)
         else:
-            self.outlet = ended_input("consumer")
-        return leaf
+            self.reporter.edge_grown(*grown)
 
     def subscribe(self, name: str, capacity: int | None, *, waits: bool) -> ReceiveEnd[StreamElement]:
         """Return what reads one more branch of an output whose branches come and go.
@@ -480,17 +486,10 @@ class Engine:
     def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
         """Return the limit that was really passed, where one of an edge was."""
         if passed.kind == "backpressure":
-            # Edges fill up from the stage that is stuck back to the source: follow the full ones to it.
-            edges = [one for one in limits if one.kind == "backpressure"]
-            following: Limit | None = passed
-            while following is not None and following.stage is not None:
-                passed = following
-                full = (one for one, edge in zip(edges, self.plan.edges, strict=True) if edge.source == passed.stage)
-                following = next((one for one in full if one.since() is not None), None)
-            passed = following or passed
+            passed = stuck_at(passed, limits, self.plan)
         return passed
 
 
 def live_runs() -> list[str]:
     """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
-    return sorted(describe(engine) for engine in _LIVE)
+    return sorted(engine.describe() for engine in _LIVE)

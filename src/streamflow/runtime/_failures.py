@@ -10,6 +10,7 @@ from ..errors import (
     CircuitOpenError,
     FallbackExhaustedError,
     MiddlewareError,
+    PipelineDeadlockError,
     ProviderError,
     RunAbortedError,
     RunTimeoutError,
@@ -46,6 +47,8 @@ def notice_of(error: BaseException, stage: str | None, *, is_fatal: bool = True)
         return ErrorElement(code="aborted", message="the run was aborted", fatal=True)
     if isinstance(error, RunTimeoutError):
         return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
+    if isinstance(error, PipelineDeadlockError):
+        return ErrorElement("deadlock", "the run waits for itself", stage, fatal=True)
     cause = error.__cause__ or error
     if isinstance(cause, (ProviderError, StageTimeLimitError, CircuitOpenError, FallbackExhaustedError)):
         return ErrorElement(cause.code, str(cause), stage, retryable=cause.retryable, fatal=is_fatal)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
 
-    from ._backend import Backend, Task
+    from ._backend import Backend, Task, TaskView
     from ._swallowing import Pressure
 
 _log = logging.getLogger("streamflow.runtime")
@@ -57,7 +57,7 @@ class Job:
         if not self.cancel_requested:
             self.cancel_requested = True
             if self._begun and self._task is not None:
-                self._pressure = self._task.cancel(self._tell_swallowed)
+                self._pressure = self._task.press(self._tell_swallowed)
 
     def _tell_swallowed(self, place: str) -> None:
         _log.warning(
@@ -65,6 +65,22 @@ class Job:
             self.name,
             place,
         )
+
+    def interrupt(self) -> None:
+        """Ask it to leave what it is doing at its next await, and not to end: what it does then is its own affair."""
+        if self._begun and self._task is not None:
+            self._task.cancel()
+
+    def uncancel(self) -> bool:
+        """Take an `interrupt()` back once it has come out of what was interrupted; say whether nothing else has cancelled it.
+
+        To be called by the job itself, with no cancel scope open that it has entered since it began.
+        """
+        return self._task is not None and self._task.uncancel() == 0
+
+    def look(self, backend: Backend) -> TaskView | None:
+        """Return what there is to see of its task; None before it has been started, and after its end."""
+        return None if self._task is None else backend.look_at(self._task)
 
     def start(self, backend: Backend) -> None:
         """Start it in a task of its own."""

@@ -110,8 +110,11 @@ def _convert(name: str, wanted: object, given: _Given, *, is_text: bool) -> obje
     try:
         return adapter.validate_strings(value) if is_text else adapter.validate_python(value, strict=True)
     except ValidationError:
-        plain = next(one for one in (*get_args(wanted), wanted) if one in _EXPECTED)
-        expected = _EXPECTED[plain] + (" or 'none'" if may_be_none else "")
+        choices = [repr(one) for one in get_args(wanted) if isinstance(one, str)]  # of a Literal
+        expected = " or ".join(choices) or next(
+            _EXPECTED[one] for one in (*get_args(wanted), wanted) if one in _EXPECTED
+        )
+        expected += " or 'none'" if may_be_none else ""
         raise ConfigError(name, f"{expected} was expected, got {value!r:.80} ({origin})") from None
 
 

@@ -97,6 +97,7 @@ class EdgeTracer:
         self._now = now
         self._tell = tell
         self._sent = 0
+        self._dropped = 0  # of those inside
         self._inside: dict[
             int, deque[tuple[int, float]]
         ] = {}  # by identity: the same object may be inside several times
@@ -108,6 +109,8 @@ class EdgeTracer:
 
     def on_received(self, item: object) -> None:
         """Tell how long it was inside."""
+        if self._dropped:
+            self._forget_what_came_before(self._inside[id(item)][0][0])
         entered = self._inside[id(item)]
         ordinal, since = entered.popleft()
         if not entered:
@@ -115,8 +118,19 @@ class EdgeTracer:
         self._tell(ordinal, type(item).__name__, self._now() - since)
 
     def on_discarded(self, count: int, reason: str) -> None:
-        """Forget them: an edge discards all that is inside."""
-        self._inside.clear()
+        """Forget them: all that is inside, or some of it, which is known once something leaves that came later."""
+        self._dropped += count
+        if self._dropped >= sum(map(len, self._inside.values())):
+            self._inside.clear()
+            self._dropped = 0
+
+    def _forget_what_came_before(self, ordinal: int) -> None:
+        for key, entered in tuple(self._inside.items()):
+            while entered and entered[0][0] < ordinal and self._dropped:
+                entered.popleft()
+                self._dropped -= 1
+            if not entered:
+                del self._inside[key]
 
     def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
         """Leave it to others."""

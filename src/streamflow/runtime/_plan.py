@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ..channels import ASIDE, REMEMBERED
+from ..channels import ASIDE, REMEMBERED, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
-from ..graph import DEAD_LETTERS, Arrival, Endpoint, isolated_stages, ordering_forks
+from ..graph import DEAD_LETTERS, Arrival, Endpoint, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
 from ._fans import fan_of
 from ._orderings import plan_orderings
@@ -21,13 +21,13 @@ from ._orderings import plan_orderings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ..graph import Graph, MergePolicy, Node
+    from ..graph import FeedbackSpec, Graph, MergePolicy, Node
     from ..stages import Supervision
     from ._config import PipelineConfig
     from ._fans import FanPlan
     from ._orderings import JoinKey, OrderingPlan
 
-__all__ = ["EdgePlan", "InputPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
+__all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
 
 
 _ARRIVAL = Arrival()
@@ -47,6 +47,24 @@ class EdgePlan:
     """The bound, in elements."""
     gate: Callable[[object], bool]
     """Says what its reader accepts."""
+    rounds: Rounds | None = None
+    """How often an element may go around, if it leads back."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoopPlan:
+    """One loop: stages from which elements come back to themselves."""
+
+    stages: frozenset[int]
+    """The stages."""
+    back: tuple[int, ...]
+    """The edges that lead back."""
+    inside: tuple[int, ...]
+    """The edges between its stages, those that lead back among them."""
+    entering: tuple[int, ...]
+    """The edges by which something new comes."""
+    leaving: tuple[int, ...]
+    """The edges by which something leaves."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,6 +170,8 @@ class Plan:
     """Whether something is to be done when a stage fails."""
     isolated_heads: frozenset[str] = frozenset()
     """The heads whose source may fail without failing the run."""
+    loops: tuple[LoopPlan, ...] = ()
+    """The loops."""
 
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
@@ -165,7 +185,9 @@ def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
         ConfigError: If an edge is too narrow for priority lanes.
     """
     plan = _Planner(graph, config).plan()
-    narrow = next((one for one in plan.edges if config.priority and one.capacity < len(Priority)), None)
+    narrow = next(
+        (one for one in plan.edges if config.priority and one.rounds is None and one.capacity < len(Priority)), None
+    )
     if narrow is not None:
         message = (
             f"an edge with priority lanes has a place for each of {len(Priority)} priorities, but {narrow.name} has"
@@ -194,7 +216,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         for edge in self._graph.edges:
-            self._add_edge(edge.source, edge.target, edge.buffer)
+            self._add_edge(edge.source, edge.target, edge.buffer, edge.feedback)
         heads = {str(one): self._add_edge(None, one) for one in self._graph.heads}
         leaves = {str(one): self._add_edge(one, None) for one in self._graph.leaves}
         outputs = [self._outputs_of(node) for node in self._nodes]
@@ -236,6 +258,7 @@ class _Planner:
             fed=fed,
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             has_lanes=self._config.priority,
+            loops=tuple(self._loop(one) for one in loops(self._graph)),
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
@@ -243,7 +266,27 @@ class _Planner:
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
 
-    def _add_edge(self, source: Endpoint | None, target: Endpoint | None, buffer: int | None = None) -> int:
+    def _loop(self, names: frozenset[str]) -> LoopPlan:
+        stages = frozenset(self._index[name] for name in names)
+        into = [number for number, edge in enumerate(self._edges) if edge.target in stages]
+        inside = [number for number in into if self._edges[number].source in stages]
+        return LoopPlan(
+            stages,
+            back=tuple(number for number in inside if self._edges[number].rounds is not None),
+            inside=tuple(inside),
+            entering=tuple(number for number in into if number not in inside),
+            leaving=tuple(
+                number for number, edge in enumerate(self._edges) if edge.source in stages and edge.target not in stages
+            ),
+        )
+
+    def _add_edge(
+        self,
+        source: Endpoint | None,
+        target: Endpoint | None,
+        buffer: int | None = None,
+        feedback: FeedbackSpec | None = None,
+    ) -> int:
         number = len(self._edges)
         edge = EdgePlan(
             name=f"{'source' if source is None else source} → {'consumer' if target is None else target}",
@@ -251,6 +294,7 @@ class _Planner:
             target=None if target is None else self._index[target.stage],
             capacity=self._config.buffer_size if buffer is None else buffer,
             gate=self._edge_gate(target, "source" if source is None else source.stage),
+            rounds=None if feedback is None else Rounds(str(target), feedback.max_rounds, feedback.on_limit),
         )
         self._edges.append(edge)
         if source is not None:
@@ -321,11 +365,12 @@ class _Planner:
 
     def _reached_by(self, branches: tuple[int, ...]) -> frozenset[int]:
         """Return the edges that a copy made here can come to."""
+        branches = tuple(one for one in branches if self._edges[one].rounds is None)  # control is not led back
         first = {self._edges[one].target for one in branches}
         names = [self._nodes[one].name for one in first if one is not None]
         stages = first.union(self._index[one] for one in self._without_letters.downstream(*names)) - {None}
         letters = {number for node in self._nodes if node.letters for number in self._out_of[node.letters]}
-        behind = {number for number, edge in enumerate(self._edges) if edge.source in stages} - letters
+        behind = {n for n, edge in enumerate(self._edges) if edge.source in stages and edge.rounds is None} - letters
         return frozenset(behind.union(branches))
 
     def _input(self, target: Endpoint | None, incoming: Iterable[int]) -> InputPlan:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..observe import (
+    EdgeGrown,
     ElementMoved,
     Event,
     EventBus,
@@ -23,6 +24,8 @@ from ..observe import (
     PipelineCompleted,
     PipelineFailed,
     PipelineStarted,
+    RunInterrupted,
+    RunStalled,
     StageCancelled,
     StageCompleted,
     StageFailed,
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..elements import EndReason
+    from ..errors import WaitGraph
     from ..observe import AsyncListener, Listener
     from ._backend import Backend
+    from ._interruption import Interruption
     from ._wiring import StageRun
 
 __all__ = ["Reporter"]
@@ -103,6 +108,19 @@ class Reporter:
         if self._bus.active:
             self._bus.publish(event(run_id=self.run_id, stage=stage, at_s=self._now(), **facts))
 
+    def stalled(self, seconds: float, graph: WaitGraph) -> None:
+        """Tell that nothing has moved for a while."""
+        _log.warning("%s: nothing has moved for %g s\n%s", self.run_id, seconds, graph)
+        if self._bus.active:
+            self._bus.publish(RunStalled(run_id=self.run_id, at_s=self._now(), stalled_s=seconds, graph=graph))
+
+    def edge_grown(self, edge: str, before: int, capacity: int) -> None:
+        """Tell that an edge holds more than before."""
+        if self._bus.active:
+            self._bus.publish(
+                EdgeGrown(run_id=self.run_id, at_s=self._now(), edge=edge, before=before, capacity=capacity)
+            )
+
     def run_started(self, stages: Sequence[StageRun], backend: Backend, now: float) -> None:
         """Start the tasks of async listeners, and tell that the run and its stages begin."""
         self._backend = backend
@@ -118,6 +136,20 @@ class Reporter:
             for stage in stages:
                 kind = stage.node.stage.kind.value
                 self._bus.publish(StageStarted(run_id=self.run_id, at_s=now, stage=stage.name, kind=kind))
+
+    def interrupted(self, done: Interruption) -> None:
+        """Tell that the run was interrupted, and what that did."""
+        if self._bus.active:
+            self._bus.publish(
+                RunInterrupted(
+                    run_id=self.run_id,
+                    at_s=self._now(),
+                    epoch=done.epoch,
+                    reason=done.reason,
+                    dropped=done.dropped,
+                    cancelled=done.cancelled,
+                )
+            )
 
     def failed(self, error: BaseException) -> None:
         """Remember why the run ends."""

@@ -9,7 +9,6 @@ was stored owns itself, and says so when it is lost without having been ended.
 
 from __future__ import annotations
 
-import logging
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Literal
@@ -24,8 +23,8 @@ from ..elements import (
 from ..errors import ChannelClosedError, ConfigError, RunStateError
 from ..graph import checked_buffer
 from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere
-from ._drain import checked_deadline, drain, undelivered
-from ._facts import stats
+from ._drain import checked_deadline, drain
+from ._interruptible_run import InterruptibleRun
 from ._result import Result, Timings, result_of
 from ._subscription import Subscription
 
@@ -43,10 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-_log = logging.getLogger("streamflow.runtime")
 
-
-class Run:
+class Run(InterruptibleRun):
     """One execution of a pipeline.
 
     ```python
@@ -299,7 +296,7 @@ class Run:
         By edge (`a → b`): what was inside, and what a source had given and there was no room for when a drain began. By stage: 1
         for one that was at work on something, however much. Complete once the run is over.
         """
-        return undelivered(self._engine)
+        return self._engine.undelivered()
 
     @property
     def failures(self) -> tuple[StageError, ...]:
@@ -331,7 +328,7 @@ class Run:
         if not self._engine.started:
             message = f"stats(): {self._engine.run_id} has not been started; enter it with 'async with' first"
             raise RunStateError(message)
-        return stats(self._engine)
+        return self._engine.stats()
 
     def __repr__(self) -> str:
         state = "over" if self._outcome.over else "running" if self._engine.started else "not started"

@@ -33,6 +33,8 @@ class EdgeStats:
     """How long senders have waited for room, in seconds; None without `metrics`."""
     receive_blocked_s: float | None = None
     """How long the reader has waited for an element, in seconds; None without `metrics`."""
+    grown: int = 0
+    """How many elements more it holds than it was made for, because the run waited for itself; see `on_deadlock`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class StageStats:
     sent: int
     """Elements that entered the edges out of it; each copy counts."""
     dropped: Mapping[str, int]
-    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone); and
-    data that it failed on and that went nowhere: `supervision`."""
+    """Data that none of its branches took, by reason: `unrouted` (none accepts it), `no_more_needed` (those that do have gone);
+    that it failed on and that went nowhere: `supervision`; and that an interruption stopped before it was sent: `stale`."""
     discarded: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     """What the merges in front of it threw away, by reason: `unpaired` (data that found no partner), or why it was closed."""
     restarts: int = 0
@@ -72,6 +74,8 @@ class RunStats:
     """The edges, by name, as `a → b`."""
     undelivered: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     """What did not arrive because the run was cut short, as in `Run.undelivered`."""
+    interruptions: int = 0
+    """How many times it was interrupted; what that has dropped is among what edges `discarded` and stages `dropped`, as `stale`."""
 
 
 def stats_of(
@@ -85,13 +89,16 @@ def stats_of(
     undelivered: Mapping[str, int],
     tallies: Mapping[str, Tally],
     merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
+    interruptions: int,
 ) -> RunStats:
     """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     edges = {
-        one.name: EdgeStats(one)
+        one.name: EdgeStats(one, grown=one.capacity - its.capacity)
         if meter is None
-        else EdgeStats(one, meter.peak, meter.blocked_s("send"), meter.blocked_s("receive"))
-        for one, meter in zip(counts, meters, strict=True)
+        else EdgeStats(
+            one, meter.peak, meter.blocked_s("send"), meter.blocked_s("receive"), one.capacity - its.capacity
+        )
+        for one, meter, its in zip(counts, meters, plan.edges, strict=True)
     }
     stages: dict[str, StageStats] = {}
     for stage in plan.stages:
@@ -110,7 +117,7 @@ def stats_of(
             dead_lettered=0 if tally is None else tally.dead_lettered,
             discarded=_discarded(merges.get(name, ())),
         )
-    return RunStats(run_id, duration_s, stages, edges, undelivered)
+    return RunStats(run_id, duration_s, stages, edges, undelivered=undelivered, interruptions=interruptions)
 
 
 def _discarded(merges: Iterable[MergeEnd[StreamElement]]) -> dict[str, int]:

@@ -27,6 +27,7 @@ from ..elements import ControlElement, DeadLetterElement, StreamElement
 from ..errors import ElementError, OutputClosedError
 from ..observe import ElementDeadLettered, ElementDropped, ElementRetried, StageRestarted
 from ..stages import NOTHING, Between, Directive, Supervision
+from ._interruption import call_supervised
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -122,7 +123,7 @@ class Supervisor:
             Exception: What it fails with in the end.
         """
         if self._calls == "several":
-            await self._stage.body(run)
+            await self._stage.make_body(run)()
             await self._stage.helped()
             return
         while True:
@@ -169,6 +170,16 @@ class Supervisor:
         if not self._has_reader():
             self._ring()
 
+    def forgets_what_is_due(self, stays: Callable[[object], bool]) -> bool:
+        """If an interruption comes between two frames, drop what is to be given again and does not stay; say whether one has."""
+        if self._scope is not None:
+            return False
+        for one in self._hands:
+            if one.is_due and not stays(one.item):
+                one.clear()
+                self.tally.dropped += 1
+        return self._calls != "several"
+
     def restart(self, order: _Order) -> None:
         """End the frame, and begin a new one. If there is none, the next one is it."""
         self._order = order
@@ -182,7 +193,7 @@ class Supervisor:
         stage, failure = self._stage, None
         with anyio.CancelScope() as self._scope:
             try:
-                await stage.body(run)
+                await call_supervised(stage, run)
                 await stage.helped()
             except Exception as error:
                 cancelled = anyio.get_cancelled_exc_class()

@@ -1,6 +1,6 @@
 """What becomes of a stage that swallows its cancellation and goes on: it is cancelled again, ever later, and told of once.
 
-Above: `_backend`, `_jobs`. Below: anyio.
+Above: `_backend`, `_jobs`. Below: `_await_chain`, anyio.
 
 Nothing here exists before a task is cancelled. A cancellation counts as swallowed when its exception is gone, nobody holds it any
 more, and the task is still there: an `except` that does not raise again. A task that is cleaning up is still raising it, so it is
@@ -15,16 +15,17 @@ The pauses double, from `FIRST_PAUSE_S` to `LONGEST_PAUSE_S`. Nothing ends such 
 
 from __future__ import annotations
 
-import gc
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from ._await_chain import place_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["REASON", "CancellableTask", "Pressure", "Redelivery", "Throttle", "place_of"]
+__all__ = ["REASON", "CancellableTask", "Mark", "Pressure", "Redelivery", "Throttle"]
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
@@ -32,10 +33,10 @@ LONGEST_PAUSE_S = 1.0
 LOOKS = 50
 """How often asyncio's task is looked after: three quarters of a minute, longer than a run waits for it."""
 
+_NOWHERE = "an unknown place"
+
 REASON = "by its run"
 """Tells the cancellations of a run, on trio, from those with which each wait that has a limit ends."""
-
-_LIBRARIES = {"anyio", "asyncio", "contextlib", "streamflow", "trio", "uvloop"}
 
 
 class Pressure(Protocol):
@@ -62,7 +63,7 @@ class _Timer(Protocol):
     def cancel(self) -> None: ...
 
 
-class _Mark:
+class Mark:
     """Travels in a cancellation, as its message, and lives as long as that."""
 
     __slots__ = ("__weakref__",)
@@ -78,6 +79,7 @@ class Redelivery:
         task: The task.
         later: Calls a function after a number of seconds: `loop.call_later`.
         swallowed: Told, once, where the task is when it has swallowed a cancellation.
+        earlier: In the cancellation before, from which the task may still be coming out; one that is ready to run gets only that.
     """
 
     def __init__(
@@ -85,13 +87,15 @@ class Redelivery:
         task: CancellableTask,
         later: Callable[[float, Callable[[], None]], _Timer],
         swallowed: Callable[[str], None],
+        earlier: weakref.ref[Mark] | None = None,
     ) -> None:
         self._task = task
+        self._earlier = earlier
         self._later = later
         self._swallowed: Callable[[str], None] | None = swallowed
         self._pause_s = FIRST_PAUSE_S
         self._looks_left = LOOKS
-        self._mark: weakref.ref[_Mark]
+        self._mark: weakref.ref[Mark]
         self._timer: _Timer
         self._deliver()
 
@@ -101,7 +105,7 @@ class Redelivery:
         self._looks_left = 0
 
     def _deliver(self) -> None:
-        mark = _Mark()
+        mark = Mark()
         self._mark = weakref.ref(mark)
         self._task.cancel(mark)
         self._timer = self._later(self._pause_s, self._look)
@@ -115,11 +119,11 @@ class Redelivery:
         if not getattr(task, "_must_cancel", False):
             # A task that was ready to run when it was cancelled keeps the message after it was delivered.
             task._cancel_message = None  # noqa: SLF001 - there is no other way
-        if self._mark() is not None:
+        if self._mark() is not None or (self._earlier is not None and self._earlier() is not None):
             self._timer = self._later(self._pause_s, self._look)
             return
         if self._swallowed is not None:
-            self._swallowed(place_of(task.get_coro()))
+            self._swallowed(place_of(task.get_coro()) or _NOWHERE)
             self._swallowed = None
         self._deliver()
 
@@ -133,7 +137,8 @@ class Throttle:
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], swallowed: Callable[[str], None]) -> None:
-        self._coroutine = coroutine
+        self.coroutine: Coroutine[Any, Any, Any] = coroutine
+        """What the task runs."""
         self._swallowed: Callable[[str], None] | None = swallowed
         self._cancelled = anyio.get_cancelled_exc_class()
         self._last: weakref.ref[BaseException] | None = None
@@ -144,7 +149,7 @@ class Throttle:
 
     def __getattr__(self, name: str) -> Any:
         # `cr_running`, `cr_frame`, …: for whoever looks where the task is.
-        return getattr(self._coroutine, name)
+        return getattr(self.coroutine, name)
 
     def end(self) -> None:
         """Forget the task, which has ended."""
@@ -157,14 +162,14 @@ class Throttle:
         # What a wait ends with is sent as an outcome; one that is an exception has it as `error`.
         error = getattr(value, "error", None)
         if not isinstance(error, self._cancelled) or getattr(error, "reason", None) != REASON:
-            return self._coroutine.send(value)
+            return self.coroutine.send(value)
         self._count += self._last is not None and self._last() is None
         self._last = weakref.ref(error)
         del error
         if not self._count:
-            return self._coroutine.send(value)
+            return self.coroutine.send(value)
         if self._swallowed is not None:
-            self._swallowed(place_of(self._coroutine))
+            self._swallowed(place_of(self.coroutine) or _NOWHERE)
             self._swallowed = None
         self._pause, self._held = _sleep(self._pause_s), value
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -172,38 +177,16 @@ class Throttle:
 
     def throw(self, error: BaseException) -> Any:
         """Raise `error` in the task, as a coroutine does."""
-        return self._coroutine.throw(error) if self._pause is None else self._step(self._pause.throw, error)
+        return self.coroutine.throw(error) if self._pause is None else self._step(self._pause.throw, error)
 
     def _step(self, step: Callable[[Any], Any], value: Any) -> Any:
         try:
             return step(value)
         except StopIteration:
             held, self._held, self._pause = self._held, None, None
-        return self._coroutine.send(held)
+        return self.coroutine.send(held)
 
 
 async def _sleep(seconds: float) -> None:
     with anyio.CancelScope(shield=True):
         await anyio.sleep(seconds)
-
-
-def place_of(awaited: object) -> str:
-    """Return the innermost `file:line` of what a coroutine awaits, without those of the libraries that it waits with."""
-    place = "an unknown place"
-    for _ in range(1000):
-        frame: Any = None
-        for kind in ("cr", "gi", "ag"):
-            frame = frame or getattr(awaited, f"{kind}_frame", None)
-        if frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
-            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        further = (getattr(awaited, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))
-        awaited = next((one for one in further if one is not None), None) if frame is not None else _inside(awaited)
-        if awaited is None:
-            break
-    return place
-
-
-def _inside(awaited: object) -> object:
-    """Return the generator or coroutine behind an object that does not tell, as `anext()` of a generator gives."""
-    kinds = ("ag_frame", "cr_frame", "gi_frame")
-    return next((one for one in gc.get_referents(awaited) if any(hasattr(one, kind) for kind in kinds)), None)

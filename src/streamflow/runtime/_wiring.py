@@ -12,21 +12,36 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
-from ..channels import ControlJoin, ForkEnd, HubEnd, Ordering, SendEnd, WholeEnd, join_ports, open_channel
+from ..channels import (
+    ControlJoin,
+    FeedbackMergeEnd,
+    ForkEnd,
+    HubEnd,
+    Ordering,
+    SendEnd,
+    WholeEnd,
+    join_ports,
+    keep_rounds_inside,
+    open_channel,
+    open_feedback,
+    tell_waits,
+)
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
+from ..stages import StageKind
 from ._fans import open_fan
 from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from ..channels import ReceiveEnd
+    from ..channels import Fence, Herald, MergeEnd, Pulse, ReceiveEnd
     from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
     from ..stages import RunContext
     from ._edge_watches import EdgeWatches
+    from ._interruption import Unwinding
     from ._jobs import Job
     from ._orderings import JoinKey
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
@@ -40,6 +55,19 @@ _End = TypeVar("_End")
 
 class StageRun:
     """One stage in one run."""
+
+    context: RunContext[Any] | None = None
+    """What it may ask of the run; None before its work has begun."""
+    fence: Fence | None = None
+    """Stands around it since an interruption; None: nothing is fenced."""
+    frame: anyio.CancelScope | None = None
+    """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
+    unwinding: Unwinding | None = None
+    """What interruptions have cancelled of it; None: none has cancelled anything yet."""
+    pulse: Pulse
+    """Counts which tasks of the run can go on."""
+    waits_for_helpers: bool = False
+    """Whether its own work is done, and it waits until that of its helpers is."""
 
     def __init__(self, plan: StagePlan) -> None:
         self.node: Node = plan.node
@@ -79,15 +107,21 @@ class StageRun:
         self.supervisor: Supervisor | None = None
         """Keeps it going when it fails; None once it has ended."""
 
-    def body(self, run: RunContext[Any]) -> Awaitable[None]:
-        """Return one call of its body, with new state."""
-        return self.node.stage.start(run)(cast("Any", self.reads), cast("Any", self.writes), run)
+    def make_body(self, run: RunContext[Any]) -> Callable[[], Awaitable[None]]:
+        """Return what to call as its body, with new state."""
+        return partial(self.node.stage.start(run), cast("Any", self.reads), cast("Any", self.writes), run)
 
     async def helped(self) -> None:
         """Wait until its helpers have ended. Cancellation: leaves them alone."""
         while self.helpers:
             self.helpers_ended = anyio.Event()
-            await self.helpers_ended.wait()
+            self.waits_for_helpers = True
+            self.pulse.begin_wait()
+            try:
+                await self.helpers_ended.wait()
+            finally:
+                self.pulse.runnable += 1
+                self.waits_for_helpers = False
 
     def cancel(self) -> None:
         """Ask its tasks to end."""
@@ -162,6 +196,8 @@ class Wiring:
     """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
+    sends: Sequence[SendEnd[Any]]
+    """Their writing ends."""
     hubs: dict[str, HubEnd[StreamElement]]
     """Writes each output whose branches come and go, by its name."""
 
@@ -169,7 +205,10 @@ class Wiring:
 class _Ends:
     """The two ends of each edge of one run."""
 
-    def __init__(self, plan: Plan, watches: EdgeWatches | None) -> None:
+    def __init__(
+        self, plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None], pulse: Pulse
+    ) -> None:
+        self._herald = herald
         self.sends: list[SendEnd[Any]] = []
         self.receives: list[ReceiveEnd[Any]] = []
         self.joins: dict[int, list[tuple[ControlJoin, int]]] = {}  # by fork
@@ -178,13 +217,24 @@ class _Ends:
         self._orderings = plan.orderings
         self._remembered = plan.remembered
         self._watches = watches
+        self._pulse = pulse
+        self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
     def open(self, edge: EdgePlan, *, lanes: bool) -> None:
         """Open the next edge."""
         watch = None if self._watches is None else self._watches.of_edge(edge)
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        send, receive = open_channel(edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes)
+        if edge.rounds is not None:
+            self._entries[len(self.sends)] = edge.rounds.entry
+            send, receive = open_feedback(
+                edge.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+            )
+        else:
+            send, receive = open_channel(
+                edge.capacity, name=edge.name, admit=edge.gate, watch=watch, lanes=lanes, pulse=self._pulse
+            )
+        receive.herald = self._herald
         self.sends.append(send)
         self.receives.append(receive)
 
@@ -195,8 +245,15 @@ class _Ends:
         inputs = [self.receives[one] for one in plan.edges]
         join = self._join(plan.edges, len(inputs), plan.reach, aligned_by(plan.policy)) if plan.reach else None
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
-        ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
-        return open_merge(plan, inputs, watch, join, ending)
+        entry = next((self._entries[one] for one in plan.edges if one in self._entries), None)
+        merge: MergeEnd[Any]
+        if entry is not None:
+            merge = FeedbackMergeEnd(plan.name, inputs, plan.gate, watch, join, entry=entry)
+        else:
+            ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
+            merge = open_merge(plan, inputs, watch, join, ending)
+        tell_waits(self._pulse, read=(merge,))
+        return merge
 
     def join_ports(self, plan: StagePlan, inputs: Sequence[ReceiveEnd[Any]]) -> None:
         """Let control that a fork has copied to several inputs of a stage pass it by once."""
@@ -264,32 +321,44 @@ def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
     return f"{source} → ({', '.join(branch.name.partition(' → ')[2] for branch in branches)})"
 
 
-def wire(plan: Plan, watches: EdgeWatches | None) -> tuple[list[StageRun], Wiring]:
+def wire(
+    plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
     Args:
         plan: The stages and edges.
         watches: Makes the watches of the edges; None: they are not watched.
+        herald: Returns who hears of each `Interrupt` that is sent.
+        pulse: Counts which tasks of the run can go on.
+        is_live: Whether the user feeds the heads.
     """
     stages = [StageRun(one) for one in plan.stages]
-    ends = _Ends(plan, watches)
+    ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(stages)
     for edge in plan.edges:
         ends.open(edge, lanes=plan.has_lanes)
+    for loop in plan.loops:
+        for number in loop.leaving:
+            keep_rounds_inside(ends.sends[number])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
+        stage.pulse = pulse
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
         ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     for stage, its in zip(stages, plan.stages, strict=True):
         _fit_outputs(stage, its, ends)
+    # The user is no task of the run.
+    tell_waits(None, written=[ends.receives[one] for one in plan.heads.values()] if is_live else (), read=(outlet,))
     return stages, Wiring(
         inlets={name: ends.sends[edge] for name, edge in plan.heads.items()},
         outlet=outlet,
         leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
+        sends=ends.sends,
         hubs=ends.hubs,
     )
 
@@ -327,6 +396,8 @@ def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
         one.forward_to(stage.output)
         if plan.keeps_aside:
             one.keep_aside()
+        elif plan.node.stage.kind is StageKind.ACCUMULATE:
+            one.owe_ends()
 
 
 def _refuse(sink: str, _item: object) -> bool:

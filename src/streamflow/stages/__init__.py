@@ -43,6 +43,7 @@ from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervi
 from ._time_limit import TimeoutStage
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
 from ._tries import Resume
+from ._turns import OnInterrupt, Turns, TurnScope, turn_scope, turns_of
 
 __all__ = [
     "ALL_DATA",
@@ -88,6 +89,7 @@ __all__ = [
     "MapUnorderedStage",
     "MemoryCache",
     "OnFailure",
+    "OnInterrupt",
     "PassthroughStage",
     "ProcessSource",
     "PromptStage",
@@ -115,6 +117,8 @@ __all__ = [
     "ThrottleMode",
     "ThrottleStage",
     "TimeoutStage",
+    "TurnScope",
+    "Turns",
     "UnbatchStage",
     "WindowStage",
     "admission",
@@ -136,5 +140,7 @@ __all__ = [
     "open_source",
     "open_sources",
     "stage",
+    "turn_scope",
+    "turns_of",
     "value_types",
 ]

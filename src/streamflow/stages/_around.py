@@ -26,7 +26,7 @@ from ._admission import is_accepted
 from ._checks import checked_count
 from ._contract import BaseStage, StageKind, definition_error
 from ._forms import as_stage
-from ._inner import RESULTS, InnerRun, TurnCount, Unit
+from ._inner import RESULTS, InnerRun, TurnCount, Unit, inner_part
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,6 +49,10 @@ _SPOKEN = (ProviderError, StageTimeLimitError, CircuitOpenError, FallbackExhaust
 """Errors whose text was made to be shown."""
 
 
+_MADE = (StageTimeLimitError, CircuitOpenError, FallbackExhaustedError)
+"""Errors that are made by the outer stages themselves."""
+
+
 class AroundStage(BaseStage):
     """Base of the stages that run others inside themselves, one unit of input at a time."""
 
@@ -67,7 +71,8 @@ class AroundStage(BaseStage):
             _check_alike(first, other, self.name)
         self._specs: tuple[StageSpec, ...] = tuple(specs)
         self._by_turn: bool = first.kind is StageKind.ACCUMULATE
-        self._most: int = checked_count(max_turn, "max_turn", self.name) + 1 if self._by_turn else 1
+        most_of_turn = checked_count(max_turn, "max_turn", self.name)
+        self._most: int = most_of_turn + 1 if self._by_turn else 1
         if on_failure not in {"error", "end_turn"}:
             raise ConfigError(field, f"stage {self.name!r}: give 'error' or 'end_turn', got {on_failure!r:.80}")
         self._ends_turn: bool = on_failure == "end_turn"
@@ -109,6 +114,11 @@ class AroundStage(BaseStage):
             is_empty = is_first and not unit.elements
             for one in inner[:1] if is_empty else [one for one in inner if one.is_alive]:
                 await self._finish(Unit((), turns, is_last=True), one, output, run)
+        except Exception as failure:  # noqa: BLE001 - raised again
+            # Frames that it came through here say nothing to a user, and know it in turn: nothing is left to the garbage collector.
+            inside = inner_part(failure.__traceback__)
+            keeps_all = inside is None and not isinstance(failure, _MADE)
+            raise failure.with_traceback(failure.__traceback__ if keeps_all else inside)  # noqa: B904
         finally:
             for one in inner:
                 one.cancel()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..elements import BatchElement, StreamElement, TurnEnd, batch_of
+from ..elements import BatchElement, StreamElement, TurnEnd, batch_of, survives_interruption
 from ._admission import ALL_DATA
 from ._checks import checked_count
 from ._contract import BaseStage, StageKind
@@ -19,7 +19,10 @@ from ._deadlines import checked_seconds, next_until
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
+    from ._context import RunContext
     from ._contract import Bypass
+    from ._supervision import CallForm
+    from ._turns import OnInterrupt
 
 __all__ = ["BatchStage", "UnbatchStage", "WindowStage"]
 
@@ -29,6 +32,7 @@ class _Grouping(BaseStage):
 
     kind: StageKind = StageKind.ACCUMULATE
     emits: Accepts | None = (BatchElement, TurnEnd)
+    on_interrupt: OnInterrupt | None = "fence"
 
     def __init__(self, size: int, name: str, accepts: Accepts | None, bypass: Bypass) -> None:
         super().__init__(name)
@@ -50,6 +54,7 @@ class BatchStage(_Grouping):
         backpressures: while the output is full; holds `size` elements.
         completes: when the input ends, after the short last batch.
         cancels: drops what it holds.
+        interrupts: forgets what it holds and may be dropped.
 
     Args:
         size: Elements of a full batch, from 1 up.
@@ -76,14 +81,25 @@ class BatchStage(_Grouping):
         super().__init__(size, name, accepts, bypass)
         self._max_wait_s = None if max_wait_s is None else checked_seconds(max_wait_s, "max_wait_s", self.name)
 
-    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[BatchElement | TurnEnd]) -> None:
+    async def process(
+        self, input: ReceiveEnd[StreamElement], output: SendEnd[BatchElement | TurnEnd], run: RunContext[object]
+    ) -> None:
         """Run the stage."""
         held: list[StreamElement] = []
         deadline: float | None = None
-        while True:
+        epoch = run.epoch
+        is_open = True
+        while is_open:
+            element: StreamElement | None = None
             try:
                 element = await next_until(input, deadline)
             except anyio.EndOfStream:
+                is_open = False
+            if epoch != run.epoch:
+                epoch = run.epoch
+                held = [one for one in held if survives_interruption(one)]
+                deadline = deadline if held else None
+            if not is_open:
                 break
             if element is not None and not isinstance(element, TurnEnd):
                 if not held and self._max_wait_s is not None:
@@ -120,6 +136,7 @@ class WindowStage(_Grouping):
         backpressures: while the output is full; holds `size` elements.
         completes: when the input ends, after the rest.
         cancels: drops what it holds.
+        interrupts: forgets what it holds and may be dropped.
 
     Args:
         size: Elements of a window, from 1 up.
@@ -144,12 +161,20 @@ class WindowStage(_Grouping):
         super().__init__(size, name, accepts, bypass)
         self._step = checked_count(step, "step", self.name)
 
-    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[BatchElement | TurnEnd]) -> None:
+    async def process(
+        self, input: ReceiveEnd[StreamElement], output: SendEnd[BatchElement | TurnEnd], run: RunContext[object]
+    ) -> None:
         """Run the stage."""
         window: deque[StreamElement] = deque()
         unsent = 0  # elements of the window that no window had before
         gap = 0  # elements to leave out before the next one of a window
+        epoch = run.epoch
         async for element in input:
+            if epoch != run.epoch:
+                epoch = run.epoch
+                new = list(window)[len(window) - unsent :]
+                window = deque(one for one in new if survives_interruption(one))
+                unsent, gap = len(window), 0
             if isinstance(element, TurnEnd):
                 if unsent:
                     await output.send(batch_of(*window))
@@ -168,6 +193,10 @@ class WindowStage(_Grouping):
                     window.popleft()
                 unsent, gap = 0, max(0, self._step - self._size)
                 await input.pass_aside()
+        if epoch != run.epoch:
+            new = list(window)[len(window) - unsent :]
+            window = deque(one for one in new if survives_interruption(one))
+            unsent = len(window)
         if unsent:
             await output.send(batch_of(*window))
 
@@ -184,6 +213,7 @@ class UnbatchStage(BaseStage):
     """
 
     accepts: Accepts | None = BatchElement
+    _calls: CallForm = "one"
 
     async def process(self, input: ReceiveEnd[BatchElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""

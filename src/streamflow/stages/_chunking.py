@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from ..elements import TextElement, TurnEnd
+from ..elements import TextElement, TurnEnd, survives_interruption
 from ..errors import ConfigError
 from ._checks import checked_count
 from ._contract import BaseStage, StageKind
@@ -18,7 +18,9 @@ from ._deadlines import checked_seconds, next_until
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
+    from ._context import RunContext
     from ._contract import Bypass
+    from ._turns import OnInterrupt
 
 __all__ = ["ChunkBy", "ChunkTextStage"]
 
@@ -40,6 +42,7 @@ class ChunkTextStage(BaseStage):
         backpressures: while the output is full; holds less than `max_chars` characters, and the fragment in hand.
         completes: when the input ends, after the rest.
         cancels: drops what it holds.
+        interrupts: forgets the text that it holds, if its fragments may be dropped.
 
     Args:
         max_chars: Most characters (code points) of a chunk, from 1 up.
@@ -54,6 +57,7 @@ class ChunkTextStage(BaseStage):
     """
 
     kind: StageKind = StageKind.ACCUMULATE
+    on_interrupt: OnInterrupt | None = "fence"
     accepts: Accepts | None = (TextElement, TurnEnd)
     emits: Accepts | None = (TextElement, TurnEnd)
 
@@ -75,14 +79,28 @@ class ChunkTextStage(BaseStage):
         self.max_held: int | None = self._max_chars  # fragments of one character each
         self.bypass: Bypass = bypass
 
-    async def process(self, input: ReceiveEnd[TextElement | TurnEnd], output: SendEnd[TextElement | TurnEnd]) -> None:
+    async def process(
+        self,
+        input: ReceiveEnd[TextElement | TurnEnd],
+        output: SendEnd[TextElement | TurnEnd],
+        run: RunContext[object],
+    ) -> None:
         """Run the stage."""
         rest = _Rest(None)
-        while True:
+        epoch = run.epoch
+        is_open = True
+        while is_open:
             deadline = rest.since_s + self._max_wait_s if self._max_wait_s is not None and rest.is_owed else None
+            element: TextElement | TurnEnd | None = None
             try:
                 element = await next_until(input, deadline)
             except anyio.EndOfStream:
+                is_open = False
+            if epoch != run.epoch:
+                epoch = run.epoch
+                if rest.header is not None and not survives_interruption(rest.header):
+                    rest = _Rest(None)
+            if not is_open:
                 break
             if isinstance(element, TextElement):
                 header = element.replace(text="")

@@ -12,7 +12,9 @@ Between the reader and the sender is a channel of *places*. Its rules:
 3. *Without order*, a call that ends fills the first open place between the same two elements that passed by.
 4. *A failure is an outcome like another*: the sender raises it when its turn comes, behind all results before it. Once a call has
    failed nothing more is begun.
-5. *When the reader of the output has gone*, the sender closes the input, and the stage's own task leaves as if it had sent itself.
+5. *An interruption* cancels the calls for elements that it would drop on an edge, and with them go their places. Results that wait
+   are dropped as on an edge.
+6. *When the reader of the output has gone*, the sender closes the input, and the stage's own task leaves as if it had sent itself.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..channels import open_channel
-from ..elements import StreamElement
+from ..channels import Bell, open_channel, sweep_edge
+from ..elements import StreamElement, survives_interruption
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._annotations import called, value_types
 from ._checks import checked_count
@@ -36,6 +38,7 @@ from ._contract import definition_error
 from ._functional import _OfFunction  # pyright: ignore[reportPrivateUsage]
 from ._loops import map_loop
 from ._supervision import NOTHING
+from ._turns import turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,6 +86,7 @@ class _Concurrent(_OfFunction):
         if run.guard is not None:
             call = run.guard(call)
         window = _Window(self._concurrency, output, ordered=self._ordered)
+        turns_of(run).swept = window
         input.forward_to(window.entrance)
         run.start_soon(window.send_all, input, name="sender")
         try:
@@ -91,8 +95,8 @@ class _Concurrent(_OfFunction):
                     break
                 # Once the run has been cancelled no helper can be started; trio tells a task so no sooner than it asks.
                 await anyio.lowlevel.checkpoint_if_cancelled()
-                place = window.new_place()
-                run.start_soon(window.call, call, element, place, name="call")
+                place = window.new_place(element)
+                place.cancel = run.start_helper(functools.partial(window.call, call, element, place), "call")
                 await window.enter(place)
         except ChannelClosedError:
             raise OutputClosedError(output.name, window.gone or "failure") from None
@@ -281,19 +285,30 @@ async def _in_thread(limiter: anyio.CapacityLimiter, func: Callable[[Any], Any],
 class _Place:
     """The place of one element that was taken, and in the end what came of a call."""
 
-    __slots__ = ("_error", "_result", "fence", "is_open")
+    __slots__ = ("_error", "_result", "cancel", "element", "fence", "is_gone", "is_open")
 
-    def __init__(self, fence: int) -> None:
+    def __init__(self, element: StreamElement, fence: int) -> None:
+        self.element: StreamElement | None = element
+        """What its call works on; None once that has ended."""
+        self.cancel: Callable[[], None] | None = None
+        """Cancels its call."""
         self.fence = fence
         """How many elements had passed by before it."""
         self.is_open = True
         """Whether nothing stands there yet."""
+        self.is_gone = False
+        """Whether an interruption has taken it away."""
         self._result: object = None
         self._error: Exception | None = None
 
     def fill(self, result: object, error: Exception | None) -> None:
         """Put there what came of a call."""
         self.is_open, self._result, self._error = False, result, error
+
+    @property
+    def stays(self) -> bool:
+        """Whether an interruption leaves it: what is open is decided by its call, see `_Window.sweep()`."""
+        return self.is_open or self._error is not None or survives_interruption(self._result)
 
     def take(self) -> Any:
         """Return or raise what stands there."""
@@ -306,25 +321,18 @@ class _Place:
             del error  # which knows this frame: it must not be known in turn
 
 
-class _Bell:
+def _stays(item: Any) -> bool:
+    """Say whether an interruption leaves what has a place, or passes by."""
+    return (item.stays and not item.is_gone) if isinstance(item, _Place) else survives_interruption(item)
+
+
+class _Bell(Bell):
     """Wakes the reader and the sender of a window. Hears, as the watch of its channel, of all that takes a place."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: SendEnd[Any]) -> None:
+        super().__init__(output)
         self.fences = 0
         """How many elements have passed by."""
-        self._event: anyio.Event | None = None
-
-    def ring(self) -> None:
-        """Let who waits look again."""
-        if self._event is not None:
-            self._event.set()
-            self._event = None
-
-    async def wait(self) -> None:
-        """Wait until something has changed."""
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
 
     def on_sent(self, item: object) -> None:
         """Hear of a place, or of an element that passes by."""
@@ -350,8 +358,10 @@ class _Window:
         self._output = output
         self._ordered = ordered
         self._room = size - 1
-        self._bell = _Bell()
+        self._bell = _Bell(output)
         self._open: dict[_Place, None] = {}
+        self._entering: _Place | None = None  # waits for room
+        self._calls: dict[_Place, None] = {}  # those that run; without order, they do not fill their own places
         self._sending = True
         self.gone: CloseReason | None = None
         """Why the reader of the output has gone; None while it has not."""
@@ -363,10 +373,10 @@ class _Window:
         # By the name of the output: to a writer, a place that it cannot have is an output that has closed.
         self.entrance, self._places = open_channel(self._room, name=output.name, watch=self._bell)
 
-    def new_place(self) -> _Place:
+    def new_place(self, element: StreamElement) -> _Place:
         """Return a place behind all that has been taken so far."""
-        place = _Place(self._bell.fences)
-        self._open[place] = None
+        place = _Place(element, self._bell.fences)
+        self._open[place] = self._calls[place] = None
         return place
 
     async def enter(self, place: _Place) -> None:
@@ -375,9 +385,12 @@ class _Window:
         Raises:
             OutputClosedError: If the reader of the output has gone.
         """
+        self._entering = place
         while len(self._places.backlog) >= self._room:
             await self._bell.wait()
-        self.entrance.send_nowait(place)
+        self._entering = None
+        if not place.is_gone:
+            self.entrance.send_nowait(place)
 
     async def call(self, func: Callable[[Any], Awaitable[Any]], element: StreamElement, place: _Place) -> None:
         """Fill a place with what comes of one call."""
@@ -391,7 +404,25 @@ class _Window:
         finally:
             del self, place  # an error knows this frame: it must not be known in turn
 
+    def sweep(self) -> None:
+        """Cancel the calls for elements that an interruption drops, and give up their places; drop results as on an edge."""
+        for call in tuple(self._calls):
+            if not survives_interruption(call.element):
+                del self._calls[call]
+                place = call if self._ordered else next(one for one in reversed(self._open) if one.fence == call.fence)
+                del self._open[place]
+                place.is_gone = True
+                if call.cancel is not None:
+                    call.cancel()
+        if self._entering is not None and not _stays(self._entering):
+            self._entering.is_gone = True
+        sweep_edge(self._places, _stays)
+        self._bell.ring()
+
     def _fill(self, place: _Place, result: object, error: Exception | None) -> None:
+        if place not in self._calls:
+            return  # an interruption has dropped it
+        del self._calls[place]
         if not self._ordered:
             place = next(one for one in self._open if one.fence == place.fence)
         del self._open[place]
@@ -413,13 +444,16 @@ class _Window:
                     await self._bell.wait()
                     continue
                 item = head.take() if isinstance(head, _Place) else head
+                self._places.is_passing_on = True
                 try:
                     if item is not NOTHING:  # what a call was given up for leaves no gap
-                        await self._output.send(item)
+                        await (self._output.send if isinstance(head, _Place) else self._output.pass_on)(item)
                 except OutputClosedError as closed:
                     self.gone = closed.reason
                     input.close(closed.reason)
                     raise
+                finally:
+                    self._places.is_passing_on = False
                 places.receive_nowait()  # not before it has been sent: until then it is held, and counts
         finally:
             self._sending = False

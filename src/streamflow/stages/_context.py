@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from ._resources import Resource
+    from ._turns import Turns
 
 __all__ = ["CURRENT_RUN", "Guard", "RunContext", "current_run"]
 
@@ -45,6 +46,11 @@ class RunContext(Generic[DepsT_co]):
     A stage gets it by taking one more parameter: `async def process(self, input, output, run: RunContext[MyDeps])`.
     """
 
+    turns: Turns | None = None
+    """What the stage has told about interruptions, see `turn_scope()`; None: nothing."""
+    outer: RunContext[object] | None = None
+    """That of the stage which runs this one inside itself; None: it is a stage of the graph."""
+
     def __init__(
         self,
         *,
@@ -53,7 +59,7 @@ class RunContext(Generic[DepsT_co]):
         deps: DepsT_co,
         deadline_s: float | None,
         emit: Callable[[str, str, Mapping[str, object]], None],
-        start_soon: Callable[[Callable[[], Awaitable[object]], str], None],
+        start_soon: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]],
         open_resource: Callable[[Resource[Any]], Awaitable[Any]],
         guard: Guard | None = None,
     ) -> None:
@@ -65,11 +71,23 @@ class RunContext(Generic[DepsT_co]):
         """What the caller gave as `execute(…, deps=…)`."""
         self.deadline_s = deadline_s
         """When the run will time out, on the scale of `clock()`; None when it will not."""
+        self.start_helper: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]] = start_soon
+        """What `start_soon()` calls; returns what cancels the helper."""
         self.guard: Guard | None = guard
         """For a stage of several calls at a time that is supervised: wraps what is called, see `Guard`. None for all others."""
         self._emit = emit
-        self._start_soon = start_soon
         self._open_resource = open_resource
+
+    @property
+    def epoch(self) -> int:
+        """How many times the run has been interrupted.
+
+        A stage that goes on (`on_interrupt="fence"`) and keeps elements between pulls forgets those that do not survive, see
+        `survives_interruption()`, when this has changed.
+        """
+        if self.outer is not None:
+            return self.outer.epoch
+        return 0 if self.turns is None else self.turns.epoch
 
     @staticmethod
     def clock() -> float:
@@ -105,7 +123,7 @@ class RunContext(Generic[DepsT_co]):
             RunStateError: If the stage has ended, or is being cancelled.
         """
         own_name: str = getattr(func, "__name__", "helper")
-        self._start_soon(lambda: func(*args), own_name if name is None else name)
+        self.start_helper(lambda: func(*args), own_name if name is None else name)
 
     async def resource(self, resource: Resource[T]) -> T:
         """Return what all runs of the pipeline share, opened when it is asked for first.
@@ -119,7 +137,9 @@ class RunContext(Generic[DepsT_co]):
         opened: T = await self._open_resource(resource)
         return opened
 
-    def for_inner(self, name: str, start_soon: Callable[[Callable[[], Awaitable[object]], str], None]) -> Self:
+    def for_inner(
+        self, name: str, start_soon: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]]
+    ) -> Self:
         """Return the context of a stage that this one runs inside itself: the same run, by the name `outer/inner`.
 
         Args:
@@ -128,7 +148,10 @@ class RunContext(Generic[DepsT_co]):
         """
         inner = copy.copy(self)
         inner.stage = f"{self.stage}/{name}"
-        inner._start_soon = start_soon  # noqa: SLF001 - its own class
+        inner.start_helper = start_soon
+        inner.guard = None
+        inner.outer = self
+        inner.turns = None
         return inner
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._context import RunContext
     from ._resources import Resource
     from ._supervision import CallForm
+    from ._turns import OnInterrupt
 
 __all__ = [
     "NO_PORTS",
@@ -119,12 +120,23 @@ class BaseStage:
     bypass: Bypass = "late"
     """When elements that an accumulating stage does not accept leave: `late`, behind the results of all that it took before them,
     so with the next `TurnEnd` that it sends; `early`, as they come. Other stages hold nothing, and are passed by as they come."""
+    on_interrupt: OnInterrupt | None = None
+    """What an interruption does to `process` when it has work in hand. `reenter`: it is cancelled, and called again in the same
+    task on the same channels; one that accumulates also while it waits. `fence`: it goes on, and what it sends is dropped until
+    it takes its next element, wholes, control and what is not interruptible excepted. None: `reenter`; for a stage that generates,
+    which takes no elements, `fence`, and it has no fence either. See also `turn_scope()`."""
     inputs: Mapping[str, Accepts] = NO_PORTS
     """Named inputs, with the types that each accepts; empty: the one input. Given to `process` as a mapping of ends."""
     outputs: Mapping[str, Accepts | None] = NO_PORTS
     """Named outputs, with the types that each emits, None for unknown; empty: the one output. Given as a mapping, too."""
     resources: tuple[Resource[object], ...] = ()
     """What it shares with other stages and runs; opened before the first run, see `Resource`."""
+    holds_back: bool = False
+    """Whether it may take elements and send nothing for them until more come, or for ever; always so for the kind `ACCUMULATE`."""
+    helpers: bool | None = None
+    """Whether something may use its edges, or cancel its waits, that the runtime cannot see: threads, callbacks, timers. A run with
+    such a stage is never said to be deadlocked while the stage is at work. None: True for the kind `BIDIRECTIONAL`, and for
+    `GENERATE` where `process` writes its output itself, else False."""
 
     _frozen = False
     _calls: CallForm = "none"  # whether its process() makes one call of each element, and keeps nothing between them
@@ -177,6 +189,8 @@ class StageSpec:
     """Longest time, in seconds, that its own code may take between two dealings with its edges."""
     bypass: Bypass = "late"
     """Whether what an accumulating stage does not accept waits for its results."""
+    on_interrupt: OnInterrupt = "reenter"
+    """What an interruption does to its body when it has work in hand."""
     input_ports: Mapping[str, ElementTypes] = dataclasses.field(default_factory=dict[str, "ElementTypes"])
     """What each named input accepts; empty when it has the one input without a name."""
     output_ports: Mapping[str, ElementTypes | None] = dataclasses.field(
@@ -187,6 +201,10 @@ class StageSpec:
     """What it shares with other stages and runs."""
     freeze: Callable[[], None] | None = None
     """Called when the stage becomes part of a pipeline."""
+    helpers: bool = False
+    """Whether something may use its edges, or cancel its waits, that the runtime cannot see."""
+    holds_back: bool = False
+    """Whether it may take elements and send nothing for them."""
     calls: CallForm = "none"
     """Whether one element is one call, with nothing kept between; a stage of several calls at a time asks for `run.guard`."""
 

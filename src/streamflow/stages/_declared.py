@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
     from ._admission import ElementTypes
     from ._contract import Bypass
+    from ._turns import OnInterrupt
 
 __all__ = [
     "Ports",
     "declared_above_0",
     "declared_bypass",
+    "declared_helpers",
     "declared_kind",
+    "declared_on_interrupt",
     "declared_ports",
     "declared_resources",
 ]
@@ -73,6 +76,28 @@ def declared_kind(given: object, name: str) -> StageKind:
     raise definition_error(name, f"stage {name!r}: kind={kind!r:.80} is no StageKind", hint)
 
 
+def declared_helpers(given: object, kind: StageKind, name: str, *, is_process: bool) -> bool:
+    """Return whether a stage has helpers that the runtime cannot see.
+
+    Args:
+        given: The stage.
+        kind: Its kind.
+        name: Its name.
+        is_process: Whether it handles its ends itself: it is no generator, and no function of one element.
+
+    Raises:
+        StageDefinitionError: If what it says is neither yes nor no.
+    """
+    helpers: object = getattr(given, "helpers", None)
+    if helpers is None:
+        # A live peer moves on its own; what makes elements from nothing may well get them from a thread.
+        return kind is StageKind.BIDIRECTIONAL or (kind is StageKind.GENERATE and is_process)
+    if isinstance(helpers, bool):
+        return helpers
+    hint = "True if threads, callbacks or timers of its own use its edges, else False"
+    raise definition_error(name, f"stage {name!r}: helpers={helpers!r:.80} is neither yes nor no", hint)
+
+
 def declared_bypass(given: object, name: str) -> Bypass:
     """Return when what a stage does not accept passes it by.
 
@@ -87,6 +112,23 @@ def declared_bypass(given: object, name: str) -> Bypass:
     raise definition_error(
         name, f"stage {name!r}: bypass={bypass!r:.80} is neither 'late' nor 'early'", "use one of them"
     )
+
+
+def declared_on_interrupt(given: object, kind: StageKind, name: str) -> OnInterrupt:
+    """Return what an interruption does to the body of a stage.
+
+    Raises:
+        StageDefinitionError: If it says something else.
+    """
+    said: object = getattr(given, "on_interrupt", None)
+    if said is None:
+        return "fence" if kind is StageKind.GENERATE else "reenter"
+    if said == "reenter":
+        return "reenter"
+    if said == "fence":
+        return "fence"
+    message = f"stage {name!r}: on_interrupt={said!r:.80} is neither 'reenter' nor 'fence'"
+    raise definition_error(name, message, "use one of them, or cancel parts of the stage with turn_scope()")
 
 
 def declared_above_0(value: Any, name: str, field: str, wanted: type[int | float]) -> Any:

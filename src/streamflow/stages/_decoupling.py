@@ -6,7 +6,8 @@ The stage's own task reads the input; a helper, the sender, writes the output. B
 what passes the stage by (`forward_to()`), so the order is kept. While nothing is between and the output has room, the reader sends
 by itself: a stage whose reader keeps up costs no more than one that does nothing.
 
-When the reader of the output has gone, the sender closes the input, and the stage's own task leaves as if it had sent itself.
+When the reader of the output has gone, the sender ends, and closes the channel between; it has the name of the output, so the
+stage's own task leaves with its next element as if it had sent that itself.
 """
 
 from __future__ import annotations
@@ -15,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..channels import open_channel
 from ..elements import StreamElement, TextElement
-from ..errors import ChannelClosedError, OutputClosedError
 from ._checks import checked_count
 from ._contract import BaseStage
 
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
-    from ..errors import CloseReason
     from ._admission import Accepts
     from ._context import RunContext
 
@@ -44,13 +43,11 @@ class _Decoupling(BaseStage):
         """Run the stage."""
         between = _Between(self._size, output, self._joined)
         input.forward_to(between.entrance)
-        run.start_soon(between.send_all, input, name="sender")
+        run.start_soon(between.send_all, name="sender")
         try:
             async for element in input:
                 if not (between.is_empty and output.try_send(element)):
                     await between.entrance.send(element)
-        except ChannelClosedError:
-            raise OutputClosedError(output.name, between.gone or "failure") from None
         finally:
             between.entrance.close()
         input.forward_to(output)  # what is left behind the last element, once the sender has sent what is before it
@@ -68,12 +65,9 @@ class _Between:
         self._output = output
         self._joined = joined
         self._in_hand = False
-        self.gone: CloseReason | None = None
-        """Why the reader of the output has gone; None while it has not."""
         self.entrance: SendEnd[Any]
         """Where all goes that cannot be sent at once."""
         self._places: ReceiveEnd[Any]
-        # By the name of the output: to a writer, a place that it cannot have is an output that has closed.
         self.entrance, self._places = open_channel(size, name=output.name)
 
     @property
@@ -81,21 +75,17 @@ class _Between:
         """Whether nothing is between the two tasks, so that nothing would be overtaken."""
         return not self._in_hand and not self._places.backlog
 
-    async def send_all(self, input: ReceiveEnd[Any]) -> None:
+    async def send_all(self) -> None:
         """Send what is there until all is sent and nothing more can come.
 
         Raises:
-            OutputClosedError: If the reader of the output has gone; then the input is closed too.
+            OutputClosedError: If the reader of the output has gone.
         """
         try:
             async for first in self._places:
                 self._in_hand = True
                 await self._output.send(self._joined(first, self._places))
                 self._in_hand = False
-        except OutputClosedError as closed:
-            self.gone = closed.reason
-            input.close(closed.reason)
-            raise
         finally:
             self._places.close()
 

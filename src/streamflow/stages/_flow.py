@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts, ElementTypes
+    from ._supervision import CallForm
+    from ._turns import OnInterrupt
 
 __all__ = ["DedupeStage", "SkipStage", "TakeStage", "TeeStage"]
 
@@ -27,6 +29,8 @@ InT = TypeVar("InT", bound=StreamElement)
 
 class _OfCount(BaseStage):
     """What the stages of a number share."""
+
+    on_interrupt: OnInterrupt | None = "fence"
 
     def __init__(self, count: int, name: str, accepts: Accepts | None) -> None:
         super().__init__(name)
@@ -52,6 +56,8 @@ class TakeStage(_OfCount):
     Raises:
         ConfigError: If `count` is no whole number from 0 up.
     """
+
+    holds_back: bool = True
 
     def __init__(self, count: int, *, name: str = "take", accepts: Accepts | None = None) -> None:
         super().__init__(count, name, accepts)
@@ -84,6 +90,8 @@ class SkipStage(_OfCount):
     Raises:
         ConfigError: If `count` is no whole number from 0 up.
     """
+
+    holds_back: bool = True
 
     def __init__(self, count: int, *, name: str = "skip", accepts: Accepts | None = None) -> None:
         super().__init__(count, name, accepts)
@@ -121,6 +129,9 @@ class DedupeStage(_OfFunction):
     Raises:
         ConfigError: If `window` is no whole number from 1 up.
     """
+
+    on_interrupt: OnInterrupt | None = "fence"
+    holds_back: bool = True
 
     def __init__(
         self,
@@ -173,6 +184,8 @@ class TeeStage(_OfFunction):
         accepts: Element types for `callback`; default its annotation. Others pass by in order.
     """
 
+    _calls: CallForm = "one"
+
     def __init__(
         self,
         callback: Callable[[InT], object],
@@ -188,6 +201,7 @@ class TeeStage(_OfFunction):
         async for element in input:
             outcome = self._func(element)
             if outcome is not None and inspect.isawaitable(outcome):
+                input.in_hand = element
                 await outcome
             if not output.try_send(element):
                 await output.send(element)

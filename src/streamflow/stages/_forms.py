@@ -24,7 +24,15 @@ from ..elements import TurnEnd
 from ._admission import ALL_DATA, Accepts, ElementTypes
 from ._annotations import called, declared_types, parameters, stream_types, value_types
 from ._contract import NO_PORTS, BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
-from ._declared import declared_above_0, declared_bypass, declared_kind, declared_ports, declared_resources
+from ._declared import (
+    declared_above_0,
+    declared_bypass,
+    declared_helpers,
+    declared_kind,
+    declared_on_interrupt,
+    declared_ports,
+    declared_resources,
+)
 from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
     from ._declared import Ports
     from ._resources import Resource
     from ._supervision import CallForm
+    from ._turns import OnInterrupt
 
 __all__ = ["FunctionStage", "StageLike", "as_stage", "function_name", "stage"]
 
@@ -68,9 +77,11 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         max_held: int | None = None,
         timeout_s: float | None = None,
         bypass: Bypass = "late",
+        on_interrupt: OnInterrupt | None = None,
         inputs: Mapping[str, Accepts] = NO_PORTS,
         outputs: Mapping[str, Accepts | None] = NO_PORTS,
         resources: tuple[Resource[object], ...] = (),
+        helpers: bool | None = None,
     ) -> None:
         super().__init__(name if name is not None else function_name(func))
         self.func: Callable[P, R_co] = func
@@ -85,9 +96,11 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
         self.emits: Accepts | None = emits
         self.timeout_s: float | None = timeout_s
         self.bypass: Bypass = bypass
+        self.on_interrupt: OnInterrupt | None = on_interrupt
         self.inputs: Mapping[str, Accepts] = inputs
         self.outputs: Mapping[str, Accepts | None] = outputs
         self.resources: tuple[Resource[object], ...] = resources
+        self.helpers: bool | None = helpers
         if max_held is not None:
             self.max_held: int | None = max_held
         self.is_per_element: bool = not is_generator and count == 1 and not inputs and not outputs
@@ -109,9 +122,11 @@ def stage(
     max_held: int | None = None,
     timeout_s: float | None = None,
     bypass: Bypass = "late",
+    on_interrupt: OnInterrupt | None = None,
     inputs: Mapping[str, Accepts] = NO_PORTS,
     outputs: Mapping[str, Accepts | None] = NO_PORTS,
     resources: tuple[Resource[object], ...] = (),
+    helpers: bool | None = None,
 ) -> Callable[[Callable[P, R_co]], FunctionStage[P, R_co]]: ...
 def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a stage out of a function.
@@ -132,9 +147,11 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         func: The function, when used as `@stage` without parentheses.
         options: `name` in the graph, default the function's; `kind`; `accepts` and `emits`, default what the annotations say;
             `max_held`, most elements that it holds; `timeout_s`, longest time in seconds between two dealings with its edges;
-            `bypass`, when what an accumulating one does not accept leaves; `inputs` and `outputs`, named ports with what each
+            `bypass`, when what an accumulating one does not accept leaves; `on_interrupt`, `"reenter"` or `"fence"`, what an
+            interruption does to it (see `BaseStage.on_interrupt`); `inputs` and `outputs`, named ports with what each
             accepts or emits, which an async function gets as mappings of ends, `(inputs, outputs)`, `(input, outputs)` or
-            `(inputs, output)`; `resources`, what it shares with other runs.
+            `(inputs, output)`; `resources`, what it shares with other runs; `helpers`, whether threads, callbacks or timers of its
+            own use its edges.
 
     Raises:
         StageDefinitionError: If it is no such function.
@@ -236,7 +253,8 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
                 raise definition_error(name, message, "return an object with process(), which may be self")
         return _process_form(one.process, kind, name, ports)[0]
 
-    return _spec(given, name, kind, ports, (reads, writes), start=start)
+    is_process = not inspect.isasyncgenfunction(called(given.process))
+    return _spec(given, name, kind, ports, (reads, writes), start=start, is_process=is_process)
 
 
 def _from_function(given: FunctionStage[..., object]) -> StageSpec:
@@ -247,7 +265,8 @@ def _from_function(given: FunctionStage[..., object]) -> StageSpec:
         body, reads, writes = _element_form(given.func, kind, name)
     else:
         body, reads, writes = _process_form(given.func, kind, name, ports)
-    return _spec(given, name, kind, ports, (reads, writes), start=lambda _run: body)
+    is_process = not given.is_per_element and not inspect.isasyncgenfunction(called(given.func))
+    return _spec(given, name, kind, ports, (reads, writes), start=lambda _run: body, is_process=is_process)
 
 
 def _spec(
@@ -258,6 +277,7 @@ def _spec(
     annotated: tuple[_Declared, _Declared],
     *,
     start: Callable[[RunContext[Any]], StageBody],
+    is_process: bool,
 ) -> StageSpec:
     # A stage that keeps elements between pulls, lives on its own or reads several edges cannot be trusted to hold just one
     # unless it says so.
@@ -272,10 +292,13 @@ def _spec(
         max_held=declared_above_0(held, name, "max_held", int),
         timeout_s=declared_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
         bypass=declared_bypass(given, name),
+        on_interrupt=declared_on_interrupt(given, kind, name),
         input_ports=ports.inputs,
         output_ports=ports.outputs,
         resources=declared_resources(given, name),
         freeze=given.freeze if isinstance(given, BaseStage) else None,
+        helpers=declared_helpers(given, kind, name, is_process=is_process),
+        holds_back=bool(getattr(given, "holds_back", False)),
         calls=_calls_of(given),
     )
 

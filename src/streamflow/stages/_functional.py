@@ -103,6 +103,7 @@ class FilterStage(_OfFunction):
         accepts: Element types that are asked about; default its annotation. Others go on.
     """
 
+    holds_back: bool = True
     _calls: CallForm = "one"
 
     def __init__(
@@ -168,6 +169,8 @@ class PassthroughStage(BaseStage):
     Args:
         name: Name in the graph.
     """
+
+    _calls: CallForm = "one"
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""

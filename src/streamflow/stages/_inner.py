@@ -32,13 +32,14 @@ from ._deadlines import next_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import StreamElement
     from ._context import RunContext
     from ._contract import StageSpec
 
-__all__ = ["RESULTS", "InnerRun", "TurnCount", "Unit"]
+__all__ = ["RESULTS", "InnerRun", "TurnCount", "Unit", "inner_part"]
 
 RESULTS = 16
 """Most results that wait inside, between an inner stage and its outer one: as on any edge."""
@@ -222,16 +223,19 @@ class _Incarnation:
             await self._helpers_ended.wait()
         await (self._reads.pass_rest() if self._reads.end_was_told else self._reads.pass_aside())
 
-    def _start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> None:
-        self._start(work, f"{self._name}/{name}", is_helper=True)
+    def _start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        return self._start(work, f"{self._name}/{name}", is_helper=True)
 
-    def _start(self, work: Callable[[], Awaitable[object]], name: str, *, is_helper: bool = False) -> None:
+    def _start(
+        self, work: Callable[[], Awaitable[object]], name: str, *, is_helper: bool = False
+    ) -> Callable[[], None]:
         scope = anyio.CancelScope()
         if self._is_over:
             scope.cancel()  # as a task of a stage that is being cancelled
         self._scopes[scope] = None
         self._helpers += is_helper
         self._run.start_soon(self._work, work, scope, is_helper, name=name)
+        return scope.cancel
 
     async def _work(self, work: Callable[[], Awaitable[object]], scope: anyio.CancelScope, is_helper: bool) -> None:
         failure: Exception | None = None
@@ -268,6 +272,17 @@ class _Incarnation:
         if self.results.state == "open":
             self._writes.close()
         self._reads.close("no_more_needed" if failure is None else "failure")
+
+
+_WORK = _Incarnation._work.__code__  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - its own module
+"""The frame behind which all is inside."""
+
+
+def inner_part(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that is inside an inner stage; None if there is none."""
+    while traceback is not None and traceback.tb_frame.f_code is not _WORK:
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _admit(name: str, item: object) -> bool:

@@ -16,6 +16,7 @@ from ._contract import BaseStage
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
+    from ._supervision import CallForm
 
 __all__ = ["RouteRule", "RouteStage", "as_message"]
 
@@ -70,6 +71,7 @@ class RouteStage(BaseStage):
 
     accepts: Accepts | None = (TextElement, MessageElement)
     emits: Accepts | None = (MessageElement,)
+    _calls: CallForm = "one"
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: S
     async for element in input:
         result = func(element)
         if not isinstance(result, StreamElement) and inspect.isawaitable(result):
+            input.in_hand = element
             result = await result
         if not output.try_send(result):
             await output.send(result)
@@ -47,6 +48,7 @@ async def filter_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output
     async for element in input:
         verdict = func(element)
         if type(verdict) is not bool and inspect.isawaitable(verdict):
+            input.in_hand = element
             verdict = await verdict
         if verdict and not output.try_send(element):
             await output.send(element)
@@ -60,10 +62,13 @@ async def flat_map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], outp
     async for element in input:
         results = func(element)
         if inspect.isawaitable(results):
+            input.in_hand = element
             results = await results
         if inspect.isasyncgen(results):
+            input.in_hand = element
             await drive_generator(results, output)
         elif isinstance(results, AsyncIterable):
+            input.in_hand = element
             await output.send_all(cast("AsyncIterable[StreamElement]", results))
         elif inspect.isgenerator(results):
             with closing(results):
@@ -86,4 +91,5 @@ async def sink_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any]) -> None:
     async for element in input:
         outcome = func(element)
         if outcome is not None and inspect.isawaitable(outcome):
+            input.in_hand = element
             await outcome

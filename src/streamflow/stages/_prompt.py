@@ -17,6 +17,7 @@ from ._intent import as_message
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
+    from ._turns import OnInterrupt
 
 __all__ = ["PromptStage"]
 
@@ -51,6 +52,7 @@ class PromptStage(BaseStage):
     """
 
     kind: StageKind = StageKind.ACCUMULATE
+    on_interrupt: OnInterrupt | None = "fence"  # what it keeps are wholes
     accepts: Accepts | None = (TextElement, MessageElement, TurnEnd)
     emits: Accepts | None = (MessageElement, TurnEnd)
 

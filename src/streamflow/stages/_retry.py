@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
@@ -35,11 +35,11 @@ class RetryStage(AroundStage):
     """Run a stage inside; when it fails, make it anew and give it the same again, after a wait that grows.
 
     ```python
-    RetryStage(ProviderStage(provider), attempts=4, first_wait_s=0.5)
+    RetryStage(ProviderStage(provider), attempts=4, min_backoff_s=0.5)
     ```
 
     What is tried again is one *unit*: one element that the inner stage is given, or one turn if it accumulates, which it is given
-    once its `TurnEnd` has come. The waits are `first_wait_s` and twice as long each time, `max_wait_s` at most, each drawn anew
+    once its `TurnEnd` has come. The waits are `min_backoff_s` and twice as long each time, `max_backoff_s` at most, each drawn anew
     between nothing and that ("full jitter"), so that those who failed together do not come back together. A failure that says
     `retry_after_s`, as `ProviderError` and `CircuitOpenError` do, is waited for at least that long.
 
@@ -57,11 +57,11 @@ class RetryStage(AroundStage):
     Args:
         inner: The stage; a function, a class, an object, as in `chain()`.
         attempts: Most tries of one unit, the first one included.
-        first_wait_s: Longest wait before the second try, in seconds.
-        max_wait_s: Longest wait at all, in seconds. A failure that asks for a longer one is not tried again.
+        min_backoff_s: Wait before the second try, in seconds, before chance has taken its part.
+        max_backoff_s: Longest wait at all, in seconds. A failure that asks for a longer one is not tried again.
         lifetime_s: For how long a unit may be tried, in seconds from its first try: no wait goes on beyond. None: no limit.
-        jitter: Whether a wait is drawn at random; else it is the longest.
-        retry_on: Which failures are tried again; None: those that say `retryable`, lost connections and time-outs.
+        jitter: Largest part of a wait that is left out by chance, from 0 to 1.
+        on: Which failures are tried again; None: those that say `retryable`, lost connections and time-outs.
         resume: `before_first`: only before the first element of data of the unit has left, so nothing is ever said twice.
             `always`: also later; then a `TurnReset` tells consumers to forget what the unit has said so far.
         on_failure: What becomes of a unit that fails for good. `error`: the stage fails. `end_turn`: an `ErrorElement` stands for
@@ -83,11 +83,11 @@ class RetryStage(AroundStage):
         inner: StageLike,
         *,
         attempts: int = 3,
-        first_wait_s: float = 0.5,
-        max_wait_s: float = 30.0,
+        min_backoff_s: float = 0.5,
+        max_backoff_s: float = 30.0,
         lifetime_s: float | None = None,
-        jitter: bool = True,
-        retry_on: Failures | None = None,
+        jitter: float = 1.0,
+        on: Failures | None = None,
         resume: Resume = "before_first",
         on_failure: OnFailure = "error",
         max_turn: int = 1000,
@@ -95,14 +95,19 @@ class RetryStage(AroundStage):
     ) -> None:
         super().__init__((inner,), name, max_turn, on_failure)
         self._attempts = checked_count(attempts, "attempts", self.name)
-        self._first_wait_s = checked_seconds(first_wait_s, "first_wait_s", self.name)
-        self._max_wait_s = checked_seconds(max_wait_s, "max_wait_s", self.name)
-        if max_wait_s < first_wait_s:
-            message = f"stage {self.name!r}: {max_wait_s:g} is less than first_wait_s={first_wait_s:g}; raise it"
-            raise ConfigError("max_wait_s", message)
+        self._min_backoff_s = checked_seconds(min_backoff_s, "min_backoff_s", self.name)
+        self._max_backoff_s = checked_seconds(max_backoff_s, "max_backoff_s", self.name)
+        if max_backoff_s < min_backoff_s:
+            message = f"stage {self.name!r}: {max_backoff_s:g} is less than min_backoff_s={min_backoff_s:g}; raise it"
+            raise ConfigError("max_backoff_s", message)
         self._lifetime_s = math.inf if lifetime_s is None else checked_seconds(lifetime_s, "lifetime_s", self.name)
+        given = cast("object", jitter)
+        if not isinstance(given, (int, float)) or isinstance(given, bool) or not 0 <= given <= 1:
+            raise ConfigError(
+                "jitter", f"stage {self.name!r}: it is a part of the wait, from 0 to 1, got {given!r:.80}"
+            )
         self._jitter = jitter
-        self._retry_on = is_transient if retry_on is None else checked_failures(retry_on, "retry_on", self.name)
+        self._on = is_transient if on is None else checked_failures(on, "on", self.name)
         self._always = may_resume_always(resume, self.name)
 
     async def _handle(
@@ -117,7 +122,7 @@ class RetryStage(AroundStage):
                 await tries.finish()
                 return
             wait_s = self._wait_s(attempt, failure)
-            is_final = attempt == self._attempts or (tries.has_left and not self._always) or not self._retry_on(failure)
+            is_final = attempt == self._attempts or (tries.has_left and not self._always) or not self._on(failure)
             if is_final or wait_s is None or anyio.current_time() + wait_s >= until:
                 await self._give_up(unit, failure, output, run)
                 return
@@ -130,9 +135,9 @@ class RetryStage(AroundStage):
     def _wait_s(self, attempt: int, failure: Exception) -> float | None:
         """Return how long to wait after a try; None if the failure asks for more than is allowed."""
         asked = retry_after_s(failure)
-        if asked > self._max_wait_s:
+        if asked > self._max_backoff_s:
             return None
         # Beyond 2 ** 60 the product is past any limit, and much beyond that no float.
-        longest = min(self._max_wait_s, self._first_wait_s * 2.0 ** min(attempt - 1, 60))
-        drawn = random.uniform(0, longest) if self._jitter else longest  # noqa: S311 - no secret
+        longest = min(self._max_backoff_s, self._min_backoff_s * 2.0 ** min(attempt - 1, 60))
+        drawn = longest * (1 - self._jitter * random.random())  # noqa: S311 - no secret
         return max(asked, drawn)

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from ..elements import StreamElement, TurnEnd
+from ..elements import StreamElement, TurnEnd, survives_interruption
 from ..errors import ConfigError
 from ._admission import ALL_DATA, EVERYTHING
 from ._checks import checked_count
 from ._contract import BaseStage, StageKind
 from ._deadlines import checked_seconds, next_until
+from ._turns import turn_scope
 
 if TYPE_CHECKING:
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts
     from ._context import RunContext
     from ._contract import Bypass
+    from ._turns import OnInterrupt
 
 __all__ = ["DebounceStage", "DelayStage", "ThrottleMode", "ThrottleStage"]
 
@@ -40,6 +42,7 @@ class DebounceStage(BaseStage):
         backpressures: while the output is full; holds one element.
         completes: when the input ends, after the last element, for which it does not wait any longer.
         cancels: drops the element that it holds.
+        interrupts: forgets the element that it holds, if it may be dropped.
 
     Args:
         quiet_s: How long, in seconds, nothing must come.
@@ -54,6 +57,7 @@ class DebounceStage(BaseStage):
     """
 
     kind: StageKind = StageKind.ACCUMULATE
+    on_interrupt: OnInterrupt | None = "fence"
 
     def __init__(
         self,
@@ -71,14 +75,25 @@ class DebounceStage(BaseStage):
         self.max_held: int | None = 1
         self.bypass: Bypass = bypass
 
-    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+    async def process(
+        self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[object]
+    ) -> None:
         """Run the stage."""
         last: StreamElement | None = None
         deadline: float | None = None
-        while True:
+        epoch = run.epoch
+        is_open = True
+        while is_open:
+            element: StreamElement | None = None
             try:
                 element = await next_until(input, deadline)
             except anyio.EndOfStream:
+                is_open = False
+            if epoch != run.epoch:
+                epoch = run.epoch
+                if last is not None and not survives_interruption(last):
+                    last = deadline = None
+            if not is_open:
                 break
             if element is not None and not isinstance(element, TurnEnd):
                 last, deadline = element, anyio.current_time() + self._quiet_s
@@ -104,6 +119,7 @@ class ThrottleStage(BaseStage):
         emits: each element, once fewer than `count` have left in the last `per_s`; with `mode="drop"` only what need not wait.
         backpressures: while the output is full, and with `mode="wait"` while the limit is reached; holds one element.
         cancels: drops the element that waits.
+        interrupts: drops the element that waits, if it may be dropped; what has left still counts.
 
     Args:
         count: Elements, from 1 up.
@@ -117,6 +133,8 @@ class ThrottleStage(BaseStage):
     Raises:
         ConfigError: If an argument is wrong; the field is named.
     """
+
+    holds_back: bool = True
 
     def __init__(
         self,
@@ -136,6 +154,8 @@ class ThrottleStage(BaseStage):
         self.accepts: Accepts | None = accepts
         self.emits: Accepts | None = accepts
 
+    on_interrupt: OnInterrupt | None = "fence"
+
     async def process(
         self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[object]
     ) -> None:
@@ -149,7 +169,10 @@ class ThrottleStage(BaseStage):
                     if self._drops:
                         dropped.in_a_row += 1
                         continue
-                    await anyio.sleep_until(free_at)
+                    async with turn_scope(element) as turn:
+                        await anyio.sleep_until(free_at)
+                    if turn.interrupted:
+                        continue
                 dropped.tell()
                 await output.send(element)
                 left.append(anyio.current_time())
@@ -183,6 +206,7 @@ class DelayStage(BaseStage):
             through, if there are more.
         completes: when the input has ended and the last element has left, at its time.
         cancels: drops what it holds.
+        interrupts: forgets what it holds and may be dropped; the rest leaves at its time.
 
     Args:
         delay_s: How long, in seconds.
@@ -195,6 +219,7 @@ class DelayStage(BaseStage):
 
     kind: StageKind = StageKind.ACCUMULATE
     accepts: Accepts | None = EVERYTHING
+    on_interrupt: OnInterrupt | None = "fence"
 
     def __init__(self, delay_s: float, *, max_held: int = 1000, name: str = "delay") -> None:
         super().__init__(name)
@@ -202,10 +227,13 @@ class DelayStage(BaseStage):
         self._max_held = checked_count(max_held, "max_held", self.name)
         self.max_held: int | None = self._max_held
 
-    async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+    async def process(
+        self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[object]
+    ) -> None:
         """Run the stage."""
         held: deque[tuple[float, StreamElement]] = deque()  # each with the time at which it leaves
         is_open = True
+        epoch = run.epoch
         while is_open or held:
             due = held[0][0] if held else math.inf
             element: StreamElement | None = None
@@ -218,6 +246,9 @@ class DelayStage(BaseStage):
                     is_open = False
             else:
                 await anyio.sleep_until(due)
+            if epoch != run.epoch:
+                epoch = run.epoch
+                held = deque(one for one in held if survives_interruption(one[1]))
             if element is not None:
                 held.append((anyio.current_time() + self._delay_s, element))
             elif held and anyio.current_time() >= due:

@@ -1,0 +1,91 @@
+"""What interruptions and failures have to do with one end: the places of who waits there, and what they change of a reading end.
+
+Above: `_receive_end`, `_send_end`; `_sweep`, which changes it. Below: `_wait`.
+"""
+
+# ruff: noqa: SLF001 - the ends are one object in several parts
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from ..elements import ControlElement, TurnEnd
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
+    from ._hand import Hand
+    from ._receive_end import ReceiveEnd
+    from ._send_end import SendEnd
+    from ._sweep import Fence, Herald
+
+__all__ = ["SweptEnd"]
+
+
+class SweptEnd:
+    """A reading end as interruptions and supervision see it. What interruptions change is told by the class until one comes."""
+
+    _forward: SendEnd[Any] | None
+    _buffer: deque[Any]
+    _plain: set[type]
+    attention: int
+    _receiving: bool
+    _hand: Hand | None
+    _owes: bool
+    _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
+    _is_fenced: bool = False  # the stage that writes here is
+    herald: Callable[[], Herald | None] | None = None
+    """Returns who hears of each `Interrupt` that is sent, before it enters; None: nobody does."""
+    end_in_hand: TurnEnd | None = None
+    """The last one that a reader which accumulates has taken, until it sends one."""
+    in_hand: object = None
+    """What the reader's awaited call works on, if the reader says so: the last element for which it has awaited one."""
+    is_passing_on: bool = False
+    """Whether a task waits to pass on the head, and must find it there."""
+
+    def keep_hand(self, hand: Hand) -> None:
+        """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""
+        self._hand = hand
+        self.attention += 1
+
+    def owe_ends(self) -> None:
+        """Know that this reader accumulates: a `TurnEnd` that it takes is owed to its output until it sends one."""
+        if self._forward is not None:
+            self._forward._debtor = cast("ReceiveEnd[Any]", self)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether its reader waits for an element, or for room for one that passes it by; so it has none in hand."""
+        return self._receiving
+
+    def _note(self, item: object) -> None:
+        """Know what the reader is about to take."""
+        if not isinstance(item, ControlElement):
+            self._owes = True
+        elif isinstance(item, TurnEnd) and self._forward is not None and self._forward._debtor is self:
+            self.end_in_hand = item
+
+    def _settle_turn(self) -> None:
+        """Know that the reader has sent the results of all that it took."""
+        self._owes = False
+        self.end_in_hand = None
+
+    def _take_note(self) -> None:
+        """Have one reason more for a second look: an element that is not plain has come."""
+        self.attention += 1
+
+    def _keep(self, stays: list[bool]) -> int:
+        """Take out of the buffer what does not stay, and return how many there were; see `_sweep`."""
+        items = tuple(self._buffer)
+        self._buffer.clear()
+        for item, does_stay in zip(items, stays, strict=True):
+            if does_stay:
+                self._buffer.append(item)
+            elif type(item) not in self._plain:
+                self.attention -= 1
+        return len(items) - len(self._buffer)
+
+    def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
+        """Drop what does not stay of what was taken out of the edges and is kept to leave later; return how much that was."""
+        return 0

@@ -1,0 +1,117 @@
+"""Which tasks wait on edges, and for what: looked at when nothing else happens, kept by nobody. And more room for who waits.
+
+Above: `runtime`. Below: `_receive_end`, `_lanes`, `_merge`, `_wait`.
+"""
+
+# ruff: noqa: SLF001 - the ends are one object in several parts
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from ._lanes import LaneReceiveEnd
+from ._merge import MergeEnd
+from ._receive_end import WIDE
+from ._wait import key_of_wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._pulse import Pulse
+    from ._receive_end import ReceiveEnd
+    from ._wait import Overseer
+
+__all__ = ["EdgeWait", "has_waiting_sender", "is_awaited", "oversee", "tell_waits", "waits_on", "widen"]
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EdgeWait:
+    """What one task waits for."""
+
+    kind: Literal["send", "receive", "inside"]
+    """For room, for an element, or for another task of its stage."""
+    name: str = ""
+    """What the end is called that it waits at."""
+    end: ReceiveEnd[object] | None = None
+    """The end that it waits at."""
+    edges: tuple[ReceiveEnd[object], ...] = ()
+    """The edge that it waits for, by the reading end; of a merge, those from any of which an element would do."""
+
+
+def tell_waits(
+    pulse: Pulse | None, *, written: Iterable[ReceiveEnd[object]] = (), read: Iterable[ReceiveEnd[object]] = ()
+) -> None:
+    """Have waits counted by another pulse than before, or by none.
+
+    Args:
+        pulse: What counts from now on.
+        written: Edges whose senders it is about, by their reading ends.
+        read: Ends whose readers it is about.
+    """
+    for edge in written:
+        edge._senders_pulse = pulse
+    for one in read:
+        one._pulse = pulse
+
+
+def waits_on(ends: Iterable[ReceiveEnd[object]], pulse: Pulse) -> dict[object, EdgeWait]:
+    """Return what is waited for, by what tells which task waits; without tasks that were woken, or cancelled.
+
+    Args:
+        ends: The edges of a run, by their reading ends, and its merges.
+        pulse: Knows of waits inside stages.
+    """
+    found: dict[object, EdgeWait] = {
+        key_of_wait(waiter): EdgeWait("inside") for waiter in pulse.inner or () if not waiter.done()
+    }
+    for end in ends:
+        waiter = end._waiter
+        if waiter is not None and end._relay is None and not waiter.done():
+            found[key_of_wait(waiter)] = EdgeWait("receive", end.name, end, end.awaited_edges)
+        for turn in end._turns:
+            if turn.waiter is not None and not turn.waiter.done():
+                found[key_of_wait(turn.waiter)] = EdgeWait("send", end.name, end, (end,))
+    return found
+
+
+def oversee(end: ReceiveEnd[object], overseer: Overseer) -> None:
+    """Have `overseer` told whenever the reader of an end begins to wait."""
+    end._overseers += (overseer,)
+
+
+def is_awaited(end: ReceiveEnd[object]) -> bool:
+    """Say whether its reader waits for an element, and has not been woken."""
+    relay = end._relay
+    if relay is None:
+        return end._waiter is not None and not end._waiter.done()
+    merge = relay.merge()
+    return merge is not None and is_awaited(merge) and end in merge.awaited_edges
+
+
+def has_waiting_sender(edge: ReceiveEnd[object]) -> bool:
+    """Say whether somebody queues for room; on this edge, or on all branches of a fork."""
+    return bool(edge._turns)
+
+
+def widen(end: ReceiveEnd[T], capacity: int) -> None:
+    """Give an edge, or each edge of a merge, more room, and let those look again who wait for it. It never shrinks; idempotent."""
+    if isinstance(end, MergeEnd):
+        for one in end._inputs.values():
+            widen(one, capacity)
+    elif capacity > end.capacity:
+        if isinstance(end, LaneReceiveEnd):
+            end.widen(capacity)
+        if capacity > WIDE and not end._wide:
+            end._wide = True
+            end._checkpoint_at = end.received
+            end.attention += 1
+        end.capacity, end._half = capacity, capacity // 2
+        end._low = end._half
+        merge = None if end._relay is None else end._relay.merge()
+        if merge is not None:
+            merge._wide = merge._wide or end._wide
+        end._reopen_sender()
+        end._wake_senders()

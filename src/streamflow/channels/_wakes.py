@@ -1,0 +1,79 @@
+"""Who waits on an edge, and how they are woken: told to look again, and counted as able to go on.
+
+Above: `_receive_end`, which is one. Below: `_wait`, `_pulse`. The rules that it keeps are those of `_bounded` and `_pulse`.
+"""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._wait import waiter_factory
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
+    from ._pulse import Pulse
+    from ._wait import Turn, Waiter
+
+__all__ = ["Wakes"]
+
+
+class Wakes:
+    """The tasks that wait on one edge: its reader, and a queue of senders. The edge fills it."""
+
+    _buffer: deque[Any]
+    _turns: deque[Turn]
+    _waiter: Waiter | None
+    _make_waiter: Callable[[], Waiter] | None
+    _pulse: Pulse | None
+    _senders_pulse: Pulse | None
+    _half: int
+    _low: int
+    capacity: int
+
+    def _find_loop(self) -> Callable[[], Waiter]:
+        """Remember what makes waiters for the event loop that is running."""
+        self._make_waiter = waiter_factory()
+        return self._make_waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            if self._pulse is not None:
+                self._pulse.runnable += 1
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _wake_senders(self) -> None:
+        for turn in self._turns:
+            self._wake_turn(turn)
+
+    def _wake_sender(self) -> None:
+        self._low = -1  # one call is enough until that sender has looked
+        self._wake_turn(self._turns[0])
+
+    def _wake_turn(self, turn: Turn) -> None:
+        waiter, turn.waiter = turn.waiter, None
+        if turn.is_counted:
+            self._go_on(turn)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _go_on(self, turn: Turn) -> None:
+        """Count a sender as able to go on."""
+        turn.is_counted = False
+        if self._senders_pulse is not None:
+            self._senders_pulse.runnable += 1
+
+    def _end_turn(self) -> None:
+        """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""
+        self._low = self._half
+        if self._turns and len(self._buffer) < self.capacity:
+            self._wake_sender()
+        self._reopen_sender()
+
+    def _reopen_sender(self) -> None:
+        """Let senders have their fast path again, if nobody waits."""
+        raise NotImplementedError

@@ -1,0 +1,153 @@
+"""What there is to see of one run: its stages and edges, who is at work, what moved.
+
+Above: `_engine`, which is one; `_deadlock` and others that look at it. Below: `_stats`, `_account`, `_wiring`, `_jobs`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..channels import MergeEnd
+from ..errors import RunStateError
+from ._account import Account
+from ._stats import RunStats, stats_of
+from ._swept_run import SweptRun
+from ._wiring import ended_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..channels import ForkEnd, ReceiveEnd, SendEnd
+    from ..elements import StreamElement
+    from ._jobs import Job, JobGroup
+    from ._metering import EdgeMeter
+    from ._plan import Plan
+    from ._supervision import Tally
+    from ._watchdog import RunClock
+    from ._wiring import StageRun
+
+__all__ = ["RunView"]
+
+
+class RunView(SweptRun):
+    """What there is to see of one run; the engine fills it."""
+
+    def __init__(self, run_id: str, plan: Plan) -> None:
+        self.run_id: str = run_id
+        self.plan: Plan = plan
+        self.inlets: dict[str, SendEnd[StreamElement]] = {}
+        self.outlet: ReceiveEnd[StreamElement]
+        self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
+        self.jobs: JobGroup
+        self.account: Account = Account()
+        self._taken: set[str] = set()
+        self._stages: list[StageRun] = []
+        self._edges: Sequence[ReceiveEnd[Any]] = ()
+        self._meters: Sequence[EdgeMeter | None] = ()
+        self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
+        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
+        self._tallies: Mapping[str, Tally] = {}
+        self._clock: RunClock
+        self._ended_s: float | None = None
+        self._feeders: dict[str, Job] = {}
+        self._watchdogs: list[Job] = []
+
+    @property
+    def stages(self) -> Sequence[StageRun]:
+        """The stages; none before the start, and after the end."""
+        return self._stages
+
+    @property
+    def edges(self) -> Sequence[ReceiveEnd[Any]]:
+        """All edges, in the order of the plan."""
+        return self._edges
+
+    def working_jobs(self) -> list[Job]:
+        """Return the tasks that move elements, or may."""
+        return [job for job in self.jobs.alive if job not in self._watchdogs]
+
+    def is_taken(self, leaf: str) -> bool:
+        """Say whether a leaf is read alone."""
+        return leaf in self._taken
+
+    def has_feeder(self, head: str) -> bool:
+        """Say whether a source feeds a head, which has not ended."""
+        return head in self._feeders
+
+    def source_name(self, head: str) -> str:
+        """Return what the source of a head is called in reports."""
+        return "source" if len(self.inlets) == 1 else f"source of {head}"
+
+    def stats(self) -> RunStats:
+        """Return what the run has done so far."""
+        until = self._clock.now() if self._ended_s is None else self._ended_s
+        counts = [edge.statistics() for edge in self._edges]
+        meters = self._meters or [None] * len(counts)
+        duration_s = until - self._clock.started
+        return stats_of(
+            self.run_id,
+            duration_s,
+            self.plan,
+            counts,
+            meters=meters,
+            forks=self._forks,
+            merges=self._merges,
+            tallies=self._tallies,
+            interruptions=self.epoch,
+            undelivered=self.undelivered(),
+        )
+
+    @property
+    def has_output(self) -> bool:
+        """Whether something is there for the consumer."""
+        return any(leaf.backlog for leaf in self.leaves.values())
+
+    def open_account(self, culprit: StageRun | str | None = None) -> None:
+        """Begin to account for what does not arrive, if anything is left that might.
+
+        What is behind the `culprit` of a failure goes on, and is not at work in vain.
+        """
+        if not self.jobs.alive and not self.has_output:
+            return
+        spared: frozenset[int] = frozenset()
+        if isinstance(culprit, str):
+            spared = self.plan.fed[culprit]
+        elif culprit is not None:
+            spared = culprit.downstream
+        self.account.open(self._ends(), [one for one in self._stages if one.index not in spared])
+
+    def undelivered(self) -> dict[str, int]:
+        """Return how much did not arrive because the run was cut short, by edge and stage."""
+        return self.account.read(self._ends(), is_over=self._ended_s is not None)
+
+    def _ends(self) -> Iterator[ReceiveEnd[Any]]:
+        yield from self._edges
+        for merges in self._merges.values():
+            yield from merges
+        if self.started and isinstance(self.outlet, MergeEnd):
+            yield self.outlet
+
+    def describe(self) -> str:
+        """Return who is alive and how full the edges are, a line each."""
+        lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
+        lines += [f"  edge {edge.statistics()}" for edge in self._edges]
+        return "\n".join(lines)
+
+    def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
+        """Return what reads one leaf, which is no part of the outlet from now on.
+
+        Raises:
+            RunStateError: If there is no such leaf, or it was taken before.
+        """
+        leaf = self.leaves.get(name)
+        if leaf is None or name in self._taken:
+            problem = f"the output {name!r} was taken before" if name in self._taken else f"there is no output {name!r}"
+            names = ", ".join(map(repr, self.leaves)) or "no output"
+            message = f"{problem}; {self.run_id} has {names}"
+            raise RunStateError(message)
+        self._taken.add(name)
+        if isinstance(self.outlet, MergeEnd):
+            self.outlet.detach(leaf)
+        else:
+            self.outlet = ended_input("consumer")
+        return leaf
