@@ -48,6 +48,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "RunStateError": (errors.RunStateError("the run has ended; call execute() again"), "call execute() again"),
     "PipelineBusyError": (errors.PipelineBusyError(3), "3 runs are going, the most that max_concurrent_runs allows"),
     "ShutdownTimeoutError": (errors.ShutdownTimeoutError(2.5, ("a", "b")), "'a', 'b' did not end"),
+    "RunAbortedError": (errors.RunAbortedError("run-7"), "run-7 was aborted by its kill switch"),
     "SyncInAsyncError": (errors.SyncInAsyncError("execute_sync"), "use 'await pipeline.run("),
     "ChannelClosedError": (errors.ChannelClosedError("a → b"), "do not use it after close()"),
     "OutputClosedError": (errors.OutputClosedError("a → b", "no_more_needed"), "stop sending"),
@@ -194,6 +195,22 @@ def test_a_shutdown_that_failed_names_what_is_left_and_how_long_it_waited() -> N
 
     assert "'ears' did not end within the shutdown (2.5 s)" in str(error)
     assert isinstance(error, TimeoutError)
+
+
+def test_a_shutdown_that_failed_says_what_was_not_delivered() -> None:
+    """`ShutdownTimeoutError`: the account is in the words, and survives `pickle`."""
+    error = errors.ShutdownTimeoutError(2.5, ("ears",), {"ears → mouth": 3})
+
+    assert str(error).endswith("; not delivered: 3 of ears → mouth")
+    assert pickle.loads(pickle.dumps(error)).undelivered == {"ears → mouth": 3}
+
+
+def test_an_aborted_run_says_why() -> None:
+    """`RunAbortedError`: what was given to the switch is the cause, and in the words."""
+    error = errors.RunAbortedError("run-7")
+    error.__cause__ = ValueError("disk full")
+
+    assert str(error) == "run-7 was aborted by its kill switch: ValueError: disk full"
 
 
 def test_an_output_closed_by_a_failing_run_says_so() -> None:

@@ -52,15 +52,7 @@ from .errors import (
 )
 from .graph import CONSUMER, DROP, SOURCE, Router
 from .observe import Event, EventBus
-from .runtime import (
-    Interruption,
-    Pipeline,
-    PipelineBuilder,
-    PipelineConfig,
-    Result,
-    Run,
-    Subscription,
-)
+from .runtime import Interruption, KillSwitch, Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
 from .stages import (
     BaseStage,
     CollectStage,
@@ -111,6 +103,7 @@ __all__ = [
     "ImageElement",
     "Interrupt",
     "Interruption",
+    "KillSwitch",
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",

@@ -118,7 +118,7 @@ def test_the_caller_is_the_nearest_frame_outside_the_package() -> None:
 
 def test_without_a_frame_outside_the_package_the_outermost_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """`caller_of_package`: it ends where the stack does, as under `python -m streamflow`."""
-    monkeypatch.setattr("streamflow.graph._builder._PACKAGE", "/")
+    monkeypatch.setattr("streamflow.graph._callers._PACKAGE", "/")
 
     outermost = sys._getframe()
     while outermost.f_back is not None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..elements import ControlElement
 from ._bounded import open_channel
 from ._fork import Claim, ForkEnd
+from ._waits import widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,6 +57,11 @@ class HubEnd(ForkEnd[T_contra]):
         self.claims: dict[Claim, None] = {}
         """The senders that wait, in the order of their arrival: here, or at an end of which this one is a part."""
         self._fixed = len(self._branches), len(self._taps)
+
+    def widen_added(self, capacity: int) -> None:
+        """Let each branch that was added, and is waited for, hold up to `capacity` elements from now on."""
+        for end in self._branches[self._fixed[0] :]:
+            widen(end._peer, capacity)
 
     @property
     def _edges(self) -> tuple[ReceiveEnd[Any], ...]:

@@ -83,11 +83,12 @@ class Lanes:
 
     def __init__(self, buffer: deque[Any], capacity: int) -> None:
         self._buffer = buffer
-        self._capacity = capacity
         self._groups: deque[_Group] = deque()  # of all that `count()` has seen
         self._known = 0  # their lengths together
         self._tail = 0  # the lane of the last group
         self._fences: dict[type, bool] = {}
+        self.capacity: int = capacity
+        """The bound, in elements."""
         self.held: list[int] = [0] * len(_LANES)
         """How many elements each lane holds, as of the last `count()`."""
         self.last: Priority | None = None
@@ -143,7 +144,7 @@ class Lanes:
 
     def has_room(self, lane: int) -> bool:
         """Say whether one more of a lane may enter, as of the last `count()`."""
-        return not self.held[lane] or self._known + self.held.count(0) < self._capacity
+        return not self.held[lane] or self._known + self.held.count(0) < self.capacity
 
     def keep(self, stays: list[bool]) -> None:
         """Forget what is about to be taken out of the buffer, wherever it stands."""
@@ -161,10 +162,6 @@ class Lanes:
         if self._groups:
             last = self._groups[-1]
             self._tail, self.last = last.lane, None if last.passed else _LANES[last.lane]
-
-    def widen(self, capacity: int) -> None:
-        """Have room for more elements from now on."""
-        self._capacity = capacity
 
     def take_out(self, place: int) -> None:
         """Take the element at a place of the buffer out of it."""
@@ -311,7 +308,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
 
     def widen(self, capacity: int) -> None:
         """Have room for more elements from now on."""
-        self._lanes.widen(capacity)
+        self._lanes.capacity = capacity
         self.limit_of_one_lane = capacity - len(_LANES) + 1
 
     def _wake_heads(self, *, at_once: bool) -> None:

@@ -127,7 +127,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         self.bound = dataclasses.replace(self.bound, capacity=capacity, weight=weight)
         self.room.widen(self.bound)
         if self.lanes is not None:
-            self.lanes.widen(capacity)
+            self.lanes.capacity = capacity
 
     def statistics(self) -> ChannelStatistics:
         weight = None if self.bound.weight is None else self.room.weight

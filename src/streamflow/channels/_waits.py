@@ -1,6 +1,6 @@
-"""Which tasks wait on edges, and for what: looked at when nothing else happens, kept by nobody.
+"""Which tasks wait on edges, and for what: looked at when nothing else happens, kept by nobody. And more room for who waits.
 
-Above: `runtime`. Below: `_receive_end`, `_wait`.
+Above: `runtime`. Below: `_receive_end`, `_lanes`, `_merge`, `_wait`.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -8,10 +8,11 @@ Above: `runtime`. Below: `_receive_end`, `_wait`.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ._lanes import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
+from ._merge import MergeEnd
 from ._receive_end import WIDE
 from ._wait import key_of_wait
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ._wait import Overseer
 
 __all__ = ["EdgeWait", "has_waiting_sender", "is_awaited", "oversee", "tell_waits", "waits_on", "widen"]
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,18 +97,22 @@ def has_waiting_sender(edge: ReceiveEnd[object]) -> bool:
     return bool(edge._turns)
 
 
-def widen(edge: ReceiveEnd[object], capacity: int) -> None:
-    """Give an edge more room, and let those look again who wait for it. It stays a bound: it never shrinks."""
-    if isinstance(edge, (LaneReceiveEnd, LimitedReceiveEnd)):
-        edge.widen(capacity)
-    if capacity > WIDE and not edge._wide:
-        edge._wide = True
-        edge._checkpoint_at = edge.received
-        edge.attention += 1
-    edge.capacity, edge._half = capacity, capacity // 2
-    edge._low = edge._half
-    merge = None if edge._relay is None else edge._relay.merge()
-    if merge is not None:
-        merge._wide = merge._wide or edge._wide
-    edge._reopen_sender()
-    edge._wake_senders()
+def widen(end: ReceiveEnd[T], capacity: int) -> None:
+    """Give an edge, or each edge of a merge, more room, and let those look again who wait for it. It never shrinks; idempotent."""
+    if isinstance(end, MergeEnd):
+        for one in end._inputs.values():
+            widen(one, capacity)
+    elif capacity > end.capacity:
+        if isinstance(end, (LaneReceiveEnd, LimitedReceiveEnd)):
+            end.widen(capacity)
+        if capacity > WIDE and not end._wide:
+            end._wide = True
+            end._checkpoint_at = end.received
+            end.attention += 1
+        end.capacity, end._half = capacity, capacity // 2
+        end._low = end._half
+        merge = None if end._relay is None else end._relay.merge()
+        if merge is not None:
+            merge._wide = merge._wide or end._wide
+        end._reopen_sender()
+        end._wake_senders()

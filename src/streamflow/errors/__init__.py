@@ -17,6 +17,7 @@ StreamflowError
 ├── RoundLimitError                an element would go around a loop too often
 ├── RoutingError                   a route cannot send an element where its rule says
 ├── RunTimeoutError                a run, a stage or an edge took too long   (also TimeoutError)
+├── RunAbortedError                a kill switch has aborted the run; what it was given is the cause
 ├── PipelineDeadlockError          everything in a run waits for each other; draws who for whom
 ├── RunStateError                  a run used after its end, twice, or from another event loop
 ├── PipelineBusyError              as many runs are going as may be
@@ -90,6 +91,7 @@ from ._routing import RoutingError
 from ._runs import (
     PipelineBusyError,
     RoundLimitError,
+    RunAbortedError,
     RunStateError,
     RunTimeoutError,
     ShutdownTimeoutError,
@@ -127,6 +129,7 @@ __all__ = [
     "ProviderError",
     "RoundLimitError",
     "RoutingError",
+    "RunAbortedError",
     "RunStateError",
     "RunTimeoutError",
     "ShutdownTimeoutError",

@@ -5,13 +5,17 @@ Above: `runtime`, `stages`. Below: `_base`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ._base import StreamflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "PipelineBusyError",
     "RoundLimitError",
+    "RunAbortedError",
     "RunStateError",
     "RunTimeoutError",
     "ShutdownTimeoutError",
@@ -164,23 +168,49 @@ class PipelineBusyError(StreamflowError, RuntimeError):
 
 
 class ShutdownTimeoutError(StreamflowError, TimeoutError):
-    """Tasks did not end although they were cancelled, when their pipeline was shut down.
+    """Tasks did not end although they were cancelled, when their run was drained or their pipeline shut down.
 
     Args:
-        timeout_s: How long the shutdown waited before it cancelled, in seconds.
+        timeout_s: How long it waited before it cancelled, in seconds.
         stages: What did not end.
+        undelivered: How much did not arrive, as in `Run.undelivered`.
     """
 
-    def __init__(self, timeout_s: float, stages: tuple[str, ...]) -> None:
-        super().__init__(timeout_s, stages)
-        self.timeout_s = timeout_s
-        """How long the shutdown waited before it cancelled, in seconds."""
-        self.stages = stages
+    def __init__(self, timeout_s: float, stages: tuple[str, ...], undelivered: Mapping[str, int] | None = None) -> None:
+        super().__init__(timeout_s, stages, undelivered)
+        self.timeout_s: float = timeout_s
+        """How long it waited before it cancelled, in seconds."""
+        self.stages: tuple[str, ...] = stages
         """What did not end."""
+        self.undelivered: dict[str, int] = dict(undelivered or {})
+        """How much did not arrive, by edge (`a → b`), and by stage that was at work; summed over the runs."""
 
     def __str__(self) -> str:
         names = ", ".join(map(repr, self.stages))
-        return f"{names} did not end within the shutdown ({self.timeout_s:g} s); a stage must let cancellation pass"
+        lost = ", ".join(f"{count} of {place}" for place, count in self.undelivered.items())
+        text = f"{names} did not end within the shutdown ({self.timeout_s:g} s); a stage must let cancellation pass"
+        return f"{text}; not delivered: {lost}" if lost else text
+
+
+class RunAbortedError(StreamflowError):
+    """A kill switch has aborted the run. What was given to `KillSwitch.abort()` is `__cause__`.
+
+    Args:
+        run_id: Identity of the run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id: str = run_id
+        """Identity of the run."""
+        self.suppressed: tuple[StageError, ...] = ()
+        """Failures of stages while the run was being stopped."""
+
+    def __str__(self) -> str:
+        text = f"{self.run_id} was aborted by its kill switch"
+        if self.__cause__ is None:
+            return text
+        return f"{text}: {type(self.__cause__).__name__}" + (f": {self.__cause__}" if str(self.__cause__) else "")
 
 
 class SyncInAsyncError(StreamflowError, RuntimeError):

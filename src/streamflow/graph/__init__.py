@@ -4,7 +4,8 @@ Above: `runtime`. Below: `stages`, `channels` (what bounds an edge).
 """
 
 from ._bounding import bounds_of
-from ._builder import GraphBuilder, caller_of_package
+from ._builder import GraphBuilder
+from ._callers import caller_of_package
 from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight

@@ -11,16 +11,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import inspect
 import itertools
-import os
-import warnings
 from typing import TYPE_CHECKING, Literal, cast
 
 from ..channels import checked_overflow, checked_weight
 from ..elements import Priority
-from ..errors import BuildWarning, ConfigError, StageDefinitionError
+from ..errors import ConfigError, StageDefinitionError
 from ..stages import Supervision, as_stage, definition_error
+from ._callers import caller_of_package, warn_at
 from ._fans import FanCall
 from ._feedback import checked_feedback
 from ._nesting import checked_buffer, checked_priority, nestable
@@ -43,11 +41,7 @@ if TYPE_CHECKING:
     from ._router import Drop, Router
     from ._spec import Graph
 
-__all__ = ["GraphBuilder", "caller_of_package"]
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-
-_warned: dict[str | tuple[str, type[Warning], int], int] = {}  # what Python's filters remember, as a module has it
+__all__ = ["GraphBuilder"]
 
 
 class GraphBuilder:
@@ -446,7 +440,7 @@ class GraphBuilder:
         graph, named = self._said.graph()
         check(graph, named)
         for one in (*unclaimed(graph), *reconvergent(graph)):
-            _warn(f"{one.message}; {one.hint}", one.where or "")
+            warn_at(f"{one.message}; {one.hint}", one.where or "")
         for node in graph.nodes:
             if node.stage.freeze is not None:
                 node.stage.freeze()
@@ -495,19 +489,3 @@ class GraphBuilder:
 def _several(given: Sequence[GraphStage | str]) -> list[GraphStage | str]:
     """Return stages that were given as one argument; a string is one name."""
     return [given] if isinstance(given, str) else list(given)
-
-
-def _warn(message: str, where: str) -> None:
-    """Warn at a line of the user's; a graph that was made by hand may say anything about where it was."""
-    file, _, line = where.rpartition(":")
-    place = (file, int(line)) if line.isdecimal() else (where, 0)
-    warnings.warn_explicit(message, BuildWarning, *place, registry=_warned)
-
-
-def caller_of_package() -> str:
-    """Return `file:line` of the nearest frame outside this package."""
-    frame = inspect.currentframe()  # not inspect.stack(), which reads every source file
-    assert frame is not None, "CPython and PyPy have frames"
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

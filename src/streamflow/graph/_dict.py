@@ -50,7 +50,7 @@ from ..errors import (
     UnknownStageError,
 )
 from ..stages import StageKind, as_stage, checked_name, name_given
-from ._builder import caller_of_package
+from ._callers import caller_of_package
 from ._edge_data import OPTIONS, Weigh, edge_to_data, with_options
 from ._merge_data import MERGE_FIELDS, merge_policy, merge_to_data
 from ._router import Router

@@ -6,6 +6,7 @@ Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 from ._config import PipelineConfig
 from ._engine import live_runs
 from ._interruption import Interruption
+from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
@@ -15,6 +16,8 @@ from ._sync import BackendName, SyncStream
 __all__ = [
     "BackendName",
     "Interruption",
+    "KillSwitch",
+    "KillSwitchState",
     "Pipeline",
     "PipelineBuilder",
     "PipelineConfig",

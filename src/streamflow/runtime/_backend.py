@@ -14,17 +14,20 @@ import dataclasses
 import gc
 import sys
 import threading
+import weakref
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..channels import running_trio
 from ..errors import RunStateError
+from ._swallowing import REASON, Mark, Redelivery, Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from typing import Any
 
     import trio
+
+    from ._swallowing import Pressure
 
 __all__ = ["Backend", "Task", "TaskView", "current_backend", "loop_is_running"]
 
@@ -32,8 +35,16 @@ __all__ = ["Backend", "Task", "TaskView", "current_backend", "loop_is_running"]
 class Task(Protocol):
     """A started task."""
 
-    def cancel(self) -> object:
-        """Ask it to end at its next await. Idempotent; only from the loop's own thread."""
+    def press(self, swallowed: Callable[[str], None]) -> Pressure:
+        """Ask it to end at its next await, and go on asking; to be called once, from the loop's own thread.
+
+        Args:
+            swallowed: Told, once, where the task is when it has swallowed its cancellation and gone on.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Ask it to leave what it is doing at its next await. Idempotent; only from the loop's own thread."""
         ...
 
     def uncancel(self) -> int:
@@ -60,8 +71,8 @@ class Backend(Protocol):
         """Call `func` on the loop, at once if called there, else soon; from any thread. Does nothing once the loop has ended."""
         ...
 
-    def call_soon(self, func: Callable[[], None]) -> None:
-        """Call `func` when no task is at work; only from the loop's own thread."""
+    def call_soon(self, func: Callable[[], object]) -> None:
+        """Call `func` when no task is at work; from any thread, and from a signal handler. Does nothing once the loop has ended."""
         ...
 
     def look_at(self, task: Task) -> TaskView:
@@ -85,13 +96,34 @@ class TaskView:
     """What it runs."""
 
 
+class _AsyncioTask:
+    __slots__ = ("_loop", "_mark", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        self._loop = loop
+        self._mark: weakref.ref[Mark] | None = None  # in the cancellation that is to be taken back
+        self.task = task
+
+    def press(self, swallowed: Callable[[str], None]) -> Pressure:
+        return Redelivery(self.task, self._loop.call_later, swallowed, self._mark)
+
+    def cancel(self) -> None:
+        mark = Mark()
+        self._mark = weakref.ref(mark)
+        self.task.cancel(mark)
+
+    def uncancel(self) -> int:
+        self._mark = None
+        return self.task.uncancel()
+
+
 class _AsyncioBackend:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
-        return self._loop.create_task(coroutine, name=name, context=context)
+        return _AsyncioTask(self._loop, self._loop.create_task(coroutine, name=name, context=context))
 
     def is_here(self) -> bool:
         try:
@@ -107,16 +139,16 @@ class _AsyncioBackend:
             if not self._loop.is_closed():
                 func()
             return
+        self.call_soon(func)
+
+    def call_soon(self, func: Callable[[], object]) -> None:
         try:
             self._loop.call_soon_threadsafe(func)
         except RuntimeError:  # the loop was closed, and its tasks with it
             return
 
-    def call_soon(self, func: Callable[[], None]) -> None:
-        self._loop.call_soon(func)
-
     def look_at(self, task: Task) -> TaskView:
-        its = cast("asyncio.Task[None]", task)
+        its = cast("_AsyncioTask", task).task
         # The future that it waits for; a task of another make may not tell, and is then taken for one that runs.
         return TaskView(its, getattr(its, "_fut_waiter", None), its.get_coro())
 
@@ -136,8 +168,15 @@ class _TrioTask:
         self._scope = make_scope()
         self.task: trio.lowlevel.Task
 
+    def press(self, swallowed: Callable[[str], None]) -> Pressure:
+        throttle = Throttle(self.task.coro, swallowed)
+        task: Any = self.task
+        task.coro = throttle
+        self.cancel()
+        return throttle
+
     def cancel(self) -> None:
-        self._scope.cancel()
+        self._scope.cancel(reason=REASON)  # the first reason stays, so an interruption that is pressed on has it too
 
     def uncancel(self) -> int:
         self._scope.__exit__(None, None, None)
@@ -177,17 +216,18 @@ class _TrioBackend:
         if threading.get_ident() == self._thread:
             func()
             return
+        self.call_soon(func)
+
+    def call_soon(self, func: Callable[[], object]) -> None:
         try:
             self._token.run_sync_soon(func)
         except self._trio.RunFinishedError:
             return
 
-    def call_soon(self, func: Callable[[], None]) -> None:
-        self._token.run_sync_soon(func)
-
     def look_at(self, task: Task) -> TaskView:
         its = cast("_TrioTask", task).task
-        return TaskView(its, its, its.coro)
+        coroutine: Any = its.coro
+        return TaskView(its, its, coroutine.coroutine if isinstance(coroutine, Throttle) else coroutine)
 
     def contexts(self) -> Iterator[tuple[object, Context]]:
         root = self._trio.lowlevel.current_root_task()

@@ -1,6 +1,6 @@
 """One run: opens the edges, starts the stages, decides how it ends.
 
-Above: `_run`, what the caller holds. Below: `_jobs` (tasks), `_watchdog` (limits), `channels`, `stages`, `graph`.
+Above: `_run`, what the caller holds. Below: `_drain` (its other part), `_jobs` (tasks), `_watchdog`, `channels`, `stages`, `graph`.
 
 How a run ends, in the words of the code:
 
@@ -33,6 +33,7 @@ from ..errors import (
     ChannelClosedError,
     OutputClosedError,
     PipelineDeadlockError,
+    RunAbortedError,
     RunStateError,
     RunTimeoutError,
     StageError,
@@ -40,6 +41,7 @@ from ..errors import (
 from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
+from ._drain import begin_drain
 from ._edge_watches import edge_watches, run_limits, stuck_at
 from ._failures import notice_of, stage_error
 from ._interruption import end_stage, finish_body, reenter, was_swept
@@ -99,6 +101,7 @@ class Engine(RunView):
         self.reporter: Reporter = reporter
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
+        self.draining: bool = False
         self.failure: BaseException | None = None
         self.notice: ErrorElement | None = None
         self.reason: EndReason = "done"
@@ -171,6 +174,8 @@ class Engine(RunView):
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages)
         self.jobs.start(*self._feeders.values(), *self._watchdogs, *(stage.job for stage in self._stages))
+        if self.draining:
+            begin_drain(self)
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
@@ -297,7 +302,7 @@ class Engine(RunView):
             self._watchdogs, self._loops = [], ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            if self.cancelled:
+            if self.cancelled or (self.draining and not self.has_output):
                 self._tell_end()
 
     def _tell_end(self) -> None:
@@ -337,6 +342,7 @@ class Engine(RunView):
         if isinstance(culprit, StageRun):
             culprit.failure = error
         if self.notice is None:
+            self.open_account(culprit)
             self.failure, self.reason = error, reason
             self.reporter.failed(error)
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
@@ -376,6 +382,7 @@ class Engine(RunView):
             self.cancelled = True
             if self.notice is None:
                 self.reason = "cancelled"
+            self.open_account()
             self.jobs.cancel()
             for outlet in (self.outlet, *self.leaves.values()):
                 outlet.close()
@@ -383,13 +390,6 @@ class Engine(RunView):
                 self._no_more_waiting.set()
             if not self.jobs.alive:
                 self._tell_end()
-
-    def cut_short(self) -> None:
-        """Cancel what still runs; the consumer gets what is on its way to it, and the reason `cancelled`. Idempotent."""
-        if self.jobs.alive:
-            if self.notice is None:
-                self.reason = "cancelled"
-            self.jobs.cancel()
 
     async def finish_last_stages(self) -> None:
         """Wait until all sinks have ended, and all stages that feed the consumer; or until the run fails.
@@ -406,9 +406,14 @@ class Engine(RunView):
         return bool(self._last_stages) and self.notice is None and not self.cancelled
 
     async def finish(self, *, shield: bool) -> None:
-        """Let tasks end that are just ending, cancel the others, and wait for them, `shutdown_timeout_s` at most.
+        """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
+        await self.end_tasks(shield=shield)
+        self._tell_end()
+        if self.reporter.has_tasks:
+            await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
-        What is left then is named in `zombies`.
+    async def end_tasks(self, *, shield: bool) -> None:
+        """Let tasks end that are just ending, cancel the others, wait `shutdown_timeout_s` at most; `zombies` names what is left.
 
         Cancellation: leaves the tasks cancelled and unwaited for, unless shielded.
         """
@@ -427,16 +432,12 @@ class Engine(RunView):
                 self._lifetime.leave(self)
                 for hub in self._hubs.values():
                     hub.close()
-        self._tell_end()
-        if self.reporter.has_tasks:
-            await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
         error, self.failure = self.failure, None
-        if isinstance(error, (StageError, RunTimeoutError, PipelineDeadlockError)):
-            error.suppressed = tuple(self._suppressed)
-            self._suppressed = []
+        if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
+            error.suppressed, self._suppressed = tuple(self._suppressed), []
         return error
 
     def end_loops(self) -> bool:

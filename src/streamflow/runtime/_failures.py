@@ -12,6 +12,7 @@ from ..errors import (
     MiddlewareError,
     PipelineDeadlockError,
     ProviderError,
+    RunAbortedError,
     RunTimeoutError,
     StageError,
     StageTimeLimitError,
@@ -42,6 +43,8 @@ def stage_error(
 
 def notice_of(error: BaseException, stage: str | None, *, is_fatal: bool = True) -> ErrorElement:
     """Return what the output says of a failure. It may reach a client, so it repeats no text that a stage's exception carries."""
+    if isinstance(error, RunAbortedError):
+        return ErrorElement(code="aborted", message="the run was aborted", fatal=True)
     if isinstance(error, RunTimeoutError):
         return ErrorElement(code="timeout", message=str(error), stage=stage, fatal=True)
     if isinstance(error, PipelineDeadlockError):

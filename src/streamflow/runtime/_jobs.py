@@ -5,6 +5,7 @@ Above: `_engine`. Below: `_backend`.
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ._backend import Backend, Task, TaskView
+    from ._swallowing import Pressure
+
+_log = logging.getLogger("streamflow.runtime")
 
 __all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
 
@@ -40,13 +44,27 @@ class Job:
         self._ended = ended
         self._context = context
         self._task: Task | None = None
+        self._pressure: Pressure | None = None
         self._begun = False
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._begun and self._task is not None
 
     def cancel(self) -> None:
         """Ask it to end at its next await; one that has not begun does not begin. Idempotent."""
-        self.cancel_requested = True
-        if self._begun and self._task is not None:
-            self._task.cancel()
+        if not self.cancel_requested:
+            self.cancel_requested = True
+            if self._begun and self._task is not None:
+                self._pressure = self._task.press(self._tell_swallowed)
+
+    def _tell_swallowed(self, place: str) -> None:
+        _log.warning(
+            "%s has swallowed its cancellation and goes on, at %s; let cancellation pass, and shield what must be done first",
+            self.name,
+            place,
+        )
 
     def interrupt(self) -> None:
         """Ask it to leave what it is doing at its next await, and not to end: what it does then is its own affair."""
@@ -85,6 +103,9 @@ class Job:
         del self._work, self._ended, self._context
         self.instead = None
         self._task = None
+        if self._pressure is not None:
+            self._pressure.end()
+            self._pressure = None
         try:
             ended(self, error)
         finally:

@@ -1,6 +1,6 @@
 """What the runs of one pipeline have in common: how many there are, what they share, and when there are no more.
 
-Above: `_pipeline`, `_engine`. Below: `_backend`, `stages` (`Resource`).
+Above: `_pipeline`, `_engine`. Below: `_backend`, `_drain`, `stages` (`Resource`).
 
 A resource is opened and closed by a task of its own, because a context manager may hold a task group or a cancel scope, which
 must be left by the task that entered it, and which is nobody else's business. The task lives until the pipeline is shut down, or
@@ -11,47 +11,24 @@ from __future__ import annotations
 
 import contextvars
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
-from ..errors import ConfigError, PipelineBusyError, RunStateError, ShutdownTimeoutError
+from ..errors import ConfigError, PipelineBusyError, RunStateError
 from ._backend import current_backend
+from ._drain import arrive, begin, checked_deadline, cut, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..stages import Resource
     from ._backend import Backend
-    from ._jobs import JobGroup
+    from ._engine import Engine
 
-__all__ = ["Lifetime", "LiveRun"]
+__all__ = ["Lifetime"]
 
 T = TypeVar("T")
-
-
-class LiveRun(Protocol):
-    """What is asked of a run that has been started."""
-
-    jobs: JobGroup
-    """Its tasks."""
-
-    @property
-    def zombies(self) -> tuple[str, ...]:
-        """Tasks that could not be stopped."""
-        ...
-
-    def stop_sources(self) -> None:
-        """End its input."""
-        ...
-
-    def cut_short(self) -> None:
-        """Cancel its tasks; its consumer is told."""
-        ...
-
-    async def finish(self, *, shield: bool) -> None:
-        """Wait for its tasks, under a deadline."""
-        ...
 
 
 class _Held:
@@ -121,11 +98,11 @@ class Lifetime:
         self._max_runs = max_runs
         self._timeout_s = shutdown_timeout_s
         self._declared = tuple(dict.fromkeys(resources))
-        self._runs: dict[LiveRun, None] = {}
+        self._runs: dict[Engine, None] = {}
         self._held: list[_Held] = []
         self._is_over = False
 
-    def enter(self, run: LiveRun) -> None:
+    def enter(self, run: Engine) -> None:
         """Let a run begin.
 
         Raises:
@@ -137,7 +114,7 @@ class Lifetime:
             raise PipelineBusyError(self._max_runs)
         self._runs[run] = None
 
-    def leave(self, run: LiveRun) -> None:
+    def leave(self, run: Engine) -> None:
         """Know that a run has ended. Idempotent."""
         self._runs.pop(run, None)
 
@@ -208,31 +185,19 @@ class Lifetime:
         return [one for one in self._held if one.backend.is_here()]
 
     async def shut_down(self, timeout_s: float | None) -> None:
-        """Refuse new runs, end the input of those that there are, cancel them when time is up, close the resources.
+        """Refuse new runs, drain those that there are, cancel them when time is up, close the resources.
 
         Raises:
             ConfigError: If `timeout_s` is no number from 0 up.
             ShutdownTimeoutError: If stages did not end even though they were cancelled; resources have been closed.
         """
-        limit = self._timeout_s if timeout_s is None else timeout_s
-        given = cast("object", limit)
-        if not isinstance(given, (int, float)) or isinstance(given, bool) or not given >= 0:
-            raise ConfigError("timeout_s", f"a shutdown's deadline is a number of seconds from 0 up, got {timeout_s!r}")
+        limit = checked_deadline(timeout_s, self._timeout_s)
         self._is_over = True
         runs = tuple(self._runs)
         try:
-            for run in runs:
-                run.jobs.backend.call(run.stop_sources)
-            with anyio.move_on_after(limit):
-                for run in runs:
-                    await run.jobs.wait(shield=False)
+            begin(runs)
+            await arrive(runs, limit)
         finally:
-            for run in runs:
-                run.jobs.backend.call(run.cut_short)
-            for run in runs:
-                if run.jobs.backend.is_here():
-                    await run.finish(shield=True)
+            await cut(runs)
             await self.close_resources()
-        left = tuple(name for run in runs for name in run.zombies)
-        if left:
-            raise ShutdownTimeoutError(limit, left)
+        report(runs, limit)

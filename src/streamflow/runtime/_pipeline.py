@@ -27,6 +27,7 @@ from ..graph import (
 from ..stages import open_sources
 from ._config import PipelineConfig
 from ._engine import Engine
+from ._kill_switch import KillSwitch
 from ._lifetime import Lifetime
 from ._plan import make_plan
 from ._reporting import Reporter
@@ -70,7 +71,13 @@ class Pipeline:
 
     # Running
 
-    def execute(self, source: Source | Mapping[str, Source] | None = None, *, deps: object = None) -> Run:
+    def execute(
+        self,
+        source: Source | Mapping[str, Source] | None = None,
+        *,
+        deps: object = None,
+        kill_switch: KillSwitch | None = None,
+    ) -> Run:
         """Return a run, which starts when its `async with` or `async for` is entered.
 
         Args:
@@ -78,16 +85,29 @@ class Pipeline:
                 closed by the run; where several stages take a source, one for each, by name: `{"ears": …, "eyes": …}`.
                 None: feed it with `run.send()` and `run.close_input()`.
             deps: What stages find as `run.deps`.
+            kill_switch: Ends this run, and all others that it was given to.
 
         Raises:
             SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
+            ConfigError: If `kill_switch` is none.
         """
+        given = cast("object", kill_switch)
+        if given is not None and not isinstance(given, KillSwitch):
+            raise ConfigError(
+                "kill_switch", f"a KillSwitch was expected, got {given!r:.80}; make one with KillSwitch()"
+            )
         opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
         engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
-        return Run(engine, caller_of_package(), live=source is None and self.takes_source)
+        return Run(engine, caller_of_package(), live=source is None and self.takes_source, kill_switch=kill_switch)
 
-    async def run(self, source: Source | Mapping[str, Source] | None = None, *, deps: object = None) -> Result:
+    async def run(
+        self,
+        source: Source | Mapping[str, Source] | None = None,
+        *,
+        deps: object = None,
+        kill_switch: KillSwitch | None = None,
+    ) -> Result:
         """Run to the end and return everything that came out; without a source, with an empty input.
 
         Cancellation: the run is ended, and its tasks are waited for.
@@ -98,7 +118,7 @@ class Pipeline:
             RunTimeoutError: If the run, a stage or an edge took too long.
             PipelineBusyError: If there are as many runs as there may be.
         """
-        async with self.execute(self._or_nothing(source), deps=deps) as run:
+        async with self.execute(self._or_nothing(source), deps=deps, kill_switch=kill_switch) as run:
             return await run.result()
 
     def execute_sync(
@@ -106,6 +126,7 @@ class Pipeline:
         source: Source | Mapping[str, Source] | None = None,
         *,
         deps: object = None,
+        kill_switch: KillSwitch | None = None,
         backend: BackendName = "asyncio",
     ) -> Result:
         """Run to the end and return everything that came out, blocking; without a source, with an empty input.
@@ -123,13 +144,14 @@ class Pipeline:
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        return anyio.run(functools.partial(self._run_alone, source, deps), backend=backend)
+        return anyio.run(functools.partial(self._run_alone, source, deps, kill_switch), backend=backend)
 
     def stream_sync(
         self,
         source: Source | Mapping[str, Source] | None = None,
         *,
         deps: object = None,
+        kill_switch: KillSwitch | None = None,
         backend: BackendName = "asyncio",
     ) -> SyncStream:
         """Return the output as an iterator for a plain `for` loop; without a source, with an empty input.
@@ -141,7 +163,7 @@ class Pipeline:
         """
         forbid_inside_a_loop("stream_sync")
         check_backend(backend)
-        execute = functools.partial(self.execute, self._or_nothing(source), deps=deps)
+        execute = functools.partial(self.execute, self._or_nothing(source), deps=deps, kill_switch=kill_switch)
         return SyncStream(execute, self._lifetime.close_resources, backend)
 
     # Its life
@@ -162,7 +184,7 @@ class Pipeline:
         await self.shutdown()
 
     async def shutdown(self, timeout_s: float | None = None) -> None:
-        """End this pipeline: no new runs, no more input for those that there are; when time is up, they are cancelled.
+        """End this pipeline: no new runs; those that there are drain, as by `Run.drain()`; when time is up, they are cancelled.
 
         Runs give what is on its way through them; the consumer of one that had to be cancelled gets `EndOfStream` with the reason
         `cancelled`. At last the resources are closed. Idempotent.
@@ -174,7 +196,7 @@ class Pipeline:
 
         Raises:
             ConfigError: If `timeout_s` is no number from 0 up.
-            ShutdownTimeoutError: If stages did not end even though they were cancelled.
+            ShutdownTimeoutError: If stages did not end even though they were cancelled; says what was not delivered.
         """
         await self._lifetime.shut_down(timeout_s)
 
@@ -306,9 +328,11 @@ class Pipeline:
     def _or_nothing(self, source: Source | Mapping[str, Source] | None) -> Source | Mapping[str, Source] | None:
         return dict.fromkeys(self._plan.heads, ()) if source is None and self.takes_source else source
 
-    async def _run_alone(self, source: Source | Mapping[str, Source] | None, deps: object) -> Result:
+    async def _run_alone(
+        self, source: Source | Mapping[str, Source] | None, deps: object, kill_switch: KillSwitch | None
+    ) -> Result:
         try:
-            return await self.run(source, deps=deps)
+            return await self.run(source, deps=deps, kill_switch=kill_switch)
         finally:
             await self._lifetime.close_resources()
 

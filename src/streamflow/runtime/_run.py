@@ -9,7 +9,6 @@ was stored owns itself, and says so when it is lost without having been ended.
 
 from __future__ import annotations
 
-import logging
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Literal
@@ -18,170 +17,30 @@ import anyio
 
 from ..elements import (
     EndOfStream,
-    ErrorElement,
-    RunTotals,
     StreamElement,
     TextElement,
-    Usage,
-    UsageElement,
 )
 from ..errors import ChannelClosedError, ConfigError, RunStateError
 from ..graph import checked_buffer
+from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere
+from ._drain import checked_deadline, drain
 from ._interruptible_run import InterruptibleRun
 from ._result import Result, Timings, result_of
 from ._subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
     from typing import Self
 
-    from ..channels import ReceiveEnd, SendEnd
+    from ..channels import SendEnd
     from ..errors import StageError
     from ..observe import Event
     from ._engine import Engine
+    from ._kill_switch import KillSwitch
     from ._stats import RunStats
 
 __all__ = ["Run"]
-
-_log = logging.getLogger("streamflow.runtime")
-
-
-class _Outcome:
-    """How far the consumer has come, and what it has been told."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.over = False
-        self.end_told = False
-        self.notice_told = False
-        self.errors = 0
-        self.usage: Usage | None = None
-        self.began_s = 0.0
-
-    def see(self, element: StreamElement) -> StreamElement:
-        """Note what a control element says, and return it."""
-        if isinstance(element, UsageElement) and element.final:
-            self.usage = element.usage if self.usage is None else self.usage + element.usage
-        elif isinstance(element, ErrorElement):
-            self.errors += 1
-            self.notice_told = self.notice_told or element is self.engine.notice
-        return element
-
-    async def next_of_the_end(self) -> StreamElement:
-        """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
-        engine = self.engine
-        if not self.over:
-            if engine.has_last_stages:
-                await engine.finish_last_stages()
-            await engine.finish(shield=False)
-        if not engine.cancelled and not self.over:
-            if engine.notice is not None and not self.notice_told:
-                return self.see(engine.notice)
-            if not self.end_told:
-                self.end_told = True
-                totals = RunTotals(
-                    elements=engine.outlet.received,
-                    errors=self.errors,
-                    usage=self.usage,
-                    duration_s=anyio.current_time() - self.began_s,
-                )
-                return EndOfStream(engine.reason, totals)
-        self.over = True
-        error = None if engine.cancelled else engine.take_failure()
-        if error is None:
-            raise StopAsyncIteration
-        try:
-            raise error
-        finally:
-            del error  # the error's traceback holds this frame: nothing may be left waiting for the garbage collector
-
-
-class _Iteration:
-    """One iteration of a run.
-
-    Its methods hand out coroutines that do not hold it: a traceback holds the frames of coroutines, and an exception that is kept
-    (by a task, by who caught it) must not keep the run alive.
-    """
-
-    def __init__(self, outcome: _Outcome, run: Run) -> None:
-        self._outcome = outcome
-        self._outlet = outcome.engine.outlet
-        self._backlog = self._outlet.backlog
-        self._run = weakref.ref(run)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    def __anext__(self) -> Coroutine[None, None, StreamElement]:
-        if self._backlog and not self._outlet.attention:
-            return self._outlet.__anext__()  # the next element is there, and is plain data
-        return _pull(self._outlet, self._outcome)
-
-    def next_text(self) -> Coroutine[None, None, str]:
-        """Return the next text fragment."""
-        return _pull_text(self._outlet, self._outcome)
-
-    def __del__(self) -> None:
-        if self._run() is None:
-            _abandon(self._outcome.engine)
-
-
-class _TextIteration:
-    """One iteration of a run's text. No generator: one that is left early would be closed late, by whoever collects garbage."""
-
-    def __init__(self, iteration: _Iteration) -> None:
-        self._iteration = iteration
-
-    def __aiter__(self) -> Self:
-        return self
-
-    def __anext__(self) -> Coroutine[None, None, str]:
-        return self._iteration.next_text()
-
-
-class _LeafIteration:
-    """One iteration of one leaf. It holds the run, which lives as long as somebody reads it."""
-
-    def __init__(self, run: Run, leaf: ReceiveEnd[StreamElement], engine: Engine) -> None:
-        self._run = run
-        self._leaf = leaf
-        self._engine = engine
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> StreamElement:
-        _forbid_elsewhere(self._engine)
-        try:
-            return await self._leaf.__anext__()
-        except ChannelClosedError:
-            raise StopAsyncIteration from None
-
-    def __del__(self) -> None:
-        self._engine.jobs.backend.call(self._leaf.close)
-
-
-def _forbid_elsewhere(engine: Engine) -> None:
-    if not engine.jobs.backend.is_here():
-        message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"
-        raise RunStateError(message)
-
-
-async def _pull(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> StreamElement:
-    _forbid_elsewhere(outcome.engine)
-    try:
-        return outcome.see(await outlet.__anext__())
-    except (StopAsyncIteration, ChannelClosedError):
-        pass
-    return await outcome.next_of_the_end()
-
-
-async def _pull_text(outlet: ReceiveEnd[StreamElement], outcome: _Outcome) -> str:
-    while True:
-        element = await _pull(outlet, outcome)
-        if isinstance(element, TextElement):
-            return element.text
 
 
 class Run(InterruptibleRun):
@@ -200,25 +59,26 @@ class Run(InterruptibleRun):
     `StageError` or `RunTimeoutError`. The body of the loop is never cancelled by a failure.
     """
 
-    def __init__(self, engine: Engine, where: str, *, live: bool) -> None:
+    def __init__(self, engine: Engine, where: str, *, live: bool, kill_switch: KillSwitch | None = None) -> None:
         self._engine = engine
+        self._kill_switch = kill_switch
         self._where = where
         self._live = live
-        self._outcome = _Outcome(engine)
-        self._iteration: weakref.ref[_Iteration] | None = None
-        self._own: _Iteration | None = None
+        self._outcome = Outcome(engine)
+        self._iteration: weakref.ref[Iteration] | None = None
+        self._own: Iteration | None = None
 
     # Iterating
 
     def __aiter__(self) -> AsyncIterator[StreamElement]:
         return self._iterate()
 
-    def _iterate(self) -> _Iteration:
+    def _iterate(self) -> Iteration:
         if self._outcome.over:
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
         self._start()
-        iteration = _Iteration(self._outcome, self)
+        iteration = Iteration(self._outcome, self)
         self._iteration = weakref.ref(iteration)
         return iteration
 
@@ -234,12 +94,12 @@ class Run(InterruptibleRun):
         """
         if self._own is None:
             self._start()
-            self._own = _Iteration(self._outcome, self)
+            self._own = Iteration(self._outcome, self)
         return await self._own.__anext__()
 
     def text(self) -> AsyncIterator[str]:
         """Iterate the text fragments alone, as strings; in all else as iterating the run."""
-        return _TextIteration(self._iterate())
+        return TextIteration(self._iterate())
 
     def output(self, name: str) -> AsyncIterator[StreamElement]:
         """Iterate what one leaf gives, alone: a last stage, by name (`stage:port` for a port).
@@ -256,7 +116,7 @@ class Run(InterruptibleRun):
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
         self._start()
-        return _LeafIteration(self, self._engine.take_leaf(name), self._engine)
+        return LeafIteration(self, self._engine.take_leaf(name), self._engine)
 
     def subscribe(
         self, name: str, *, buffer: int | None = None, overflow: Literal["block", "drop_newest"] = "block"
@@ -283,7 +143,7 @@ class Run(InterruptibleRun):
             raise RunStateError(message)
         size = checked_buffer(buffer)
         self._start()
-        _forbid_elsewhere(self._engine)
+        forbid_elsewhere(self._engine)
         end = self._engine.subscribe(name, size, waits=overflow == "block")
         return Subscription(end, self._engine.jobs.backend)
 
@@ -319,14 +179,20 @@ class Run(InterruptibleRun):
         Cancellation: when it raises, the element was not sent.
 
         Raises:
-            RunStateError: If the run has a source, or has not been started; or if it does not say for which stage it is.
+            RunStateError: If the run has a source, has not been started, or is draining; or if it does not say for which stage
+                it is.
             OutputClosedError: If the run needs no more input, or has ended.
             ChannelClosedError: If `close_input()` was called.
             ElementError: If it is no element.
         """
         self._require_live("send()")
         inlet = self._inlet("send()", to)
-        await inlet.send(TextElement(element) if isinstance(element, str) else element)
+        try:
+            await inlet.send(TextElement(element) if isinstance(element, str) else element)
+        except ChannelClosedError:
+            if not self._engine.draining:
+                raise
+            raise RunStateError(f"send(): {self.run_id} is draining and takes no more; this was not sent") from None
 
     def close_input(self, to: str | None = None) -> None:
         """Say that nothing more will be sent, to one stage or to all; the run then ends by itself. Idempotent.
@@ -340,14 +206,38 @@ class Run(InterruptibleRun):
 
     # Ending
 
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """End the input, wait until all that is inside has arrived, and cancel what has not when time is up. Idempotent.
+
+        Sources are stopped and closed, stages that generate are cancelled, `send()` is refused. What has entered an edge goes on to
+        the sinks and the output, where it waits for the consumer, who may be the one that calls this. The reason is `done`; or
+        `cancelled`, and `undelivered` says what was lost. A run not yet started ends at once when it is.
+
+        Args:
+            timeout_s: How long it may take, in seconds; None: `shutdown_timeout_s`.
+
+        Cancellation: the input stays ended, and the run goes on draining.
+
+        Raises:
+            ConfigError: If `timeout_s` is no number from 0 up.
+            RunStateError: If called by a stage of this run, which would wait for itself, or in another event loop.
+            ShutdownTimeoutError: If stages did not end even though they were cancelled; says what was not delivered.
+        """
+        limit = checked_deadline(timeout_s, self._engine.config.shutdown_timeout_s)
+        if self._outcome.over or not self._engine.started:
+            self._engine.draining = True
+            return
+        forbid_elsewhere(self._engine)
+        await drain(self._engine, limit)
+
     def cancel(self) -> None:
         """End the run: its stages are cancelled and nothing more comes out. Does not wait; idempotent, never raises.
 
-        A failure from before, which nobody has been told, is still raised when the block of the run is left.
+        From another thread, soon. A failure from before, not told yet, is still raised when the block of the run is left.
         """
-        if not self._engine.started:
-            self._outcome.over = True
-        self._engine.cancel()
+        self._outcome.over = self._outcome.over or not self._engine.started
+        if self._engine.started:
+            self._engine.jobs.backend.call(self._engine.cancel)
 
     async def aclose(self) -> None:
         """End the run, if it has not ended, and wait for its tasks, `shutdown_timeout_s` at most.
@@ -400,6 +290,15 @@ class Run(InterruptibleRun):
         return self._engine.zombies
 
     @property
+    def undelivered(self) -> Mapping[str, int]:
+        """How much did not arrive because the run was cut short: by a failure, a limit, a cancellation, the deadline of a drain.
+
+        By edge (`a → b`): what was inside, and what a source had given and there was no room for when a drain began. By stage: 1
+        for one that was at work on something, however much. Complete once the run is over.
+        """
+        return self._engine.undelivered()
+
+    @property
     def failures(self) -> tuple[StageError, ...]:
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
         return tuple(self._engine.tolerated)
@@ -445,12 +344,14 @@ class Run(InterruptibleRun):
             f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"
         )
         warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
-        _abandon(engine)
+        abandon(engine)
 
     def _start(self) -> None:
         if not self._engine.started:
             self._engine.start()
             self._outcome.began_s = anyio.current_time()
+            if self._kill_switch is not None:
+                self._kill_switch.attach(self._engine)
 
     def _inlet(self, call: str, to: str | None) -> SendEnd[StreamElement]:
         inlets = self._engine.inlets
@@ -471,12 +372,3 @@ class Run(InterruptibleRun):
         if not self._engine.started:
             message = f"{call}: {self._engine.run_id} has not been started; enter it with 'async with' first"
             raise RunStateError(message)
-
-
-def _abandon(engine: Engine) -> None:
-    """End a run whose owner is gone, from wherever the owner went."""
-    if engine.started and (engine.jobs.alive or not engine.reporter.is_over):
-        engine.jobs.backend.call(engine.cancel)
-    failure = engine.take_failure()
-    if failure is not None:
-        _log.error("%s was left before its failure was seen: %s", engine.run_id, failure)

@@ -72,6 +72,8 @@ class RunStats:
     """The stages, by name."""
     edges: Mapping[str, EdgeStats]
     """The edges, by name, as `a → b`."""
+    undelivered: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """What did not arrive because the run was cut short, as in `Run.undelivered`."""
     interruptions: int = 0
     """How many times it was interrupted; what that has dropped is among what edges `discarded` and stages `dropped`, as `stale`."""
 
@@ -84,6 +86,7 @@ def stats_of(
     *,
     meters: Sequence[EdgeMeter | None],
     forks: Mapping[str, ForkEnd[StreamElement]],
+    undelivered: Mapping[str, int],
     tallies: Mapping[str, Tally],
     merges: Mapping[str, Sequence[MergeEnd[StreamElement]]],
     interruptions: int,
@@ -114,7 +117,7 @@ def stats_of(
             dead_lettered=0 if tally is None else tally.dead_lettered,
             discarded=_discarded(merges.get(name, ())),
         )
-    return RunStats(run_id, duration_s, stages, edges, interruptions)
+    return RunStats(run_id, duration_s, stages, edges, undelivered=undelivered, interruptions=interruptions)
 
 
 def _discarded(merges: Iterable[MergeEnd[StreamElement]]) -> dict[str, int]:

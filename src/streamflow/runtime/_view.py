@@ -1,6 +1,6 @@
 """What there is to see of one run: its stages and edges, who is at work, what moved.
 
-Above: `_engine`, which is one; `_deadlock` and others that look at it. Below: `_stats`, `_wiring`, `_jobs`.
+Above: `_engine`, which is one; `_deadlock` and others that look at it. Below: `_stats`, `_account`, `_wiring`, `_jobs`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..channels import MergeEnd
 from ..errors import RunStateError
+from ._account import Account
 from ._stats import RunStats, stats_of
 from ._swept_run import SweptRun
 from ._wiring import ended_input
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..channels import ForkEnd, ReceiveEnd, SendEnd
     from ..elements import StreamElement
@@ -38,6 +39,7 @@ class RunView(SweptRun):
         self.outlet: ReceiveEnd[StreamElement]
         self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
         self.jobs: JobGroup
+        self.account: Account = Account()
         self._taken: set[str] = set()
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
@@ -92,7 +94,38 @@ class RunView(SweptRun):
             merges=self._merges,
             tallies=self._tallies,
             interruptions=self.epoch,
+            undelivered=self.undelivered(),
         )
+
+    @property
+    def has_output(self) -> bool:
+        """Whether something is there for the consumer."""
+        return any(leaf.backlog for leaf in self.leaves.values())
+
+    def open_account(self, culprit: StageRun | str | None = None) -> None:
+        """Begin to account for what does not arrive, if anything is left that might.
+
+        What is behind the `culprit` of a failure goes on, and is not at work in vain.
+        """
+        if not self.jobs.alive and not self.has_output:
+            return
+        spared: frozenset[int] = frozenset()
+        if isinstance(culprit, str):
+            spared = self.plan.fed[culprit]
+        elif culprit is not None:
+            spared = culprit.downstream
+        self.account.open(self._ends(), [one for one in self._stages if one.index not in spared])
+
+    def undelivered(self) -> dict[str, int]:
+        """Return how much did not arrive because the run was cut short, by edge and stage."""
+        return self.account.read(self._ends(), is_over=self._ended_s is not None)
+
+    def _ends(self) -> Iterator[ReceiveEnd[Any]]:
+        yield from self._edges
+        for merges in self._merges.values():
+            yield from merges
+        if self.started and isinstance(self.outlet, MergeEnd):
+            yield self.outlet
 
     def describe(self) -> str:
         """Return who is alive and how full the edges are, a line each."""

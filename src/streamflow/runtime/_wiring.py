@@ -129,6 +129,20 @@ class StageRun:
         for helper in self.helpers:
             helper.cancel()
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether it is at work on something that it has taken, as far as that can be seen: it does not wait for more."""
+        if self.failure is not None:
+            return self.in_hand() is not None
+        if not self.job.is_at_work or not any(one.position for one in self.inputs):
+            return False
+        return self.node.stage.max_held != 1 or not any(one.statistics().waiting_receiver for one in self.inputs)
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """How many elements it has taken, and how many it has sent."""
+        return sum(one.position for one in self.inputs), self.output.statistics().sent
+
     def close_outputs(self) -> None:
         """Tell all that read what it gives that nothing more comes."""
         self.output.close()

@@ -1,0 +1,175 @@
+"""How a run's output is taken: by one iteration of it, of its text, or of one leaf; and what the consumer has been told.
+
+Above: `_run`. Below: `_engine`.
+
+Whoever is last to hold the run ends it: see `_run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
+from ..errors import ChannelClosedError, RunStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Self
+
+    from ..channels import ReceiveEnd
+    from ._engine import Engine
+    from ._run import Run
+
+__all__ = ["Iteration", "LeafIteration", "Outcome", "TextIteration", "abandon", "forbid_elsewhere"]
+
+_log = logging.getLogger("streamflow.runtime")
+
+
+class Outcome:
+    """How far the consumer has come, and what it has been told."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.over = False
+        self.end_told = False
+        self.notice_told = False
+        self.errors = 0
+        self.usage: Usage | None = None
+        self.began_s = 0.0
+
+    def see(self, element: StreamElement) -> StreamElement:
+        """Note what a control element says, and return it."""
+        if isinstance(element, UsageElement) and element.final:
+            self.usage = element.usage if self.usage is None else self.usage + element.usage
+        elif isinstance(element, ErrorElement):
+            self.errors += 1
+            self.notice_told = self.notice_told or element is self.engine.notice
+        return element
+
+    async def next_of_the_end(self) -> StreamElement:
+        """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
+        engine = self.engine
+        if not self.over:
+            if engine.has_last_stages:
+                await engine.finish_last_stages()
+            await engine.finish(shield=False)
+        if not engine.cancelled and not self.over:
+            if engine.notice is not None and not self.notice_told:
+                return self.see(engine.notice)
+            if not self.end_told:
+                self.end_told = True
+                totals = RunTotals(
+                    elements=engine.outlet.received,
+                    errors=self.errors,
+                    usage=self.usage,
+                    duration_s=anyio.current_time() - self.began_s,
+                )
+                return EndOfStream(engine.reason, totals)
+        self.over = True
+        error = None if engine.cancelled else engine.take_failure()
+        if error is None:
+            raise StopAsyncIteration
+        try:
+            raise error
+        finally:
+            del error  # the error's traceback holds this frame: nothing may be left waiting for the garbage collector
+
+
+class Iteration:
+    """One iteration of a run.
+
+    Its methods hand out coroutines that do not hold it: a traceback holds the frames of coroutines, and an exception that is kept
+    (by a task, by who caught it) must not keep the run alive.
+    """
+
+    def __init__(self, outcome: Outcome, run: Run) -> None:
+        self._outcome = outcome
+        self._outlet = outcome.engine.outlet
+        self._backlog = self._outlet.backlog
+        self._run = weakref.ref(run)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[None, None, StreamElement]:
+        if self._backlog and not self._outlet.attention:
+            return self._outlet.__anext__()  # the next element is there, and is plain data
+        return _pull(self._outlet, self._outcome)
+
+    def next_text(self) -> Coroutine[None, None, str]:
+        """Return the next text fragment."""
+        return _pull_text(self._outlet, self._outcome)
+
+    def __del__(self) -> None:
+        if self._run() is None:
+            abandon(self._outcome.engine)
+
+
+class TextIteration:
+    """One iteration of a run's text. No generator: one that is left early would be closed late, by whoever collects garbage."""
+
+    def __init__(self, iteration: Iteration) -> None:
+        self._iteration = iteration
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[None, None, str]:
+        return self._iteration.next_text()
+
+
+class LeafIteration:
+    """One iteration of one leaf. It holds the run, which lives as long as somebody reads it."""
+
+    def __init__(self, run: Run, leaf: ReceiveEnd[StreamElement], engine: Engine) -> None:
+        self._run = run
+        self._leaf = leaf
+        self._engine = engine
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamElement:
+        forbid_elsewhere(self._engine)
+        try:
+            return await self._leaf.__anext__()
+        except ChannelClosedError:
+            raise StopAsyncIteration from None
+
+    def __del__(self) -> None:
+        self._engine.jobs.backend.call(self._leaf.close)
+
+
+def forbid_elsewhere(engine: Engine) -> None:
+    if not engine.jobs.backend.is_here():
+        message = f"{engine.run_id} was started in another event loop; iterate it there, or call execute() again here"
+        raise RunStateError(message)
+
+
+async def _pull(outlet: ReceiveEnd[StreamElement], outcome: Outcome) -> StreamElement:
+    forbid_elsewhere(outcome.engine)
+    try:
+        return outcome.see(await outlet.__anext__())
+    except (StopAsyncIteration, ChannelClosedError):
+        pass
+    return await outcome.next_of_the_end()
+
+
+async def _pull_text(outlet: ReceiveEnd[StreamElement], outcome: Outcome) -> str:
+    while True:
+        element = await _pull(outlet, outcome)
+        if isinstance(element, TextElement):
+            return element.text
+
+
+def abandon(engine: Engine) -> None:
+    """End a run whose owner is gone, from wherever the owner went."""
+    if engine.started and (engine.jobs.alive or not engine.reporter.is_over):
+        engine.jobs.backend.call(engine.cancel)
+    failure = engine.take_failure()
+    if failure is not None:
+        _log.error("%s was left before its failure was seen: %s", engine.run_id, failure)
