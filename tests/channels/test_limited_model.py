@@ -189,7 +189,6 @@ class LimitedMachine(RuleBasedStateMachine):
     def receive_some(self, count):
         """The head, if it is accepted; who passes by stays for the output, or is dropped like on any edge."""
         for _ in range(count):
-            self.may_begin = self.may_begin and not self.model.items
             if not self.forwards:
                 accepted = [isinstance(item, ACCEPTED) for item in self.model.items]
                 while any(accepted) and not accepted[0]:
@@ -198,6 +197,7 @@ class LimitedMachine(RuleBasedStateMachine):
                     self.received += 1
             if not self.model.items or not isinstance(self.model.items[0], ACCEPTED):
                 return
+            self.may_begin = False
             assert self.receive.receive_nowait() is self.model.order.take()
             self.received += 1
 
