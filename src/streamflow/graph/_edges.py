@@ -104,7 +104,7 @@ def _cycle(path: list[str], name: str, edge: EdgeSpec) -> Finding:
     around = [*path[path.index(name) :], name]
     message = f"the stages {' → '.join(around)} form a cycle"
     last = f"such as the last one, {around[-2]} → {name}"
-    hint = f"take one of these connections away, {last}, or say that it leads back: feedback(…, buffer=…)"
+    hint = f"take one of these connections away, {last}, or use feedback(…, buffer=…)"
     return Finding("cycle", name, message, hint, edge.where)
 
 
