@@ -53,6 +53,9 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
 
+    is_passing_on: bool = False
+    """Whether a task waits to pass on the head, and must find it there."""
+
     def __init__(
         self,
         name: str,

@@ -41,8 +41,6 @@ class SweptEnd:
     """The last one that a reader which accumulates has taken, until it sends one."""
     in_hand: object = None
     """What the reader's awaited call works on, if the reader says so: the last element for which it has awaited one."""
-    is_passing_on: bool = False
-    """Whether a task waits to pass on the head, and must find it there."""
 
     def keep_hand(self, hand: Hand) -> None:
         """From now on note in `hand` what the reader has in hand, and give it again when it is due. There is no fast path then."""

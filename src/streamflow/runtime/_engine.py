@@ -86,6 +86,11 @@ class Engine(RunView):
         lifetime: What it has in common with the other runs of its pipeline.
     """
 
+    jobs: JobGroup
+    inlets: dict[str, SendEnd[StreamElement]]
+    outlet: ReceiveEnd[StreamElement]
+    leaves: dict[str, ReceiveEnd[StreamElement]]
+
     def __init__(
         self,
         plan: Plan,

@@ -103,8 +103,8 @@ class CacheStage(AroundStage):
         self._cache: Cache = MemoryCache() if cache is None else cache
         self._key = _content if key is None else key
         self._max_results = checked_count(max_results, "max_results", self.name)
-        if self.max_held is not None:
-            self.max_held += self._max_results
+        held = self.max_held
+        self.max_held: int | None = None if held is None else held + self._max_results
 
     async def _handle(
         self, unit: Unit, inner: Sequence[InnerRun], output: SendEnd[StreamElement], run: RunContext[object]
