@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
-from edges import Caught, every_capacity, watched_or_not
+from edges import Caught, every_capacity, taken_now, watched_or_not
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -58,12 +58,7 @@ class Merge:
 
     def out(self) -> list[StreamElement]:
         """Return what the reader gets without waiting."""
-        found = []
-        while True:
-            try:
-                found.append(self.end.receive_nowait())
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                return found
+        return taken_now(self.end)
 
     def close(self) -> None:
         for send in self.sends:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from edges import Caught, watched_or_not
+from edges import Caught, taken_now, watched_or_not
 from hypothesis import given
 from hypothesis import strategies as st
 from sweeping import every_mode, sweep
@@ -90,12 +90,7 @@ class Bench:
 
     def out(self) -> list[StreamElement]:
         """Return what the reader gets without waiting."""
-        found = []
-        while True:
-            try:
-                found.append(self.end.receive_nowait())
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                return found
+        return taken_now(self.end)
 
     def has_ended(self) -> bool:
         try:

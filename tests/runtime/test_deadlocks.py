@@ -401,7 +401,7 @@ async def test_a_task_that_a_stage_has_started_by_itself_is_seen() -> None:
     @stage
     async def own(input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         async def tick() -> None:
-            await asyncio.sleep(LONG_S / 9)
+            await anyio.sleep(LONG_S / 9)
             await output.send(TextElement("tick"))
 
         task = asyncio.create_task(tick())
@@ -418,7 +418,7 @@ async def test_a_task_that_a_stage_has_started_by_itself_is_seen() -> None:
 
     async def source() -> AsyncIterator[TextElement]:
         yield TextElement("first")
-        await asyncio.sleep(LONG_S / 3)
+        await anyio.sleep(LONG_S / 3)
 
     assert await outcome(straight(own), source()) == ["first", "tick"]
 

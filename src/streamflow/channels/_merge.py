@@ -22,6 +22,7 @@ Merges by another policy are subclasses, in `_choosing`, `_ordering`, `_pairing`
 from __future__ import annotations
 
 import weakref
+from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -66,7 +67,8 @@ class Relay:
             merge._wake()
 
     def __await__(self) -> Generator[Any, Any, None]:
-        raise NotImplementedError
+        message = "a relay is woken, and never awaited: the reader of the merge waits for itself"
+        raise AssertionError(message)
 
 
 class MergeEnd(ReceiveEnd[T_co]):
@@ -297,6 +299,6 @@ class ChoosingEnd(MergeEnd[T_co]):
         waiting = self._join.held if self._join is not None else ()
         return self._choose([number for number, edge in self._inputs.items() if edge._buffer and number not in waiting])
 
+    @abstractmethod
     def _choose(self, ready: list[int]) -> int | None:
         """Return which of these inputs, which have something, gives next; None: something else has to come first."""
-        raise NotImplementedError

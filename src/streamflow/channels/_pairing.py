@@ -9,6 +9,7 @@ Elements are made when the reader asks. What makes them is called before anythin
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..elements import ControlElement
@@ -61,9 +62,9 @@ class _Combining(MergeEnd[T_co]):
     def at_end(self) -> bool:
         return super().at_end and (self.state != "open" or not self._may_make())
 
+    @abstractmethod
     def _may_make(self) -> bool:
         """Say whether something can be made of what is there, once all inputs have ended."""
-        raise NotImplementedError
 
     def _left(self) -> Iterator[Any]:
         yield from self._buffer

@@ -6,6 +6,7 @@ Above: `_receive_end`, which is one. Below: `_wait`, `_pulse`. The rules that it
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ._wait import waiter_factory
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Wakes"]
 
 
-class Wakes:
+class Wakes(ABC):
     """The tasks that wait on one edge: its reader, and a queue of senders. The edge fills it."""
 
     _buffer: deque[Any]
@@ -74,6 +75,6 @@ class Wakes:
             self._wake_sender()
         self._reopen_sender()
 
+    @abstractmethod
     def _reopen_sender(self) -> None:
         """Let senders have their fast path again, if nobody waits."""
-        raise NotImplementedError

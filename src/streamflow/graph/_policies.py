@@ -51,11 +51,8 @@ class MergePolicy:
     """What it does, in a few words."""
     makes: ClassVar[bool] = False
     """Whether what leaves is made of what comes in; else it is what comes in."""
-
-    @property
-    def waits_for_inputs(self) -> bool:
-        """Whether it may wait for one input while others have something, so that a branch which holds back can stop all."""
-        return False
+    waits_for_inputs: ClassVar[bool] = False
+    """Whether it may wait for one input while others have something, so that a branch which holds back can stop all."""
 
     @property
     def emits(self) -> ElementTypes | None:
@@ -98,13 +95,10 @@ class Ordered(MergePolicy):
     """Gives what an element is compared by; None: the order of the fork."""
     name: ClassVar[PolicyName] = "ordered"
     says: ClassVar[str] = "in the order in which the fork above has sent"
+    waits_for_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_function("key", self.key)
-
-    @property
-    def waits_for_inputs(self) -> bool:
-        return True
 
     @property
     def is_code(self) -> bool:
@@ -117,10 +111,7 @@ class Concat(MergePolicy):
 
     name: ClassVar[PolicyName] = "concat"
     says: ClassVar[str] = "one input after the other, each to its end"
-
-    @property
-    def waits_for_inputs(self) -> bool:
-        return True
+    waits_for_inputs: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,10 +174,7 @@ class Zip(_Combination):
 
     name: ClassVar[PolicyName] = "zip"
     says: ClassVar[str] = "one of each input becomes one element"
-
-    @property
-    def waits_for_inputs(self) -> bool:
-        return True
+    waits_for_inputs: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -222,13 +210,10 @@ class Barrier(MergePolicy):
     """Most elements of one turn."""
     name: ClassVar[PolicyName] = "barrier"
     says: ClassVar[str] = "turn by turn, once every input has come to the end of it"
+    waits_for_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_count("max_held", self.max_held, "a turn has at least 1 element")
-
-    @property
-    def waits_for_inputs(self) -> bool:
-        return True
 
     def held(self, inputs: int) -> int:
         return self.max_held + inputs

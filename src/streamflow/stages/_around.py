@@ -8,6 +8,7 @@ hands over one unit at a time and sends all its results before it asks for the n
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import anyio
@@ -53,7 +54,7 @@ _MADE = (StageTimeLimitError, CircuitOpenError, FallbackExhaustedError)
 """Errors that are made by the outer stages themselves."""
 
 
-class AroundStage(BaseStage):
+class AroundStage(BaseStage, ABC):
     """Base of the stages that run others inside themselves, one unit of input at a time."""
 
     def __init__(
@@ -123,11 +124,11 @@ class AroundStage(BaseStage):
             for one in inner:
                 one.cancel()
 
+    @abstractmethod
     async def _handle(
         self, unit: Unit, inner: Sequence[InnerRun], output: SendEnd[StreamElement], run: RunContext[object]
     ) -> None:
         """Send all results of a unit."""
-        raise NotImplementedError
 
     async def _finish(
         self, unit: Unit, inner: InnerRun, output: SendEnd[StreamElement], run: RunContext[object]
