@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.channels import EdgeBound, ForkEnd, MergeEnd, Weight, open_channel
+from streamflow.channels import EdgeBound, ForkEnd, MergeEnd, Weight, open_channel, sweep_edge
 from streamflow.elements import AudioElement, Interrupt, Priority, TextElement, TurnEnd, TurnStart
 from streamflow.errors import ConfigError, EdgeOverflowError, ElementError, OutputClosedError
 from streamflow.testing import EdgeLedger
@@ -562,3 +562,17 @@ async def test_a_cancelled_sender_sent_nothing_and_can_send_again(bound, how) ->
         assert (told.sent, told.received + told.discarded.get("overflow", 0)) == (20, 20)
 
     await sweep(scenario, how, check, read)
+
+
+async def test_what_an_interruption_drops_of_a_fork_overflows_nothing() -> None:
+    """semantics 2.7, 15.1: an element that will not enter needs no room, so `error` has nothing to refuse."""
+    full, read = open_channel(1, name="full")
+    strict, _ = open_channel(1, name="strict", overflow="error")
+    fork = ForkEnd("fork", [full, strict])
+    await full.send(text("before"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fork.send, text("stale"))
+        await wait_all_tasks_blocked()
+        await strict.send(text("other"))
+        sweep_edge(read)
+    assert fork.dropped == {"stale": 1}

@@ -332,7 +332,7 @@ class ForkEnd(SendEnd[T_contra]):
                     break
                 await wait
             self._raise_if_closed()
-            if limited and (rest is None or len(rest)):
+            if limited and (rest is None or len(rest)) and not self._lets_go(claim, item, rest):
                 self._refuse_overflow(subject, claim.route)
             if item is not None:
                 self._move_claimed(item, claim)
