@@ -100,7 +100,7 @@ $(VENV)/.stamp-run: $(VENV)/.stamp-venv pyproject.toml
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-venv pyproject.toml
 	@echo "==> installing streamflow and its test tools into $(VENV)" >&2
-	@$(PIP) --editable '.[http,trio]' --group test </dev/null >&2
+	@$(PIP) --editable '.[all]' --group test </dev/null >&2
 	@touch $@ $(VENV)/.stamp-run
 
 $(VENV)/.stamp-lint $(VENV)/.stamp-bench: $(VENV)/.stamp-test

@@ -5,18 +5,57 @@ Above: `_stage`, and every provider. Below: `elements`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from ..elements import Message
+from ..elements import EMPTY_METADATA, JsonValue, Message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ..elements import StreamElement
 
-__all__ = ["ModelRequest", "Provider"]
+__all__ = ["Effort", "ModelRequest", "NamedTool", "OutputSchema", "Provider", "ToolChoice", "ToolSpec"]
+
+Effort = Literal["minimal", "low", "medium", "high"]
+"""How long a model may think before it answers."""
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """What a model is told of a tool."""
+
+    name: str
+    """Name of the tool: letters, digits, `_` and `-`, at most 64."""
+    description: str = ""
+    """What it does and when to use it, for the model to read."""
+    parameters: Mapping[str, JsonValue] = msgspec.field(default_factory=lambda: {"type": "object", "properties": {}})
+    """JSON schema of its arguments, an object."""
+    strict: bool = False
+    """Whether the server is to hold the model to the schema, where it can."""
+
+
+class NamedTool(msgspec.Struct, frozen=True):
+    """The choice of one tool by its name."""
+
+    name: str
+    """Name of the tool that must be called."""
+
+
+ToolChoice: TypeAlias = Literal["auto", "none", "required"] | NamedTool
+"""Whether the model may, may not or must call tools, or which one it must call."""
+
+
+class OutputSchema(msgspec.Struct, frozen=True):
+    """The form that an answer must have."""
+
+    schema: Mapping[str, JsonValue]
+    """JSON schema of the answer."""
+    name: str = "answer"
+    """Name of the form, which some servers ask for."""
+    strict: bool = True
+    """Whether the server is to hold the model to the schema, where it can."""
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +69,26 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How freely it samples, from 0; None: the server's default."""
     max_tokens: int | None = None
     """Most tokens that it may answer with; None: the server's default."""
+    tools: tuple[ToolSpec, ...] = ()
+    """What it may call."""
+    tool_choice: ToolChoice = "auto"
+    """Whether it may, may not or must call a tool."""
+    parallel_tools: bool | None = None
+    """Whether it may call several tools in one answer; None: the server's default."""
+    output: OutputSchema | None = None
+    """The form that the answer must have; None: free text."""
+    effort: Effort | None = None
+    """How long it may think; None: the server's default."""
+    thinking_tokens: int | None = None
+    """Most tokens to think with, for servers that count them; None: the server's default, 0: do not think."""
+    stop: tuple[str, ...] = ()
+    """Texts at which it is to stop."""
+    top_p: float | None = None
+    """Share of the likeliest tokens to choose from, above 0 to 1; None: the server's default."""
+    seed: int | None = None
+    """Makes sampling repeatable where the server can; None: not asked for."""
+    extra: Mapping[str, JsonValue] = EMPTY_METADATA
+    """Further fields of the request's body, as the server at hand names them."""
 
 
 class Provider(Protocol):
@@ -43,8 +102,10 @@ class Provider(Protocol):
     def stream(self, request: ModelRequest) -> AsyncGenerator[StreamElement, None]:
         """Call the model and give its answer as it arrives.
 
-        Out: fragments (`TextElement`, `ThinkingElement`) that share one `id`; a final `UsageElement` if usage is known; last,
-        exactly once, the `MessageElement` with that `id`, which equals its fragments and carries the stop reason.
+        Out: fragments (`TextElement`, `ThinkingElement`, `ToolCallDelta`, `AudioElement`) and what comes whole (`ToolCallElement`
+        after its fragments, `ImageElement`, a `DataElement` for a citation), which share one `id`; running `UsageElement`s and a
+        final one if usage is known; last, exactly once, the `MessageElement` with that `id`, which equals its fragments and
+        carries the stop reason. Whether calls may be executed is for the stop reason to say, not for the call's being there.
 
         Cancellation: closing the generator, or cancelling the task that iterates it, ends the request at the server's socket.
 
