@@ -84,7 +84,7 @@ def run_checks(
     rules_of(about, left_out)
     heavy = variants if heavy_variants is None else heavy_variants
     trials = [
-        (one, Trial(subject, variant, effort=effort))
+        (one, Trial(subject, variant, effort=effort, real_time=clock == "real"))
         for one in wanted
         for variant in (heavy if one.heavy else variants)
     ]

@@ -11,7 +11,7 @@ import logging
 import warnings
 import weakref
 from collections.abc import AsyncIterator  # noqa: TC003 - the runtime reads the annotations of stages
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -34,7 +34,7 @@ from ._stage_case import (
     running,
     take,
 )
-from ._sweep import cancel_sweep, injector
+from ._sweep import call_next_turn, cancel_sweep, injector
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
@@ -45,11 +45,17 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_MOST_TICKS = 2000
+_MOST_TICKS: Final = 2000
+_SOON: Final = 20
+"""Tenths of a second within which a run ends that nobody waits for."""
 
 
 class _BodyError(Exception):
     """What the body of a consumer raises."""
+
+
+class _Deps:
+    """What the stages of a run find as `run.deps`."""
 
 
 @rule(
@@ -152,12 +158,13 @@ async def _cancel_everywhere(trial: StageTrial, times: int, check: Callable[[Run
                 async for _ in one:
                     pass
 
-        first = injector(tick, run.cancel)
-        if times > 1:
-            second = injector(tick + 1, run.cancel)
-            await first.drive(lambda: second.drive(consume))  # noqa: B023 - awaited here
-        else:
-            await first.drive(consume)
+        def end(one: Run = run) -> None:
+            one.cancel()
+            if times > 1:
+                call_next_turn(one.cancel)
+
+        first = injector(tick, end)
+        await first.drive(consume)
         await assert_no_tasks_left(before)
         trial.require(source.closed == source.begun, "the source was not closed")
         check(run)
@@ -266,7 +273,11 @@ async def _loop_is_lost(trial: StageTrial) -> None:
             for _ in range(wanted):
                 await anext(iterator, None)
             del iterator
-            await assert_no_tasks_left(before, rounds=100)
+            for _ in range(_SOON):
+                if not tasks_alive() - before:
+                    break
+                await trial.rest(0.1)  # in which threads end what they do
+            await assert_no_tasks_left(before)
         trial.require(source.closed == source.begun, "the source was not closed")
 
 
@@ -298,7 +309,7 @@ async def _clean_up_ends(trial: StageTrial) -> None:
                 yield element
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(1)
+                await trial.rest(1)
             cleaned.append("done")
 
     for wanted in (0, 1):
@@ -309,7 +320,7 @@ async def _clean_up_ends(trial: StageTrial) -> None:
             if trial.subject.sends:
                 await take(run, wanted)
             else:
-                await anyio.sleep(wanted)
+                await trial.rest(wanted)
             run.cancel()
         trial.require(
             cleaned in ([], ["done"]) and not run.zombies, f"the clean-up did not end: {cleaned}, {run.zombies}"
@@ -358,9 +369,12 @@ async def _nothing_is_kept(trial: StageTrial) -> None:
     for how, end in endings.items():
         given(trial, items, how)
         with _no_garbage_collection():
-            source = CountingSource(items)
-            run = running(trial, pipeline, source)
-            left = weakref.ref(source), weakref.ref(run)
+            source, deps = CountingSource(items), _Deps()
+            own = trial.subject.deps
+            run = pipeline.execute(
+                source.stream() if pipeline.takes_source else None, deps=deps if own is None else own
+            )
+            left = weakref.ref(source), weakref.ref(run), weakref.ref(deps)
             async with run:
                 if how == "cancelled":
                     await take(run, 1)
@@ -368,8 +382,8 @@ async def _nothing_is_kept(trial: StageTrial) -> None:
                     async for _ in run:
                         pass
                 end(run)
-            del source, run
+            del source, run, deps
             for _ in range(20):
                 await checkpoint()
-            kept = [name for name, one in zip(("source", "run"), left, strict=True) if one() is not None]
+            kept = [name for name, one in zip(("source", "run", "deps"), left, strict=True) if one() is not None]
             trial.require(not kept, f"still alive without the garbage collector: the {' and the '.join(kept)}")
