@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._clock import BackendName, run_virtual, virtual_time
+from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
@@ -16,6 +17,7 @@ from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._graph_strategies import graphs
     from ._strategies import (
         control_elements,
         data_elements,
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendName",
     "CancelMode",
+    "DrawnGraph",
+    "DrawnStage",
     "EdgeLedger",
     "EdgeRecord",
+    "Fan",
     "Outcome",
     "SweepReport",
     "assert_all_stages_stopped",
@@ -42,6 +47,7 @@ __all__ = [
     "control_elements",
     "data_elements",
     "elements",
+    "graphs",
     "json_objects",
     "json_values",
     "messages",
