@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from hypothesis import strategies as st
 
 from ..errors import BuildError
-from ..stages import PassthroughStage, SinkStage
+from ..stages import CollectStage, PassthroughStage
 from ._graphs import DrawnGraph, DrawnStage
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from ..elements import StreamElement
     from ..graph import PolicyName
     from ..stages import StageLike
     from ._graphs import Fan
@@ -142,8 +141,4 @@ def _lawful(drawn: DrawnGraph) -> DrawnGraph:
 
 
 def _stand_in(one: DrawnStage) -> StageLike:
-    return SinkStage(_ignore, name=one.name) if one.is_sink else PassthroughStage(name=one.name)
-
-
-def _ignore(_element: StreamElement) -> None:
-    pass
+    return CollectStage([], name=one.name) if one.is_sink else PassthroughStage(name=one.name)
