@@ -12,6 +12,7 @@ from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
 from ._conformance_runner import Clock, conform, run_checks
+from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
@@ -19,6 +20,7 @@ from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._graph_strategies import graphs
     from ._strategies import (
         control_elements,
         data_elements,
@@ -37,8 +39,11 @@ __all__ = [
     "CancelMode",
     "Clock",
     "ConformanceError",
+    "DrawnGraph",
+    "DrawnStage",
     "EdgeLedger",
     "EdgeRecord",
+    "Fan",
     "Level",
     "Outcome",
     "Report",
@@ -55,6 +60,7 @@ __all__ = [
     "control_elements",
     "data_elements",
     "elements",
+    "graphs",
     "json_objects",
     "json_values",
     "messages",
