@@ -1,7 +1,7 @@
 """The answers of Anthropic's Messages: events to elements. Waits for nothing.
 
 Above: `_wires`. Below: `_assembly`, `wire`.
-An `error` may come in the middle of a response that began as a success. Usage is cumulative: a later number replaces the earlier one,
+An `error` may come in the middle of a response that began as a success. Usage is cumulative: a later number replaces the earlier,
 and one that is not said again still holds. The answer is whole at `message_stop`, and not before.
 """
 
@@ -14,6 +14,7 @@ import msgspec
 from ..errors import DecodeError
 from ..wire import AnthropicToolCalls
 from ._anthropic_request import ANTHROPIC_BLOCK
+from ._json import JsonObject, count_of, object_decoder, object_of, scalar_of, text_of
 from ._protocol import CITATION
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ _STOP_REASONS: Final[dict[str, StopReason]] = {
     "pause_turn": "pause",
     "refusal": "refusal",
 }  # all others, such as `end_turn` and `stop_sequence`, are a plain stop
-_STREAMED = frozenset({"text", "thinking", "tool_use"})
-_Event = dict[str, object]
-
-_decoder = msgspec.json.Decoder(_Event)
+_STREAMED = frozenset({"text", "thinking"})
 
 
 class AnthropicAnswer:
@@ -49,7 +47,7 @@ class AnthropicAnswer:
         """Whether the server has said that nothing follows."""
         self._assembly = assembly
         self._calls = AnthropicToolCalls(id=assembly.id, max_args_chars=assembly.max_answer_chars)
-        self._blocks: dict[object, _Event] = {}
+        self._blocks: dict[object, JsonObject] = {}
         self._inputs: dict[object, list[str]] = {}
         self._signatures: dict[object, str] = {}
         self._stop_reason: StopReason = "stop"
@@ -66,7 +64,7 @@ class AnthropicAnswer:
             ProviderError: If it is an error object, malformed, or makes the answer too long.
         """
         try:
-            event = _decoder.decode(data)
+            event = object_decoder.decode(data)
         except (msgspec.DecodeError, RecursionError) as error:
             if not data:
                 return ()
@@ -80,7 +78,7 @@ class AnthropicAnswer:
         if kind == "content_block_stop":
             return self._stop(event)
         if kind == "message_start":
-            return self._take_head(_object(event.get("message")))
+            return self._take_head(object_of(event.get("message")))
         if kind == "message_delta":
             return self._take_tail(event)
         if kind == "message_stop":
@@ -100,79 +98,71 @@ class AnthropicAnswer:
             raise self._assembly.failures.truncated("the stream ended without message_stop")
         return self._assembly.finish(self._stop_reason)
 
-    def _take_head(self, message: _Event) -> Sequence[StreamElement]:
-        model = message.get("model")
-        self._assembly.model = model if isinstance(model, str) and model else self._assembly.model
-        return self._assembly.used(self._usage(_object(message.get("usage"))), told=True)
+    def _take_head(self, message: JsonObject) -> Sequence[StreamElement]:
+        self._assembly.model = text_of(message.get("model")) or self._assembly.model
+        return self._assembly.used(self._usage(object_of(message.get("usage"))), told=True)
 
-    def _take_tail(self, event: _Event) -> Sequence[StreamElement]:
-        reason = _object(event.get("delta")).get("stop_reason")
+    def _take_tail(self, event: JsonObject) -> Sequence[StreamElement]:
+        reason = object_of(event.get("delta")).get("stop_reason")
         if isinstance(reason, str):
             self._stop_reason = _STOP_REASONS.get(reason, "stop")
-        return self._assembly.used(self._usage(_object(event.get("usage"))))
+        return self._assembly.used(self._usage(object_of(event.get("usage"))))
 
-    def _take_delta(self, event: _Event) -> Sequence[StreamElement]:
-        delta = event.get("delta")
-        if not isinstance(delta, dict):
-            return ()
-        kind, index = delta.get("type"), event.get("index")
+    def _take_delta(self, event: JsonObject) -> Sequence[StreamElement]:
+        delta, index = object_of(event.get("delta")), scalar_of(event.get("index"))
+        kind = delta.get("type")
         if kind == "text_delta":
-            text = delta.get("text")
-            return (self._assembly.text(text),) if isinstance(text, str) and text else ()
+            text = text_of(delta.get("text"))
+            return (self._assembly.text(text),) if text else ()
         if kind == "thinking_delta":
-            text = delta.get("thinking")
-            return (self._assembly.thinking(text, index),) if isinstance(text, str) and text else ()
+            text = text_of(delta.get("thinking"))
+            return (self._assembly.thinking(text, index),) if text else ()
         if kind == "input_json_delta":
-            return self._take_input(event, index, delta.get("partial_json"))
+            return self._take_input(event, index, text_of(delta.get("partial_json")))
         if kind == "signature_delta":
-            signature = delta.get("signature")
-            if isinstance(signature, str):
-                self._assembly.count(len(signature) or 1)
-                self._signatures[_key(index)] = signature  # it replaces an earlier one
+            signature = text_of(delta.get("signature"))
+            self._assembly.count(len(signature) or 1)
+            self._signatures[index] = signature  # it replaces an earlier one
             return ()
         citation = delta.get("citation") if kind == "citations_delta" else None
         return () if citation is None else (self._data(CITATION, citation),)
 
-    def _take_input(self, event: _Event, index: object, piece: object) -> Sequence[StreamElement]:
-        pieces = self._inputs.get(_key(index))
+    def _take_input(self, event: JsonObject, index: object, piece: str) -> Sequence[StreamElement]:
+        pieces = self._inputs.get(index)
         if pieces is None:
             return self._take_calls(event)
-        if isinstance(piece, str):  # of a tool that the server runs by itself
-            self._assembly.count(len(piece) or 1)
-            pieces.append(piece)
+        self._assembly.count(len(piece) or 1)  # of a tool that the server runs by itself
+        pieces.append(piece)
         return ()
 
-    def _start(self, event: _Event) -> Sequence[StreamElement]:
-        block, index = _object(event.get("content_block")), _key(event.get("index"))
-        kind = block.get("type")
+    def _start(self, event: JsonObject) -> Sequence[StreamElement]:
+        block, index = object_of(event.get("content_block")), scalar_of(event.get("index"))
+        kind = text_of(block.get("type"))
         if kind == "tool_use":
             return self._take_calls(event)
-        text = block.get(kind) if kind in {"text", "thinking"} else None
-        if isinstance(text, str):
-            self._blocks[index] = block
+        if kind == "redacted_thinking":
+            hidden = text_of(block.get("data")) or None
+            return self._assembly.seal(("hidden", index), signature=None, encrypted=hidden)
+        self._blocks[index] = block
+        if kind in _STREAMED:
+            text = text_of(block.get(kind))  # as a rule empty: the deltas say it
             if not text:
                 return ()
             return (self._assembly.text(text) if kind == "text" else self._assembly.thinking(text, index),)
-        if kind == "redacted_thinking":
-            hidden = block.get("data")
-            return self._assembly.seal(("hidden", index), signature=None, encrypted=hidden if isinstance(hidden, str) else None)
-        if isinstance(kind, str):
-            self._blocks[index] = block
-            self._inputs[index] = []
+        self._inputs[index] = []
         return ()
 
-    def _stop(self, event: _Event) -> Sequence[StreamElement]:
-        index = _key(event.get("index"))
+    def _stop(self, event: JsonObject) -> Sequence[StreamElement]:
+        index = scalar_of(event.get("index"))
         block = self._blocks.pop(index, None)
         if block is None:
             return self._take_calls(event)
-        kind = block.get("type")
+        kind = text_of(block.get("type"))
         if kind == "thinking":
-            given = block.get("signature")
-            signature = self._signatures.pop(index, given if isinstance(given, str) else "")
+            signature = self._signatures.pop(index, text_of(block.get("signature")))
             return self._assembly.seal(index, signature=signature or None)
         pieces = self._inputs.pop(index, None)
-        if kind == "text" or pieces is None:
+        if pieces is None or not kind:
             return ()
         if pieces:
             try:
@@ -181,7 +171,7 @@ class AnthropicAnswer:
                 raise self._assembly.failures.malformed(f"the input of a {kind} is no JSON ({error})") from error
         return (self._data(f"{ANTHROPIC_BLOCK}{kind}", block),)
 
-    def _take_calls(self, event: _Event) -> Sequence[StreamElement]:
+    def _take_calls(self, event: JsonObject) -> Sequence[StreamElement]:
         try:
             return self._assembly.calls(self._calls.take(event))
         except DecodeError as error:
@@ -194,19 +184,19 @@ class AnthropicAnswer:
     def _data(self, name: str, value: object) -> StreamElement:
         return self._assembly.data(name, cast("JsonValue", value), len(msgspec.json.encode(value)))
 
-    def _usage(self, told: _Event) -> Usage | None:
+    def _usage(self, told: JsonObject) -> Usage | None:
         """Return what was used so far: what is said now, else what was said before."""
         if not told:
             return None
-        read, written = _count(told, "cache_read_input_tokens"), _count(told, "cache_creation_input_tokens")
-        fresh = _count(told, "input_tokens")
+        read, written = count_of(told, "cache_read_input_tokens"), count_of(told, "cache_creation_input_tokens")
+        fresh = count_of(told, "input_tokens")
         before = self._assembly.usage
         cached = before.cached_tokens if read is None else read
         stored = before.cache_write_tokens if written is None else written
         # The server counts what it has read from its cache, or written to it, apart; our total includes both.
         total = before.input_tokens if fresh is None else fresh + (cached or 0) + (stored or 0)
-        output = _count(told, "output_tokens")
-        details = _count(_object(told.get("output_tokens_details")), "thinking_tokens")
+        output = count_of(told, "output_tokens")
+        details = count_of(object_of(told.get("output_tokens_details")), "thinking_tokens")
         return msgspec.structs.replace(
             before,
             input_tokens=total,
@@ -215,16 +205,3 @@ class AnthropicAnswer:
             cache_write_tokens=stored,
             reasoning_tokens=before.reasoning_tokens if details is None else details,
         )
-
-
-def _key(index: object) -> object:
-    return index if isinstance(index, int) else None
-
-
-def _count(told: _Event, name: str) -> int | None:
-    count = told.get(name)
-    return count if isinstance(count, int) and not isinstance(count, bool) else None
-
-
-def _object(value: object) -> _Event:
-    return cast("_Event", value) if isinstance(value, dict) else {}

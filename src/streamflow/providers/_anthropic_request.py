@@ -1,8 +1,8 @@
 """A request as Anthropic's Messages write it. Waits for nothing.
 
 Above: `_wires`. Below: `_encoding`.
-On this wire there are two speakers, in turns: what tools gave back is said by the user, and messages of one speaker that follow each
-other are joined. Thoughts go back with their signature, or as the text that only the server can read. Blocks of the server's own
+On this wire two speakers take turns: what tools gave back is said by the user, and messages of one speaker that follow each other
+are joined. Thoughts go back with their signature, or as the text that only the server can read. Blocks of the server's own
 tools go back as they came, from the `DataPart`s that `_anthropic_answer` made of them.
 """
 
@@ -63,7 +63,7 @@ def anthropic_body(request: ModelRequest, model: str | None, max_tokens: int) ->
     """
     check_request(request)
     if request.seed is not None:
-        refuse_field("seed", "this kind of server has no such setting; leave it out")
+        raise refuse_field("seed", "this kind of server has no such setting; leave it out")
     system, messages = _conversation(request)
     most = request.max_tokens if request.max_tokens is not None else max_tokens + (request.thinking_tokens or 0)
     body: dict[str, object] = {"messages": messages, "stream": True, "max_tokens": most}
@@ -90,14 +90,18 @@ def _thinking(request: ModelRequest, most: int) -> object:
     if budget == 0:
         return {"type": "disabled"}
     if budget < _MIN_THINKING or budget >= most:
-        refuse_field("thinking_tokens", f"give {_MIN_THINKING} or more and less than max_tokens, which is {most}; got {budget}")
+        raise refuse_field(
+            "thinking_tokens", f"give {_MIN_THINKING} or more and less than max_tokens, which is {most}; got {budget}"
+        )
     return {"type": "enabled", "budget_tokens": budget}
 
 
 def _output(request: ModelRequest) -> dict[str, object]:
     config: dict[str, object] = {}
     if request.effort == "minimal":
-        refuse_field("effort", "the least that this kind of server knows is 'low'; give that, or thinking_tokens=0")
+        raise refuse_field(
+            "effort", "the least that this kind of server knows is 'low'; give that, or thinking_tokens=0"
+        )
     if request.effort is not None:
         config["effort"] = request.effort
     if request.output is not None:
@@ -134,7 +138,7 @@ def _conversation(request: ModelRequest) -> tuple[list[object], list[object]]:
         blocks = [block for part in message.parts for block in _blocks(part, message, refuse)]
         if message.role == "system":
             if turns:
-                refuse_field("messages", f"message {index} is a system message; put those first of all")
+                raise refuse_field("messages", f"message {index} is a system message; put those first of all")
             system += blocks
             continue
         if not blocks:
@@ -153,13 +157,13 @@ def _blocks(part: MessagePart, message: Message, refuse: Refuser) -> list[object
     if isinstance(part, TextPart) and message.role != "tool":
         return [{"type": "text", "text": part.text}] if part.text else []
     if message.role == "system":
-        refuse(part, "but a system message is text")
+        raise refuse(part, "but a system message is text")
     if message.role == "assistant":
         return _said(part, refuse)
     if isinstance(part, ToolResultPart):
         return [_result(part, refuse)]
     if message.role == "tool":
-        refuse(part, "but a message of a tool holds results only; put it into a message of the user")
+        raise refuse(part, "but a message of a tool holds results only; put it into a message of the user")
     return [_shown(part, refuse)]
 
 
@@ -177,7 +181,7 @@ def _said(part: MessagePart, refuse: Refuser) -> list[object]:
         return []
     if isinstance(part, DataPart) and part.name.startswith(ANTHROPIC_BLOCK):
         return [plain(part.value)]
-    refuse(part, "which this wire cannot carry in what the assistant has said; leave it out of the history")
+    raise refuse(part, "which this wire cannot carry in what the assistant has said; leave it out of the history")
 
 
 def _shown(part: MessagePart, refuse: Refuser) -> dict[str, object]:
@@ -186,7 +190,7 @@ def _shown(part: MessagePart, refuse: Refuser) -> dict[str, object]:
     if isinstance(part, FilePart):
         document: dict[str, object] = {"type": "document", "source": _document(part, refuse)}
         return {**document, "title": part.name} if part.name else document
-    refuse(part, "which this wire cannot carry; turn it into text, a picture or a PDF, or leave it out")
+    raise refuse(part, "which this wire cannot carry; turn it into text, a picture or a PDF, or leave it out")
 
 
 def _document(part: FilePart, refuse: Refuser) -> dict[str, object]:
@@ -194,7 +198,7 @@ def _document(part: FilePart, refuse: Refuser) -> dict[str, object]:
     if part.data is None or mime == "application/pdf":
         return _source(part.data, part.url, mime)
     if not mime.startswith("text/"):
-        refuse(part, f"of type {mime!r:.40}, which this wire cannot carry; give a PDF or text")
+        raise refuse(part, f"of type {mime!r:.40}, which this wire cannot carry; give a PDF or text")
     try:
         return {"type": "text", "media_type": "text/plain", "data": part.data.decode()}
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
 """An answer in the making: what a wire says becomes fragments, and in the end the whole that equals them.
 
 Above: `_chat_answer`, `_responses_answer`, `_anthropic_answer`. Below: `_failures`, `elements`.
-Rules: parts stand in the order in which they began. Text goes on where text was last; thoughts go on while their key is the same, and
-a sealed thought is never gone on with. The size of an answer is counted in one number, whatever it consists of.
+Rules: parts stand in the order in which they began. Text goes on where text was last; thoughts go on while their key is the same; a
+sealed thought is never gone on with. The size of an answer is counted in one number, whatever it consists of.
 """
 
 from __future__ import annotations

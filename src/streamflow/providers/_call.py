@@ -1,8 +1,8 @@
 """One call of a model server, whatever the wire and whoever opens the connection: from the request to the whole answer.
 
 Above: `_openai`, `_anthropic`, `_clients`. Below: `_connection`, `_wires`, `_assembly`, `_failures`, `wire`.
-Rules: an element leaves before the next chunk is read. The connection is closed before the whole leaves, and whenever the call ends in
-another way. No scope is open while an element is out. What goes wrong is one `ProviderError`; an answer that is whole is never one.
+Rules: an element leaves before the next chunk is read. The connection is closed before the whole leaves, and whenever the call ends
+otherwise. No scope is open while an element is out. What goes wrong is one `ProviderError`; an answer that is whole is never one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import msgspec
 
-from ..errors import ConfigError, DecodeError, ProviderError
 from ..elements import ControlElement
+from ..errors import ConfigError, DecodeError, ProviderError
 from ..wire import SSEParser
 from ._assembly import Assembly
 

@@ -15,6 +15,7 @@ import msgspec
 from ..elements import Usage
 from ..errors import DecodeError
 from ..wire import ChatToolCalls
+from ._json import object_of, objects_of, text_of
 from ._protocol import CITATION
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class ChatAnswer:
         # A server that was told which tool to call says `stop`: that the call is complete is what counts.
         self._stop_reason = "tool_calls" if self._has_calls and reason == "stop" else reason
         if self._has_calls:
-            elements += self._assembly.calls(self._calls.finish(truncated=reason != "stop" and reason != "tool_calls"))
+            elements += self._assembly.calls(self._calls.finish(truncated=reason not in {"stop", "tool_calls"}))
 
     def _take_delta(self, delta: _Delta, elements: list[StreamElement]) -> None:
         assembly = self._assembly
@@ -179,7 +180,7 @@ class ChatAnswer:
         if self._stop_reason is not None:  # calls are whole by now, and may already be on their way to be executed
             raise self._assembly.failures.malformed("a tool call goes on after the finish reason")
         given = delta.tool_calls or [{"function": delta.function_call}]
-        self._has_calls = self._has_calls or bool(isinstance(given, list) and given)
+        self._has_calls = self._has_calls or bool(objects_of(given))
         try:
             elements += self._assembly.calls(self._calls.take(given))
         except DecodeError as error:
@@ -187,15 +188,13 @@ class ChatAnswer:
 
     def _take_things(self, delta: _Delta, elements: list[StreamElement]) -> None:
         """Take pictures, and where a text is from."""
-        for image in _objects(delta.images):
-            address = image.get("image_url")
-            url = cast("dict[str, object]", address).get("url") if isinstance(address, dict) else None
-            if isinstance(url, str):
+        for image in objects_of(delta.images):
+            if url := text_of(object_of(image.get("image_url")).get("url")):
                 head, comma, encoded = url.partition(",")
                 is_inline = comma and head.startswith("data:") and head.endswith(";base64")
                 mime = head.removeprefix("data:").partition(";")[0] or None
                 elements.append(self._assembly.image(encoded, mime) if is_inline else self._assembly.image_at(url))
-        for annotation in _objects(delta.annotations):
+        for annotation in objects_of(delta.annotations):
             size = len(msgspec.json.encode(annotation))
             elements.append(self._assembly.data(CITATION, cast("JsonValue", annotation), size))
 
@@ -210,9 +209,3 @@ def _usage(told: _Usage) -> Usage:
         reasoning_tokens=written.reasoning_tokens,
         cost_usd=told.cost,
     )
-
-
-def _objects(value: object) -> list[dict[str, object]]:
-    if not isinstance(value, list):
-        return []
-    return [cast("dict[str, object]", one) for one in cast("list[object]", value) if isinstance(one, dict)]

@@ -86,9 +86,9 @@ def effort_of(request: ModelRequest) -> str | None:
     if request.thinking_tokens is None:
         return request.effort
     if request.thinking_tokens:
-        refuse_field("thinking_tokens", "this kind of server does not count them; give effort instead")
+        raise refuse_field("thinking_tokens", "this kind of server does not count them; give effort instead")
     if request.effort is not None:
-        refuse_field("thinking_tokens", "0 means not to think, and effort says how long; give one of both")
+        raise refuse_field("thinking_tokens", "0 means not to think, and effort says how long; give one of both")
     return "none"
 
 
@@ -128,7 +128,7 @@ def _messages(index: int, message: Message) -> Iterator[dict[str, object]]:
         if isinstance(part, ToolResultPart) and message.role != "system":
             yield {"role": "tool", "tool_call_id": part.call_id, "content": result_text(part, refuse)}
         elif message.role == "tool":
-            refuse(part, "but a message of a tool holds results only; put it into a message of the user")
+            raise refuse(part, "but a message of a tool holds results only; put it into a message of the user")
         else:
             rest.append(part)
     if rest or not message.parts:
@@ -140,7 +140,7 @@ def _content(parts: Sequence[Part], refuse: Refuser, *, texts_only: bool) -> obj
     if len(texts) == len(parts):
         return "".join(texts)
     if texts_only:
-        refuse(next(part for part in parts if not isinstance(part, TextPart)), "but a system message is text")
+        raise refuse(next(part for part in parts if not isinstance(part, TextPart)), "but a system message is text")
     return [_shown(part, refuse) for part in parts]
 
 
@@ -159,8 +159,10 @@ def _shown(part: Part, refuse: Refuser) -> dict[str, object]:
             return {"type": "file", "file": {"file_data": data, "filename": file_name(part)}}
         if part.url is not None and is_file_id(part.url):
             return {"type": "file", "file": {"file_id": part.url}}
-        refuse(part, "given by its address, which this wire cannot carry; give its bytes, or the id of an uploaded file")
-    refuse(part, "which this wire cannot carry; turn it into text or a picture, or leave it out")
+        raise refuse(
+            part, "given by its address, which this wire cannot carry; give its bytes, or the id of an uploaded file"
+        )
+    raise refuse(part, "which this wire cannot carry; turn it into text or a picture, or leave it out")
 
 
 def _said(message: Message, refuse: Refuser) -> dict[str, object]:
@@ -176,6 +178,8 @@ def _said(message: Message, refuse: Refuser) -> dict[str, object]:
         elif isinstance(part, AudioPart) and part.transcript is not None:
             texts.append(part.transcript)
         elif not (isinstance(part, ThinkingPart) or is_citation(part)):
-            refuse(part, "which this wire cannot carry in what the assistant has said; leave it out of the history")
+            raise refuse(
+                part, "which this wire cannot carry in what the assistant has said; leave it out of the history"
+            )
     said: dict[str, object] = {"content": "".join(texts) or (None if calls else "")}
     return {**said, "tool_calls": calls} if calls else said

@@ -73,20 +73,23 @@ class Connection:
         raise failure from cause
 
     async def read_out(self) -> None:
-        """Read what is left of a stream whose end is at hand, and drop it."""
-        with anyio.move_on_after(_READ_OUT_S):
-            try:
-                async for _ in self._chunks:
-                    pass
-            except (self._http.TransportError, self._http.StreamError):
-                pass
+        """Read what is left of a stream whose end is at hand, and drop it, so that the connection can be used again."""
+        await self._drain()
 
     async def aclose(self) -> None:
         """Close the response. What else belongs to the connection is for subclasses to close."""
         await self._response.aclose()
         # Closing `chunks` would leave a generator inside it to the garbage collector, of which trio complains
         # (https://github.com/pydantic/httpx2/pull/1212). Reading on in the closed connection ends them all.
-        await self.read_out()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        with anyio.move_on_after(_READ_OUT_S):
+            try:
+                async for _ in self._chunks:
+                    pass
+            except (self._http.TransportError, self._http.StreamError):
+                pass
 
     async def _read_body(self) -> bytes:
         body = bytearray()

@@ -1,7 +1,7 @@
 """What all wires share when they write a request: checks, media as text, arguments, further fields.
 
 Above: `_chat_request`, `_responses_request`, `_anthropic_request`. Below: `_protocol`, `elements`.
-Rules: what a wire cannot carry is refused with the number of the message and its role, never left out in silence. Only two things are
+Rules: what a wire cannot carry is refused with the number of the message and its role, never left out in silence. Two things are
 left out, because nobody but who made them can read them, and answers do not hang on them: thoughts without the proof that this kind
 of server gives, and citations. No error repeats a text of the request.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -53,15 +53,11 @@ class Refuser:
     def __init__(self, index: int, role: str) -> None:
         self._where = f"message {index} of role {role!r}"
 
-    def __call__(self, part: MessagePart, why: str) -> NoReturn:
-        """Refuse a part.
-
-        Raises:
-            ProviderError: Always; `bad_request`.
-        """
+    def __call__(self, part: MessagePart, why: str) -> ProviderError:
+        """Return the error for a part; `bad_request`."""
         kind = type(part).__name__
         article = "an" if kind[0] in "AEIOU" else "a"
-        raise ProviderError("bad_request", f"{self._where} holds {article} {kind}, {why}")
+        return ProviderError("bad_request", f"{self._where} holds {article} {kind}, {why}")
 
 
 def check_request(request: ModelRequest) -> None:
@@ -73,33 +69,31 @@ def check_request(request: ModelRequest) -> None:
     names: set[str] = set()
     for tool in request.tools:
         if not _TOOL_NAME.fullmatch(tool.name):
-            refuse_field("tools", f"{tool.name!r:.80} is no name of a tool; use letters, digits, _ and -, at most 64")
+            raise refuse_field(
+                "tools", f"{tool.name!r:.80} is no name of a tool; use letters, digits, _ and -, at most 64"
+            )
         if tool.name in names:
-            refuse_field("tools", f"two tools are called {tool.name!r}; give each its own name")
+            raise refuse_field("tools", f"two tools are called {tool.name!r}; give each its own name")
         names.add(tool.name)
     choice = request.tool_choice
     if isinstance(choice, NamedTool) and choice.name not in names:
-        refuse_field("tool_choice", f"no tool is called {choice.name!r:.80}; add it to tools")
+        raise refuse_field("tool_choice", f"no tool is called {choice.name!r:.80}; add it to tools")
     if choice == "required" and not names:
-        refuse_field("tool_choice", "a tool is required and none is given; add one to tools")
+        raise refuse_field("tool_choice", "a tool is required and none is given; add one to tools")
     if request.max_tokens is not None and request.max_tokens < 1:
-        refuse_field("max_tokens", "give 1 or more")
+        raise refuse_field("max_tokens", "give 1 or more")
     if request.thinking_tokens is not None and request.thinking_tokens < 0:
-        refuse_field("thinking_tokens", "give 0 or more")
+        raise refuse_field("thinking_tokens", "give 0 or more")
 
 
-def refuse_field(field: str, why: str) -> NoReturn:
-    """Refuse a field of the request.
-
-    Raises:
-        ProviderError: Always; `bad_request`.
-    """
-    raise ProviderError("bad_request", f"the request's {field}: {why}")
+def refuse_field(field: str, why: str) -> ProviderError:
+    """Return the error for a field of the request; `bad_request`."""
+    return ProviderError("bad_request", f"the request's {field}: {why}")
 
 
 def plain(value: JsonValue | Mapping[str, JsonValue]) -> object:
     """Return a value as dicts and lists, which any encoder knows."""
-    return thaw(cast("JsonValue", value))
+    return thaw(value)
 
 
 def with_extra(body: dict[str, object], request: ModelRequest, own: frozenset[str] = frozenset()) -> dict[str, object]:
@@ -120,10 +114,12 @@ def with_extra(body: dict[str, object], request: ModelRequest, own: frozenset[st
         elif isinstance(there, dict) and isinstance(given, dict):
             fields, more = cast("dict[str, object]", there), cast("dict[str, object]", given)
             if twice := sorted(fields.keys() & more.keys()):
-                refuse_field("extra", f"'{name}.{twice[0]}' is already set by another field; say it in one place")
+                raise refuse_field("extra", f"'{name}.{twice[0]}' is already set by another field; say it in one place")
             body[name] = {**fields, **more}
         else:
-            refuse_field("extra", f"{name!r:.80} is already set by another field, or by streamflow; say it in one place")
+            raise refuse_field(
+                "extra", f"{name!r:.80} is already set by another field, or by streamflow; say it in one place"
+            )
     return body
 
 
@@ -168,7 +164,9 @@ def result_text(result: ToolResultPart, refuse: Refuser) -> str:
         elif isinstance(part, DataPart):
             texts.append(msgspec.json.encode(plain(part.value)).decode())
         else:
-            refuse(part, "which this wire cannot carry in a tool's result; give it to the model in a message of the user")
+            raise refuse(
+                part, "which this wire cannot carry in a tool's result; give it to the model in a message of the user"
+            )
     return "".join(texts)
 
 
@@ -205,11 +203,11 @@ def file_name(part: FilePart) -> str:
 def sound_of(part: AudioPart, refuse: Refuser) -> tuple[str, str]:
     """Return sound in base64, and its format, `wav` or `mp3`; raw samples become WAV."""
     if part.data is None:
-        refuse(part, "given by its address, which this wire cannot carry; give its bytes")
+        raise refuse(part, "given by its address, which this wire cannot carry; give its bytes")
     if part.format in {"wav", "mp3"}:
         return to_base64(part.data), part.format
     if part.format != "pcm16":
-        refuse(part, f"in the format {part.format!r}, which this wire cannot carry; give wav, mp3 or pcm16")
+        raise refuse(part, f"in the format {part.format!r}, which this wire cannot carry; give wav, mp3 or pcm16")
     rate, channels = part.sample_rate or 16000, part.channels or 1
     size = len(part.data)
     head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, channels, rate, rate * channels * 2,

@@ -1,19 +1,20 @@
 """What a model server's failures are called: status codes and error objects to `ProviderError`.
 
 Above: `_call`, the connections, the wires. Below: `_secrets`.
-Rule: nothing secret leaves. The keys and the texts of the request are taken out of whatever a server says, and what it says is cut to
-one printable line.
+Rule: nothing secret leaves. The keys and the texts of the request are taken out of whatever a server says, and what it says is cut
+to one printable line.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import ProviderError
+from ._json import object_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ __all__ = ["Failures"]
 _MAX_SHOWN = 300  # characters of a server's own words in an error
 _MAX_DIGITS = 18  # of a number in a header; int() refuses more than 4300
 
-# Substrings of `type` and `code` in the error objects of OpenAI, Anthropic, vLLM, llama.cpp, Ollama and OpenRouter, first match wins.
+# Substrings of `type` and `code` in the error objects of OpenAI, Anthropic, vLLM, llama.cpp, Ollama and others, first match wins.
 _WORDS = (
     ("insufficient_quota", "rate_limited", False),
     ("billing", "rate_limited", False),
@@ -96,7 +97,7 @@ class Failures:
 
     def of_error(self, error: object) -> ProviderError:
         """Return the error for an error object inside a successful response."""
-        status = _fields(error).get("code")
+        status = object_of(error).get("code")
         if isinstance(status, str) and len(status) == 3 and status.isascii() and status.isdigit():
             status = int(status)
         words = _of_words(error)
@@ -116,7 +117,7 @@ class Failures:
             body: The beginning of its body.
         """
         error = _error_object(body)
-        if {"choices", "content", "output"} & _fields(error).keys():
+        if {"choices", "content", "output"} & object_of(error).keys():
             return self.malformed("it answered in one piece, so it seems not to stream")
         return self.malformed(f"it sent {kind!r:.40} instead of events") if error is None else self.of_error(error)
 
@@ -198,7 +199,7 @@ def _seconds_of(retry_after: str | None) -> float | None:
 
 
 def _of_words(error: object) -> tuple[str, bool] | None:
-    fields = _fields(error)
+    fields = object_of(error)
     words = f"{fields.get('type')} {fields.get('code')}".lower()
     return next(((code, retryable) for word, code, retryable in _WORDS if word in words), None)
 
@@ -209,16 +210,12 @@ def _error_object(body: bytes) -> object:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):  # RecursionError: nested deeper than msgspec reads
         return None
-    fields = _fields(decoded)
+    fields = object_of(decoded)
     return fields.get("error") or fields or None
 
 
 def _message(error: object) -> str:
     if isinstance(error, str):
         return "" if "<" in error[:200] else error  # a proxy's HTML page says nothing in a line
-    fields = _fields(error)
+    fields = object_of(error)
     return next((said for key in ("message", "detail", "error") if isinstance(said := fields.get(key), str)), "")
-
-
-def _fields(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}

@@ -7,11 +7,9 @@ Rules: certificates are verified, redirects are not followed, nothing is unpacke
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlsplit
 
-import anyio
 import anyio.lowlevel
 
 from ..errors import ConfigError, MissingExtraError
@@ -22,7 +20,7 @@ from ._failures import Failures
 from ._secrets import Secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from types import ModuleType, TracebackType
 
     import httpx2
@@ -105,7 +103,9 @@ class HTTPProvider:
         Raises:
             ProviderError: If the call fails, also in the middle; a stream that ends before it is complete is `truncated`.
         """
-        secrets = Secrets([*self._headers.values(), *(value.partition(" ")[2] for value in self._headers.values())], request)
+        secrets = Secrets(
+            [*self._headers.values(), *(value.partition(" ")[2] for value in self._headers.values())], request
+        )
         return call_model(
             self._wire,
             request,
@@ -189,7 +189,10 @@ class HTTPProvider:
         try:
             return await client.send(request, stream=True, follow_redirects=False)
         except (self._http.ConnectTimeout, self._http.PoolTimeout) as error:
-            failure, cause = failures.unreachable(f"no connection within {self._connect_timeout_s:g} s"), cause_of(error)
+            failure, cause = (
+                failures.unreachable(f"no connection within {self._connect_timeout_s:g} s"),
+                cause_of(error),
+            )
         except self._http.TimeoutException as error:
             failure, cause = failures.silent(self._timeout_s), cause_of(error)
         except self._http.LocalProtocolError:

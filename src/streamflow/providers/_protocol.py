@@ -108,8 +108,9 @@ class Provider(Protocol):
         Out: fragments (`TextElement`, `ThinkingElement`, `ToolCallDelta`, `AudioElement`) and what comes whole (`ToolCallElement`
         after its fragments, `ImageElement`, a `DataElement` for a citation), which share one `id`; running `UsageElement`s and a
         final one if usage is known; last, exactly once, the `MessageElement` with that `id`, which equals its fragments and
-        carries the stop reason. What proves thoughts comes with their last fragment; what hides them, and what tools of the server
-        said, is in the message too, to be sent back. Whether calls may be executed is for the stop reason to say, not for the call's being there.
+        carries the stop reason. What proves thoughts comes with their last fragment; what hides them, and what the server's own
+        tools said, is in the message too, to be sent back. Whether calls may be executed is for the stop reason to say, not for
+        the call's being there.
 
         Cancellation: closing the generator, or cancelling the task that iterates it, ends the request at the server's socket.
 

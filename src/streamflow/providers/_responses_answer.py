@@ -1,8 +1,8 @@
 """The answers of OpenAI's Responses: events to elements. Waits for nothing.
 
 Above: `_wires`. Below: `_assembly`, `wire`.
-Each thing is said three times on this wire: as deltas, at its end, and in the whole response. The deltas are taken, and what is said
-at the end only where there were none. The answer is whole at `response.completed` or `response.incomplete`, and not before.
+Each thing is said three times on this wire: as deltas, at its end, and in the whole response. The deltas are taken; what is said at
+the end only where there were none. The answer is whole at `response.completed` or `response.incomplete`, and not before.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from ..elements import Usage
 from ..errors import DecodeError
 from ..wire import ResponsesToolCalls
+from ._json import JsonObject, count_of, object_decoder, object_of, objects_of, scalar_of, text_of
 from ._protocol import CITATION
 from ._responses_request import OPENAI_ITEM
 
@@ -31,9 +32,6 @@ _INCOMPLETE: Final[dict[str, StopReason]] = {
 }  # all others, such as `max_output_tokens`, are a limit of length
 _SOUND_RATE = 24000  # of the samples that OpenAI's models speak in
 _CALLS = frozenset({"function_call", "custom_tool_call"})
-_Event = dict[str, object]
-
-_decoder = msgspec.json.Decoder(_Event)
 
 
 class ResponsesAnswer:
@@ -54,7 +52,7 @@ class ResponsesAnswer:
         self._thoughts: dict[object, object] = {}  # by item: which of its two kinds of thoughts is taken
         self._sealed: set[object] = set()
         self._stop_reason: StopReason = "stop"
-        self._takers: dict[str, Callable[[_Event], Sequence[StreamElement]]] = {
+        self._takers: dict[str, Callable[[JsonObject], Sequence[StreamElement]]] = {
             "response.output_text.delta": self._take_text,
             "response.output_text.done": self._take_text,
             "response.refusal.delta": self._take_refusal,
@@ -93,7 +91,7 @@ class ResponsesAnswer:
         if data == "[DONE]" or not data:
             return ()
         try:
-            event = _decoder.decode(data)
+            event = object_decoder.decode(data)
         except (msgspec.DecodeError, RecursionError) as error:
             raise self._assembly.failures.malformed(f"an event is no response event ({error})") from error
         kind = event.get("type")
@@ -119,18 +117,18 @@ class ResponsesAnswer:
             reason = "tool_calls"
         return self._assembly.finish(reason)
 
-    def _take_text(self, event: _Event) -> Sequence[StreamElement]:
+    def _take_text(self, event: JsonObject) -> Sequence[StreamElement]:
         text = self._text_of(event, "text")
         return (self._assembly.text(text),) if text else ()
 
-    def _take_refusal(self, event: _Event) -> Sequence[StreamElement]:
+    def _take_refusal(self, event: JsonObject) -> Sequence[StreamElement]:
         self._refused = True
         text = self._text_of(event, "refusal")
         return (self._assembly.text(text),) if text else ()
 
-    def _text_of(self, event: _Event, whole: str) -> str:
+    def _text_of(self, event: JsonObject, whole: str) -> str:
         """Return the text of a delta, or of an end that had no deltas before it."""
-        place = (whole, *_place(event), _scalar(event.get("content_index")))
+        place = (whole, *_place(event), scalar_of(event.get("content_index")))
         is_begun = place in self._begun
         text = event.get("delta")
         if text is None:
@@ -138,65 +136,64 @@ class ResponsesAnswer:
         if not is_begun:
             self._assembly.count(1)
             self._begun.add(place)
-        return text if isinstance(text, str) else ""
+        return text_of(text)
 
-    def _take_thought(self, event: _Event) -> Sequence[StreamElement]:
-        item, kind, text = _place(event), event.get("type"), event.get("delta")
+    def _take_thought(self, event: JsonObject) -> Sequence[StreamElement]:
+        item, kind, text = _place(event), event.get("type"), text_of(event.get("delta"))
         # A server that gives both gives the thoughts and a summary of them; one of them is enough.
-        if not isinstance(text, str) or not text or self._thoughts.setdefault(item, kind) != kind:
+        if not text or self._thoughts.setdefault(item, kind) != kind:
             return ()
         return (self._assembly.thinking(text, item),)
 
-    def _take_paragraph(self, event: _Event) -> Sequence[StreamElement]:
+    def _take_paragraph(self, event: JsonObject) -> Sequence[StreamElement]:
         item = _place(event)
         return (self._assembly.thinking("\n\n", item),) if event.get("summary_index") and item in self._thoughts else ()
 
-    def _take_annotation(self, event: _Event) -> Sequence[StreamElement]:
-        annotation = event.get("annotation")
-        return (self._data(CITATION, annotation),) if isinstance(annotation, dict) else ()
+    def _take_annotation(self, event: JsonObject) -> Sequence[StreamElement]:
+        annotation = object_of(event.get("annotation"))
+        return (self._data(CITATION, annotation),) if annotation else ()
 
-    def _take_sound(self, event: _Event) -> Sequence[StreamElement]:
-        data = event.get("delta")
-        return (self._assembly.sound(data, "pcm16", _SOUND_RATE),) if isinstance(data, str) and data else ()
+    def _take_sound(self, event: JsonObject) -> Sequence[StreamElement]:
+        data = text_of(event.get("delta"))
+        return (self._assembly.sound(data, "pcm16", _SOUND_RATE),) if data else ()
 
-    def _take_transcript(self, event: _Event) -> Sequence[StreamElement]:
-        text = event.get("delta")
-        if isinstance(text, str) and text:
+    def _take_transcript(self, event: JsonObject) -> Sequence[StreamElement]:
+        if text := text_of(event.get("delta")):
             self._assembly.transcript(text, "pcm16", _SOUND_RATE)
         return ()
 
-    def _take_item(self, event: _Event) -> Sequence[StreamElement]:
+    def _take_item(self, event: JsonObject) -> Sequence[StreamElement]:
         """Take an item that is whole."""
-        item = _object(event.get("item"))
+        item = object_of(event.get("item"))
         kind = item.get("type")
         if kind in _CALLS:
             return self._take_calls(event)
         if kind == "reasoning":
             return self._seal(item, event)
-        if kind == "image_generation_call" and isinstance(item.get("result"), str):
-            format = item.get("output_format")
-            mime = f"image/{format}" if isinstance(format, str) else "image/png"
-            return (self._assembly.image(cast("str", item["result"]), mime),)
+        if kind == "image_generation_call" and (picture := text_of(item.get("result"))):
+            return (self._assembly.image(picture, f"image/{text_of(item.get('output_format')) or 'png'}"),)
         if kind == "message" or not isinstance(kind, str):
             return ()
         return (self._data(f"{OPENAI_ITEM}{kind}", item),)
 
-    def _seal(self, item: _Event, event: _Event) -> Sequence[StreamElement]:
+    def _seal(self, item: JsonObject, event: JsonObject) -> Sequence[StreamElement]:
         """End thoughts with what the server wants back; said only now, if no delta has said them."""
-        id, encrypted = item.get("id"), item.get("encrypted_content")
+        id, encrypted = text_of(item.get("id")), text_of(item.get("encrypted_content"))
         place = _place({"item_id": id, "output_index": event.get("output_index")})
         if place in self._sealed:
             return ()
         self._assembly.count(1)
         self._sealed.add(place)
         elements: list[StreamElement] = []
-        if place not in self._thoughts and (text := "\n\n".join(_texts(item.get("summary")) or _texts(item.get("content")))):
+        if place not in self._thoughts and (
+            text := "\n\n".join(_texts(item.get("summary")) or _texts(item.get("content")))
+        ):
             elements.append(self._assembly.thinking(text, place))
-        if isinstance(id, str) and isinstance(encrypted, str) and encrypted:
+        if id and encrypted:
             elements += self._assembly.seal(place, signature=id, encrypted=encrypted)
         return elements
 
-    def _take_calls(self, event: _Event) -> Sequence[StreamElement]:
+    def _take_calls(self, event: JsonObject) -> Sequence[StreamElement]:
         try:
             pieces = self._assembly.calls(self._calls.take(event))
         except DecodeError as error:
@@ -204,27 +201,26 @@ class ResponsesAnswer:
         self._has_calls = self._has_calls or bool(pieces)
         return pieces
 
-    def _take_head(self, event: _Event) -> Sequence[StreamElement]:
-        model = _object(event.get("response")).get("model")
-        self._assembly.model = model if isinstance(model, str) and model else self._assembly.model
+    def _take_head(self, event: JsonObject) -> Sequence[StreamElement]:
+        self._assembly.model = text_of(object_of(event.get("response")).get("model")) or self._assembly.model
         return ()
 
-    def _end(self, event: _Event) -> Sequence[StreamElement]:
+    def _end(self, event: JsonObject) -> Sequence[StreamElement]:
         self.done = True
         self._take_head(event)
-        response = _object(event.get("response"))
-        self._assembly.used(_usage(_object(response.get("usage"))))
+        response = object_of(event.get("response"))
+        self._assembly.used(_usage(object_of(response.get("usage"))))
         is_cut = event.get("type") == "response.incomplete"
         if is_cut:
-            reason = _object(response.get("incomplete_details")).get("reason")
-            self._stop_reason = _INCOMPLETE.get(reason, "length") if isinstance(reason, str) else "length"
+            reason = text_of(object_of(response.get("incomplete_details")).get("reason"))
+            self._stop_reason = _INCOMPLETE.get(reason, "length")
         left = self._take_calls(event)
         rest = self._assembly.calls(self._calls.finish(truncated=is_cut))
         self._has_calls = self._has_calls or bool(rest)
         return [*left, *rest]
 
-    def _fail(self, event: _Event) -> Sequence[StreamElement]:
-        inner = _object(event.get("response")).get("error") or event.get("error")
+    def _fail(self, event: JsonObject) -> Sequence[StreamElement]:
+        inner = object_of(event.get("response")).get("error") or event.get("error")
         if event.get("type") == "response.cancelled":
             raise self._assembly.failures.truncated("the response was cancelled at the server")
         raise self._assembly.failures.of_error(inner or {**event, "type": None})
@@ -233,38 +229,24 @@ class ResponsesAnswer:
         return self._assembly.data(name, cast("JsonValue", value), len(msgspec.json.encode(value)))
 
 
-def _place(event: _Event) -> tuple[object, ...]:
+def _place(event: JsonObject) -> tuple[object, ...]:
     """Return what says which item an event is about."""
-    index = _scalar(event.get("output_index"))
-    return (_scalar(event.get("item_id")),) if index is None else (index,)
-
-
-def _scalar(value: object) -> object:
-    return value if isinstance(value, (str, int)) else None
-
-
-def _object(value: object) -> _Event:
-    return cast("_Event", value) if isinstance(value, dict) else {}
+    index = scalar_of(event.get("output_index"))
+    return (scalar_of(event.get("item_id")),) if index is None else (index,)
 
 
 def _texts(parts: object) -> list[str]:
-    texts = [_object(part).get("text") for part in cast("list[object]", parts)] if isinstance(parts, list) else []
-    return [text for text in texts if isinstance(text, str) and text]
+    return [text for part in objects_of(parts) if (text := text_of(part.get("text")))]
 
 
-def _usage(told: _Event) -> Usage | None:
+def _usage(told: JsonObject) -> Usage | None:
     if not told:
         return None
-    read, written = _object(told.get("input_tokens_details")), _object(told.get("output_tokens_details"))
+    read, written = object_of(told.get("input_tokens_details")), object_of(told.get("output_tokens_details"))
     return Usage(
-        input_tokens=_count(told, "input_tokens"),
-        output_tokens=_count(told, "output_tokens"),
-        cached_tokens=_count(read, "cached_tokens"),
-        cache_write_tokens=_count(read, "cache_write_tokens"),
-        reasoning_tokens=_count(written, "reasoning_tokens"),
+        input_tokens=count_of(told, "input_tokens"),
+        output_tokens=count_of(told, "output_tokens"),
+        cached_tokens=count_of(read, "cached_tokens"),
+        cache_write_tokens=count_of(read, "cache_write_tokens"),
+        reasoning_tokens=count_of(written, "reasoning_tokens"),
     )
-
-
-def _count(told: _Event, name: str) -> int | None:
-    count = told.get(name)
-    return count if isinstance(count, int) and not isinstance(count, bool) else None

@@ -63,9 +63,9 @@ def responses_body(request: ModelRequest, model: str | None) -> dict[str, object
     """
     check_request(request)
     if request.stop:
-        refuse_field("stop", "the Responses API has no such setting; leave it out, or use chat completions")
+        raise refuse_field("stop", "the Responses API has no such setting; leave it out, or use chat completions")
     if request.seed is not None:
-        refuse_field("seed", "the Responses API has no such setting; leave it out, or use chat completions")
+        raise refuse_field("seed", "the Responses API has no such setting; leave it out, or use chat completions")
     body: dict[str, object] = {
         "input": [item for index, message in enumerate(request.messages) for item in _items(index, message)],
         "stream": True,
@@ -120,7 +120,7 @@ def _items(index: int, message: Message) -> Iterator[object]:
             output = _result(part, refuse)
             yield {"type": "function_call_output", "call_id": part.call_id, "output": output}
         elif message.role == "tool":
-            refuse(part, "but a message of a tool holds results only; put it into a message of the user")
+            raise refuse(part, "but a message of a tool holds results only; put it into a message of the user")
         else:
             rest.append(part)
     if rest or not message.parts:
@@ -132,7 +132,7 @@ def _content(parts: Sequence[MessagePart], refuse: Refuser, *, texts_only: bool)
     if len(texts) == len(parts):
         return "".join(texts)
     if texts_only:
-        refuse(next(part for part in parts if not isinstance(part, TextPart)), "but a system message is text")
+        raise refuse(next(part for part in parts if not isinstance(part, TextPart)), "but a system message is text")
     return [_shown(part, refuse) for part in parts]
 
 
@@ -153,7 +153,7 @@ def _shown(part: MessagePart, refuse: Refuser) -> dict[str, object]:
             return {"type": "input_file", "file_data": data, "filename": file_name(part)}
         field = "file_id" if part.url is not None and is_file_id(part.url) else "file_url"
         return {"type": "input_file", field: part.url}
-    refuse(part, "which this wire cannot carry; turn it into text or a picture, or leave it out")
+    raise refuse(part, "which this wire cannot carry; turn it into text or a picture, or leave it out")
 
 
 def _result(result: ToolResultPart, refuse: Refuser) -> object:
@@ -195,4 +195,4 @@ def _item(part: MessagePart, refuse: Refuser) -> object:
         return {"type": "function_call", "call_id": part.call_id, "name": part.name, "arguments": arguments_of(part)}
     if isinstance(part, DataPart) and part.name.startswith(OPENAI_ITEM):
         return plain(part.value)
-    refuse(part, "which this wire cannot carry in what the assistant has said; leave it out of the history")
+    raise refuse(part, "which this wire cannot carry in what the assistant has said; leave it out of the history")

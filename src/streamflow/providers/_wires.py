@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ._assembly import Assembly
     from ._protocol import ModelRequest
 
-__all__ = ["AnthropicWire", "Answer", "ChatWire", "ResponsesWire", "Wire"]
+__all__ = ["Answer", "AnthropicWire", "ChatWire", "ResponsesWire", "Wire"]
 
 
 class Answer(Protocol):
