@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._check_stage import StageConformance, check_stage
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -54,6 +55,7 @@ __all__ = [
     "Outcome",
     "Report",
     "Rule",
+    "StageConformance",
     "Subject",
     "SweepReport",
     "Trial",
@@ -62,6 +64,7 @@ __all__ = [
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "check_stage",
     "conform",
     "control_elements",
     "data_elements",
