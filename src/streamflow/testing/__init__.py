@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import misbehaving
+from ._chaos import Chaos, chaos
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -16,6 +18,7 @@ from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
+from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendName",
     "CancelMode",
+    "CancelReason",
+    "Chaos",
     "Clock",
     "ConformanceError",
     "DrawnGraph",
@@ -46,8 +51,11 @@ __all__ = [
     "Fan",
     "Level",
     "Outcome",
+    "ProbeError",
     "Report",
     "Rule",
+    "SinkProbe",
+    "SourceProbe",
     "Subject",
     "SweepReport",
     "Trial",
@@ -56,6 +64,7 @@ __all__ = [
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "chaos",
     "conform",
     "control_elements",
     "data_elements",
@@ -65,7 +74,9 @@ __all__ = [
     "json_values",
     "messages",
     "metadata",
+    "misbehaving",
     "parts",
+    "probed",
     "rule",
     "rules_of",
     "run_checks",
