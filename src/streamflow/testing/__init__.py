@@ -14,6 +14,8 @@ from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
 from ._conformance_runner import Clock, conform, run_checks
+from ._fake_llm import FakeLLM
+from ._fake_reply import FakeCall, FakeReply
 from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
@@ -23,6 +25,7 @@ from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._fake_transport import fake_client
     from ._graph_strategies import graphs
     from ._strategies import (
         control_elements,
@@ -48,6 +51,9 @@ __all__ = [
     "DrawnStage",
     "EdgeLedger",
     "EdgeRecord",
+    "FakeCall",
+    "FakeLLM",
+    "FakeReply",
     "Fan",
     "Level",
     "Outcome",
@@ -69,6 +75,7 @@ __all__ = [
     "control_elements",
     "data_elements",
     "elements",
+    "fake_client",
     "graphs",
     "json_objects",
     "json_values",

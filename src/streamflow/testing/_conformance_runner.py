@@ -78,8 +78,7 @@ def run_checks(
     Raises:
         ConfigError: If an id is unknown, or `effort` is no whole number from 1 up.
     """
-    given: object = effort
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+    if not _is_count(effort):
         raise ConfigError("effort", f"a whole number from 1 up was expected, got {effort!r:.80}")
     wanted, left_out = rules_of(about, rules), dict(skip or {})
     rules_of(about, left_out)
@@ -103,6 +102,10 @@ def run_checks(
                 found[verdict.rule.id, verdict.variant] = verdict
             todo = todo[len(court.verdicts) :]
     return Report(name, tuple(found[one.id, trial.variant] for one, trial in trials))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 @dataclasses.dataclass
