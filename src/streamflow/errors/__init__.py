@@ -32,6 +32,10 @@ StreamflowError
 ├── CircuitOpenError               a circuit breaker does not let its stage be asked
 ├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
+├── StateError                     a store of conversations failed; says whether a retry may help
+│   ├── StateConflictError         someone else was first; says who
+│   └── StateLimitError            larger than the store allows
+├── HistoryError                   messages that no strict provider accepts; says which
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
 ├── ProcessError                   a program that is a source ended with a failure
@@ -100,6 +104,7 @@ from ._runs import (
     SyncInAsyncError,
     TimeoutKind,
 )
+from ._state import HistoryError, StateConflictError, StateError, StateLimitError
 
 __all__ = [
     "BuildError",
@@ -117,6 +122,7 @@ __all__ = [
     "ElementError",
     "FallbackExhaustedError",
     "Finding",
+    "HistoryError",
     "LineError",
     "MiddlewareError",
     "MissingExtraError",
@@ -138,6 +144,9 @@ __all__ = [
     "StageError",
     "StagePlacementError",
     "StageTimeLimitError",
+    "StateConflictError",
+    "StateError",
+    "StateLimitError",
     "StreamflowError",
     "SyncInAsyncError",
     "TimeLimitKind",

@@ -12,6 +12,9 @@ from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
 from ._conformance_runner import Clock, conform, run_checks
+from ._fake_llm import FakeLLM
+from ._fake_reply import FakeCall, FakeReply
+from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
@@ -19,6 +22,8 @@ from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._fake_transport import fake_client
+    from ._graph_strategies import graphs
     from ._strategies import (
         control_elements,
         data_elements,
@@ -37,8 +42,14 @@ __all__ = [
     "CancelMode",
     "Clock",
     "ConformanceError",
+    "DrawnGraph",
+    "DrawnStage",
     "EdgeLedger",
     "EdgeRecord",
+    "FakeCall",
+    "FakeLLM",
+    "FakeReply",
+    "Fan",
     "Level",
     "Outcome",
     "Report",
@@ -55,6 +66,8 @@ __all__ = [
     "control_elements",
     "data_elements",
     "elements",
+    "fake_client",
+    "graphs",
     "json_objects",
     "json_values",
     "messages",
