@@ -66,6 +66,13 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
         "'model' (ProviderError), 'backup' (OSError)",
     ),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),
+    "StateError": (errors.StateError("closed", "the store is closed; open it in 'async with'"), "open it in"),
+    "StateConflictError": (
+        errors.StateConflictError("chat-7", 3, 4, "turn-a"),
+        "after turn 'turn-a'; nothing was written",
+    ),
+    "StateLimitError": (errors.StateLimitError("max_turn_bytes", "9 of 8 bytes; raise max_turn_bytes"), "raise"),
+    "HistoryError": (errors.HistoryError(3, "call 'c1' has no result; use repair_history()"), "use repair_history()"),
     "MiddlewareError": (errors.MiddlewareError("next_twice", "next() was called twice; call it once"), "call it once"),
     "MissingExtraError": (errors.MissingExtraError("httpx2", "http"), "pip install 'streamflow-runtime[http]'"),
 }

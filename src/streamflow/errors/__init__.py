@@ -33,6 +33,10 @@ StreamflowError
 ├── CircuitOpenError               a circuit breaker does not let its stage be asked
 ├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
+├── StateError                     a store of conversations failed; says whether a retry may help
+│   ├── StateConflictError         someone else was first; says who
+│   └── StateLimitError            larger than the store allows
+├── HistoryError                   messages that no strict provider accepts; says which
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
 ├── ProcessError                   a program that is a source ended with a failure
@@ -102,6 +106,7 @@ from ._runs import (
     SyncInAsyncError,
     TimeoutKind,
 )
+from ._state import HistoryError, StateConflictError, StateError, StateLimitError
 
 __all__ = [
     "BuildError",
@@ -119,6 +124,7 @@ __all__ = [
     "ElementError",
     "FallbackExhaustedError",
     "Finding",
+    "HistoryError",
     "JsonStreamError",
     "LineError",
     "MiddlewareError",
@@ -141,6 +147,9 @@ __all__ = [
     "StageError",
     "StagePlacementError",
     "StageTimeLimitError",
+    "StateConflictError",
+    "StateError",
+    "StateLimitError",
     "StreamflowError",
     "SyncInAsyncError",
     "TimeLimitKind",

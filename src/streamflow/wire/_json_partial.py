@@ -40,13 +40,17 @@ class PartialView:
         """Takes the document so far and returns the object, or raises `ValueError` where it does not fit."""
 
 
-@functools.lru_cache(_MAX_MODELS)
-def view_of(model: Hashable) -> PartialView:
-    """Return what makes partial objects of a model.
+def view_of(model: object) -> PartialView:
+    """Return what makes partial objects of a model, made once for each.
 
     Raises:
         ConfigError: If it is neither a `msgspec.Struct` nor a pydantic model.
     """
+    return _view_of(cast("Hashable", model))
+
+
+@functools.lru_cache(_MAX_MODELS)
+def _view_of(model: Hashable) -> PartialView:
     made = _of_model(model, ())
     if made is None:
         raise ConfigError("model", f"{model!r:.80} is no msgspec.Struct and no pydantic model; give one of these")

@@ -27,7 +27,7 @@ from ._json_reader import JsonField, JsonReader, JsonTree
 from ._json_scan import CUT_WORD, NUMBER, SURROGATE, WORDS, what_is
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["JsonStream"]
 
@@ -87,7 +87,7 @@ class JsonStream(JsonReader):
         self._is_finished = False
         # Looks at the value with the open string in it.
         self._undo: Callable[[], object] | None = None
-        self._views: dict[Hashable, tuple[int, object]] = {}
+        self._views: dict[object, tuple[int, object]] = {}
 
     @property
     def value(self) -> JsonTree:
@@ -142,10 +142,9 @@ class JsonStream(JsonReader):
         Raises:
             ConfigError: If it is neither.
         """
-        asked: object = model
-        return cast("T | None", self._seen_as(cast("Hashable", asked)))
+        return cast("T | None", self._seen_as(model))
 
-    def _seen_as(self, model: Hashable) -> object:
+    def _seen_as(self, model: object) -> object:
         read = view_of(model).read
         seen_at, made = self._views.get(model, (-1, None))
         if seen_at == self._offset:
