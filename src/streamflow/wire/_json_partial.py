@@ -46,7 +46,7 @@ def view_of(model: object) -> PartialView:
     Raises:
         ConfigError: If it is neither a `msgspec.Struct` nor a pydantic model.
     """
-    return _view_of(cast("Hashable", model))
+    return _view_of(model)
 
 
 @functools.lru_cache(_MAX_MODELS)
