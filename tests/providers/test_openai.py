@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow.elements import (
-    ImagePart,
+    VideoPart,
     Message,
     MessageElement,
     TextElement,
@@ -394,7 +394,7 @@ async def test_a_connection_that_fails_is_one_clear_line(raised, complaint):
 @pytest.mark.parametrize(
     ("message", "complaint"),
     [
-        (Message("user", [ImagePart(url="http://x.test/cat.png")]), "role 'user' holds a ImagePart"),
+        (Message("user", [VideoPart(url="http://x.test/cat.mp4")]), "message 0 of role 'user' holds a VideoPart"),
         (Message("user", f"{PROMPT} \ud800"), "lone surrogate"),
     ],
 )
