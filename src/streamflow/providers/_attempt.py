@@ -1,8 +1,8 @@
 """One attempt at an answer, as those see it who may have to try again: has it begun, and until then nothing leaves.
 
 Above: `_retry`, `_fallback`, `_timeout`. Below: `_protocol`, `stages`.
-Rule: an answer has begun with its first element that is no control element. What came before it, such as the usage of what was read, is
-kept aside until then, so that an attempt that fails before it has left nothing behind.
+Rule: an answer has begun with its first element that is no control element. What comes before it, such as the usage of what was
+read, is kept aside until then, so that an attempt that fails before it has left nothing behind.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ class FallbackProvider:
     """A `Provider` that hands a request over to the next one when a call fails before its answer has begun.
 
     The first is given the request as it is; the others are given it without the name of a model, which would be none of theirs.
-    Each handover is told to the run's listeners as `model.fallback`. Once an element of the answer has left, a failure is final, unless
-    whoever reads the answer understands `TurnReset` and `reset` says so: then that is sent, and the next provider begins anew, with
+    Each handover is told to the run's listeners as `model.fallback`. Once an element of the answer has left, a failure is final,
+    unless whoever reads the answer understands `TurnReset` and `reset` says so: then that is sent, and the next provider begins anew, with
     another `id`. What had left is to be forgotten.
 
     ```python
