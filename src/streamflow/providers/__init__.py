@@ -3,8 +3,9 @@
 Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 """
 
-from ._openai import OpenAIProvider
-from ._protocol import Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
+from ._anthropic import AnthropicProvider
+from ._openai import OpenAIAPI, OpenAIProvider
+from ._protocol import CITATION, Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
 from ._script import (
     AudioStep,
     CitationStep,
@@ -31,7 +32,9 @@ from ._scripted import Answer, Rule, ScriptedProvider
 from ._stage import ProviderStage
 
 __all__ = [
+    "CITATION",
     "Answer",
+    "AnthropicProvider",
     "AudioStep",
     "CitationStep",
     "CutStep",
@@ -42,6 +45,7 @@ __all__ = [
     "MalformedStep",
     "ModelRequest",
     "NamedTool",
+    "OpenAIAPI",
     "OpenAIProvider",
     "OutputSchema",
     "Provider",
