@@ -9,6 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._clock import BackendName, run_virtual, virtual_time
+from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
+from ._conformance_report import ConformanceError, Report, Verdict
+from ._conformance_runner import Clock, conform, run_checks
+from ._fake_llm import FakeLLM
+from ._fake_reply import FakeCall, FakeReply
+from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
@@ -16,6 +22,8 @@ from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._fake_transport import fake_client
+    from ._graph_strategies import graphs
     from ._strategies import (
         control_elements,
         data_elements,
@@ -32,21 +40,42 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendName",
     "CancelMode",
+    "Clock",
+    "ConformanceError",
+    "DrawnGraph",
+    "DrawnStage",
     "EdgeLedger",
     "EdgeRecord",
+    "FakeCall",
+    "FakeLLM",
+    "FakeReply",
+    "Fan",
+    "Level",
     "Outcome",
+    "Report",
+    "Rule",
+    "Subject",
     "SweepReport",
+    "Trial",
+    "Variant",
+    "Verdict",
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "conform",
     "control_elements",
     "data_elements",
     "elements",
+    "fake_client",
+    "graphs",
     "json_objects",
     "json_values",
     "messages",
     "metadata",
     "parts",
+    "rule",
+    "rules_of",
+    "run_checks",
     "run_stage",
     "run_virtual",
     "tasks_alive",
