@@ -84,9 +84,11 @@ class PostgresStore(BaseStore):
         self._dsn = self._checked_dsn(dsn)
         self._options: str = self._psycopg.conninfo.conninfo_to_dict(self._dsn).get("options") or ""
         self._spare: deque[Any] = deque()  # threads take from it and give back; each step of a deque is one
+        self._takes_back = False
         self._limiter: anyio.CapacityLimiter | None = None
 
     async def _open(self) -> None:
+        self._takes_back = True
         self._limiter = anyio.CapacityLimiter(self._max_connections)
         try:
             await self._transact(_WRITE, lambda tx: _migrate(tx, self._name), again=True)
@@ -95,6 +97,7 @@ class PostgresStore(BaseStore):
             raise
 
     async def _close(self) -> None:
+        self._takes_back = False
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close_spare)
 
@@ -215,7 +218,7 @@ class PostgresStore(BaseStore):
         )
 
     def _give_back(self, connection: Any) -> None:
-        if self._is_open or len(self._spare) < self._max_connections:
+        if self._takes_back:
             self._spare.append(connection)
         else:
             connection.close()

@@ -169,7 +169,7 @@ class RedisStore(BaseStore):
         if after is not None and after >= prefix:
             start = f"({after}"
         past = past_prefix(prefix)
-        values = [self._talk(""), start, "+" if past is None else f"({past}", limit]
+        values: list[str | bytes | int] = [self._talk(""), start, "+" if past is None else f"({past}", limit]
         answer = await self._call(scripts.PAGE, [self._index], values)
         return [(id.decode(), _head(head)) for id, head in answer[1]]
 

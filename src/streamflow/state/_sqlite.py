@@ -3,13 +3,15 @@
 Above: users. Below: `_sql`, `_base`; the standard library's `sqlite3`.
 
 One connection, used by one thread at a time. A call that has begun is not cancelled: its caller waits for it (at most
-`busy_timeout_s`, while another process writes) and gets its result, so a commit is never half known. Readers see a snapshot (WAL).
+`busy_timeout_s`, while another process writes) and gets its result. Where asyncio cancels the caller nevertheless, the thread goes on,
+and the next call waits for it. Readers see a snapshot (WAL).
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -83,41 +85,49 @@ class SQLiteStore(BaseStore):
         self._clock = clock
         self._limiter: anyio.CapacityLimiter | None = None
         self._connection: sqlite3.Connection | None = None
+        self._lock = (
+            threading.Lock()
+        )  # a cancelled caller gives its place in the limiter away while its thread still works
 
     async def _open(self) -> None:
         self._limiter = anyio.CapacityLimiter(1)
         deadline = anyio.current_time() + self._busy_timeout_s
-        while True:
-            try:
-                await self._in_thread(partial(self._connect, self._clock()))
-                return
-            except StateError as bad:
-                # SQLite does not wait by itself while others switch the same file to WAL.
-                if not bad.retryable or anyio.current_time() >= deadline:
-                    raise
-            await anyio.sleep(0.02)
+        try:
+            while True:
+                try:
+                    await self._in_thread(partial(self._connect, self._clock()))
+                    return
+                except StateError as bad:
+                    # SQLite does not wait by itself while others switch the same file to WAL.
+                    if not bad.retryable or anyio.current_time() >= deadline:
+                        raise
+                await anyio.sleep(0.02)
+        except BaseException:
+            await self._close()
+            raise
 
     async def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with anyio.CancelScope(shield=True):
-                await self._in_thread(connection.close)
+        with anyio.CancelScope(shield=True):
+            await self._in_thread(self._disconnect)
 
     def _connect(self, now: float) -> None:
         """Open the file and bring its schema up to date. In the worker thread."""
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
-            self._connection = connection
-            self._transact("IMMEDIATE", now, lambda tx: _sql.migrate(tx, self._name))
-        except BaseException:
-            self._connection = None
-            connection.close()
-            raise
+        with self._lock:
+            if self._connection is None:
+                self._connection = sqlite3.connect(
+                    self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+                )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
+        self._transact("IMMEDIATE", now, lambda tx: _sql.migrate(tx, self._name))
+
+    def _disconnect(self) -> None:
+        """Close the connection. In the worker thread."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """Call something in the worker thread, and turn what SQLite raises into our errors."""
@@ -152,18 +162,19 @@ class SQLiteStore(BaseStore):
 
     def _transact(self, how: str, now: float, work: Callable[[_Transaction], T]) -> T:
         """Do some work in one transaction. In the worker thread."""
-        connection = self._connection
-        if connection is None:
-            raise StateError("closed", f"{self._name} is closed")
-        connection.execute(f"BEGIN {how}")
-        try:
-            done = work(_Transaction(connection, now))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return done
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                raise StateError("closed", f"{self._name} is closed")
+            connection.execute(f"BEGIN {how}")
+            try:
+                done = work(_Transaction(connection, now))
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return done
 
     async def _ping(self) -> None:
         await self._read(lambda tx: tx.execute("SELECT 1"))
