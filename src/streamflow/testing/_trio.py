@@ -1,6 +1,6 @@
 """All that the test kit knows of trio; imported only where trio is the backend.
 
-Above: `_clock`, `_tasks`, `_sweep`. Below: trio.
+Above: `_clock`, `_tasks`, `_sweep`, `_chaos`. Below: trio.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
     from types import FrameType
 
-__all__ = ["TrioInjector", "all_tasks", "call_soon", "virtual_options"]
+__all__ = ["TrioInjector", "all_tasks", "call_soon", "same_schedule", "virtual_options"]
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class TrioInjector(trio.abc.Instrument):
 
     async def drive(self, scenario: Callable[[], Awaitable[T]]) -> T:
         """Run the scenario. Cancellation: it is passed to the scenario."""
-        with _same_schedule():
+        with same_schedule():
             if self._tick == 0:
                 self._fire_now()
             trio.lowlevel.add_instrument(self)
@@ -170,13 +170,17 @@ class _Watched(Generic[T]):
 
 
 @contextlib.contextmanager
-def _same_schedule() -> Generator[None]:
-    """Make trio run tasks in the same order in every run of a scenario; it shuffles them on purpose."""
+def same_schedule(seed: int = 0) -> Generator[None]:
+    """Make trio run tasks in the same order in every run of a scenario; it shuffles them on purpose.
+
+    Args:
+        seed: Which of the orders it is.
+    """
     scheduler = importlib.import_module("trio._core._run")
     shuffler = cast("random.Random", scheduler._r)  # noqa: SLF001
     state = shuffler.getstate()
     flag = cast("bool", scheduler._ALLOW_DETERMINISTIC_SCHEDULING)  # noqa: SLF001
-    shuffler.seed(0)
+    shuffler.seed(seed)
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         yield
