@@ -63,6 +63,7 @@ from streamflow.stages import (
     PromptStage,
     QueueSource,
     RateLimitStage,
+    Resource,
     RetryStage,
     RouteRule,
     RouteStage,
@@ -76,6 +77,7 @@ from streamflow.stages import (
     WindowStage,
     as_stage,
 )
+from streamflow.state import MemoryStore, StateStore, StateStoreLoadStage, StateStoreSaveStage
 from streamflow.testing import Report, check_stage, rules_of, run_stage, run_virtual
 from streamflow.testing._stage_case import SOME_STAGE_VARIANTS
 
@@ -237,6 +239,20 @@ class QueuePerRun:
         return next(self.left.setdefault(current_run().run_id, iter(self.items)))
 
 
+def a_store() -> Resource[StateStore]:
+    return Resource(MemoryStore, name="store")
+
+
+def of_the_run(run: RunContext[object], message: MessageElement) -> str:
+    """Each run has a conversation of its own: what runs store is there to be shared, and would change what they say."""
+    return run.run_id
+
+
+def what_is_said(element: StreamElement) -> object:
+    """Return what an element says, without the names that a store gives to turns."""
+    return type(element), getattr(element, "message", None), getattr(element, "text", None)
+
+
 LINES = Path(__file__).with_name("lines.txt")
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
@@ -273,6 +289,12 @@ STAGES: dict[str, Entry] = {
     "RouteStage": entry(lambda: RouteStage([RouteRule("greeting", ["hello"])]), *MESSAGES),
     "SinkStage": entry(lambda: SinkStage(lambda _element: None, name="sink", accepts=TextElement)),
     "SkipStage": entry(lambda: SkipStage(1, accepts=TextElement)),
+    "StateStoreLoadStage": entry(
+        lambda: StateStoreLoadStage(a_store(), conversation=of_the_run), *CHAT, key=what_is_said
+    ),
+    "StateStoreSaveStage": entry(
+        lambda: StateStoreSaveStage(a_store(), conversation=of_the_run), *CHAT, key=what_is_said
+    ),
     "TakeStage": entry(lambda: TakeStage(5, accepts=TextElement)),
     "TeeStage": entry(lambda: TeeStage(repr)),
     "ThreadStage": entry(lambda: ThreadStage(shout, concurrency=2), poison=POISON),

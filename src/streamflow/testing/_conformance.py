@@ -116,6 +116,8 @@ class Trial(Generic[S]):
         """How many times the usual number of random examples to try."""
         self.real_time: bool = real_time
         """Whether time goes by as it does, and does not jump."""
+        self.deferred: list[Callable[[], Awaitable[object]]] = []
+        """What is to be done when the check has ended, the last one first."""
         self.shown_by: str = ""
         """What is tried now, in words."""
 

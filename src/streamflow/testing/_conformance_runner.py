@@ -156,6 +156,8 @@ class _Court:
                 await check_of(rule)(trial)
             except Exception as caught:  # noqa: BLE001 - whatever it is, it is the finding
                 error = caught
+            while trial.deferred:
+                await trial.deferred.pop()()
             group.cancel_scope.cancel()
         if stuck is not None:
             return Verdict(rule, trial.variant, "failed", stuck, trial.shown_by)

@@ -1,7 +1,7 @@
 """The pytest plugin: each rule in each variant of a `StageConformance` is a test of its own, and a fixture for virtual time.
 
-Above: pytest, which finds it by its entry point; `-p no:streamflow` leaves it out. Below: `_check_stage`, which is not imported before
-a test module has done so: who does not use the kit pays nothing for it.
+Above: pytest, which finds it by its entry point; `-p no:streamflow` leaves it out. Below: `_check_stage`, which is not imported
+before a test module has done so: who does not use the kit pays nothing for it.
 """
 
 from __future__ import annotations

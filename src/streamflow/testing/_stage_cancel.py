@@ -29,13 +29,15 @@ from ._stage_case import (
     lengths,
     need_input,
     need_output,
+    nothing_left,
     pipeline_of,
     reference,
+    resource_tasks,
     running,
     take,
 )
 from ._sweep import call_next_turn, cancel_sweep, injector
-from ._tasks import assert_no_tasks_left, tasks_alive
+from ._tasks import tasks_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -106,6 +108,8 @@ async def _swept(trial: StageTrial, how: CancelMode) -> None:
             wanted[: len(data_of(got))] if outcome.cancelled and trial.subject.ordered else _same(got, wanted, outcome),
         )
 
+    given(trial, items)
+    await collected(trial, pipeline, items)  # what runs share is open from now on
     given(trial, items, f"cancelled by {how}")
     await cancel_sweep(scenario, how=how, check=check)
     given(trial, items, f"in the run after those that were cancelled by {how}")
@@ -165,7 +169,7 @@ async def _cancel_everywhere(trial: StageTrial, times: int, check: Callable[[Run
 
         first = injector(tick, end)
         await first.drive(consume)
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
         trial.require(source.closed == source.begun, "the source was not closed")
         check(run)
         if not first.fired:
@@ -210,7 +214,7 @@ async def _cancelled_before_and_after(trial: StageTrial) -> None:
         run.cancel()
         run.cancel()
     agree(trial, data_of(got), await expected(trial, items))
-    await assert_no_tasks_left(before)
+    await nothing_left(before)
 
 
 @rule(
@@ -228,7 +232,7 @@ async def _consumer_leaves(trial: StageTrial) -> None:
         async with running(trial, pipeline, source) as run:
             await take(run, wanted)
         trial.require(source.closed == source.begun, "the source was not closed when the block was left")
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
         trial.require(not run.zombies, f"it did not end: {', '.join(run.zombies)}")
 
 
@@ -251,7 +255,7 @@ async def _consumer_raises(trial: StageTrial) -> None:
             caught = error
         trial.require(caught is raised, f"{caught!r:.200} came out")
         trial.require(source.closed == source.begun, "the source was not closed")
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
 
 
 @rule(
@@ -274,10 +278,10 @@ async def _loop_is_lost(trial: StageTrial) -> None:
                 await anext(iterator, None)
             del iterator
             for _ in range(_SOON):
-                if not tasks_alive() - before:
+                if not tasks_alive() - before - resource_tasks():
                     break
                 await trial.rest(0.1)  # in which threads end what they do
-            await assert_no_tasks_left(before)
+            await nothing_left(before)
         trial.require(source.closed == source.begun, "the source was not closed")
 
 
@@ -350,7 +354,7 @@ async def _closing_is_idempotent(trial: StageTrial) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
             tasks.start_soon(end)
-    await assert_no_tasks_left(before)
+    await nothing_left(before)
 
 
 @rule(

@@ -16,6 +16,7 @@ from ..elements import EndOfStream, ErrorElement, StreamElement, TextElement
 from ..runtime import PipelineBuilder, PipelineConfig
 from ..stages import MapStage, StageKind, as_stage
 from ._conformance import BACKENDS, Trial, Variant
+from ._tasks import assert_no_tasks_left, name_of, tasks_of_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -42,8 +43,10 @@ __all__ = [
     "lengths",
     "need_input",
     "need_output",
+    "nothing_left",
     "pipeline_of",
     "reference",
+    "resource_tasks",
     "running",
     "take",
 ]
@@ -87,6 +90,8 @@ class StageCase:
     """Its name in the graph."""
     kind: StageKind = StageKind.TRANSFORM
     """Its kind."""
+    has_resources: bool = False
+    """Whether its runs share something that a pipeline opens for them."""
     _references: dict[tuple[StreamElement, ...], list[StreamElement]] = dataclasses.field(
         default_factory=dict[tuple[StreamElement, ...], list[StreamElement]]
     )
@@ -96,7 +101,7 @@ class StageCase:
 
     def __post_init__(self) -> None:
         spec = as_stage(self.make())
-        self.name, self.kind = spec.name, spec.kind
+        self.name, self.kind, self.has_resources = spec.name, spec.kind, bool(spec.resources)
         if self.emits is None:
             self.emits = spec.emits
 
@@ -125,6 +130,7 @@ class StageCase:
             pipeline = PipelineBuilder(config).chain(self.make()).build()
             async with pipeline.execute(key if self.reads else None, deps=self.deps) as run:
                 self._references[key] = [one async for one in run if not isinstance(one, EndOfStream)]
+            await pipeline.shutdown()
         return self._references[key]
 
 
@@ -198,7 +204,24 @@ def pipeline_of(
         builder.on_event(listener)
     if build is not None:
         build(builder)
-    return builder.build()
+    pipeline = builder.build()
+    if case.has_resources:
+        trial.deferred.append(pipeline.shutdown)
+    return pipeline
+
+
+async def nothing_left(before: frozenset[object]) -> None:
+    """Check that all tasks begun since then have ended, but those that hold what runs share.
+
+    Raises:
+        AssertionError: Tasks are left; the message says where each waits.
+    """
+    await assert_no_tasks_left(before | resource_tasks())
+
+
+def resource_tasks() -> frozenset[object]:
+    """Return the tasks that hold what the runs of a pipeline share: they outlive the runs."""
+    return frozenset[object](one for one in tasks_of_loop() if name_of(one).startswith("resource "))
 
 
 def _passing(name: str) -> StageLike:

@@ -29,13 +29,14 @@ from ._stage_case import (
     lengths,
     need_input,
     need_output,
+    nothing_left,
     pipeline_of,
     reference,
     running,
     take,
 )
 from ._sweep import injector
-from ._tasks import assert_no_tasks_left, tasks_alive
+from ._tasks import tasks_alive
 
 if TYPE_CHECKING:
     from ..runtime import Run
@@ -77,7 +78,7 @@ async def _drain(trial: StageTrial) -> None:
         entered = source.given[: len(source.given) - lost]
         if not trial.subject.timed:
             agree(trial, data_of(got), await reference(trial, entered))
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
 
 
 @rule(
@@ -112,7 +113,7 @@ async def _kill_switch(trial: StageTrial) -> None:
     except RunAbortedError as error:
         failure = error
     trial.require(failure is not None or not trial.subject.reads, "the run was not aborted")
-    await assert_no_tasks_left(before)
+    await nothing_left(before)
 
 
 @rule(
@@ -264,7 +265,7 @@ async def _interrupted(trial: StageTrial) -> None:
         trial.require(ends == ["done"], f"the run ended with {ends}")
         notices = sum(element is notice for element in got)
         trial.require(notices == 1, f"a control element came out {notices} times")
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
         if not one.fired:
             return
     trial.require(False, f"the run still goes on after {_MOST_TICKS} ticks")

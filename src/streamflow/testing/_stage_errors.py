@@ -25,12 +25,13 @@ from ._stage_case import (
     lengths,
     need_input,
     need_output,
+    nothing_left,
     pipeline_of,
     reference,
     running,
     take,
 )
-from ._tasks import assert_no_tasks_left, tasks_alive
+from ._tasks import tasks_alive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -286,7 +287,7 @@ async def _events(trial: StageTrial) -> None:
                         pass
         except StageError:
             pass
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
         names = [name for name in ends.names if name.startswith("stage.")]
         trial.require(
             names in ([], ["stage.started", names[-1]]) and "stage.started" not in names[1:],
