@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import misbehaving
+from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Delivery, Parcel, ends_under_test
 from ._chaos import Chaos, chaos
+from ._check_channel import check_channel
 from ._check_stage import StageConformance, check_stage
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
@@ -45,9 +47,13 @@ __all__ = [
     "BackendName",
     "CancelMode",
     "CancelReason",
+    "ChannelReceiver",
+    "ChannelSender",
+    "ChannelUnderTest",
     "Chaos",
     "Clock",
     "ConformanceError",
+    "Delivery",
     "DrawnGraph",
     "DrawnStage",
     "EdgeLedger",
@@ -58,6 +64,7 @@ __all__ = [
     "Fan",
     "Level",
     "Outcome",
+    "Parcel",
     "ProbeError",
     "Report",
     "Rule",
@@ -73,11 +80,13 @@ __all__ = [
     "assert_no_tasks_left",
     "cancel_sweep",
     "chaos",
+    "check_channel",
     "check_stage",
     "conform",
     "control_elements",
     "data_elements",
     "elements",
+    "ends_under_test",
     "fake_client",
     "graphs",
     "json_objects",
