@@ -428,7 +428,7 @@ objects = st.recursive(
 )
 
 
-@given(events=st.lists(objects, max_size=6))
+@given(events=st.lists(objects, max_size=3))
 def test_wrong_types_anywhere_raise_nothing_but_our_errors(events):
     """semantics 17.5: what a server should never send is put up with or refused, by an error of ours."""
     try:
