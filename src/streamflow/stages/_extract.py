@@ -22,7 +22,6 @@ from ..elements import (
     survives_interruption,
 )
 from ..errors import ConfigError, ElementError, JsonStreamError
-from ..wire import JsonStream, show_path
 from ._checks import checked_count
 from ._contract import BaseStage
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..channels import ReceiveEnd, SendEnd
-    from ..wire import JsonField, JsonTree
+    from ..wire import JsonField, JsonStream, JsonTree
     from ._admission import Accepts
     from ._context import RunContext
     from ._turns import OnInterrupt
@@ -161,6 +160,8 @@ class ExtractJsonStage(BaseStage):
         return self._tool in {tool, "*"}
 
     def _reader(self) -> JsonStream:
+        from ..wire import JsonStream  # noqa: PLC0415 - not loaded by `import streamflow`
+
         return JsonStream(self._select, max_chars=self._max_chars, max_depth=self._max_depth)
 
     def _feed(
@@ -202,8 +203,7 @@ class ExtractJsonStage(BaseStage):
     def _send(self, field: JsonField, document: _Document) -> Iterator[StreamElement]:
         if field.reset:
             document.void.append(field.path)
-            where = show_path(field.path)
-            message = f"a key came again in one object; what was sent at {where} is void"
+            message = f"a key came again in one object; what was sent at {_shown(field.path)} is void"
             yield ErrorElement("json_duplicate_key", message, self.name)
             return
         if any(field.path[: len(void)] == void for void in document.void):
@@ -278,7 +278,7 @@ class _Document:
         """Return a value of the document as an element with the header of what it came in."""
         one = self.header
         return DataElement(
-            show_path(path),
+            _shown(path),
             value,
             id=self._key,
             metadata=one.metadata,
@@ -286,3 +286,9 @@ class _Document:
             interruptible=one.interruptible,
             timestamp_s=one.timestamp_s,
         )
+
+
+def _shown(path: tuple[str | int, ...]) -> str:
+    from ..wire import show_path  # noqa: PLC0415 - as in `_reader`
+
+    return show_path(path)

@@ -116,7 +116,8 @@ class ResponsesToolCalls(ToolCalls):
             if rest:
                 self._add(call, rest, pieces)
         elif full:
-            self._check_size(len(full))
+            if len(full) > self._max_chars:
+                self._refuse_size()
             call.parts[:] = [without_surrogates(full)]
         self._end(call, pieces)
 
