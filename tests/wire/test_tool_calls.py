@@ -1,10 +1,12 @@
 """The accumulators of tool calls against what servers send, right and wrong."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.elements import ToolCallDelta, ToolCallElement
+from streamflow.elements import Metadata, ToolCallDelta, ToolCallElement
 from streamflow.errors import ConfigError, DecodeError, StreamflowError
 from streamflow.wire import AnthropicToolCalls, ChatToolCalls, ResponsesToolCalls, parse_arguments
 
@@ -409,6 +411,26 @@ def test_a_lone_surrogate_in_arguments_can_be_encoded():
     (whole,) = chat(entry(0, "a", "f", '{"x":"\ud83d\ude00\ud800"}'))[1]
 
     assert whole.raw == '{"x":"😀\ufffd"}'
+
+
+@given(places=st.lists(st.integers(0, 60), max_size=8))
+def test_any_cut_of_the_arguments_gives_the_same_calls(places):
+    """semantics 17.5: fragments say what the whole says, however a server cuts them, on every wire."""
+    raw = '{"x": "a \\"b\\" \\ud83d\\ude00", "y": [1, {"z": null}]}'
+    borders = sorted({0, len(raw), *(place % len(raw) for place in places)})
+    cut = [raw[one:two] for one, two in pairwise(borders)]
+    made = [
+        chat(entry(0, "a", "f"), *[entry(0, None, "f", piece) for piece in cut])[1],
+        anthropic(start(0), *[partial(0, piece) for piece in cut], stop(0))[1],
+        responses(added(), *[delta(piece) for piece in cut], done(raw), item_done(raw))[1],
+    ]
+
+    for (whole,) in made:
+        assert (whole.raw, whole.error, dict(whole.args)) == (
+            raw,
+            None,
+            {"x": 'a "b" 😀', "y": (1, Metadata({"z": None}))},
+        )
 
 
 values = st.recursive(
