@@ -100,6 +100,10 @@ QUIRKS = {
     ],
     "name before the arguments": [entry(0, "a", "f"), entry(0, args='{"x":1}'), entry(1, "b", "g"), entry(1, args='{"y":2}')],
     "arguments as an object": [entry(0, "a", "f", {"x": 1}), entry(1, "b", "g", {"y": 2})],
+    "all calls once more at the end": [
+        entry(0, "a", "f", '{"x"'), entry(0, args=":1}"), entry(1, "b", "g", '{"y":2}'),
+        [entry(0, "a", "f", '{"x":1}'), entry(1, "b", "g", '{"y":2}')],
+    ],
     "empty entries between": [{}, entry(0), entry(0, "a", "f", '{"x":1}'), {"index": 1, "function": {}},
         entry(1, "b", "g", '{"y":2}')],
     "nulls and wrong types": [
@@ -389,6 +393,15 @@ FEEDS = {
         lambda calls, n, text: (calls.take(added(f"i{n}", n, f"id{n}")), calls.take(delta(text, f"i{n}", n))),
     ),
 }
+
+
+def test_an_item_of_a_response_that_is_incomplete_is_cut_off():
+    """semantics 17.6: nothing at all is then no call without arguments."""
+    cut = item_done("")
+    cut["item"]["status"] = "incomplete"
+
+    assert "cut off" in responses(added(), cut)[1][0].error
+    assert responses(added(), item_done(""))[1][0].error is None
 
 
 @pytest.mark.parametrize("wire", FEEDS)

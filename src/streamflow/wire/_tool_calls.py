@@ -112,6 +112,10 @@ class OpenCall:
         self._reader: JsonStream | None = None
         self._read = 0
 
+    def says(self, args: str) -> bool:
+        """Return whether the arguments so far are this whole JSON document."""
+        return "".join(self.parts) == args and self.is_complete()
+
     def is_complete(self) -> bool:
         """Return whether the arguments so far are a whole JSON document. Reads only what came since the last time."""
         if not self.parts or not self.parts[-1].rstrip().endswith(("}", "]")):
