@@ -2,14 +2,13 @@
 
 import json
 from itertools import pairwise
-from pathlib import Path
 
 import httpx2
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_memory import ASKED, WIRES, Memory, answer_of, failure_of, provider_of
+from model_memory import ASKED, CORPUS, SENT, WIRES, Memory, answer_of, failure_of, provider_of
 
 from streamflow.elements import MessageElement, StreamElement, TextElement, UsageElement, encode
 from streamflow.errors import ProviderError
@@ -20,8 +19,6 @@ from streamflow.providers._secrets import Secrets
 from streamflow.providers._wires import AnthropicWire, ChatWire, ResponsesWire
 from streamflow.wire import SSEParser
 
-CORPUS = Path(__file__).parent / "corpus"
-SENT = {f"{path.parent.name}/{path.stem}": path.read_bytes() for path in sorted(CORPUS.glob("*/*.sse"))}
 EXPECTED = {case: (CORPUS / f"{case}.expected").read_text().splitlines() for case in SENT}
 WHOLE = {wire: SENT[f"{wire}/text"] for wire in WIRES}
 MAKERS = {"chat": ChatWire("max_tokens"), "responses": ResponsesWire(), "anthropic": AnthropicWire(100)}
@@ -205,3 +202,14 @@ async def test_a_server_that_repeats_nothing_is_not_asked_for_the_model():
 
     assert usage.usage.model is None
     assert "model" not in json.loads(memory.requests[0].content)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(
+    ("sent", "text"), [(r"\ud83d", "\ufffd"), (r"\ude00x", "\ufffdx"), (r"\ud83d\ude00", "😀"), (r"\\ud83d", r"\ud83d")]
+)
+async def test_half_a_character_does_not_end_an_answer(wire, sent, text):
+    """semantics 18.3: servers that cut text between the halves of a surrogate pair."""
+    data = WHOLE[wire].decode().replace("Hel", sent).replace("Hello", f"{sent}lo")
+
+    assert (await answer_of(provider_of(wire, Memory([data.encode()]))))[-1].message.text == f"{text}lo, wörld 🌍"
