@@ -115,14 +115,8 @@ class Playing:
                 self._says_usage = step.usage is not None
                 if step.usage is not None:
                     yield UsageElement(self._named(step.usage))
-            case ImageStep():
-                self._parts.append(ImagePart(step.data, step.mime, step.url))
-                yield ImageElement(step.data, step.mime, step.url, id=self._id)
-            case AudioStep():
-                yield self._play(step)
-            case CitationStep():
-                self._parts.append(DataPart("citation", step.value))
-                yield DataElement("citation", step.value, id=self._id)
+            case ImageStep() | AudioStep() | CitationStep():
+                yield self._show(step)
             case StopStep():
                 self._stop_reason = step.reason
                 self.stopped = True
@@ -188,11 +182,21 @@ class Playing:
         self._parts.append(ToolCallPart(call_id, step.name, args, raw))
         yield ToolCallElement(call_id, step.name, args, raw, error, index, id=self._id)
 
-    def _play(self, step: AudioStep) -> AudioElement:
-        self._parts.append(
-            AudioPart(step.data, step.format, sample_rate=step.sample_rate, channels=1, transcript=step.text)
-        )
-        return AudioElement(step.data, step.sample_rate, format=step.format, text=step.text, id=self._id)
+    def _show(self, step: ImageStep | AudioStep | CitationStep) -> StreamElement:
+        match step:
+            case ImageStep():
+                self._parts.append(ImagePart(step.data, step.mime, step.url))
+                return ImageElement(step.data, step.mime, step.url, id=self._id)
+            case AudioStep():
+                rate, said = step.sample_rate, step.text
+                part = AudioPart(step.data, step.format, sample_rate=rate, channels=1, transcript=said)
+                self._parts.append(part)
+                return AudioElement(step.data, rate, format=step.format, text=said, id=self._id)
+            case CitationStep():
+                self._parts.append(DataPart("citation", step.value))
+                return DataElement("citation", step.value, id=self._id)
+            case _:
+                assert_never(step)
 
     def _failure(self, step: ErrorStep | CutStep | MalformedStep) -> ProviderError:
         match step:

@@ -1,7 +1,8 @@
 """What the clients of a fake model server ask for: bodies of three wires to `ModelRequest`.
 
-Above: `_fake_chat`, `_fake_responses`, `_fake_messages`. Below: `providers`.
-Rule: what a real server refuses with 400 is refused here too, above all a tool result without its call, and a call without a result.
+Above: `_fake_wire`, `_fake_responses`, `_fake_messages`. Below: `providers`.
+Rule: what a real server refuses with 400 is refused here too, above all a tool result without its call, and a call without
+a result.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..elements import JsonValue, Part, Role
-    from ..providers import Effort, ToolChoice
+    from ..providers import ToolChoice
 
 __all__ = ["Json", "chat_request", "fields_of", "messages_request", "responses_request"]
 
@@ -55,9 +56,12 @@ def chat_request(body: Json) -> ModelRequest:
     schema = fields_of(form.get("json_schema") or {}, "json_schema") if form.get("type") == "json_schema" else None
     tools = [fields_of(fields_of(one, "tools[]").get("function"), "tools[].function") for one in _list(body, "tools")]
     choice = body.get("tool_choice")
-    named = fields_of(choice["function"])["name"] if isinstance(choice, dict) and "function" in choice else choice
+    named = (
+        _text(fields_of(choice.get("function"), "tool_choice.function"), "name") if isinstance(choice, dict) else choice
+    )
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
-    return _request(body, messages, _tools(tools, "parameters"), named, schema, limit, body.get("reasoning_effort"))
+    specs, effort = _tools(tools, "parameters"), body.get("reasoning_effort")
+    return _request(body, messages, tools=specs, choice=named, schema=schema, limit=limit, effort=effort)
 
 
 def responses_request(body: Json) -> ModelRequest:
@@ -67,7 +71,9 @@ def responses_request(body: Json) -> ModelRequest:
         ProviderError: If it is none; `bad_request`.
     """
     given = body.get("input")
-    items: list[object] = [{"role": "user", "content": given}] if isinstance(given, str) else _list(body, "input", needed=True)
+    items: list[object] = (
+        [{"role": "user", "content": given}] if isinstance(given, str) else _list(body, "input", needed=True)
+    )
     messages = [Message("system", instructions)] if isinstance(instructions := body.get("instructions"), str) else []
     messages += [message for item in items if (message := _responses_item(fields_of(item, "input[]"))) is not None]
     form = fields_of(fields_of(body.get("text") or {}, "text").get("format") or {}, "text.format")
@@ -77,9 +83,8 @@ def responses_request(body: Json) -> ModelRequest:
     tools = [fields_of(one, "tools[]") for one in _list(body, "tools")]
     functions = [tool for tool in tools if tool.get("type", "function") == "function"]
     schema = form if form.get("type") == "json_schema" else None
-    return _request(
-        body, messages, _tools(functions, "parameters"), named, schema, body.get("max_output_tokens"), effort
-    )
+    specs, limit = _tools(functions, "parameters"), body.get("max_output_tokens")
+    return _request(body, messages, tools=specs, choice=named, schema=schema, limit=limit, effort=effort)
 
 
 def messages_request(body: Json) -> ModelRequest:
@@ -100,13 +105,15 @@ def messages_request(body: Json) -> ModelRequest:
     kind = choice.get("type")
     named = {"any": "required"}.get(str(kind), choice.get("name") if kind == "tool" else kind)
     budget = fields_of(body.get("thinking") or {}, "thinking").get("budget_tokens")
-    request = _request(body, messages, _tools(tools, "input_schema"), named, None, body["max_tokens"], None)
+    specs = _tools(tools, "input_schema")
+    request = _request(body, messages, tools=specs, choice=named, schema=None, limit=body["max_tokens"], effort=None)
     return msgspec.structs.replace(request, thinking_tokens=budget if isinstance(budget, int) else None)
 
 
 def _request(
     body: Json,
     messages: list[Message],
+    *,
     tools: tuple[ToolSpec, ...],
     choice: object,
     schema: Json | None,
@@ -114,13 +121,18 @@ def _request(
     effort: object,
 ) -> ModelRequest:
     _check_pairs(messages)
-    if isinstance(choice, str) and choice not in {"auto", "none", "required"}:
+    if limit is not None and not (isinstance(limit, int) and limit > 0):
+        raise _bad("the limit of tokens is no number above 0")
+    if choice is not None and not isinstance(choice, str):
+        raise _bad("tool_choice is neither a text nor an object")
+    if choice not in {None, "auto", "none", "required"}:
         if all(tool.name != choice for tool in tools):
             raise _bad(f"tool_choice names {choice!r:.80}, which is not among the tools")
-        tool_choice: ToolChoice = NamedTool(choice)
+        tool_choice: ToolChoice = NamedTool(str(choice))
     else:
         tool_choice = cast("ToolChoice", choice or "auto")
-    stop = body.get("stop", body.get("stop_sequences")) or ()
+    stop = body.get("stop")
+    stops = [stop] if isinstance(stop, str) else _list(body, "stop" if stop else "stop_sequences")
     output = None
     if schema is not None:
         output = OutputSchema(cast("dict[str, JsonValue]", fields_of(schema.get("schema"), "schema")))
@@ -128,13 +140,13 @@ def _request(
         messages=tuple(messages),
         model=_named(body, "model"),
         temperature=_number(body, "temperature"),
-        max_tokens=limit if isinstance(limit, int) else None,
+        max_tokens=limit,
         tools=tools,
         tool_choice=tool_choice,
         parallel_tools=parallel if isinstance(parallel := body.get("parallel_tool_calls"), bool) else None,
         output=output,
-        effort=cast("Effort", effort) if effort in {"minimal", "low", "medium", "high"} else None,
-        stop=(stop,) if isinstance(stop, str) else tuple(map(str, cast("list[object]", stop))),
+        effort=effort if effort in ("minimal", "low", "medium", "high") else None,
+        stop=tuple(map(str, stops)),
         top_p=_number(body, "top_p"),
         seed=seed if isinstance(seed := body.get("seed"), int) else None,
     )
@@ -162,7 +174,9 @@ def _responses_item(fields: Json) -> Message | None:
             return Message(_role(fields, "system", "developer", "user", "assistant"), _parts(fields.get("content")))
         case "function_call":
             raw = _text(fields, "arguments")
-            return Message("assistant", [ToolCallPart(_text(fields, "call_id"), _text(fields, "name"), _args(raw), raw)])
+            return Message(
+                "assistant", [ToolCallPart(_text(fields, "call_id"), _text(fields, "name"), _args(raw), raw)]
+            )
         case "function_call_output":
             text = Message("user", _parts(fields.get("output"))).text
             return Message("tool", [ToolResultPart(_text(fields, "call_id"), text)])
@@ -194,7 +208,9 @@ def _part(fields: Json) -> Part | None:
             return ImagePart(url=_text(fields, "image_url"))
         case "image":
             source = fields_of(fields.get("source"), "source")
-            return ImagePart(url=f"data:{source.get('media_type')};base64,{source.get('data')}" if "data" in source else _text(source, "url"))
+            if "data" in source:
+                return ImagePart(url=f"data:{source.get('media_type')};base64,{_text(source, 'data')}")
+            return ImagePart(url=_text(source, "url"))
         case "thinking":
             return ThinkingPart(_text(fields, "thinking"), cast("str | None", fields.get("signature")))
         case "redacted_thinking":
@@ -205,8 +221,9 @@ def _part(fields: Json) -> Part | None:
             return ToolCallPart(_text(fields, "id"), _text(fields, "name"), cast("dict[str, JsonValue]", args), raw)
         case "tool_result":
             text = Message("user", _parts(fields.get("content"))).text
-            status = "error" if fields.get("is_error") else "ok"
-            return ToolResultPart(_text(fields, "tool_use_id"), text, status=status)
+            return ToolResultPart(
+                _text(fields, "tool_use_id"), text, status="error" if fields.get("is_error") else "ok"
+            )
         case str():
             return None  # sound, files: taken, and not looked at
         case _:
