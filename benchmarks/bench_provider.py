@@ -55,8 +55,15 @@ def _events(wire: str, tokens: int) -> tuple[list[dict[str, Any]], list[dict[str
     if wire == "responses":
         at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
         response = {
-            **{"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": [], "tools": []},
-            **{"parallel_tool_calls": True, "tool_choice": "auto", "status": "in_progress"},
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1,
+            "model": "m",
+            "output": [],
+            "tools": [],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "status": "in_progress",
         }
         delta = "response.output_text.delta"
         return (
@@ -72,7 +79,10 @@ def _events(wire: str, tokens: int) -> tuple[list[dict[str, Any]], list[dict[str
     text = {"type": "content_block_delta", "index": 0}
     return (
         [
-            {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}},
+            {
+                "type": "message_start",
+                "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage},
+            },
             {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         ],
         [{**text, "delta": {"type": "text_delta", "text": f" tok{n % 1000}"}} for n in range(tokens)],
