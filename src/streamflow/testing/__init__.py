@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._check_provider import PROVIDER_VARIANTS, check_provider
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -18,6 +19,7 @@ from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
+from ._provider_case import Feature
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PROVIDER_VARIANTS",
     "BackendName",
     "CancelMode",
     "Clock",
@@ -50,6 +53,7 @@ __all__ = [
     "FakeLLM",
     "FakeReply",
     "Fan",
+    "Feature",
     "Level",
     "Outcome",
     "Report",
@@ -62,6 +66,7 @@ __all__ = [
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "check_provider",
     "conform",
     "control_elements",
     "data_elements",
