@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import misbehaving
+from ._chaos import Chaos, chaos
 from ._check_provider import PROVIDER_VARIANTS, check_provider
+from ._check_stage import StageConformance, check_stage
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -19,11 +22,13 @@ from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
+from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
 from ._provider_case import Feature
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._cassette import Cassette, record_cassette, replay_cassette
     from ._fake_transport import fake_client
     from ._graph_strategies import graphs
     from ._strategies import (
@@ -43,6 +48,9 @@ __all__ = [
     "PROVIDER_VARIANTS",
     "BackendName",
     "CancelMode",
+    "CancelReason",
+    "Cassette",
+    "Chaos",
     "Clock",
     "ConformanceError",
     "DrawnGraph",
@@ -56,8 +64,12 @@ __all__ = [
     "Feature",
     "Level",
     "Outcome",
+    "ProbeError",
     "Report",
     "Rule",
+    "SinkProbe",
+    "SourceProbe",
+    "StageConformance",
     "Subject",
     "SweepReport",
     "Trial",
@@ -66,7 +78,9 @@ __all__ = [
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "chaos",
     "check_provider",
+    "check_stage",
     "conform",
     "control_elements",
     "data_elements",
@@ -77,7 +91,11 @@ __all__ = [
     "json_values",
     "messages",
     "metadata",
+    "misbehaving",
     "parts",
+    "probed",
+    "record_cassette",
+    "replay_cassette",
     "rule",
     "rules_of",
     "run_checks",
