@@ -28,7 +28,7 @@ from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
-    from ._cassette import Cassette, record_cassette, replay_cassette
+    from ._cassette import Cassette, load_cassette, record_cassette
     from ._fake_transport import fake_client
     from ._graph_strategies import graphs
     from ._strategies import (
@@ -89,13 +89,13 @@ __all__ = [
     "graphs",
     "json_objects",
     "json_values",
+    "load_cassette",
     "messages",
     "metadata",
     "misbehaving",
     "parts",
     "probed",
     "record_cassette",
-    "replay_cassette",
     "rule",
     "rules_of",
     "run_checks",

@@ -8,7 +8,6 @@ from which the values of the request's headers, and so its keys, are taken out. 
 
 from __future__ import annotations
 
-import base64
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
-__all__ = ["Cassette", "record_cassette", "replay_cassette"]
+__all__ = ["Cassette", "load_cassette", "record_cassette"]
 
 _VERSION: Final = 1
 _KEPT: Final = ("content-type", "retry-after", "retry-after-ms")
@@ -34,11 +33,15 @@ _PLAIN: Final = frozenset(
 )
 
 
+class _Raw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    base64: bytes
+
+
 class _Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     status: int
     headers: dict[str, str]
-    chunks: list[str]  # as they arrived, each in base64: a chunk may end inside a character
+    chunks: list[str | _Raw]  # as they arrived: a text, or base64 where a chunk ends inside a character
     cut: bool = False  # whether the connection broke
 
 
@@ -48,12 +51,25 @@ class _Tape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cassette:
-    """What is on a cassette that is being recorded or replayed."""
+    """What servers answered, to be given again.
 
-    def __init__(self, answers: list[_Answer], *, repeat: bool = False) -> None:
-        self._answers = answers
+    Answers are given in the order in which they were recorded, whatever is asked; a request to another path than the recorded one
+    fails, and so does one too many.
+
+    ```python
+    cassette = load_cassette("answers.json")
+    provider = OpenAIProvider("http://recorded/v1", client=cassette.client())
+    ```
+    """
+
+    def __init__(self, tape: _Tape, *, repeat: bool = False) -> None:
+        self._answers = tape.answers
         self._repeat = repeat
         self._next = 0
+
+    def client(self) -> httpx2.AsyncClient:
+        """Return an HTTP client that is answered by this cassette, for `client=` of a provider."""
+        return httpx2.AsyncClient(transport=_Player(self))
 
     @property
     def left(self) -> int:
@@ -98,7 +114,7 @@ class _Replaying(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._answer.chunks:
             await anyio.lowlevel.checkpoint()
-            yield base64.b64decode(chunk)
+            yield chunk.encode() if isinstance(chunk, str) else chunk.base64
         if self._answer.cut:
             raise httpx2.RemoteProtocolError("the connection broke when this was recorded", request=self._request)
 
@@ -155,8 +171,7 @@ class _Kept:
             for secret in self.secrets:
                 body = body.replace(secret, b"***")
             chunks = [body]  # a secret may have been cut in two
-        encoded = [base64.b64encode(chunk).decode() for chunk in chunks if chunk]
-        return _Answer(self.path, self.status, self.headers, encoded, self.cut)
+        return _Answer(self.path, self.status, self.headers, [_shown(chunk) for chunk in chunks if chunk], self.cut)
 
 
 class _Recorder(httpx2.AsyncBaseTransport):
@@ -217,13 +232,8 @@ async def record_cassette(
     await anyio.to_thread.run_sync(_write, Path(path), msgspec.json.format(msgspec.json.encode(tape), indent=1))
 
 
-def replay_cassette(
-    path: str | os.PathLike[str], *, repeat: bool = False, max_bytes: int = 20 * 1024 * 1024
-) -> tuple[httpx2.AsyncClient, Cassette]:
-    """Return an HTTP client that answers from a cassette, whatever it is asked, and the cassette.
-
-    Answers are given in the order in which they were recorded; a request to another path than the recorded one fails, and so does
-    one too many.
+def load_cassette(path: str | os.PathLike[str], *, repeat: bool = False, max_bytes: int = 20 * 1024 * 1024) -> Cassette:
+    """Return the cassette in a file. Reads the file: not inside an event loop.
 
     Args:
         path: The file.
@@ -246,13 +256,17 @@ def replay_cassette(
         if version != _VERSION:
             raise ConfigError("cassette", f"{file} has version {version!r:.20}, not {_VERSION}; record it anew")
         tape = msgspec.json.decode(content, type=_Tape)
-        for answer in tape.answers:
-            for chunk in answer.chunks:
-                base64.b64decode(chunk, validate=True)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ConfigError("cassette", f"{file} is no cassette: {error}") from error
-    cassette = Cassette(tape.answers, repeat=repeat)
-    return httpx2.AsyncClient(transport=_Player(cassette)), cassette
+    return Cassette(tape, repeat=repeat)
+
+
+def _shown(chunk: bytes) -> str | _Raw:
+    """Return a chunk in the form in which a person can read it best."""
+    try:
+        return chunk.decode()
+    except UnicodeDecodeError:
+        return _Raw(chunk)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -30,7 +30,7 @@ _MODULES = {
     ),
     "graphs": "._graph_strategies",
     "fake_client": "._fake_transport",
-    **dict.fromkeys(("Cassette", "record_cassette", "replay_cassette"), "._cassette"),
+    **dict.fromkeys(("Cassette", "record_cassette", "load_cassette"), "._cassette"),
 }
 _EXTRAS = {"._fake_transport": ("httpx2", "http"), "._cassette": ("httpx2", "http")}
 
