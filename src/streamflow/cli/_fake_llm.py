@@ -36,14 +36,14 @@ faults: a request asks for them in the name of the model, or in the header x-fak
   cut=4  stall=4  end=4      after four events: break the connection, fall silent, end as if all were said
   error=4  malformed=4       after four events: an error inside the stream, what is no JSON
   split=7                    few bytes at a time, cut inside characters and escapes; other numbers make other cuts
-  huge=1000000  ping  usage=0  done=0
+  huge=1000000  ping  usage=0  done=0  whole  page
   as in: curl -N http://127.0.0.1:8123/v1/chat/completions -d '{"model": "any?cut=3", "stream": true, …}'
 
 what became of a request:
   GET /fake/calls            all of the latest
   GET /fake/ended?model=…    waits until the call with that model has ended
 
-exit codes: 0 after Ctrl-C or a termination, 1 if it cannot listen, 2 for wrong options
+exit codes: 0 after Ctrl-C, 1 if it cannot listen, 2 for wrong options
 
 examples:
   streamflow fake-llm
@@ -118,7 +118,7 @@ def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound; names of hosts are looked up.
+    """Return a socket that listens; names of hosts are looked up.
 
     Raises:
         OSError: If the address is not this machine's, or taken.
@@ -128,6 +128,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(2048)  # from here on clients can connect, so the address may be told
     except BaseException:
         listener.close()
         raise

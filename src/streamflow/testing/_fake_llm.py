@@ -191,7 +191,7 @@ class FakeLLM:
         """Ask the provider; until it has given something, its failure can still be a status."""
         stream = self.provider.stream(wire.request)
         try:
-            if not call.streams:
+            if faults.whole or not call.streams:
                 return await self._whole(call, wire, faults, stream)
             first = await anext(stream)
         except ProviderError as error:
