@@ -10,6 +10,7 @@ from typing import NamedTuple
 import anthropic
 import openai
 import pytest
+from fake_server import KEY, warm_sdks
 
 import streamflow.providers
 from streamflow.elements import Message
@@ -26,7 +27,7 @@ from streamflow.providers import (
 )
 from streamflow.testing import FakeLLM, check_provider, fake_client, load_cassette
 
-KEY = "sk-planted-0123456789"
+warm_sdks()
 RECORDED = load_cassette(Path(__file__).parent / "answers.cassette.json", repeat=True)
 OF_ANTHROPIC = ("thinking", "tools", "refusals", "citations")
 

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import openai
 import pytest
-from fake_server import KEY, TEXT, model, serving, told_later
+from fake_server import KEY, TEXT, model, serving, told_later, warm_sdks
 
 from streamflow import Message, MessageElement, PipelineBuilder, StageError, TextElement
 from streamflow.elements import ThinkingElement, ToolResultPart, UsageElement
@@ -30,6 +30,7 @@ from streamflow.providers import (
 pytestmark = [pytest.mark.services, pytest.mark.real_clock]
 
 PROMPT = "a prompt that is nobody's business"
+warm_sdks()
 WIRES = ["chat", "responses", "anthropic"]
 OpenAIProvider("http://127.0.0.1/v1")  # the first one of a process imports its HTTP client: not inside an event loop
 

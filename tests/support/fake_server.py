@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import anthropic
 import anyio.to_thread
+import openai
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,12 @@ SCRIPT = Path(__file__).parents[1] / "servers" / "answers.json"
 TEXT = "Hello, wörld — 你好 🌍!"
 KEY = "sk-planted-0123456789"
 _numbers = count()
+
+
+def warm_sdks() -> None:
+    """Let the SDKs look once, outside an event loop, at which system they run on."""
+    assert openai.AsyncOpenAI(api_key=KEY).default_headers
+    assert anthropic.AsyncAnthropic(api_key=KEY).default_headers
 
 
 @contextmanager

@@ -101,8 +101,7 @@ def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
         told = f"script {given.script}" if given.script else "rules of the offline provider"
         screen.line(f"fake-llm at http://{shown}:{port}/v1 (OpenAI) and http://{shown}:{port} (Anthropic), {told}")
         screen.line("Press Ctrl-C to end it.")
-        # To uvicorn a break of the connection is an error of the application; here it is what a fault asked for.
-        logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in record.getMessage())
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -115,6 +114,14 @@ def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether uvicorn has found an error: it takes for one what a fault asked for, and what Ctrl-C has cut short."""
+    if record.exc_info and not isinstance(record.exc_info[1], Exception):
+        return False  # a cancellation
+    said = record.getMessage()
+    return "without completing response" not in said and "graceful shutdown exceeded" not in said
 
 
 def _listen(host: str, port: int) -> socket.socket:
