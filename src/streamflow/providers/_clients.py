@@ -8,6 +8,7 @@ limits, and nothing of it is built twice. Exceptions of the SDK quote requests a
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -177,7 +178,7 @@ class OpenAIClientProvider(ClientProvider):
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
         name: str = "openai",
     ) -> None:
-        sdk = _sdk("openai", "AsyncOpenAI", client)
+        sdk = _sdk("openai", client)
         super().__init__(
             sdk,
             openai_wire(api, max_tokens_field, str(client.base_url)),
@@ -226,7 +227,7 @@ class AnthropicClientProvider(ClientProvider):
         max_answer_chars: int = 10_000_000,
         name: str = "anthropic",
     ) -> None:
-        sdk = _sdk("anthropic", "AsyncAPIClient", client)
+        sdk = _sdk("anthropic", client)
         super().__init__(
             sdk,
             anthropic_wire(max_tokens),
@@ -237,7 +238,7 @@ class AnthropicClientProvider(ClientProvider):
         )
 
 
-def _sdk(name: str, kind: str, client: object) -> ModuleType:
+def _sdk(name: str, client: object) -> ModuleType:
     """Return the SDK's module, after a look at the client.
 
     Raises:
@@ -248,6 +249,6 @@ def _sdk(name: str, kind: str, client: object) -> ModuleType:
         sdk = importlib.import_module(name)
     except ImportError as error:
         raise MissingExtraError(name, name) from error
-    if not isinstance(client, getattr(sdk, kind)):
+    if not inspect.iscoroutinefunction(getattr(client, "post", None)):
         raise ConfigError("client", f"a {type(client).__name__} is given; give an asynchronous client of {name}")
     return sdk
