@@ -12,6 +12,7 @@ from . import misbehaving
 from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Delivery, Parcel, ends_under_test
 from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
+from ._check_provider import PROVIDER_VARIANTS, check_provider
 from ._check_stage import StageConformance, check_stage
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
@@ -24,10 +25,12 @@ from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
 from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
+from ._provider_case import Feature
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._cassette import Cassette, load_cassette, record_cassette
     from ._fake_transport import fake_client
     from ._graph_strategies import graphs
     from ._strategies import (
@@ -44,9 +47,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PROVIDER_VARIANTS",
     "BackendName",
     "CancelMode",
     "CancelReason",
+    "Cassette",
     "ChannelReceiver",
     "ChannelSender",
     "ChannelUnderTest",
@@ -62,6 +67,7 @@ __all__ = [
     "FakeLLM",
     "FakeReply",
     "Fan",
+    "Feature",
     "Level",
     "Outcome",
     "Parcel",
@@ -81,6 +87,7 @@ __all__ = [
     "cancel_sweep",
     "chaos",
     "check_channel",
+    "check_provider",
     "check_stage",
     "conform",
     "control_elements",
@@ -91,11 +98,13 @@ __all__ = [
     "graphs",
     "json_objects",
     "json_values",
+    "load_cassette",
     "messages",
     "metadata",
     "misbehaving",
     "parts",
     "probed",
+    "record_cassette",
     "rule",
     "rules_of",
     "run_checks",
