@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -18,6 +19,7 @@ from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
+from ._store_case import StoreFactory
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
@@ -54,6 +56,7 @@ __all__ = [
     "Outcome",
     "Report",
     "Rule",
+    "StoreFactory",
     "Subject",
     "SweepReport",
     "Trial",
@@ -62,6 +65,7 @@ __all__ = [
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "check_store",
     "conform",
     "control_elements",
     "data_elements",
