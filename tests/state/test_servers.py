@@ -114,13 +114,13 @@ async def test_a_server_that_hangs_is_left_in_time(make, server):
     async with make() as store:
         name = talk()
         await store.append(name, turn("t0"))
-        server.freeze()
+        await in_thread(server.freeze)
         try:
             with anyio.fail_after(10):
                 with pytest.raises(StateError) as caught:
                     await store.append(name, turn("t1"), expected=1)
         finally:
-            server.thaw()
+            await in_thread(server.thaw)
         assert caught.value.retryable
         assert caught.value.code == "timeout"
         with anyio.fail_after(10):
