@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import misbehaving
+from ._chaos import Chaos, chaos
+from ._check_stage import StageConformance, check_stage
 from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
@@ -19,6 +22,7 @@ from ._graphs import DrawnGraph, DrawnStage, Fan
 from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
+from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
 from ._store_case import StoreFactory
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendName",
     "CancelMode",
+    "CancelReason",
+    "Chaos",
     "Clock",
     "ConformanceError",
     "DrawnGraph",
@@ -54,8 +60,12 @@ __all__ = [
     "Fan",
     "Level",
     "Outcome",
+    "ProbeError",
     "Report",
     "Rule",
+    "SinkProbe",
+    "SourceProbe",
+    "StageConformance",
     "StoreFactory",
     "Subject",
     "SweepReport",
@@ -65,6 +75,8 @@ __all__ = [
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
     "cancel_sweep",
+    "chaos",
+    "check_stage",
     "check_store",
     "conform",
     "control_elements",
@@ -76,7 +88,9 @@ __all__ = [
     "json_values",
     "messages",
     "metadata",
+    "misbehaving",
     "parts",
+    "probed",
     "rule",
     "rules_of",
     "run_checks",
