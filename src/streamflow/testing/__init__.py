@@ -14,6 +14,7 @@ from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
 from ._check_provider import PROVIDER_VARIANTS, check_provider
 from ._check_stage import StageConformance, check_stage
+from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -26,6 +27,7 @@ from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
 from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
 from ._provider_case import Feature
+from ._store_case import StoreFactory
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
@@ -77,6 +79,7 @@ __all__ = [
     "SinkProbe",
     "SourceProbe",
     "StageConformance",
+    "StoreFactory",
     "Subject",
     "SweepReport",
     "Trial",
@@ -89,6 +92,7 @@ __all__ = [
     "check_channel",
     "check_provider",
     "check_stage",
+    "check_store",
     "conform",
     "control_elements",
     "data_elements",
