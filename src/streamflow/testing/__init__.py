@@ -12,6 +12,7 @@ from . import misbehaving
 from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Delivery, Parcel, ends_under_test
 from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
+from ._check_pipeline import check_pipeline
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -79,6 +80,7 @@ __all__ = [
     "cancel_sweep",
     "chaos",
     "check_channel",
+    "check_pipeline",
     "conform",
     "control_elements",
     "data_elements",
