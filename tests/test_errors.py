@@ -24,6 +24,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "StreamflowError": (StreamflowError("it failed; look there"), "look there"),
     "ElementError": (errors.ElementError("None is no element; yield nothing instead"), "yield nothing instead"),
     "DecodeError": (errors.DecodeError("expected a string", "$.message.role"), "at $.message.role"),
+    "JsonStreamError": (errors.JsonStreamError("the document is cut off", 7, True, "$.a"), "(at $.a, character 7)"),
     "ConfigError": (errors.ConfigError("buffer_size", "was 0; allowed: 1 and up"), "allowed: 1 and up"),
     "BuildError": (errors.BuildError([FINDING]), "rename one with name="),
     "StageDefinitionError": (errors.StageDefinitionError([FINDING]), "rename one with name="),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ipaddress
+import logging
 import socket
 from typing import TYPE_CHECKING
 
@@ -100,9 +101,16 @@ def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
         told = f"script {given.script}" if given.script else "rules of the offline provider"
         screen.line(f"fake-llm at http://{shown}:{port}/v1 (OpenAI) and http://{shown}:{port} (Anthropic), {told}")
         screen.line("Press Ctrl-C to end it.")
-        # uvicorn would log what clients send; a break of a connection, asked for by a fault, is an error to it.
+        # To uvicorn a break of the connection is an error of the application; here it is what a fault asked for.
+        logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in record.getMessage())
         config = uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_S, ws="none"
+            app,
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            timeout_graceful_shutdown=_STOP_S,
+            ws="none",
         )
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])

@@ -4,6 +4,7 @@
 StreamflowError
 ├── ElementError                   a value that is no element, or an element that breaks a rule
 │   └── DecodeError                bytes or JSON that are no element; names the path
+│       └── JsonStreamError        JSON, read as it arrives: malformed, or cut off; names the character
 ├── ConfigError                    a setting with a wrong value; names the field
 ├── BuildError                     a graph that cannot run; lists every finding
 │   ├── StageDefinitionError       what was given is no stage, or a stage without a name
@@ -54,6 +55,7 @@ from ._base import (
     ConfigError,
     DecodeError,
     ElementError,
+    JsonStreamError,
     StreamflowError,
 )
 from ._build import (
@@ -123,6 +125,7 @@ __all__ = [
     "FallbackExhaustedError",
     "Finding",
     "HistoryError",
+    "JsonStreamError",
     "LineError",
     "MiddlewareError",
     "MissingExtraError",

@@ -141,9 +141,10 @@ class Failures:
         message = f"{self.server} began no answer within {limit_s:g} s; raise first_token_timeout_s or check the server"
         return ProviderError("transport", message, True)
 
-    def unreadable(self) -> ProviderError:
-        """Return the error for a request that could not be sent as it is."""
-        return ProviderError("bad_request", f"the request to {self.server} could not be sent; check headers=", False)
+    def not_sent(self, reason: str) -> ProviderError:
+        """Return the error for a request that the client could not send as it is."""
+        message = f"the client could not send the request to {self.server} ({reason}); check how it is configured"
+        return ProviderError("bad_request", message, False)
 
     def truncated(self, reason: str) -> ProviderError:
         """Return the error for an answer that stopped before it was complete."""

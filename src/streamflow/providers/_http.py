@@ -20,7 +20,7 @@ from ._failures import Failures
 from ._secrets import Secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
     from types import ModuleType, TracebackType
 
     import httpx2
@@ -103,9 +103,7 @@ class HTTPProvider:
         Raises:
             ProviderError: If the call fails, also in the middle; a stream that ends before it is complete is `truncated`.
         """
-        secrets = Secrets(
-            [*self._headers.values(), *(value.partition(" ")[2] for value in self._headers.values())], request
-        )
+        secrets = Secrets(self._secrets, request)
         return call_model(
             self._wire,
             request,
@@ -140,6 +138,11 @@ class HTTPProvider:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self._base_url} model={self._model!r}>"
+
+    def _secrets(self) -> Iterator[str]:
+        for value in self._headers.values():
+            yield value
+            yield value.partition(" ")[2]  # what follows `Bearer`
 
     def _client(self) -> tuple[httpx2.AsyncClient, bool]:
         """Return the client for one call, and whether the call is to close it."""
@@ -195,8 +198,8 @@ class HTTPProvider:
             )
         except self._http.TimeoutException as error:
             failure, cause = failures.silent(self._timeout_s), cause_of(error)
-        except self._http.LocalProtocolError:
-            failure, cause = failures.unreadable(), None
+        except self._http.LocalProtocolError as error:
+            failure, cause = failures.not_sent(type(error).__name__), None
         except self._http.TransportError as error:
             failure, cause = failures.unreachable(reason_of(error)), cause_of(error)
         raise failure from cause

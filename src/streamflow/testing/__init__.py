@@ -13,6 +13,7 @@ from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Del
 from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
 from ._check_pipeline import check_pipeline
+from ._check_stage import StageConformance, check_stage
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -70,6 +71,7 @@ __all__ = [
     "Rule",
     "SinkProbe",
     "SourceProbe",
+    "StageConformance",
     "Subject",
     "SweepReport",
     "Trial",
@@ -81,6 +83,7 @@ __all__ = [
     "chaos",
     "check_channel",
     "check_pipeline",
+    "check_stage",
     "conform",
     "control_elements",
     "data_elements",

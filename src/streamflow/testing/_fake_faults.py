@@ -82,9 +82,8 @@ def faults_of(model: str | None, header: str | None) -> Faults:
     if not asked:
         return _NOTHING
     try:
-        named = dict(parse_qsl(asked[:_MAX_CHARS], keep_blank_values=True, strict_parsing=True))
-        # A fault of which one call is to be told from another may have a name: it stands for nothing.
-        named.pop("id", None)
+        named = dict(parse_qsl(asked[:_MAX_CHARS], keep_blank_values=True))
+        named.pop("id", None)  # stands for nothing: by it one call can be told from another
         return msgspec.convert({key: value or "1" for key, value in named.items()}, Faults, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
         raise ProviderError("bad_request", f"no such fault: {error}") from error

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ._tool_calls import OpenCall, ToolCallPiece, ToolCalls, field, parse_arguments, text_field, text_of_arguments
+from ._tool_calls import OpenCall, ToolCallPiece, ToolCalls, field, text_field, text_of_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +106,7 @@ def _begins_anew(call: OpenCall, call_id: str, name: str, args: str) -> bool:
     if not name or not call.name:
         return False
     if name == call.name:
-        return bool(args.strip()) and _is_complete(call)
+        return bool(args.strip()) and call.is_complete()
     # A piece of the name, or the name once more and longer, comes before the arguments; and a name in pieces can only be told
     # from two names where an id has said that the call is one.
     grows = name.startswith(call.name) or call.name.startswith(name) or bool(call.wire_id)
@@ -118,10 +118,3 @@ def _grown(name: str, piece: str) -> str:
     if not piece or name.startswith(piece):
         return name
     return piece if piece.startswith(name) else name + piece
-
-
-def _is_complete(call: OpenCall) -> bool:
-    """Return whether the arguments of a call are a whole JSON object."""
-    if not call.parts or not call.parts[-1].rstrip().endswith("}"):
-        return False
-    return parse_arguments("".join(call.parts))[1] is None

@@ -1,19 +1,22 @@
 """What all accumulators of tool calls share: an open call, its limits, its arguments, and how it becomes whole.
 
-Above: `_anthropic_calls`, `_chat_calls`, `_responses_calls`. Below: `elements`, `errors`.
+Above: `_anthropic_calls`, `_chat_calls`, `_responses_calls`. Below: `_json_stream`, `elements`, `errors`.
 Fragments are kept in a list and joined once, when the call is whole, so a call costs what it is long. Nothing of a fragment is
 parsed before that. A fragment is given out once its call has a name and an id; what came before is given out with it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
 import msgspec
 
 from ..elements import EMPTY_METADATA, JsonValue, Metadata, ToolCallDelta, ToolCallElement, freeze
-from ..errors import ConfigError, DecodeError
+from ..errors import ConfigError, DecodeError, JsonStreamError
+from ._json_stream import JsonStream
 
 __all__ = [
     "OpenCall",
@@ -49,23 +52,43 @@ def parse_arguments(raw: str) -> tuple[Mapping[str, JsonValue], str | None]:
     """
     if not raw.strip():
         return EMPTY_METADATA, None
+    value: object
     try:
         value = msgspec.json.decode(raw)
-        if isinstance(value, dict):
-            return cast("Metadata", freeze(cast("object", value))), None
-    except DecodeError as error:  # JSON, and yet no element may hold it: an integer beyond 64 bits
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        # Read once more, by the reader that tells cut off from wrong, says where, and forgives a lone surrogate.
+        reader = JsonStream(max_chars=len(raw))
+        try:
+            reader.feed(raw)
+            value = reader.finish()
+        except JsonStreamError as error:
+            if error.truncated:
+                return EMPTY_METADATA, f"the arguments were cut off after {len(raw)} characters"
+            return EMPTY_METADATA, f"the arguments are invalid JSON: {error}"
+    if not isinstance(value, dict):
+        return EMPTY_METADATA, f"the arguments are no JSON object but {_KINDS[type(value)]}"
+    try:
+        return cast("Metadata", freeze(cast("object", value))), None
+    except DecodeError as error:  # JSON, and yet no element may hold it: an integer beyond 64 bits, or too deep
         return EMPTY_METADATA, f"the arguments cannot be used: {error}"
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        if "truncated" in str(error):
-            return EMPTY_METADATA, f"the arguments were cut off after {len(raw)} characters"
-        return EMPTY_METADATA, f"the arguments are invalid JSON: {error}"
-    return EMPTY_METADATA, f"the arguments are no JSON object but {_KINDS[type(value)]}"
 
 
 class OpenCall:
     """A call whose arguments are still arriving."""
 
-    __slots__ = ("call_id", "free_text", "index", "is_told", "is_whole", "name", "parts", "size", "wire_id")
+    __slots__ = (
+        "_read",
+        "_reader",
+        "call_id",
+        "free_text",
+        "index",
+        "is_told",
+        "is_whole",
+        "name",
+        "parts",
+        "size",
+        "wire_id",
+    )
 
     def __init__(self, index: int, call_id: str = "", name: str = "", *, free_text: bool = False) -> None:
         self.index = index
@@ -86,6 +109,19 @@ class OpenCall:
         """Whether a fragment has been given out, so that id and name stand."""
         self.is_whole = False
         """Whether the whole call has been given out."""
+        self._reader: JsonStream | None = None
+        self._read = 0
+
+    def is_complete(self) -> bool:
+        """Return whether the arguments so far are a whole JSON document. Reads only what came since the last time."""
+        if not self.parts or not self.parts[-1].rstrip().endswith(("}", "]")):
+            return False
+        reader = self._reader = self._reader or JsonStream(max_chars=sys.maxsize)
+        with contextlib.suppress(JsonStreamError):
+            while self._read < len(self.parts):
+                self._read += 1
+                reader.feed(self.parts[self._read - 1])
+        return reader.is_complete
 
 
 class ToolCalls:
