@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import misbehaving
+from ._call_faults import CallFault, faulty
 from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Delivery, Parcel, ends_under_test
 from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
@@ -18,6 +19,10 @@ from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
 from ._conformance_runner import Clock, conform, run_checks
+from ._connection_faults import BadLine, LinePlan, bad_line
+from ._cuts import all_cuts
+from ._doubles import Called, Heard, ScriptedSTT, ScriptedTool, ScriptedTTS, ScriptError, Spoken, StrictProvider
+from ._edge_faults import EdgeFault, edge_faults
 from ._fake_llm import FakeLLM
 from ._fake_reply import FakeCall, FakeReply
 from ._graphs import DrawnGraph, DrawnStage, Fan
@@ -31,6 +36,7 @@ from ._tasks import assert_no_tasks_left, tasks_alive
 if TYPE_CHECKING:
     from ._fake_transport import fake_client
     from ._graph_strategies import graphs
+    from ._json_cuts import json_byte_cuts, json_cuts
     from ._strategies import (
         control_elements,
         data_elements,
@@ -46,6 +52,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendName",
+    "BadLine",
+    "CallFault",
+    "Called",
     "CancelMode",
     "CancelReason",
     "ChannelReceiver",
@@ -57,28 +66,39 @@ __all__ = [
     "Delivery",
     "DrawnGraph",
     "DrawnStage",
+    "EdgeFault",
     "EdgeLedger",
     "EdgeRecord",
     "FakeCall",
     "FakeLLM",
     "FakeReply",
     "Fan",
+    "Heard",
     "Level",
+    "LinePlan",
     "Outcome",
     "Parcel",
     "ProbeError",
     "Report",
     "Rule",
+    "ScriptError",
+    "ScriptedSTT",
+    "ScriptedTTS",
+    "ScriptedTool",
     "SinkProbe",
     "SourceProbe",
+    "Spoken",
     "StageConformance",
+    "StrictProvider",
     "Subject",
     "SweepReport",
     "Trial",
     "Variant",
     "Verdict",
+    "all_cuts",
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
+    "bad_line",
     "cancel_sweep",
     "chaos",
     "check_channel",
@@ -87,10 +107,14 @@ __all__ = [
     "conform",
     "control_elements",
     "data_elements",
+    "edge_faults",
     "elements",
     "ends_under_test",
     "fake_client",
+    "faulty",
     "graphs",
+    "json_byte_cuts",
+    "json_cuts",
     "json_objects",
     "json_values",
     "messages",

@@ -84,12 +84,16 @@ def config_of(trial: Trial[PipelineCase]) -> PipelineConfig:
     return PipelineConfig(buffer_size=int(str(trial.variant["capacity"])))
 
 
-async def collected(run: Run) -> tuple[list[StreamElement], EndOfStream | None, Exception | None]:
-    """Return what a run gives, its end, and what it raises then."""
+async def collected(
+    run: Run, begun: Callable[[], object] | None = None
+) -> tuple[list[StreamElement], EndOfStream | None, Exception | None]:
+    """Return what a run gives, its end, and what it raises then; `begun` is called once it has been started."""
     got: list[StreamElement] = []
     end: EndOfStream | None = None
     try:
         async with run:
+            if begun is not None:
+                begun()
             async for element in run:
                 if isinstance(element, EndOfStream):
                     end = element

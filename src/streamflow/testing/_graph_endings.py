@@ -46,6 +46,13 @@ async def cancelled_natively(trial: Trial[PipelineCase]) -> None:
     await _sweep(trial, "native")
 
 
+async def _endless(trial: Trial[PipelineCase]) -> AsyncIterator[StreamElement]:
+    """Give the elements of the trial, and then nothing more, for ever."""
+    for element in trial.subject.elements:
+        yield element
+    await anyio.sleep_forever()
+
+
 async def _sweep(trial: Trial[PipelineCase], how: CancelMode) -> None:
     pipeline = trial.subject.pipeline(config_of(trial))
     few = list(trial.subject.elements[:3])
@@ -141,11 +148,6 @@ async def a_drain_lets_all_arrive(trial: Trial[PipelineCase]) -> None:
         trial.skip("it takes no source")
     trial.given("drained while the source waits behind its last element")
 
-    async def waiting() -> AsyncIterator[StreamElement]:
-        for element in trial.subject.elements:
-            yield element
-        await anyio.sleep_forever()
-
     got: list[StreamElement] = []
     end: EndOfStream | None = None
 
@@ -153,7 +155,7 @@ async def a_drain_lets_all_arrive(trial: Trial[PipelineCase]) -> None:
         await anyio.sleep(1)
         await run.drain(100)
 
-    async with anyio.create_task_group() as tasks, pipeline.execute(waiting()) as run:
+    async with anyio.create_task_group() as tasks, pipeline.execute(_endless(trial)) as run:
         tasks.start_soon(drain)
         async for element in run:
             if isinstance(element, EndOfStream):
@@ -173,21 +175,15 @@ async def a_drain_lets_all_arrive(trial: Trial[PipelineCase]) -> None:
 )
 async def a_kill_switch_ends_it(trial: Trial[PipelineCase]) -> None:
     pipeline = trial.subject.pipeline(config_of(trial))
+    if not pipeline.takes_source:
+        trial.skip("it takes no source that could keep it waiting")
     for is_abort in (False, True):
         trial.given("abort()" if is_abort else "shutdown()")
         switch = KillSwitch()
-        source = list(trial.subject.elements) if pipeline.takes_source else None
-        async with anyio.create_task_group() as tasks:
-            run = pipeline.execute(source, kill_switch=switch)
-            found: list[tuple[list[StreamElement], EndOfStream | None, Exception | None]] = []
-
-            async def consume() -> None:
-                found.append(await collected(run))  # noqa: B023 - of this very round, which waits for it
-
-            tasks.start_soon(consume)
-            (switch.abort if is_abort else switch.shutdown)()
-            switch.shutdown()
-        for _, end, error in (found[0], await collected(pipeline.execute(source, kill_switch=switch))):
+        fire = switch.abort if is_abort else switch.shutdown
+        first = await collected(pipeline.execute(_endless(trial), kill_switch=switch), fire)
+        switch.shutdown()
+        for _, end, error in (first, await collected(pipeline.execute(_endless(trial), kill_switch=switch))):
             ended = isinstance(error, RunAbortedError) if is_abort else error is None
             trial.require(ended, f"it ended with {end!r} and raised {error!r}")
     await settled(trial)
