@@ -14,7 +14,9 @@ from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Del
 from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
 from ._check_pipeline import check_pipeline
+from ._check_provider import PROVIDER_VARIANTS, check_provider
 from ._check_stage import StageConformance, check_stage
+from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -30,10 +32,13 @@ from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
 from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
+from ._provider_case import Feature
+from ._store_case import StoreFactory
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._cassette import Cassette, load_cassette, record_cassette
     from ._fake_transport import fake_client
     from ._graph_strategies import graphs
     from ._json_cuts import json_byte_cuts, json_cuts
@@ -51,12 +56,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PROVIDER_VARIANTS",
     "BackendName",
     "BadLine",
     "CallFault",
     "Called",
     "CancelMode",
     "CancelReason",
+    "Cassette",
     "ChannelReceiver",
     "ChannelSender",
     "ChannelUnderTest",
@@ -73,6 +80,7 @@ __all__ = [
     "FakeLLM",
     "FakeReply",
     "Fan",
+    "Feature",
     "Heard",
     "Level",
     "LinePlan",
@@ -89,6 +97,7 @@ __all__ = [
     "SourceProbe",
     "Spoken",
     "StageConformance",
+    "StoreFactory",
     "StrictProvider",
     "Subject",
     "SweepReport",
@@ -103,7 +112,9 @@ __all__ = [
     "chaos",
     "check_channel",
     "check_pipeline",
+    "check_provider",
     "check_stage",
+    "check_store",
     "conform",
     "control_elements",
     "data_elements",
@@ -117,11 +128,13 @@ __all__ = [
     "json_cuts",
     "json_objects",
     "json_values",
+    "load_cassette",
     "messages",
     "metadata",
     "misbehaving",
     "parts",
     "probed",
+    "record_cassette",
     "rule",
     "rules_of",
     "run_checks",

@@ -5,6 +5,7 @@ Above: your tests. Below: nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,10 +24,11 @@ def all_cuts(whole: Cuttable, pieces: int = 2) -> Iterator[list[Cuttable]]:
         whole: What is cut; it should be short, the number of ways grows with the power of the pieces.
         pieces: How many pieces, from 1 up.
     """
-    return (
-        [whole[begin:end] for begin, end in zip((0, *places), (*places, len(whole)), strict=True)]
-        for places in _places(len(whole), pieces - 1)
-    )
+    return map(partial(_cut, whole), _places(len(whole), pieces - 1))
+
+
+def _cut(whole: Cuttable, places: tuple[int, ...]) -> list[Cuttable]:
+    return [whole[begin:end] for begin, end in zip((0, *places), (*places, len(whole)), strict=True)]
 
 
 def _places(size: int, count: int) -> Iterator[tuple[int, ...]]:
