@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
@@ -71,11 +71,11 @@ class Chaos:
         self._trio_is_seeded = True
         self._undo.enter_context(same_schedule(self.seed))
 
-    async def before(self, kind: EndKind, end: SendEnd[Any] | ReceiveEnd[Any]) -> None:
+    async def before(self, kind: EndKind, end: SendEnd[Never] | ReceiveEnd[object]) -> None:
         """Pause before an operation at an edge."""
         await self.pause()
 
-    def allows_quick(self, end: SendEnd[Any] | ReceiveEnd[Any]) -> bool:
+    def allows_quick(self, end: SendEnd[Never] | ReceiveEnd[object]) -> bool:
         """Say whether an attempt that cannot wait goes on as it would."""
         return self.is_quiet()
 

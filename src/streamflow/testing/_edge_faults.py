@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Never
 
 import anyio
 
@@ -64,7 +64,7 @@ class _Plan:
         self._left = list(faults)
         self._counts: Counter[tuple[str, EndKind]] = Counter()
 
-    async def before(self, kind: EndKind, end: SendEnd[Any] | ReceiveEnd[Any]) -> None:
+    async def before(self, kind: EndKind, end: SendEnd[Never] | ReceiveEnd[object]) -> None:
         if end.name not in self._edges:
             return
         self._counts[end.name, kind] += 1
@@ -77,7 +77,7 @@ class _Plan:
             if fault.error is not None:
                 raise fault.error
 
-    def allows_quick(self, end: SendEnd[Any] | ReceiveEnd[Any]) -> bool:
+    def allows_quick(self, end: SendEnd[Never] | ReceiveEnd[object]) -> bool:
         return end.name not in self._edges
 
     @property
@@ -85,7 +85,7 @@ class _Plan:
         return self._left
 
 
-def _close(end: SendEnd[Any] | ReceiveEnd[Any]) -> None:
+def _close(end: SendEnd[Never] | ReceiveEnd[object]) -> None:
     if isinstance(end, ReceiveEnd):
         end.close()
         return

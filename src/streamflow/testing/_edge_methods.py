@@ -7,7 +7,7 @@ before an element moves, never between the moving and the return: what an edge p
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias
 
 from ..channels import ReceiveEnd, SendEnd
 
@@ -23,11 +23,11 @@ EndKind: TypeAlias = Literal["send", "receive"]
 class EdgeHook(Protocol):
     """Hears of every operation at an edge before it begins."""
 
-    async def before(self, kind: EndKind, end: SendEnd[Any] | ReceiveEnd[Any]) -> None:
+    async def before(self, kind: EndKind, end: SendEnd[Never] | ReceiveEnd[object]) -> None:
         """Wait, raise, or let it go on."""
         ...
 
-    def allows_quick(self, end: SendEnd[Any] | ReceiveEnd[Any]) -> bool:
+    def allows_quick(self, end: SendEnd[Never] | ReceiveEnd[object]) -> bool:
         """Say whether an attempt that cannot wait may be made now; else its caller takes the long way."""
         ...
 
@@ -83,7 +83,7 @@ def _late_receive(hook: EdgeHook, original: Callable[..., Any]) -> object:
 
 
 def _attempt(hook: EdgeHook, original: Callable[..., Any], *, refusal: object) -> object:
-    def attempt(self: SendEnd[Any] | ReceiveEnd[Any], *args: object) -> object:
+    def attempt(self: SendEnd[Never] | ReceiveEnd[object], *args: object) -> object:
         return original(self, *args) if hook.allows_quick(self) else refusal
 
     return attempt
