@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import misbehaving
 from ._chaos import Chaos, chaos
+from ._check_runtime import check_runtime
 from ._check_stage import StageConformance, check_stage
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
@@ -73,6 +74,7 @@ __all__ = [
     "assert_no_tasks_left",
     "cancel_sweep",
     "chaos",
+    "check_runtime",
     "check_stage",
     "conform",
     "control_elements",
