@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..channels import ReceiveEnd, SendEnd
+from ..channels import ReceiveEnd, SendEnd  # noqa: TC001 - `@stage` reads annotations
 from ..elements import StreamElement, TextElement
 from ..stages import stage
 from ._harness import assert_all_stages_stopped

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..channels import ReceiveEnd, SendEnd
+from ..channels import ReceiveEnd, SendEnd  # noqa: TC001 - `@stage` reads annotations
 from ..elements import EndOfStream, StreamElement, TextElement, TurnEnd
 from ..errors import PipelineDeadlockError, RunAbortedError
 from ..observe import StageCancelled, StageCompleted, StageFailed, StageStarted

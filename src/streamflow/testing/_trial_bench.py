@@ -34,6 +34,7 @@ from ._trial_reference import is_kept, key_of, made_by, mark_of, wants_more
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from ..graph import MergePolicy
     from ..observe import Event
     from ..runtime import Pipeline
     from ..stages import StageLike
@@ -174,7 +175,8 @@ class TrialBench:
         else:
             builder.route(begin, Router.by_function(partial(_choose, heads), *heads), default=DROP)
         tails = [last for _, last in arms]
-        policy = {"zip": Zip(_paired), "zip_latest": ZipLatest(_paired)}.get(fan.policy, fan.policy)
+        pairing: dict[str, MergePolicy] = {"zip": Zip(_paired), "zip_latest": ZipLatest(_paired)}
+        policy = pairing.get(fan.policy) or fan.policy
         builder.merge(end, *tails, policy=policy)
         return begin, end
 

@@ -202,7 +202,8 @@ class _Drawer:
         hows: list[FanKind] = ["copy", "copy", "copy", "tap"]
         if known.is_firm:
             hows.extend(("route", "route", "balance"))
-        how = self._random.choice([one for one in hows if self._may_have(one)])
+        lawful: list[FanKind] = [one for one in hows if self._may_have(one)]
+        how = self._random.choice(lawful)
         name = self._name(how)
         if how == "tap":
             self._left -= 2
