@@ -211,9 +211,9 @@ def _joined(fan: Fan, arms: Sequence[Flow]) -> Flow:
     in_order = all(len(one.strands) == 1 for one in arms)
     match fan.policy:
         case "race":
-            return Flow(
-                races=tuple(one for one in arms if _texts(one)) or (Flow(keeps_turns=False),), keeps_turns=False
-            )
+            # Control leaves at its first copy, whoever wins, so it is not known where among the data.
+            runners = tuple(dataclasses.replace(one, keeps_turns=False) for one in arms if _texts(one))
+            return Flow(races=runners or (Flow(),), keeps_turns=False)
         case "zip_latest":
             left, right = (tuple(text for _, text in _texts(one)) for one in arms)
             return Flow(pairs=(left, right), keeps_turns=False)
