@@ -15,6 +15,7 @@ from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
 from ._check_pipeline import check_pipeline
 from ._check_provider import PROVIDER_VARIANTS, check_provider
+from ._check_runtime import check_runtime
 from ._check_stage import StageConformance, check_stage
 from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
@@ -113,6 +114,7 @@ __all__ = [
     "check_channel",
     "check_pipeline",
     "check_provider",
+    "check_runtime",
     "check_stage",
     "check_store",
     "conform",
