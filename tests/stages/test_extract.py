@@ -113,6 +113,7 @@ async def test_text_is_a_document_per_message():
     )  # fmt: skip
 
     assert [one.text for one in got if isinstance(one, TextElement)] == ["one", "shown", "two", "three", "four"]
+    assert got[1] is said
     assert [type(one).__name__ for one in got if not isinstance(one, TextElement)] == [
         "MessageElement",
         "TurnEnd",
