@@ -38,6 +38,7 @@ from streamflow import (
     PipelineBuilder,
     PipelineConfig,
     ReceiveEnd,
+    Resource,
     RunContext,
     SendEnd,
     SinkStage,
@@ -85,6 +86,7 @@ from streamflow.stages import (
     WindowStage,
     as_stage,
 )
+from streamflow.state import MemoryStore, StateStoreLoadStage, StateStoreSaveStage
 from streamflow.testing import (
     CancelMode,
     EdgeLedger,
@@ -280,6 +282,12 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "RouteStage": Entry(lambda: RouteStage([RouteRule("greeting", ["hello"])]), items=MESSAGES),
     "SinkStage": Entry(lambda: SinkStage(lambda _element: None, name="sink", accepts=TextElement)),
     "SkipStage": Entry(lambda: SkipStage(1, accepts=TextElement)),
+    "StateStoreLoadStage": Entry(
+        lambda: StateStoreLoadStage(Resource(MemoryStore), conversation="c", announces=False), items=CHAT
+    ),
+    "StateStoreSaveStage": Entry(
+        lambda: StateStoreSaveStage(Resource(MemoryStore), conversation="c", marks=False), items=CHAT
+    ),
     "TakeStage": Entry(lambda: TakeStage(5, accepts=TextElement)),
     "TeeStage": Entry(lambda: TeeStage(repr), takes_all=True),
     "ThreadStage": Entry(lambda: ThreadStage(shout, concurrency=2)),

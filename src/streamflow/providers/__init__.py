@@ -4,8 +4,11 @@ Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 """
 
 from ._anthropic import AnthropicProvider
+from ._clients import AnthropicClientProvider, OpenAIClientProvider
+from ._fallback import FallbackProvider
 from ._openai import OpenAIAPI, OpenAIProvider
 from ._protocol import CITATION, Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
+from ._retry import RetryProvider
 from ._script import (
     AudioStep,
     CitationStep,
@@ -30,10 +33,12 @@ from ._script import (
 from ._script_file import load_script
 from ._scripted import Answer, Rule, ScriptedProvider
 from ._stage import ProviderStage
+from ._timeout import TimeoutProvider
 
 __all__ = [
     "CITATION",
     "Answer",
+    "AnthropicClientProvider",
     "AnthropicProvider",
     "AudioStep",
     "CitationStep",
@@ -41,16 +46,19 @@ __all__ = [
     "DelayStep",
     "Effort",
     "ErrorStep",
+    "FallbackProvider",
     "ImageStep",
     "MalformedStep",
     "ModelRequest",
     "NamedTool",
     "OpenAIAPI",
+    "OpenAIClientProvider",
     "OpenAIProvider",
     "OutputSchema",
     "Provider",
     "ProviderStage",
     "RefusalStep",
+    "RetryProvider",
     "Rule",
     "ScriptTurn",
     "ScriptedProvider",
@@ -58,6 +66,7 @@ __all__ = [
     "StopStep",
     "TextStep",
     "ThinkingStep",
+    "TimeoutProvider",
     "ToolCallStep",
     "ToolChoice",
     "ToolSpec",

@@ -35,6 +35,7 @@ __all__ = [
     "image_mime",
     "is_citation",
     "is_file_id",
+    "is_free_text",
     "plain",
     "refuse_field",
     "result_text",
@@ -136,9 +137,14 @@ def encode_body(body: Mapping[str, object]) -> bytes:
     raise ProviderError("bad_request", failure)  # out here it has no context: that error would quote the prompt
 
 
+def is_free_text(call: ToolCallPart) -> bool:
+    """Return whether the arguments of a call are no JSON, but a text that was made the one argument `input`."""
+    return bool(call.raw) and dict(call.args) == {"input": call.raw}
+
+
 def arguments_of(call: ToolCallPart) -> str:
-    """Return the arguments of a call as the model wrote them, or as no model ever wrote them, if those are no JSON."""
-    if not call.raw:
+    """Return the arguments of a call as JSON: as the model wrote them, where that is what they are."""
+    if not call.raw or is_free_text(call):
         return msgspec.json.encode(plain(call.args)).decode()
     if call.args:
         return call.raw

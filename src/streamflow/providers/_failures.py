@@ -141,9 +141,10 @@ class Failures:
         message = f"{self.server} began no answer within {limit_s:g} s; raise first_token_timeout_s or check the server"
         return ProviderError("transport", message, True)
 
-    def unreadable(self) -> ProviderError:
-        """Return the error for a request that could not be sent as it is."""
-        return ProviderError("bad_request", f"the request to {self.server} could not be sent; check headers=", False)
+    def not_sent(self, reason: str) -> ProviderError:
+        """Return the error for a request that the client could not send as it is."""
+        message = f"the client could not send the request to {self.server} ({reason}); check how it is configured"
+        return ProviderError("bad_request", message, False)
 
     def truncated(self, reason: str) -> ProviderError:
         """Return the error for an answer that stopped before it was complete."""
@@ -151,7 +152,8 @@ class Failures:
 
     def malformed(self, reason: str) -> ProviderError:
         """Return the error for a response that is not what it should be."""
-        return ProviderError("protocol", f"{self.server} does not speak this protocol: {reason}; check base_url", False)
+        told = self._secrets.taken_out_of(reason)  # it may quote a header
+        return ProviderError("protocol", f"{self.server} does not speak this protocol: {told}; check base_url", False)
 
     def too_large(self, what: str, setting: str) -> ProviderError:
         """Return the error for an answer that is beyond a limit."""

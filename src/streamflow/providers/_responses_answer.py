@@ -14,7 +14,7 @@ import msgspec
 from ..elements import Usage
 from ..errors import DecodeError
 from ..wire import ResponsesToolCalls
-from ._json import JsonObject, count_of, object_decoder, object_of, objects_of, scalar_of, text_of
+from ._json import JsonObject, count_of, decoded, object_decoder, object_of, objects_of, scalar_of, text_of
 from ._protocol import CITATION
 from ._responses_request import OPENAI_ITEM
 
@@ -91,7 +91,7 @@ class ResponsesAnswer:
         if data == "[DONE]" or not data:
             return ()
         try:
-            event = object_decoder.decode(data)
+            event = decoded(object_decoder, data)
         except (msgspec.DecodeError, RecursionError) as error:
             raise self._assembly.failures.malformed(f"an event is no response event ({error})") from error
         kind = event.get("type")

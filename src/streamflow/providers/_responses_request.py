@@ -29,6 +29,7 @@ from ._encoding import (
     image_mime,
     is_citation,
     is_file_id,
+    is_free_text,
     plain,
     refuse_field,
     result_text,
@@ -66,8 +67,9 @@ def responses_body(request: ModelRequest, model: str | None) -> dict[str, object
         raise refuse_field("stop", "the Responses API has no such setting; leave it out, or use chat completions")
     if request.seed is not None:
         raise refuse_field("seed", "the Responses API has no such setting; leave it out, or use chat completions")
+    free = {call.call_id for message in request.messages for call in message.tool_calls if is_free_text(call)}
     body: dict[str, object] = {
-        "input": [item for index, message in enumerate(request.messages) for item in _items(index, message)],
+        "input": [item for index, message in enumerate(request.messages) for item in _items(index, message, free)],
         "stream": True,
         "store": False,
         "include": ["reasoning.encrypted_content"],
@@ -108,8 +110,8 @@ def _format(request: ModelRequest) -> object:
     return {"format": {"type": "json_schema", "name": name, "schema": schema, "strict": strict}}
 
 
-def _items(index: int, message: Message) -> Iterator[object]:
-    """Return one message as the items that this wire makes of it."""
+def _items(index: int, message: Message, free: set[str]) -> Iterator[object]:
+    """Return one message as the items that this wire makes of it; `free` are calls of tools that take any text."""
     refuse = Refuser(index, message.role)
     if message.role == "assistant":
         yield from _said(message, refuse)
@@ -117,8 +119,8 @@ def _items(index: int, message: Message) -> Iterator[object]:
     rest: list[MessagePart] = []
     for part in message.parts:
         if isinstance(part, ToolResultPart) and message.role != "system":
-            output = _result(part, refuse)
-            yield {"type": "function_call_output", "call_id": part.call_id, "output": output}
+            kind = "custom_tool_call_output" if part.call_id in free else "function_call_output"
+            yield {"type": kind, "call_id": part.call_id, "output": _result(part, refuse)}
         elif message.role == "tool":
             raise refuse(part, "but a message of a tool holds results only; put it into a message of the user")
         else:
@@ -191,6 +193,8 @@ def _item(part: MessagePart, refuse: Refuser) -> object:
     if isinstance(part, ThinkingPart):
         summary = [{"type": "summary_text", "text": part.text}] if part.text else []
         return {"type": "reasoning", "id": part.signature, "summary": summary, "encrypted_content": part.encrypted}
+    if isinstance(part, ToolCallPart) and is_free_text(part):
+        return {"type": "custom_tool_call", "call_id": part.call_id, "name": part.name, "input": part.raw}
     if isinstance(part, ToolCallPart):
         return {"type": "function_call", "call_id": part.call_id, "name": part.name, "arguments": arguments_of(part)}
     if isinstance(part, DataPart) and part.name.startswith(OPENAI_ITEM):

@@ -6,7 +6,7 @@ Rule: servers quote, and not always the whole. A piece of a key of 8 characters 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -29,18 +29,18 @@ class Secrets:
     """What is taken out of a server's words.
 
     Args:
-        keys: API keys, and the values of headers.
+        keys: Returns API keys, and the values of headers.
         request: Its texts and addresses.
     """
 
-    def __init__(self, keys: Sequence[str], request: ModelRequest) -> None:
+    def __init__(self, keys: Callable[[], Iterable[str]], request: ModelRequest) -> None:
         self._keys = keys
         self._request = request
 
     def taken_out_of(self, text: str) -> str:
         """Return the beginning of a text without what is secret."""
         text = text[:_MAX_TEXT]
-        for secret in self._keys:
+        for secret in self._keys():
             text = _without(text, secret, _KEY_PIECE)
         for secret in _texts_of(self._request):
             text = _without(text, secret, _TEXT_PIECE)

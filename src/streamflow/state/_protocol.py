@@ -69,7 +69,7 @@ class Conversation(msgspec.Struct, frozen=True, omit_defaults=True):
     """Turns that it holds."""
     messages: int = 0
     """Messages of all turns."""
-    bytes: int = 0
+    size_bytes: int = 0
     """Bytes of all messages, as they are stored."""
     created_s: float = 0.0
     """When it was made, in seconds since 1970 on the store's clock."""

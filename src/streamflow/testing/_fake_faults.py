@@ -32,6 +32,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """With this `Location` header."""
     quote: bool = False
     """With an error that quotes the request's key and last message."""
+    whole: bool = False
+    """Answer in one piece, though a stream was asked for."""
     page: bool = False
     """Answer with a page of HTML."""
     times: int | None = None
@@ -82,9 +84,8 @@ def faults_of(model: str | None, header: str | None) -> Faults:
     if not asked:
         return _NOTHING
     try:
-        named = dict(parse_qsl(asked[:_MAX_CHARS], keep_blank_values=True, strict_parsing=True))
-        # A fault of which one call is to be told from another may have a name: it stands for nothing.
-        named.pop("id", None)
+        named = dict(parse_qsl(asked[:_MAX_CHARS], keep_blank_values=True))
+        named.pop("id", None)  # stands for nothing: by it one call can be told from another
         return msgspec.convert({key: value or "1" for key, value in named.items()}, Faults, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
         raise ProviderError("bad_request", f"no such fault: {error}") from error

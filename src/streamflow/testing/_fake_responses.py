@@ -96,7 +96,7 @@ class ResponsesWire:
             **self._response("failed", None),
             "error": {"code": told["code"] or told["type"], "message": error.message},
         }
-        return [*self._close(), self._event("response.failed", response=response)]
+        return [self._event("response.failed", response=response)]
 
     def ping(self) -> Event | None:
         """Return None: a comment."""
