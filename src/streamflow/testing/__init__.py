@@ -9,8 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import misbehaving
+from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Delivery, Parcel, ends_under_test
 from ._chaos import Chaos, chaos
+from ._check_channel import check_channel
+from ._check_provider import PROVIDER_VARIANTS, check_provider
 from ._check_stage import StageConformance, check_stage
+from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -22,10 +26,13 @@ from ._harness import assert_all_stages_stopped, run_stage
 from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
 from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
+from ._provider_case import Feature
+from ._store_case import StoreFactory
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
+    from ._cassette import Cassette, load_cassette, record_cassette
     from ._fake_transport import fake_client
     from ._graph_strategies import graphs
     from ._strategies import (
@@ -42,12 +49,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PROVIDER_VARIANTS",
     "BackendName",
     "CancelMode",
     "CancelReason",
+    "Cassette",
+    "ChannelReceiver",
+    "ChannelSender",
+    "ChannelUnderTest",
     "Chaos",
     "Clock",
     "ConformanceError",
+    "Delivery",
     "DrawnGraph",
     "DrawnStage",
     "EdgeLedger",
@@ -56,14 +69,17 @@ __all__ = [
     "FakeLLM",
     "FakeReply",
     "Fan",
+    "Feature",
     "Level",
     "Outcome",
+    "Parcel",
     "ProbeError",
     "Report",
     "Rule",
     "SinkProbe",
     "SourceProbe",
     "StageConformance",
+    "StoreFactory",
     "Subject",
     "SweepReport",
     "Trial",
@@ -73,20 +89,26 @@ __all__ = [
     "assert_no_tasks_left",
     "cancel_sweep",
     "chaos",
+    "check_channel",
+    "check_provider",
     "check_stage",
+    "check_store",
     "conform",
     "control_elements",
     "data_elements",
     "elements",
+    "ends_under_test",
     "fake_client",
     "graphs",
     "json_objects",
     "json_values",
+    "load_cassette",
     "messages",
     "metadata",
     "misbehaving",
     "parts",
     "probed",
+    "record_cassette",
     "rule",
     "rules_of",
     "run_checks",
