@@ -29,7 +29,7 @@ from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
     from ._cassette import Cassette, load_cassette, record_cassette
-    from ._fake_transport import fake_client
+    from ._fake_transport import fake_client, fake_transport
     from ._graph_strategies import graphs
     from ._strategies import (
         control_elements,
@@ -86,6 +86,7 @@ __all__ = [
     "data_elements",
     "elements",
     "fake_client",
+    "fake_transport",
     "graphs",
     "json_objects",
     "json_values",
