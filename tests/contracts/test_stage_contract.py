@@ -38,6 +38,7 @@ from streamflow import (
     PipelineBuilder,
     PipelineConfig,
     ReceiveEnd,
+    Resource,
     RunContext,
     SendEnd,
     SinkStage,
@@ -63,6 +64,7 @@ from streamflow.stages import (
     DebounceStage,
     DedupeStage,
     DelayStage,
+    ExtractJsonStage,
     FallbackStage,
     FileLinesSource,
     FunctionStage,
@@ -84,6 +86,7 @@ from streamflow.stages import (
     WindowStage,
     as_stage,
 )
+from streamflow.state import MemoryStore, StateStoreLoadStage, StateStoreSaveStage
 from streamflow.testing import (
     CancelMode,
     EdgeLedger,
@@ -243,6 +246,7 @@ class QueuePerRun:
 
 LINES = Path(__file__).with_name("lines.txt")
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
+JSON = (TextElement('{"a": "how'), TextElement('", "b": 1}'), TurnEnd(index=0), TextElement('{"a": "today"}'))
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 
 CONTRACT_STAGES: dict[str, Entry] = {
@@ -257,6 +261,7 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "DebounceStage": Entry(lambda: DebounceStage(5), items=TURNS, takes_all=True),
     "DedupeStage": Entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), items=(*TEXTS, *TEXTS)),
     "DelayStage": Entry(lambda: DelayStage(5, max_held=2), takes_all=True),
+    "ExtractJsonStage": Entry(lambda: ExtractJsonStage(["a", "b"]), items=JSON),
     "FallbackStage": Entry(lambda: FallbackStage(failing_early, joining), items=TURNS),
     "FileLinesSource": Entry(lambda: FileLinesSource(LINES), items=(), real_clock=True),
     "FilterStage": Entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),
@@ -277,6 +282,12 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "RouteStage": Entry(lambda: RouteStage([RouteRule("greeting", ["hello"])]), items=MESSAGES),
     "SinkStage": Entry(lambda: SinkStage(lambda _element: None, name="sink", accepts=TextElement)),
     "SkipStage": Entry(lambda: SkipStage(1, accepts=TextElement)),
+    "StateStoreLoadStage": Entry(
+        lambda: StateStoreLoadStage(Resource(MemoryStore), conversation="c", announces=False), items=CHAT
+    ),
+    "StateStoreSaveStage": Entry(
+        lambda: StateStoreSaveStage(Resource(MemoryStore), conversation="c", marks=False), items=CHAT
+    ),
     "TakeStage": Entry(lambda: TakeStage(5, accepts=TextElement)),
     "TeeStage": Entry(lambda: TeeStage(repr), takes_all=True),
     "ThreadStage": Entry(lambda: ThreadStage(shout, concurrency=2)),

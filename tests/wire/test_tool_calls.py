@@ -1,10 +1,12 @@
 """The accumulators of tool calls against what servers send, right and wrong."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.elements import ToolCallDelta, ToolCallElement
+from streamflow.elements import Metadata, ToolCallDelta, ToolCallElement
 from streamflow.errors import ConfigError, DecodeError, StreamflowError
 from streamflow.wire import AnthropicToolCalls, ChatToolCalls, ResponsesToolCalls, parse_arguments
 
@@ -98,6 +100,10 @@ QUIRKS = {
     ],
     "name before the arguments": [entry(0, "a", "f"), entry(0, args='{"x":1}'), entry(1, "b", "g"), entry(1, args='{"y":2}')],
     "arguments as an object": [entry(0, "a", "f", {"x": 1}), entry(1, "b", "g", {"y": 2})],
+    "all calls once more at the end": [
+        entry(0, "a", "f", '{"x"'), entry(0, args=":1}"), entry(1, "b", "g", '{"y":2}'),
+        [entry(0, "a", "f", '{"x":1}'), entry(1, "b", "g", '{"y":2}')],
+    ],
     "empty entries between": [{}, entry(0), entry(0, "a", "f", '{"x":1}'), {"index": 1, "function": {}},
         entry(1, "b", "g", '{"y":2}')],
     "nulls and wrong types": [
@@ -389,6 +395,15 @@ FEEDS = {
 }
 
 
+def test_an_item_of_a_response_that_is_incomplete_is_cut_off():
+    """semantics 17.6: nothing at all is then no call without arguments."""
+    cut = item_done("")
+    cut["item"]["status"] = "incomplete"
+
+    assert "cut off" in responses(added(), cut)[1][0].error
+    assert responses(added(), item_done(""))[1][0].error is None
+
+
 @pytest.mark.parametrize("wire", FEEDS)
 def test_limits_hold_on_every_wire(wire):
     """semantics 17.6: a peer can fill the memory neither with calls nor with arguments."""
@@ -411,6 +426,26 @@ def test_a_lone_surrogate_in_arguments_can_be_encoded():
     assert whole.raw == '{"x":"😀\ufffd"}'
 
 
+@given(places=st.lists(st.integers(0, 60), max_size=8))
+def test_any_cut_of_the_arguments_gives_the_same_calls(places):
+    """semantics 17.5: fragments say what the whole says, however a server cuts them, on every wire."""
+    raw = '{"x": "a \\"b\\" \\ud83d\\ude00", "y": [1, {"z": null}]}'
+    borders = sorted({0, len(raw), *(place % len(raw) for place in places)})
+    cut = [raw[one:two] for one, two in pairwise(borders)]
+    made = [
+        chat(entry(0, "a", "f"), *[entry(0, None, "f", piece) for piece in cut])[1],
+        anthropic(start(0), *[partial(0, piece) for piece in cut], stop(0))[1],
+        responses(added(), *[delta(piece) for piece in cut], done(raw), item_done(raw))[1],
+    ]
+
+    for (whole,) in made:
+        assert (whole.raw, whole.error, dict(whole.args)) == (
+            raw,
+            None,
+            {"x": 'a "b" 😀', "y": (1, Metadata({"z": None}))},
+        )
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.binary(max_size=2),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -428,7 +463,7 @@ objects = st.recursive(
 )
 
 
-@given(events=st.lists(objects, max_size=6))
+@given(events=st.lists(objects, max_size=3))
 def test_wrong_types_anywhere_raise_nothing_but_our_errors(events):
     """semantics 17.5: what a server should never send is put up with or refused, by an error of ours."""
     try:

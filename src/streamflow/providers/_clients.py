@@ -1,6 +1,7 @@
 """Models behind a user's own client of a vendor's SDK: its keys, its address, its retries, our elements.
 
-Above: users. Below: `_call`, `_connection`, and the optional `openai` and `anthropic`, which only this module imports.
+Above: users. Below: `_call`, `_connection`, `_http`, and the optional `openai` and `anthropic`, which only this module
+imports.
 The SDK sends the request and judges the status. Its answer is read here, as bytes: so all wires have one mapping and one set of
 limits, and nothing of it is built twice. Exceptions of the SDK quote requests and answers, so none is a cause of ours.
 """
@@ -20,6 +21,7 @@ from ._call import Limits, call_model
 from ._connection import Connection, reason_of
 from ._encoding import encode_body
 from ._failures import Failures
+from ._http import import_httpx2
 from ._openai import OpenAIAPI, openai_wire
 from ._secrets import Secrets
 
@@ -115,11 +117,9 @@ class ClientProvider:
 
     async def _post(self, body: object, failures: Failures) -> Any:
         try:
-            import httpx2
-
             return await self._client.post(
                 self._wire.path,
-                cast_to=httpx2.Response,
+                cast_to=import_httpx2().Response,
                 body=body,
                 options={"headers": _HEADERS, "follow_redirects": False},
                 stream=True,

@@ -44,7 +44,7 @@ from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._edge_watches import edge_watches, run_limits, stuck_at
 from ._failures import notice_of, stage_error
-from ._interruption import end_stage, finish_body, reenter, was_swept
+from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
 from ._stalls import watch_stalls
@@ -211,14 +211,16 @@ class Engine(RunView):
             while True:
                 try:
                     await body()
+                    if stage.fence is not None or stage.helpers:
+                        await finish_body(
+                            stage
+                        )  # a sweep may come while it waits for helpers, which do the stage's work
                     break
                 except BaseException as error:
                     if not was_swept(stage, error):
                         raise
                 await reenter(stage)
-            if stage.fence is not None or stage.helpers:
-                await finish_body(stage)
-        await stage.pass_rest()
+        await pass_rest(stage)
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:

@@ -47,6 +47,7 @@ __all__ = [
     "call_supervised",
     "end_stage",
     "finish_body",
+    "pass_rest",
     "reenter",
     "was_swept",
 ]
@@ -432,3 +433,16 @@ async def finish_body(stage: StageRun) -> None:
     fence.is_cancelled = False
     fence.lift()
     await stage.helped()
+
+
+async def pass_rest(stage: StageRun) -> None:
+    """Pass on what the stage has left behind its last element; a sweep meanwhile cancels no more than the wait for room."""
+    while True:
+        try:
+            await stage.pass_rest()
+        except BaseException as error:
+            if not was_swept(stage, error):
+                raise
+            await finish_body(stage)
+        else:
+            return

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import misbehaving
+from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Delivery, Parcel, ends_under_test
 from ._chaos import Chaos, chaos
+from ._check_channel import check_channel
 from ._check_provider import PROVIDER_VARIANTS, check_provider
 from ._check_stage import StageConformance, check_stage
+from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -24,6 +27,7 @@ from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
 from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
 from ._provider_case import Feature
+from ._store_case import StoreFactory
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
 
@@ -50,9 +54,13 @@ __all__ = [
     "CancelMode",
     "CancelReason",
     "Cassette",
+    "ChannelReceiver",
+    "ChannelSender",
+    "ChannelUnderTest",
     "Chaos",
     "Clock",
     "ConformanceError",
+    "Delivery",
     "DrawnGraph",
     "DrawnStage",
     "EdgeLedger",
@@ -64,12 +72,14 @@ __all__ = [
     "Feature",
     "Level",
     "Outcome",
+    "Parcel",
     "ProbeError",
     "Report",
     "Rule",
     "SinkProbe",
     "SourceProbe",
     "StageConformance",
+    "StoreFactory",
     "Subject",
     "SweepReport",
     "Trial",
@@ -79,12 +89,15 @@ __all__ = [
     "assert_no_tasks_left",
     "cancel_sweep",
     "chaos",
+    "check_channel",
     "check_provider",
     "check_stage",
+    "check_store",
     "conform",
     "control_elements",
     "data_elements",
     "elements",
+    "ends_under_test",
     "fake_client",
     "fake_transport",
     "graphs",
