@@ -40,7 +40,7 @@ from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
     from ._cassette import Cassette, load_cassette, record_cassette
-    from ._fake_transport import fake_client
+    from ._fake_transport import fake_client, fake_transport
     from ._graph_strategies import graphs
     from ._json_cuts import json_byte_cuts, json_cuts
     from ._strategies import (
@@ -124,6 +124,7 @@ __all__ = [
     "elements",
     "ends_under_test",
     "fake_client",
+    "fake_transport",
     "faulty",
     "graphs",
     "json_byte_cuts",
