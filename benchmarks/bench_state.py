@@ -1,7 +1,8 @@
 """How many turns a second does a store commit, and load again, beside the same rows in a bare `sqlite3` loop?
 
-A turn is a question of 250 letters and an answer of 2,000. Each commit says the revision that it has seen. Then the last 20 messages are
-loaded, as often. Redis and PostgreSQL are measured where `STREAMFLOW_REDIS` and `STREAMFLOW_POSTGRES` say where a server is.
+A turn is a question of 250 letters and an answer of 2,000. Each commit says the revision that it has seen. Then the last 20
+messages are loaded, as often. Redis and PostgreSQL are measured where `STREAMFLOW_REDIS` and `STREAMFLOW_POSTGRES` say where a server
+is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from streamflow.state import MemoryStore, PostgresStore, RedisStore, SQLiteStore
 
 from ._cli import main
 from ._harness import Case, Results, Sample, Scale, has_backend, run_on
-from ._report import Report, Table
+from ._report import Goal, Report, Table
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
@@ -103,17 +104,17 @@ def bare(folder: Path, turns: int, how: str) -> Sample:
 
 def report(results: Results) -> Report:
     """One line for each store."""
-    rows = [
-        (
-            case.peer if case.peer != RAW else label,
-            case.backend,
-            f"{results.median(label, 'commits'):,.0f}",
-            f"{results.median(label, 'loads'):,.0f}",
-        )
-        for label, case in results.cases.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    goals: list[Goal] = []
+    for label, case in results.cases.items():
+        name = label if case.peer == RAW else case.peer
+        rates = (f"{results.median(label, metric):,.0f}" for metric in ("commits", "loads"))
+        rows.append((name, case.backend, *rates))
+        slower = results.ratio(f"{RAW}, full", label, "commits")
+        if case.peer == "SQLiteStore, full" and slower is not None:
+            goals.append(Goal(f"a commit on {case.backend}: SQLiteStore ÷ sqlite3", slower, 3))
     header = ("store", "loop", "commits per second", "loads of 20 messages per second")
-    return Report([Table("Turns of 2,250 letters, one after the other", header, rows)], [])
+    return Report([Table("Turns of 2,250 letters, one after the other", header, rows)], goals)
 
 
 if __name__ == "__main__":
