@@ -34,6 +34,9 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Capacity of every edge, in elements, from 1 up. Wider shares task switches among more elements and delays back-pressure."""
     priority: bool = False
     """Whether edges have a lane for each `Priority`, so that urgent elements pass others. Needs a `buffer_size` of 4 or more."""
+    fuse: bool | Literal["latency"] = True
+    """Whether neighbouring stages of one synchronous function share a task: what flows is the same, and costs less. `explain()`
+    tells which do."""
     timeout_s: float | None = None
     """Longest duration of a run, in seconds; None: no limit."""
     first_element_timeout_s: float | None = None
