@@ -163,9 +163,12 @@ def pump_pass(_func: Callable[[Any], Any], source: ReceiveEnd[Any], target: Send
     """Send each element that is there, while there is room."""
     taken, given, plain = source._buffer, target._buffer, target._plain
     try:
-        while taken and not source.attention and len(given) < target._limit and type(taken[0]) in plain:
+        while taken and not source.attention and len(given) < target._limit:
             source.received += 1
-            given.append(taken.popleft())
+            element = taken.popleft()
+            if type(element) not in plain:
+                return element, None
+            given.append(element)
     finally:
         _wake(source, target)
     return None

@@ -183,12 +183,15 @@ class Chain:
             self._at = first
             if member.can_pump and has_plain(source):
                 await self._pump(member)
-            else:
-                try:
-                    element = await source.__anext__()
-                except StopAsyncIteration:
-                    break
-                await self._send(first, element, member.context.run(member.step.func, element))
+                await self.go_on(first + 1)
+                if not source.backlog:
+                    continue
+                self._at = first
+            try:
+                element = await source.__anext__()
+            except StopAsyncIteration:
+                break
+            await self._send(first, element, member.context.run(member.step.func, element))
             await self.go_on(first + 1)
         if member.stage.fence is not None or member.stage.helpers:
             await finish_body(member.stage)
@@ -208,10 +211,8 @@ class Chain:
                 self._at = place
                 if member.can_pump and has_plain(source):
                     await self._pump(member)
-                    if not source.backlog:
+                    if not source.backlog or place >= self._end:
                         break
-                if place >= self._end:
-                    break
                 self._at = place
                 if not await pass_head(source):
                     element = source.receive_nowait()
