@@ -208,7 +208,7 @@ def fused(graph: Graph, config: PipelineConfig) -> Fusion:
     """Return which stages of a graph share tasks with these settings."""
     return fusion_of(
         graph,
-        wanted=bool(config.fuse),
+        wanted=config.fuse,
         priority=config.priority,
         is_timed=config.backpressure_timeout_s is not None,
     )
