@@ -24,6 +24,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "StreamflowError": (StreamflowError("it failed; look there"), "look there"),
     "ElementError": (errors.ElementError("None is no element; yield nothing instead"), "yield nothing instead"),
     "DecodeError": (errors.DecodeError("expected a string", "$.message.role"), "at $.message.role"),
+    "JsonStreamError": (errors.JsonStreamError("the document is cut off", 7, True, "$.a"), "(at $.a, character 7)"),
     "ConfigError": (errors.ConfigError("buffer_size", "was 0; allowed: 1 and up"), "allowed: 1 and up"),
     "BuildError": (errors.BuildError([FINDING]), "rename one with name="),
     "StageDefinitionError": (errors.StageDefinitionError([FINDING]), "rename one with name="),
@@ -65,6 +66,13 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
         "'model' (ProviderError), 'backup' (OSError)",
     ),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),
+    "StateError": (errors.StateError("closed", "the store is closed; open it in 'async with'"), "open it in"),
+    "StateConflictError": (
+        errors.StateConflictError("chat-7", 3, 4, "turn-a"),
+        "after turn 'turn-a'; nothing was written",
+    ),
+    "StateLimitError": (errors.StateLimitError("max_turn_bytes", "9 of 8 bytes; raise max_turn_bytes"), "raise"),
+    "HistoryError": (errors.HistoryError(3, "call 'c1' has no result; use repair_history()"), "use repair_history()"),
     "MiddlewareError": (errors.MiddlewareError("next_twice", "next() was called twice; call it once"), "call it once"),
     "MissingExtraError": (errors.MissingExtraError("httpx2", "http"), "pip install 'streamflow-runtime[http]'"),
 }

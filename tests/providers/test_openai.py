@@ -11,9 +11,9 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_memory import ASKED, DONE, KEY, PROMPT, SILENCE, STOP, Memory, answer_of, delta, event, failure_of
 
 from streamflow.elements import (
-    ImagePart,
     Message,
     MessageElement,
     TextElement,
@@ -22,61 +22,12 @@ from streamflow.elements import (
     ThinkingPart,
     Usage,
     UsageElement,
+    VideoPart,
 )
 from streamflow.errors import ProviderError
 from streamflow.providers import ModelRequest, OpenAIProvider
 
 BASE = "http://model.test:8000/v1"
-KEY = "sk-planted-0123456789"
-PROMPT = "a prompt that is nobody's business"
-ASKED = ModelRequest(messages=(Message("user", PROMPT),), model="m")
-
-
-SILENCE = b"nothing, for ever"
-
-
-class Body(httpx2.AsyncByteStream):
-    """A response body that is made chunk by chunk, as it is read."""
-
-    def __init__(self, chunks) -> None:
-        self.chunks = iter(chunks)
-        self.made = 0
-        self.closed = False
-
-    async def __aiter__(self):
-        for chunk in self.chunks:
-            if self.closed:
-                raise httpx2.ReadError("closed")
-            if isinstance(chunk, Exception):
-                raise chunk
-            if chunk is SILENCE:
-                await anyio.sleep_forever()
-            self.made += 1
-            yield chunk
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-class Memory(httpx2.AsyncBaseTransport):
-    """A server in memory. It streams: nothing is collected between `Body` and the client."""
-
-    def __init__(self, chunks=(), *, status: int = 200, headers=None, error: Exception | None = None) -> None:
-        self.status, self.error = status, error
-        self.headers = {"content-type": "text/event-stream"} | (headers or {})
-        self.body = Body(chunks)
-        self.requests: list[httpx2.Request] = []
-        self.closed = False
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
-        await request.aread()
-        if self.error is not None:
-            raise self.error
-        return httpx2.Response(self.status, headers=self.headers, stream=self.body)
-
-    async def aclose(self) -> None:
-        self.closed = True
 
 
 def provider(memory: Memory, **options) -> OpenAIProvider:
@@ -84,26 +35,11 @@ def provider(memory: Memory, **options) -> OpenAIProvider:
 
 
 async def ask(memory: Memory, request: ModelRequest = ASKED, **options) -> list:
-    async with aclosing(provider(memory, **options).stream(request)) as stream:
-        return [element async for element in stream]
+    return await answer_of(provider(memory, **options), request)
 
 
 async def failure(memory: Memory, request: ModelRequest = ASKED, **options) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        await ask(memory, request, **options)
-    return caught.value
-
-
-def event(*choices, **more) -> bytes:
-    return b"data: " + json.dumps({"choices": list(choices), **more}).encode() + b"\n\n"
-
-
-def delta(finish: str | None = None, index: int = 0, **fields) -> dict:
-    return {"index": index, "delta": fields, "finish_reason": finish}
-
-
-STOP = event(delta("stop"))
-DONE = b"data: [DONE]\n\n"
+    return await failure_of(provider(memory, **options), request)
 
 
 async def test_an_answer_is_fragments_then_usage_then_the_whole():
@@ -388,13 +324,13 @@ async def test_a_connection_that_fails_is_one_clear_line(raised, complaint):
 
     assert (error.code, error.retryable) == ("transport", True)
     assert complaint in str(error)
-    assert error.__cause__ is raised
+    assert error.__cause__ is (None if isinstance(raised, httpx2.ProtocolError) else raised)
 
 
 @pytest.mark.parametrize(
     ("message", "complaint"),
     [
-        (Message("user", [ImagePart(url="http://x.test/cat.png")]), "role 'user' holds a ImagePart"),
+        (Message("user", [VideoPart(url="http://x.test/cat.mp4")]), "message 0 of role 'user' holds a VideoPart"),
         (Message("user", f"{PROMPT} \ud800"), "lone surrogate"),
     ],
 )

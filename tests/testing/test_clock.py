@@ -278,8 +278,17 @@ async def test_sockets_work_on_virtual_time() -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_asyncio_runs_in_debug_mode() -> None:
-    """`virtual_time` and the `anyio_backend` fixture turn asyncio's debug mode on."""
-    assert asyncio.get_running_loop().get_debug()
+    """`virtual_time` and the `anyio_backend` fixture turn asyncio's debug mode on: what finds mistakes, not what is slow."""
+    loop = asyncio.get_running_loop()
+
+    def call() -> None:
+        loop.call_soon(print)
+
+    with pytest.raises(RuntimeError, match="Non-thread-safe operation"):
+        await anyio.to_thread.run_sync(call)
+    with pytest.raises(TypeError, match="coroutines cannot be used"):
+        loop.call_soon(test_asyncio_runs_in_debug_mode)
+    assert getattr(loop.create_future(), "_source_traceback", None) is None
 
 
 @pytest.mark.real_clock

@@ -5,7 +5,7 @@ Above: stages read and write their ends, the runtime opens one per edge. Below: 
 
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
-from ._bell import Bell
+from ._bell import Bell, count_waits_between
 from ._bounded import open_channel
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._chained import (
@@ -85,6 +85,7 @@ __all__ = [
     "ZipLatestEnd",
     "checked_overflow",
     "checked_weight",
+    "count_waits_between",
     "drop_backlog",
     "end_loop",
     "has_plain",

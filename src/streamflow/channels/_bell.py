@@ -7,15 +7,31 @@ Above: `stages`. Below: `_pulse`, `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Never
 
 from ._wait import waiter_factory
 
 if TYPE_CHECKING:
+    from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._wait import Waiter
 
-__all__ = ["Bell"]
+__all__ = ["Bell", "count_waits_between"]
+
+
+def count_waits_between(output: SendEnd[Never], channel: ReceiveEnd[object]) -> None:
+    """Have those who wait at a channel between tasks of one stage counted as waiting for another of its tasks.
+
+    Args:
+        output: What the stage writes; tells which run it belongs to.
+        channel: The reading end of the channel.
+    """
+    pulse = output._peer._senders_pulse
+    if pulse is not None:
+        channel._pulse = channel._senders_pulse = pulse
+        pulse.between = pulse.between or weakref.WeakSet()
+        pulse.between.add(channel)
 
 
 class Bell:

@@ -296,7 +296,8 @@ class LimitedSendEnd(SendEnd[T_contra]):
             self._enter(item, load)
 
     def _enter(self, item: T_contra, load: Load) -> None:
-        self._room.enter(item, load)
+        if self._shuts_out is None or not isinstance(item, self._shuts_out):  # what is not let in takes up nothing
+            self._room.enter(item, load)
         super()._put(item)
 
     def _queue_up(self, item: object) -> _Turn:

@@ -14,11 +14,13 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable
 
+    from ._receive_end import ReceiveEnd
     from ._wait import Waiter
 
 __all__ = ["Pulse"]
@@ -32,7 +34,7 @@ class Pulse:
         suspect: Called when there is none any more, inline. Must not raise and must not wait.
     """
 
-    __slots__ = ("inner", "runnable", "suspect")
+    __slots__ = ("between", "inner", "runnable", "suspect")
 
     def __init__(self, runnable: int, suspect: Callable[[], None]) -> None:
         self.runnable: int = runnable
@@ -41,6 +43,8 @@ class Pulse:
         """To be called when that is 0 or less."""
         self.inner: dict[Waiter, None] | None = None
         """Waits of tasks for other tasks of the same stage, once there was one; see `_bell`."""
+        self.between: weakref.WeakSet[ReceiveEnd[Any]] | None = None
+        """Channels between tasks of the same stage, once there was one; see `_bell`."""
 
     def begin_wait(self) -> None:
         """Know that one task more waits."""

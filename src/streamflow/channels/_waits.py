@@ -78,6 +78,9 @@ def waits_on(ends: Iterable[ReceiveEnd[object]], pulse: Pulse) -> dict[object, E
     found: dict[object, EdgeWait] = {
         key_of_wait(waiter): EdgeWait("inside") for waiter in pulse.inner or () if not waiter.done()
     }
+    for channel in pulse.between or ():
+        waiting = [channel._waiter, *(turn.waiter for turn in channel._turns)]
+        found |= {key_of_wait(one): EdgeWait("inside") for one in waiting if one is not None and not one.done()}
     for end in ends:
         waiter = end._waiter
         if waiter is not None and end._relay is None and not waiter.done():

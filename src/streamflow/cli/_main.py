@@ -1,6 +1,6 @@
 """The `streamflow` command: its options, and the dispatch to what they ask for.
 
-Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`.
+Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ConfigError, MissingExtraError, StreamflowError
 from ._chat import FAILED, INTERRUPTED, MISUSED, chat
 from ._connect import connection_for
+from ._fake_llm import add_fake_llm, fake_llm
 from ._options import ChatOptions
 from ._screen import Screen
 
@@ -78,6 +79,8 @@ def _run(argv: Sequence[str] | None, screen: Screen) -> int:
     if given.command is None:
         parser.print_help(sys.stderr)
         return MISUSED
+    if given.command == "fake-llm":
+        return fake_llm(given, screen)
     if given.backend == "trio" and importlib.util.find_spec("trio") is None:
         raise MissingExtraError("trio", "trio")
     options = ChatOptions(**{name: value for name, value in vars(given).items() if name != "command"})
@@ -124,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_pause,
         help="pause between the offline provider's words; default 0.03 in a terminal, else 0",
     )
+    add_fake_llm(commands)
     talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
     return parser
 

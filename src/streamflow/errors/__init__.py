@@ -4,6 +4,7 @@
 StreamflowError
 ├── ElementError                   a value that is no element, or an element that breaks a rule
 │   └── DecodeError                bytes or JSON that are no element; names the path
+│       └── JsonStreamError        JSON, read as it arrives: malformed, or cut off; names the character
 ├── ConfigError                    a setting with a wrong value; names the field
 ├── BuildError                     a graph that cannot run; lists every finding
 │   ├── StageDefinitionError       what was given is no stage, or a stage without a name
@@ -32,6 +33,10 @@ StreamflowError
 ├── CircuitOpenError               a circuit breaker does not let its stage be asked
 ├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
+├── StateError                     a store of conversations failed; says whether a retry may help
+│   ├── StateConflictError         someone else was first; says who
+│   └── StateLimitError            larger than the store allows
+├── HistoryError                   messages that no strict provider accepts; says which
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
 ├── ProcessError                   a program that is a source ended with a failure
@@ -50,6 +55,7 @@ from ._base import (
     ConfigError,
     DecodeError,
     ElementError,
+    JsonStreamError,
     StreamflowError,
 )
 from ._build import (
@@ -100,6 +106,7 @@ from ._runs import (
     SyncInAsyncError,
     TimeoutKind,
 )
+from ._state import HistoryError, StateConflictError, StateError, StateLimitError
 
 __all__ = [
     "BuildError",
@@ -117,6 +124,8 @@ __all__ = [
     "ElementError",
     "FallbackExhaustedError",
     "Finding",
+    "HistoryError",
+    "JsonStreamError",
     "LineError",
     "MiddlewareError",
     "MissingExtraError",
@@ -138,6 +147,9 @@ __all__ = [
     "StageError",
     "StagePlacementError",
     "StageTimeLimitError",
+    "StateConflictError",
+    "StateError",
+    "StateLimitError",
     "StreamflowError",
     "SyncInAsyncError",
     "TimeLimitKind",

@@ -9,6 +9,7 @@ __all__ = [
     "ConfigError",
     "DecodeError",
     "ElementError",
+    "JsonStreamError",
     "StreamflowError",
 ]
 
@@ -51,12 +52,34 @@ class DecodeError(ElementError):
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
-        self.args: tuple[str, str] = (message, path)
+        self.args: tuple[object, ...] = (message, path)
         self.path = path
         """Where the value was wrong, as in `$.message.parts[0]`."""
 
     def __str__(self) -> str:
         return f"{self.message} (at {self.path})"
+
+
+class JsonStreamError(DecodeError):
+    """JSON that was read as it arrived is malformed, beyond a limit, or ended too early.
+
+    Args:
+        message: What was wrong.
+        offset: At which character of the document, from 0.
+        truncated: Whether nothing was wrong but that the document ended there.
+        path: In which value, as in `$.slots[0].message`.
+    """
+
+    def __init__(self, message: str, offset: int, truncated: bool = False, path: str = "$") -> None:
+        super().__init__(message, path)
+        self.args: tuple[object, ...] = (message, offset, truncated, path)
+        self.offset = offset
+        """At which character of the document, from 0."""
+        self.truncated = truncated
+        """Whether nothing was wrong but that the document ended there."""
+
+    def __str__(self) -> str:
+        return f"{self.message} (at {self.path}, character {self.offset})"
 
 
 class ConfigError(StreamflowError, ValueError):

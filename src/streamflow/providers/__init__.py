@@ -3,23 +3,77 @@
 Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 """
 
-from ._openai import OpenAIProvider
-from ._protocol import Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
-from ._scripted import Answer, Rule, ScriptedProvider, split_words
+from ._anthropic import AnthropicProvider
+from ._clients import AnthropicClientProvider, OpenAIClientProvider
+from ._fallback import FallbackProvider
+from ._openai import OpenAIAPI, OpenAIProvider
+from ._protocol import CITATION, Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
+from ._retry import RetryProvider
+from ._script import (
+    AudioStep,
+    CitationStep,
+    CutStep,
+    DelayStep,
+    ErrorStep,
+    ImageStep,
+    MalformedStep,
+    RefusalStep,
+    ScriptTurn,
+    Step,
+    StopStep,
+    TextStep,
+    ThinkingStep,
+    ToolCallStep,
+    UsageStep,
+    When,
+    split_chars,
+    split_randomly,
+    split_words,
+)
+from ._script_file import load_script
+from ._scripted import Answer, Rule, ScriptedProvider
 from ._stage import ProviderStage
+from ._timeout import TimeoutProvider
 
 __all__ = [
+    "CITATION",
     "Answer",
+    "AnthropicClientProvider",
+    "AnthropicProvider",
+    "AudioStep",
+    "CitationStep",
+    "CutStep",
+    "DelayStep",
     "Effort",
+    "ErrorStep",
+    "FallbackProvider",
+    "ImageStep",
+    "MalformedStep",
     "ModelRequest",
     "NamedTool",
+    "OpenAIAPI",
+    "OpenAIClientProvider",
     "OpenAIProvider",
     "OutputSchema",
     "Provider",
     "ProviderStage",
+    "RefusalStep",
+    "RetryProvider",
     "Rule",
+    "ScriptTurn",
     "ScriptedProvider",
+    "Step",
+    "StopStep",
+    "TextStep",
+    "ThinkingStep",
+    "TimeoutProvider",
+    "ToolCallStep",
     "ToolChoice",
     "ToolSpec",
+    "UsageStep",
+    "When",
+    "load_script",
+    "split_chars",
+    "split_randomly",
     "split_words",
 ]

@@ -1,31 +1,35 @@
 """What a model server's failures are called: status codes and error objects to `ProviderError`.
 
-Above: the providers that speak HTTP. Below: `_protocol`.
-Rule: nothing secret leaves. The API key and the texts of the request are taken out of whatever a server says, and what it says is
-cut to one printable line.
+Above: `_call`, the connections, the wires. Below: `_secrets`.
+Rule: nothing secret leaves. The keys and the texts of the request are taken out of whatever a server says, and what it says is cut
+to one printable line.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import ProviderError
+from ._json import object_of
 
 if TYPE_CHECKING:
-    from ._protocol import ModelRequest
+    from collections.abc import Mapping
+
+    from ._secrets import Secrets
 
 __all__ = ["Failures"]
 
 _MAX_SHOWN = 300  # characters of a server's own words in an error
-_MIN_SECRET = 8  # a shorter text is a dummy key or small talk, and taking it out would garble other words
+_MAX_DIGITS = 18  # of a number in a header; int() refuses more than 4300
 
-# Substrings of `type` and `code` in the error objects of OpenAI, vLLM, llama.cpp, Ollama and OpenRouter, first match wins.
+# Substrings of `type` and `code` in the error objects of OpenAI, Anthropic, vLLM, llama.cpp, Ollama and others, first match wins.
 _WORDS = (
     ("insufficient_quota", "rate_limited", False),
+    ("billing", "rate_limited", False),
     ("rate_limit", "rate_limited", True),
     ("ratelimit", "rate_limited", True),
     ("auth", "auth", False),
@@ -35,12 +39,15 @@ _WORDS = (
     ("unavailable", "overloaded", True),
     ("timeout", "overloaded", True),
     ("server", "overloaded", True),  # server_error, InternalServerError
+    ("api_error", "overloaded", True),  # what Anthropic calls an internal error
     ("content_filter", "refused", False),
     ("content_policy", "refused", False),
+    ("invalid_prompt", "refused", False),
     ("invalid", "bad_request", False),
     ("badrequest", "bad_request", False),
     ("context_length", "bad_request", False),
     ("not_found", "bad_request", False),
+    ("too_large", "bad_request", False),
 )
 
 
@@ -49,51 +56,55 @@ class Failures:
 
     Args:
         server: What to call the server, as in `api.example.org:443`.
-        api_key: Taken out of all texts.
-        request: Whose texts are taken out of all texts.
+        secrets: What is taken out of all texts.
+        key_hint: What to check when the server does not accept the key.
     """
 
-    def __init__(self, server: str, api_key: str | None, request: ModelRequest) -> None:
+    def __init__(self, server: str, secrets: Secrets, key_hint: str) -> None:
         self.server = server
         """What the server is called."""
-        self._api_key = api_key
-        self._request = request
+        self._secrets = secrets
+        self._key_hint = key_hint
 
-    def of_status(self, status: int, body: bytes, retry_after: str | None = None) -> ProviderError:
+    def of_status(self, status: int, body: bytes, headers: Mapping[str, str]) -> ProviderError:
         """Return the error for a response that is no success.
 
         Args:
             status: The HTTP status.
             body: The beginning of the response body.
-            retry_after: Its `Retry-After` header, None if there is none.
+            headers: Its headers, of which `retry-after` and `retry-after-ms` are read.
         """
         where = f"{self.server} answered HTTP {status}"
         if status == 401:  # what servers say here likes to quote a part of the key
-            return ProviderError("auth", f"{where}: it does not accept the API key; check api_key or OPENAI_API_KEY")
+            return ProviderError("auth", f"{where}: it does not accept the API key; check {self._key_hint}")
         error = _error_object(body)
         said = self._said(error if error is not None else body.decode("utf-8", "replace"))
         if 300 <= status < 400:
             return ProviderError("protocol", f"{where}, a redirect, which is not followed; set base_url to its target")
         code, retryable = _of_status(status)
-        if status == 429 and _of_words(error) == ("rate_limited", False):
+        words = _of_words(error)
+        if status == 429 and words == ("rate_limited", False):
             retryable = False
+        elif status == 400 and words is not None and words[0] in {"refused", "rate_limited"}:
+            code, retryable = words  # servers that have one status for all they do not like
         hint = {
             "auth": "; check what the API key may do",
             "rate_limited": "; send less, or retry later" if retryable else "; check the plan and its quota",
             "overloaded": "; retry later",
         }.get(code, "; check base_url and the model's name" if status in {404, 405} else "")
-        wait_s = _seconds_of(retry_after) if retryable else None
+        wait_s = _wait_of(headers) if retryable else None
         return ProviderError(code, f"{where}{f': {said}' if said else ''}{hint}", retryable, wait_s)
 
     def of_error(self, error: object) -> ProviderError:
         """Return the error for an error object inside a successful response."""
-        status = _fields(error).get("code")
+        status = object_of(error).get("code")
         if isinstance(status, str) and len(status) == 3 and status.isascii() and status.isdigit():
             status = int(status)
+        words = _of_words(error)
         if isinstance(status, int) and 400 <= status < 600:
-            code, retryable = _of_status(status)
+            code, retryable = words if words is not None and words[0] == "refused" else _of_status(status)
         else:
-            code, retryable = _of_words(error) or ("protocol", False)
+            code, retryable = words or ("protocol", False)
         return ProviderError(
             code, f"{self.server} broke off with an error: {self._said(error) or 'no reason given'}", retryable
         )
@@ -106,7 +117,7 @@ class Failures:
             body: The beginning of its body.
         """
         error = _error_object(body)
-        if "choices" in _fields(error):
+        if {"choices", "content", "output"} & object_of(error).keys():
             return self.malformed("it answered in one piece, so it seems not to stream")
         return self.malformed(f"it sent {kind!r:.40} instead of events") if error is None else self.of_error(error)
 
@@ -118,11 +129,22 @@ class Failures:
             True,
         )
 
-    def silent(self, limit_s: float) -> ProviderError:
-        """Return the error for a server that sends nothing."""
+    def silent(self, limit_s: float | None) -> ProviderError:
+        """Return the error for a server that sends nothing, for `limit_s` seconds where that is known."""
+        since = "for too long" if limit_s is None else f"for {limit_s:g} s"
         return ProviderError(
-            "transport", f"{self.server} sent nothing for {limit_s:g} s; raise timeout_s or check the server", True
+            "transport", f"{self.server} sent nothing {since}; raise timeout_s or check the server", True
         )
+
+    def late(self, limit_s: float) -> ProviderError:
+        """Return the error for a server whose answer does not begin."""
+        message = f"{self.server} began no answer within {limit_s:g} s; raise first_token_timeout_s or check the server"
+        return ProviderError("transport", message, True)
+
+    def not_sent(self, reason: str) -> ProviderError:
+        """Return the error for a request that the client could not send as it is."""
+        message = f"the client could not send the request to {self.server} ({reason}); check how it is configured"
+        return ProviderError("bad_request", message, False)
 
     def truncated(self, reason: str) -> ProviderError:
         """Return the error for an answer that stopped before it was complete."""
@@ -138,10 +160,7 @@ class Failures:
 
     def _said(self, error: object) -> str:
         """Return a server's own words: one printable line, bounded, without secrets."""
-        text = _message(error)
-        for secret in (self._api_key or "", *(message.text for message in self._request.messages)):
-            if len(secret) >= _MIN_SECRET:
-                text = text.replace(secret, "***")
+        text = self._secrets.taken_out_of(_message(error))
         line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}…"
 
@@ -151,16 +170,26 @@ def _of_status(status: int) -> tuple[str, bool]:
         return "auth", False
     if status == 429:
         return "rate_limited", True
+    if status == 402:
+        return "rate_limited", False
     if status >= 500 or status == 408:
         return "overloaded", True
     return "bad_request", False
+
+
+def _wait_of(headers: Mapping[str, str]) -> float | None:
+    """Return how long the server asks to wait, in seconds; None if it does not say."""
+    exact = headers.get("retry-after-ms", "").strip()
+    if exact.isdecimal() and len(exact) <= _MAX_DIGITS:
+        return float(exact) / 1000
+    return _seconds_of(headers.get("retry-after"))
 
 
 def _seconds_of(retry_after: str | None) -> float | None:
     """Return what a `Retry-After` header asks for, in seconds from now; None if it says nothing (RFC 9110, 10.2.3)."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdecimal():
+    if retry_after.strip().isdecimal() and len(retry_after) <= _MAX_DIGITS:
         return float(retry_after)
     try:
         at = parsedate_to_datetime(retry_after)
@@ -171,7 +200,7 @@ def _seconds_of(retry_after: str | None) -> float | None:
 
 
 def _of_words(error: object) -> tuple[str, bool] | None:
-    fields = _fields(error)
+    fields = object_of(error)
     words = f"{fields.get('type')} {fields.get('code')}".lower()
     return next(((code, retryable) for word, code, retryable in _WORDS if word in words), None)
 
@@ -182,16 +211,12 @@ def _error_object(body: bytes) -> object:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):  # RecursionError: nested deeper than msgspec reads
         return None
-    fields = _fields(decoded)
+    fields = object_of(decoded)
     return fields.get("error") or fields or None
 
 
 def _message(error: object) -> str:
     if isinstance(error, str):
         return "" if "<" in error[:200] else error  # a proxy's HTML page says nothing in a line
-    fields = _fields(error)
+    fields = object_of(error)
     return next((said for key in ("message", "detail", "error") if isinstance(said := fields.get(key), str)), "")
-
-
-def _fields(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}

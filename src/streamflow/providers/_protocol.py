@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
 
-__all__ = ["Effort", "ModelRequest", "NamedTool", "OutputSchema", "Provider", "ToolChoice", "ToolSpec"]
+__all__ = ["CITATION", "Effort", "ModelRequest", "NamedTool", "OutputSchema", "Provider", "ToolChoice", "ToolSpec"]
+
+CITATION = "citation"
+"""Name of the `DataElement` and the `DataPart` that say where a text is from; the value is as the server gave it."""
 
 Effort = Literal["minimal", "low", "medium", "high"]
 """How long a model may think before it answers."""
@@ -88,7 +91,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     """Makes sampling repeatable where the server can; None: not asked for."""
     extra: Mapping[str, JsonValue] = EMPTY_METADATA
-    """Further fields of the request's body, as the server at hand names them."""
+    """Further fields of the request's body, as the server at hand names them. None of them may be what another field says."""
 
 
 class Provider(Protocol):
@@ -105,7 +108,9 @@ class Provider(Protocol):
         Out: fragments (`TextElement`, `ThinkingElement`, `ToolCallDelta`, `AudioElement`) and what comes whole (`ToolCallElement`
         after its fragments, `ImageElement`, a `DataElement` for a citation), which share one `id`; running `UsageElement`s and a
         final one if usage is known; last, exactly once, the `MessageElement` with that `id`, which equals its fragments and
-        carries the stop reason. Whether calls may be executed is for the stop reason to say, not for the call's being there.
+        carries the stop reason. What proves thoughts comes with their last fragment; what hides them, and what the server's own
+        tools said, is in the message too, to be sent back. Whether calls may be executed is for the stop reason to say, not for
+        the call's being there.
 
         Cancellation: closing the generator, or cancelling the task that iterates it, ends the request at the server's socket.
 

@@ -1,6 +1,7 @@
-"""A model that answers by rules: offline, without a key, the same every time.
+"""A model that answers by a script and by rules: offline, without a key, the same every time.
 
-Above: tests, examples, demonstrations. Below: `_protocol`.
+Above: tests, examples, demonstrations. Below: `_script`, `_playing`, `_protocol`.
+Rules: which turn answers is decided before the first wait, so that calls that are made at a time do not take each other's.
 """
 
 from __future__ import annotations
@@ -14,41 +15,41 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from ..elements import (
-    Message,
-    MessageElement,
-    StopReason,
-    TextElement,
-    TextPart,
-    ThinkingElement,
-    ThinkingPart,
-    Usage,
-    UsageElement,
-)
+from ..elements import ControlElement, StopReason, WholeElement
 from ..errors import ConfigError, ProviderError
+from ._playing import Playing
 from ._protocol import ModelRequest
+from ._script import (
+    DelayStep,
+    ErrorStep,
+    ScriptTurn,
+    StopStep,
+    TextStep,
+    ThinkingStep,
+    When,
+    fill,
+    last_text,
+    split_words,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ..elements import StreamElement
+    from ._script import Step
 
-__all__ = ["Answer", "Rule", "ScriptedProvider", "split_words"]
+__all__ = ["Answer", "Rule", "ScriptedProvider"]
+
+_MAX_KEPT = 1000  # of the calls that were left or unexpected
 
 Answer = str | Callable[[ModelRequest], str]
 """What a scripted model says: a text, or a function of the request."""
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
-
-
-def split_words(text: str) -> list[str]:
-    """Return the words of `text`, each with the white space before it, so that they join to `text`."""
-    return re.findall(r"\s*\S+|\s+", text)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    r"""One thing that a scripted model knows how to answer.
+    r"""One thing that a scripted model knows how to answer, as often as it is asked.
 
     ```python
     Rule(r"hello|hi\b", "Hello! What can I do for you?")
@@ -61,8 +62,8 @@ class Rule:
     when: str | re.Pattern[str] | Callable[[str], bool]
     """Looked for in the last text of the user: a regular expression (one given as text ignores case), or a predicate."""
     answer: Answer = ""
-    """What to say. In a text, `{text}` is what the user said, `{1}` and `{name}` are groups of the expression;
-    other braces are left as they are."""
+    """What to say. In a text, `{text}` is what the user said, `{1}` and `{name}` are groups of the expression, `{result}` is the
+    text of the latest tool result; other braces are left as they are."""
     thinking: str = ""
     """What to think before."""
     stop_reason: StopReason = "stop"
@@ -72,33 +73,50 @@ class Rule:
     error_after: int = 0
     """Number of tokens to send before the failure."""
 
-    def match(self, text: str) -> dict[str, str] | None:
-        """Return what the answer's placeholders stand for, or None if the rule does not apply to `text`."""
-        values = {"text": text}
+    def match(self, request: ModelRequest) -> dict[str, str] | None:
+        """Return what the answer's placeholders stand for, or None if the rule does not apply."""
+        text = last_text(request)
         if callable(self.when):
-            return values if self.when(text) else None
-        found = re.search(self.when, text, re.IGNORECASE if isinstance(self.when, str) else 0)
-        if found is None:
+            return values_of(request) if self.when(text) else None
+        if re.search(self.when, text, re.IGNORECASE if isinstance(self.when, str) else 0) is None:
             return None
-        groups = {str(number): group or "" for number, group in enumerate(found.groups(), 1)}
-        return values | groups | found.groupdict("")
+        return values_of(request, self.when)
+
+
+@dataclasses.dataclass(slots=True)
+class _Played:
+    """One call that a turn of the script has answered, and how far it came."""
+
+    turn: int
+    steps: tuple[Step, ...]
+    done: int = 0
 
 
 class ScriptedProvider:
-    """A `Provider` that needs no model: rules say what it answers, one word at a time.
+    """A `Provider` that needs no model: a script, or rules, say what it answers, piece by piece.
 
-    The first rule that applies to the last text of the user answers. The same requests in the same order give the same elements,
-    ids included. Usage is an estimate: one token for each piece that `split` makes.
+    The first turn of the script that is for the request, and has not been played as often as it may, answers; else the first rule
+    that applies to the last text of the user; else `default`. With a script and no `default`, a request that nothing is for is
+    an error, and `assert_consumed()` tells of it. The same requests in the same order give the same elements, ids included.
+    Usage is an estimate where the script gives none: one token for each piece that `split` makes.
 
     ```python
     provider = ScriptedProvider([Rule("hello|hi", "Hello! How are you?")], default="You said: {text}", delay_s=0.03)
+
+    provider = ScriptedProvider(
+        turns=[
+            ScriptTurn([ToolCallStep("weather", {"city": "Rome"})], when="weather"),
+            ScriptTurn([TextStep("It is {result} in Rome.")], when=When(tool_result="weather")),
+        ]
+    )
     ```
 
     Args:
-        rules: In the order in which they are tried.
-        default: What to say when no rule applies.
+        rules: In the order in which they are tried, behind the script.
+        turns: The script, in the order in which it is tried.
+        default: What to say when nothing applies; None: `You said: {text}` without a script, an error with one.
         delay_s: Pause before each token, in seconds; virtual under virtual time.
-        split: Cuts an answer into tokens, which must join to the answer.
+        split: Cuts texts and arguments into tokens, which must join to what was cut.
         name: What it is called in errors and usage.
         keep_requests: Number of requests that `requests` remembers.
 
@@ -110,88 +128,147 @@ class ScriptedProvider:
         self,
         rules: Iterable[Rule] = (),
         *,
-        default: Answer = "You said: {text}",
+        turns: Iterable[ScriptTurn] = (),
+        default: Answer | None = None,
         delay_s: float = 0.0,
         split: Callable[[str], Iterable[str]] = split_words,
         name: str = "scripted",
         keep_requests: int = 1000,
     ) -> None:
-        if delay_s < 0:
+        if not delay_s >= 0:
             raise ConfigError("delay_s", f"{delay_s} is no pause; give 0 or more seconds")
         if keep_requests < 0:
             raise ConfigError("keep_requests", f"{keep_requests} is no number of requests; give 0 or more")
-        self.name = name
+        self.name: str = name
         """What it is called in errors and usage."""
-        self._rules = (*rules, Rule(lambda _: True, default))
+        self._turns = tuple(turns)
+        self._rules = tuple(rules)
+        if default is None and not self._turns:
+            default = "You said: {text}"
+        self._default = None if default is None else Rule(lambda _: True, default)
         self._delay_s = delay_s
         self._split = split
         self._requests: deque[ModelRequest] = deque(maxlen=keep_requests)
         self._calls = 0
+        self._times = [0] * len(self._turns)
+        self._under_way: dict[int, _Played] = {}
+        self._unexpected: deque[str] = deque(maxlen=_MAX_KEPT)
 
     @property
     def requests(self) -> tuple[ModelRequest, ...]:
         """The latest requests, oldest first."""
         return tuple(self._requests)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamElement, None]:
-        """Answer as the rules say.
+    @property
+    def calls(self) -> int:
+        """How many calls there have been."""
+        return self._calls
 
-        Out: `ThinkingElement` and `TextElement` fragments, the final `UsageElement`, the `MessageElement`. A request's `max_tokens`
-        cuts the answer, and the stop reason is then `length`.
+    def assert_consumed(self) -> None:
+        """Check that the script was played to its end, and that nothing was asked that it has no answer for.
+
+        Raises:
+            AssertionError: If a turn was not played, or left in its middle, or a request was unexpected; the text names each.
+        """
+        told = [f"unexpected: {text}" for text in self._unexpected]
+        for number, (turn, played) in enumerate(zip(self._turns, self._times, strict=True), 1):
+            wanted = turn.times or 0
+            if played < wanted:
+                times = "not played" if not played else f"played {played} of {wanted} times"
+                told.append(f"turn {number} was {times}: {_names_of(turn.steps)}")
+        for one in self._under_way.values():
+            rest = _names_of(one.steps[one.done :])
+            told.append(f"turn {one.turn} was left after {one.done} of {len(one.steps)} steps, before {rest}")
+        if told:
+            raise AssertionError(
+                f"the script of {self.name!r} and the {self._calls} calls do not fit: " + "; ".join(told)
+            )
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamElement, None]:
+        """Answer as the script and the rules say.
+
+        Out: what the steps say, in order; the final `UsageElement`; the `MessageElement`. A request's `max_tokens` cuts the texts
+        of the answer, and the stop reason is then `length`.
 
         Cancellation: a checkpoint before the first element and, with a delay, before each token; nothing is left behind.
 
         Raises:
-            ProviderError: Where a rule says so.
+            ProviderError: Where the script or a rule says so; `bad_request` if nothing is for this request.
         """
         self._calls += 1
+        call = self._calls
         self._requests.append(request)
-        id = f"{self.name}-{self._calls}"
-        rule, thinking, answer = self._plan(request)
-        limit = len(answer) if request.max_tokens is None else request.max_tokens
-        said = answer[:limit]
+        playing = Playing(f"{self.name}-{call}", request, call=call, provider=self.name, split=self._split)
+        plan = self._plan(request, call)
+        played = _Played(plan.turn, plan.steps)
+        if plan.turn:
+            self._note(call, played)
         await anyio.lowlevel.checkpoint()
-        fragments = [
-            *(ThinkingElement(token, id=id) for token in thinking),
-            *(TextElement(token, id=id) for token in said),
-        ]
-        for fragment in fragments if rule.error is None else fragments[: rule.error_after]:
-            if self._delay_s:
-                await anyio.sleep(self._delay_s)
-            yield fragment
-        if rule.error is not None:
-            raise type(rule.error)(*rule.error.args)  # a new one: a raised exception carries its traceback along
-        yield UsageElement(self._usage(request, len(fragments)), final=True)
-        text = "".join(said)
-        message = Message(
-            "assistant",
-            [ThinkingPart("".join(thinking)), TextPart(text)] if thinking else text,
-            id=id,
-            stop_reason=rule.stop_reason if limit >= len(answer) else "length",
-        )
-        yield MessageElement(message, id=id)
+        sent = 0
+        for step in plan.steps:
+            if playing.stopped or (plan.error is not None and sent == plan.error_after):
+                break
+            if isinstance(step, DelayStep):
+                await anyio.sleep(step.seconds)
+            else:
+                for element in playing.take(step, plan.values):
+                    if plan.error is not None and sent == plan.error_after:
+                        break
+                    if self._delay_s and not isinstance(element, WholeElement | ControlElement):
+                        await anyio.sleep(self._delay_s)
+                    yield element
+                    sent += 1
+            played.done += 1
+        self._under_way.pop(call, None)
+        if plan.error is not None:
+            raise type(plan.error)(*plan.error.args)  # a new one: a raised exception carries its traceback along
+        for element in playing.end():
+            yield element
 
     def __repr__(self) -> str:
-        return f"<ScriptedProvider {self.name!r}, {len(self._rules) - 1} rules>"
+        turns = f", {len(self._turns)} turns" if self._turns else ""
+        return f"<ScriptedProvider {self.name!r}, {len(self._rules)} rules{turns}>"
 
-    def _plan(self, request: ModelRequest) -> tuple[Rule, list[str], list[str]]:
-        """Return the rule that applies, and the tokens of its thoughts and of its answer."""
-        text = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-        # There is always one: the last rule is the default, which applies to everything.
-        rule, values = next((rule, values) for rule in self._rules if (values := rule.match(text)) is not None)
-        said = rule.answer(request) if callable(rule.answer) else _fill(rule.answer, values)
-        return rule, list(self._split(rule.thinking)), list(self._split(said))
+    def _note(self, call: int, played: _Played) -> None:
+        """Remember a call until it has been played to its end: those that were left stay, the latest of them."""
+        self._under_way[call] = played
+        if len(self._under_way) > _MAX_KEPT:
+            del self._under_way[next(iter(self._under_way))]
 
-    def _usage(self, request: ModelRequest, output_tokens: int) -> Usage:
-        return Usage(
-            input_tokens=sum(len(list(self._split(message.text))) for message in request.messages),
-            output_tokens=output_tokens,
-            model=request.model or self.name,
-            provider=self.name,
-            estimated=True,
+    def _plan(self, request: ModelRequest, call: int) -> _Plan:
+        """Return what answers a request, and take the turn that does."""
+        for number, turn in enumerate(self._turns):
+            if (turn.times is None or self._times[number] < turn.times) and turn.matches(request, call):
+                self._times[number] += 1
+                expression = turn.when.text if isinstance(turn.when, When) else None
+                return _Plan(tuple(turn.steps), values_of(request, expression), number + 1)
+        for rule in (*self._rules, *([self._default] if self._default is not None else [])):
+            values = rule.match(request)
+            if values is not None:
+                said = rule.answer(request) if callable(rule.answer) else fill(rule.answer, values)
+                steps: list[Step] = [ThinkingStep(rule.thinking)] if rule.thinking else []
+                steps += [TextStep(said)]
+                if rule.stop_reason != "stop":
+                    steps.append(StopStep(rule.stop_reason))
+                return _Plan(tuple(steps), {}, error=rule.error, error_after=rule.error_after)
+        # What was said is for whoever reads the test, and stays out of the error, which may be logged.
+        self._unexpected.append(f"call {call}, {last_text(request)!r:.80}")
+        step = ErrorStep(
+            "bad_request", f"the script of {self.name!r} has nothing for call {call}; see assert_consumed()"
         )
+        return _Plan((step,), {})
 
 
-def _fill(answer: str, values: dict[str, str]) -> str:
-    """Replace known placeholders, in one pass: what a user says is never taken for a placeholder."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), answer)
+@dataclasses.dataclass(slots=True)
+class _Plan:
+    """What answers one request."""
+
+    steps: tuple[Step, ...]
+    values: dict[str, str]
+    turn: int = 0
+    error: ProviderError | None = None
+    error_after: int = 0
+
+
+def _names_of(steps: Iterable[Step]) -> str:
+    return ", ".join(type(step).__name__ for step in steps) or "no steps"

@@ -1,131 +1,206 @@
 """The stage that asks a model: messages in, the streamed answer out.
 
-Above: users and `apps`. Below: `_protocol`, `stages`.
+Above: users and `apps`. Below: `_protocol`, `_conversation`, `_cut`, `stages`.
 """
 
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
+import msgspec
 
 from ..elements import (
+    EMPTY_METADATA,
+    AudioElement,
+    DataElement,
+    ImageElement,
     MessageElement,
     StreamElement,
     TextElement,
     ThinkingElement,
+    ToolCallDelta,
+    ToolCallElement,
     TurnEnd,
+    TurnReset,
     TurnStart,
     UsageElement,
     survives_interruption,
 )
 from ..errors import ConfigError, ElementError, ProviderError
 from ..stages import BaseStage, StageKind, turn_scope
+from ._conversation import Conversation
 from ._cut import Sent
-from ._protocol import ModelRequest
+from ._protocol import ModelRequest, NamedTool
 
 if TYPE_CHECKING:
-    from ..channels import ReceiveEnd, SendEnd
-    from ..elements import Message
-    from ..stages import Accepts, OnInterrupt
-    from ._protocol import Provider
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["ProviderStage"]
+    from ..channels import ReceiveEnd, SendEnd
+    from ..elements import JsonValue, Message
+    from ..stages import Accepts, OnInterrupt
+    from ._protocol import Effort, OutputSchema, Provider, ToolChoice, ToolSpec
+
+__all__ = ["Mode", "ProviderStage"]
+
+Mode = Literal["stream", "whole"]
+"""What a `ProviderStage` sends of an answer: all that comes, or the whole alone."""
+
+_CONTROL = (TurnStart, TurnReset, UsageElement, TurnEnd)
+_FRAGMENTS = (
+    TextElement,
+    ThinkingElement,
+    ToolCallDelta,
+    ToolCallElement,
+    AudioElement,
+    ImageElement,
+    DataElement,
+)
 
 
 class ProviderStage(BaseStage):
     """Ask a model once per turn, and send its answer as it arrives.
 
     In: `MessageElement`, the conversation of one turn, oldest first; `TurnEnd`, on which the model is asked. Other elements pass
-    through in order. Every `TurnEnd` starts a new collection: what the model is to remember must come in again.
-    Out, for each turn: `TurnStart`, the fragments, the `MessageElement` of the answer, the final `UsageElement` if usage is known,
-    and the `TurnEnd` that came in, now with the model's stop reason. Turns are counted from 0 in each run. A `TurnEnd` without
-    messages before it is passed on and asks nobody.
+    through in order. Every `TurnEnd` starts a new collection: what the model is to remember must come in again, or the stage
+    remembers it itself, as `history` says.
+    Out, for each turn: `TurnStart`; what the provider sends, in its order (fragments, tool calls, media, citations, running
+    usage); the `MessageElement` of the answer; the final `UsageElement` if usage is known; the `TurnEnd` that came in, now with the
+    model's stop reason. Turns are counted from 0 in each run. A `TurnEnd` without messages before it is passed on and asks
+    nobody. A provider that begins anew, because it falls back to another model, sends a `TurnReset`: what the turn has sent before
+    it does not count.
 
     Flow:
         emits: while the model answers, after each `TurnEnd`; for the rest when the input ends.
-        backpressures: while the output is full, down to the model's connection; holds at most `max_messages` messages.
+        backpressures: while the output is full, down to the model's connection; holds at most `max_messages` messages of a turn,
+            and twice `history` of earlier ones.
         completes: when the input ends, after the last answer.
         fails: `ProviderError` if the model call fails, fragments that were sent before stay sent; `ElementError` if a turn has
             more than `max_messages` messages.
         cancels: ends the model call; sends nothing while unwinding.
         interrupts: ends the model call. Of what had been sent it makes the `MessageElement` of the turn, with `cut=True`, or none
-            if nothing had; the `TurnEnd` has the stop reason `interrupted`. Messages that it is collecting it keeps.
+            if nothing had; the `TurnEnd` has the stop reason `interrupted`. Messages that it is collecting, and those that it
+            remembers, it keeps.
 
     Args:
         provider: Who is asked. The stage neither opens nor closes it.
         name: Name in the graph.
+        mode: `stream`: all that the provider sends. `whole`: of an answer the `MessageElement` alone, and the usage.
+        history: Most messages of earlier turns that go before those of a turn: what was asked, what was answered, an interrupted
+            answer as far as it came. System messages are kept apart, and come first. 0: every turn starts anew.
+        max_messages: Most messages of one turn.
         model: Name of the model; None: the provider's default.
         temperature: How freely it samples, from 0; None: the server's default.
         max_tokens: Most tokens that it may answer with; None: the server's default.
-        max_messages: Most messages of one turn.
+        tools: What it may call. The stage runs no tools: calls leave it, and results come in as messages.
+        tool_choice: Whether it may, may not or must call a tool.
+        parallel_tools: Whether it may call several tools in one answer; None: the server's default.
+        output: The form that the answer must have; None: free text.
+        effort: How long it may think; None: the server's default.
+        thinking_tokens: Most tokens to think with; None: the server's default.
+        stop: Texts at which it is to stop.
+        top_p: Share of the likeliest tokens to choose from; None: the server's default.
+        seed: Makes sampling repeatable where the server can; None: not asked for.
+        extra: Further fields of the request's body, as the server at hand names them.
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: If a number is out of its range, two tools have one name, or `tool_choice` names a tool that is not there.
     """
 
     kind: StageKind = StageKind.ACCUMULATE
     on_interrupt: OnInterrupt | None = "fence"
     accepts: Accepts | None = (MessageElement, TurnEnd)
-    emits: Accepts | None = (TurnStart, TextElement, ThinkingElement, MessageElement, UsageElement, TurnEnd)
+    emits: Accepts | None = (*_CONTROL, *_FRAGMENTS, MessageElement)
 
     def __init__(
         self,
         provider: Provider,
         *,
         name: str = "model",
+        mode: Mode = "stream",
+        history: int = 0,
+        max_messages: int = 1000,
         model: str | None = None,
         temperature: float | None = None,
         max_tokens: int | None = None,
-        max_messages: int = 1000,
+        tools: Iterable[ToolSpec] = (),
+        tool_choice: ToolChoice = "auto",
+        parallel_tools: bool | None = None,
+        output: OutputSchema | None = None,
+        effort: Effort | None = None,
+        thinking_tokens: int | None = None,
+        stop: Iterable[str] = (),
+        top_p: float | None = None,
+        seed: int | None = None,
+        extra: Mapping[str, JsonValue] = EMPTY_METADATA,
     ) -> None:
         super().__init__(name)
-        if temperature is not None and not temperature >= 0:
-            raise ConfigError("temperature", f"{temperature} is out of range; give 0 or more")
-        if max_tokens is not None and max_tokens < 1:
-            raise ConfigError("max_tokens", f"{max_tokens} is out of range; give 1 or more")
-        if max_messages < 1:
-            raise ConfigError("max_messages", f"{max_messages} is out of range; give 1 or more")
-        self.max_held: int | None = max_messages
+        if mode not in ("stream", "whole"):
+            raise ConfigError("mode", f"{mode!r} is none; give 'stream' or 'whole'")
+        for field, value, least in (("history", history, 0), ("max_messages", max_messages, 1)):
+            if value < least:
+                raise ConfigError(field, f"{value} is out of range; give {least} or more")
+        self._request = ModelRequest(
+            messages=(),
+            model=model,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            tools=tuple(tools),
+            tool_choice=tool_choice,
+            parallel_tools=parallel_tools,
+            output=output,
+            effort=effort,
+            thinking_tokens=thinking_tokens,
+            stop=tuple(stop),
+            top_p=top_p,
+            seed=seed,
+            extra=extra,
+        )
+        _check(self._request)
+        self.max_held: int | None = max_messages + 2 * history
+        if mode == "whole":
+            self.emits: Accepts | None = (*_CONTROL, MessageElement)
         self._provider = provider
-        self._model = model
-        self._temperature = temperature
-        self._max_tokens = max_tokens
+        self._streams = mode == "stream"
+        self._history = history
+        self._max_messages = max_messages
 
     async def process(self, input: ReceiveEnd[MessageElement | TurnEnd], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
         messages: list[Message] = []
+        conversation = Conversation(self._history)
         turns = 0
         async for element in input:
             if isinstance(element, MessageElement):
                 self._collect(messages, element.message)
             elif messages:
-                await self._answer(tuple(messages), element.replace(index=turns), output)
+                await self._answer(conversation, messages, element.replace(index=turns), output)
                 messages.clear()
                 turns += 1
             else:
                 await output.send(element)
         if messages:
-            await self._answer(tuple(messages), TurnEnd(index=turns), output)
+            await self._answer(conversation, messages, TurnEnd(index=turns), output)
 
     def _collect(self, messages: list[Message], message: Message) -> None:
-        if len(messages) == self.max_held:
+        if len(messages) == self._max_messages:
             raise ElementError(
-                f"stage {self.name!r}: more than {self.max_held} messages in one turn; send TurnEnd in time, "
+                f"stage {self.name!r}: more than {self._max_messages} messages in one turn; send TurnEnd in time, "
                 "shorten the history before this stage, or raise max_messages"
             )
         messages.append(message)
 
-    async def _answer(self, messages: tuple[Message, ...], end: TurnEnd, output: SendEnd[StreamElement]) -> None:
+    async def _answer(
+        self, conversation: Conversation, messages: list[Message], end: TurnEnd, output: SendEnd[StreamElement]
+    ) -> None:
         """Send one turn, from its `TurnStart` to `end`."""
-        request = ModelRequest(
-            messages=messages, model=self._model, temperature=self._temperature, max_tokens=self._max_tokens
-        )
+        asked = conversation.with_turn(messages)
         answer: MessageElement | None = None
         usage: UsageElement | None = None
         sent = Sent()
         await output.send(TurnStart(index=end.index))
+        request = msgspec.structs.replace(self._request, messages=asked)
         async with turn_scope() as turn, aclosing(self._provider.stream(request)) as stream:
             async for element in stream:
                 # A provider gives its usage before the whole; the contract of a turn has it after.
@@ -133,14 +208,17 @@ class ProviderStage(BaseStage):
                     usage = element
                 elif isinstance(element, MessageElement) and answer is None:
                     answer = element
-                elif answer is None:
-                    await self._send(element, output)
-                    if not turn.interrupted or survives_interruption(element):
-                        sent.note(element)
-                else:
+                elif answer is not None:
                     raise self._broken(f"sent {type(element).__name__} after its message")
+                else:
+                    told = element.replace(index=end.index) if isinstance(element, TurnReset) else element
+                    if self._streams:
+                        await self._send(told, output)
+                    if not turn.interrupted or survives_interruption(told):
+                        sent.note(told)
         if answer is None and turn.interrupted:
             answer = sent.cut()
+            usage = usage or sent.usage_so_far()
         elif answer is None:
             raise self._broken("ended without its message")
         if answer is not None:
@@ -148,6 +226,7 @@ class ProviderStage(BaseStage):
         if usage is not None:
             await output.send(usage)
         stop_reason = "interrupted" if answer is None else answer.message.stop_reason or "stop"
+        conversation.remember(asked, None if answer is None else answer.message)
         await output.send(end.replace(stop_reason=stop_reason))
 
     async def _send(self, element: StreamElement, output: SendEnd[StreamElement]) -> None:
@@ -160,3 +239,27 @@ class ProviderStage(BaseStage):
 
     def _broken(self, what: str) -> ProviderError:
         return ProviderError("protocol", f"provider {self._provider.name!r} {what}")
+
+
+def _check(request: ModelRequest) -> None:
+    """Check the options of a stage's requests.
+
+    Raises:
+        ConfigError: If one of them can be no server's.
+    """
+    if request.temperature is not None and not request.temperature >= 0:
+        raise ConfigError("temperature", f"{request.temperature} is out of range; give 0 or more")
+    if request.top_p is not None and not 0 < request.top_p <= 1:
+        raise ConfigError("top_p", f"{request.top_p} is out of range; give more than 0, and at most 1")
+    for field, least in (("max_tokens", 1), ("thinking_tokens", 0)):
+        value = getattr(request, field)
+        if value is not None and value < least:
+            raise ConfigError(field, f"{value} is out of range; give {least} or more")
+    names = [tool.name for tool in request.tools]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise ConfigError("tools", f"two of them are called {double!r}; give each a name of its own")
+    if isinstance(request.tool_choice, NamedTool) and request.tool_choice.name not in names:
+        raise ConfigError("tool_choice", f"names {request.tool_choice.name!r}, which is not among the tools")
+    if request.tool_choice == "required" and not names:
+        raise ConfigError("tool_choice", "asks for a call, but there are no tools; give tools=")

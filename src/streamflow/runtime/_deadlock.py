@@ -172,7 +172,7 @@ class _Teller:
         """Return the shortest way round: each waits for the next one, and the last one for the first."""
         named = {one.who: one for one in told}
         following = {
-            who: [task for other in one.on for task in self._tasks.get(other, [other]) if task in named]
+            who: [task for other in one.on for task in self._tasks_of(one, other) if task in named]
             for who, one in named.items()
         }
         found: tuple[str, ...] = ()
@@ -181,6 +181,10 @@ class _Teller:
             if around and (not found or len(around) < len(found)):
                 found = around
         return found
+
+    def _tasks_of(self, wait: Wait, other: str) -> Sequence[str]:
+        """Return the tasks that stand for one that is waited for: of a stage all of them; inside a stage it is a task already."""
+        return [other] if wait.kind == "inside" else self._tasks.get(other, [other])
 
     def _of_job(self, job: Job, stage: StageRun | None) -> Wait:
         view = job.look(self._engine.jobs.backend)

@@ -19,7 +19,7 @@ from ._fallback import FallbackStage
 from ._flow import DedupeStage, SkipStage, TakeStage, TeeStage
 from ._forms import FunctionStage, StageLike, as_stage, stage
 from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
-from ._intent import RouteRule, RouteStage
+from ._intent import RouteRule, RouteStage, as_message
 from ._line_origins import FileLinesSource, ProcessSource
 from ._memory_cache import Cache, MemoryCache
 from ._origins import AsyncQueue, BlockingQueue, IntervalSource, QueueSource
@@ -126,6 +126,7 @@ __all__ = [
     "admission",
     "any_in_turn",
     "any_weighted",
+    "as_message",
     "as_stage",
     "by_chance",
     "checked_name",

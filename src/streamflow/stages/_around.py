@@ -98,7 +98,7 @@ class AroundStage(BaseStage, ABC):
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[Any], run: RunContext[object]) -> None:
         """Run the stage."""  # `Any`: an inner stage that does not say what it emits leaves it open
-        inner = [InnerRun(one, run, self._most) for one in self._specs]
+        inner = [InnerRun(one, run, self._most, output) for one in self._specs]
         turns = TurnCount()
         is_first = True
         try:

@@ -29,7 +29,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..channels import Bell, open_channel, sweep_edge
+from ..channels import Bell, count_waits_between, open_channel, sweep_edge
 from ..elements import StreamElement, survives_interruption
 from ..errors import ChannelClosedError, ElementError, OutputClosedError
 from ._annotations import called, value_types
@@ -375,6 +375,7 @@ class _Window:
         self._places: ReceiveEnd[Any]
         # By the name of the output: to a writer, a place that it cannot have is an output that has closed.
         self.entrance, self._places = open_channel(self._room, name=output.name, watch=self._bell)
+        count_waits_between(output, self._places)
 
     def new_place(self, element: StreamElement) -> _Place:
         """Return a place behind all that has been taken so far."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..channels import open_channel
+from ..channels import count_waits_between, open_channel
 from ..elements import StreamElement, TextElement
 from ._checks import checked_count
 from ._contract import BaseStage
@@ -69,6 +69,7 @@ class _Between:
         """Where all goes that cannot be sent at once."""
         self._places: ReceiveEnd[Any]
         self.entrance, self._places = open_channel(size, name=output.name)
+        count_waits_between(output, self._places)
 
     @property
     def is_empty(self) -> bool:

@@ -18,12 +18,12 @@ from __future__ import annotations
 import dataclasses
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 import anyio
 import anyio.lowlevel
 
-from ..channels import open_channel
+from ..channels import count_waits_between, open_channel
 from ..elements import ControlElement, Marker, TurnEnd, TurnReset, TurnStart
 from ..errors import OutputClosedError
 from ._admission import EVERYTHING, admission
@@ -92,9 +92,10 @@ class InnerRun:
         spec: The inner stage.
         run: The context of the outer one.
         most: Most elements of a unit.
+        output: What the outer stage writes; tells its run when the inner one waits.
     """
 
-    def __init__(self, spec: StageSpec, run: RunContext[Any], most: int) -> None:
+    def __init__(self, spec: StageSpec, run: RunContext[Any], most: int, output: SendEnd[Never]) -> None:
         self.name: str = spec.name
         """Name of the inner stage."""
         self.has_returned: bool = False
@@ -104,6 +105,7 @@ class InnerRun:
         self._spec = spec
         self._run = run
         self._most = most
+        self._output = output
         self._current: _Incarnation | None = None
         self._end: _UnitEnd | None = None
         self._turns = TurnCount()
@@ -123,7 +125,7 @@ class InnerRun:
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.is_late, self._failure = False, None
         if self._current is None:
-            self._current = _Incarnation(self._spec, self._run, self._most + 1)  # and the marker
+            self._current = _Incarnation(self._spec, self._run, self._most + 1, self._output)  # and the marker
         self._end, self._turns = None if unit.is_last else _UnitEnd(), unit.turns
         self._current.feed(unit, self._end)
 
@@ -171,7 +173,7 @@ class InnerRun:
 class _Incarnation:
     """An inner stage from its beginning to its end."""
 
-    def __init__(self, spec: StageSpec, run: RunContext[Any], room: int) -> None:
+    def __init__(self, spec: StageSpec, run: RunContext[Any], room: int, output: SendEnd[Never]) -> None:
         name = f"{run.stage}/{spec.name}"
         into, out = f"{run.stage} → {name}", f"{name} → {run.stage}"
         self._entrance: SendEnd[Any]
@@ -181,6 +183,8 @@ class _Incarnation:
         """What it sends, and the markers that pass it by."""
         self._entrance, self._reads = open_channel(room, name=into, admit=admission(spec.accepts, producer=run.stage))
         self._writes, self.results = open_channel(RESULTS, name=out, admit=partial(_admit, name))
+        for channel in (self._reads, self.results):
+            count_waits_between(output, channel)
         self._reads.forward_to(self._writes)
         self._run = run
         self._name = spec.name

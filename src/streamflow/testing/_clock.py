@@ -36,8 +36,8 @@ def virtual_time(backend: BackendName, *, debug: bool = True) -> dict[str, objec
     neither timer, socket nor thread can wake one, the loop raises `AssertionError("deadlock: …")` with the waiting
     tasks. A loop that runs in a thread other than the main one waits instead: its maker may call into it at any time.
 
-    trio: the clock is `trio.testing.MockClock(autojump_threshold=0)`; it jumps also while threads work and sockets are
-    waited for, and a deadlock spins until something stops it (a test's timeout).
+    trio: the clock is `trio.testing.MockClock(autojump_threshold=0)`, which stands still while worker threads work; it jumps
+    while sockets are waited for, and a deadlock spins until something stops it (a test's timeout).
 
     Args:
         backend: Name of the event loop; trio is imported only for `trio`.

@@ -1,6 +1,7 @@
-"""Hypothesis strategies on demand: Hypothesis is an extra, and takes a while to import.
+"""What needs an extra, on demand: strategies need Hypothesis, which takes a while to import, the client of a fake server httpx2.
 
-Above: `testing`, whose `__getattr__` this is. Below: `_strategies`.
+Above: `testing`, whose `__getattr__` this is. Below: `_strategies` and its siblings, which import Hypothesis; `_fake_transport`,
+which imports httpx2.
 """
 
 from __future__ import annotations
@@ -11,34 +12,40 @@ from ..errors import MissingExtraError
 
 __all__ = ["strategy"]
 
-_NAMES = frozenset(
-    {
-        "control_elements",
-        "data_elements",
-        "elements",
-        "json_objects",
-        "json_values",
-        "messages",
-        "metadata",
-        "parts",
-        "text_elements",
-        "usages",
-    }
-)
+_MODULES = {
+    **dict.fromkeys(
+        (
+            "control_elements",
+            "data_elements",
+            "elements",
+            "json_objects",
+            "json_values",
+            "messages",
+            "metadata",
+            "parts",
+            "text_elements",
+            "usages",
+        ),
+        "._strategies",
+    ),
+    "graphs": "._graph_strategies",
+    "fake_client": "._fake_transport",
+}
+_EXTRAS = {"._fake_transport": ("httpx2", "http")}
 
 
 def strategy(name: str) -> object:
-    """Return the strategy of that name from `_strategies`.
+    """Return what has that name from its module.
 
     Raises:
         AttributeError: If there is none.
-        MissingExtraError: If Hypothesis is not installed.
+        MissingExtraError: If what it needs is not installed.
     """
-    if name not in _NAMES:
+    if name not in _MODULES:
         message = f"module 'streamflow.testing' has no attribute {name!r}"
         raise AttributeError(message)
     try:
-        found: object = getattr(importlib.import_module("._strategies", __package__), name)
+        found: object = getattr(importlib.import_module(_MODULES[name], __package__), name)
     except ModuleNotFoundError as error:
-        raise MissingExtraError("hypothesis", "testing") from error
+        raise MissingExtraError(*_EXTRAS.get(_MODULES[name], ("hypothesis", "testing"))) from error
     return found

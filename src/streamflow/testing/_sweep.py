@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ._ticks import Injector
 
-__all__ = ["CancelMode", "Outcome", "SweepReport", "cancel_sweep"]
+__all__ = ["CancelMode", "Outcome", "SweepReport", "cancel_sweep", "injector"]
 
 T = TypeVar("T")
 
@@ -137,15 +137,15 @@ async def _run_once(scenario: Callable[[], Awaitable[T]], how: CancelMode, tick:
 async def _run_in_scope(scenario: Callable[[], Awaitable[T]], tick: int) -> tuple[Outcome[T], bool]:
     left: BaseException | None = None
     scope = anyio.CancelScope()
-    injector = _injector(tick, scope.cancel)
+    one = injector(tick, scope.cancel)
     with scope:
         try:
-            value = await injector.drive(scenario)
+            value = await one.drive(scenario)
         except BaseException as error:
             left = error
             raise
-        return _returned(tick, value, injector)
-    return Outcome(tick, cancelled=True, value=None, error=left, swallowed=False), injector.fired
+        return _returned(tick, value, one)
+    return Outcome(tick, cancelled=True, value=None, error=left, swallowed=False), one.fired
 
 
 async def _cancelled_natively(scenario: Callable[[], Awaitable[T]], tick: int) -> tuple[Outcome[T], bool]:
@@ -204,7 +204,8 @@ async def _run_in_task(
     return results[0]
 
 
-def _injector(tick: int, fire: Callable[[], object]) -> Injector:
+def injector(tick: int, fire: Callable[[], object]) -> Injector:
+    """Return what calls `fire` at one tick while it drives a scenario, on the loop that runs."""
     if not is_on_trio():
         return AsyncioInjector(tick, fire)
     from ._trio import TrioInjector  # noqa: PLC0415 - trio is imported only where it runs

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     AnyTask = asyncio.Task[object] | trio.lowlevel.Task
 
-__all__ = ["assert_no_tasks_left", "describe_tasks", "is_on_trio", "tasks_alive"]
+__all__ = ["assert_no_tasks_left", "describe_tasks", "is_on_trio", "tasks_alive", "tasks_of_loop"]
 
 
 def is_on_trio() -> bool:
@@ -30,7 +30,7 @@ def is_on_trio() -> bool:
 
 def tasks_alive() -> frozenset[object]:
     """Return the tasks of the running event loop that are not done, for `assert_no_tasks_left`."""
-    return frozenset[object](_tasks())
+    return frozenset[object](tasks_of_loop())
 
 
 async def assert_no_tasks_left(before: frozenset[object], *, rounds: int = 20) -> None:
@@ -51,12 +51,12 @@ async def assert_no_tasks_left(before: frozenset[object], *, rounds: int = 20) -
     Raises:
         AssertionError: Tasks are left; the message has their names and where each waits.
     """
-    left = _tasks() - before
+    left = tasks_of_loop() - before
     for _ in range(rounds):
         if not left:
             return
         await cancel_shielded_checkpoint()
-        left = _tasks() - before
+        left = tasks_of_loop() - before
     if left:
         raise AssertionError(f"{len(left)} task{'s' * (len(left) > 1)} left behind\n{describe_tasks(left)}")
 
@@ -66,7 +66,8 @@ def describe_tasks(tasks: Iterable[AnyTask]) -> str:
     return "\n".join(sorted(_describe(task) for task in tasks))
 
 
-def _tasks() -> set[AnyTask]:
+def tasks_of_loop() -> set[AnyTask]:
+    """Return the tasks of the running event loop that are not done."""
     if not is_on_trio():
         return cast("set[AnyTask]", asyncio.all_tasks())
     from ._trio import all_tasks  # noqa: PLC0415 - trio is imported only where it runs

@@ -1,13 +1,15 @@
 """All that the test kit knows of trio; imported only where trio is the backend.
 
-Above: `_clock`, `_tasks`, `_sweep`. Below: trio.
+Above: `_clock`, `_tasks`, `_sweep`, `_chaos`. Below: trio.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+import sys
+import threading
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 import trio.lowlevel
 import trio.testing
@@ -15,15 +17,32 @@ import trio.testing
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from types import FrameType
 
-__all__ = ["TrioInjector", "all_tasks", "virtual_options"]
+__all__ = ["TrioInjector", "all_tasks", "same_schedule", "virtual_options"]
 
 T = TypeVar("T")
 
+_POLL_S: Final = 0.001
+"""Real seconds between two looks at threads that work."""
+_TO_THREAD: Final = "to_thread_run_sync"
+"""trio's function in which a task waits for a worker thread."""
+_FROM_THREAD: Final = "_send_message_to_trio"
+"""trio's function in which a worker thread waits for the loop."""
+
 
 def virtual_options() -> dict[str, object]:
-    """Return `trio.run` options for a clock that starts at 0 in every run and jumps when every task waits."""
+    """Return `trio.run` options for a clock that starts at 0 in every run and jumps when every task waits, for no worker thread."""
     clock = trio.testing.MockClock(autojump_threshold=0)
+    jump: Callable[[], None] = clock._autojump  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - cannot be subclassed
+
+    def jump_unless_threads_work() -> None:
+        if _is_work_in_threads():
+            threading.Event().wait(_POLL_S)  # then the loop looks for the result of a thread, and asks again
+        else:
+            jump()
+
+    clock._autojump = jump_unless_threads_work  # type: ignore[method-assign]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     return {"clock": clock, "instruments": [_StartsAtZero(clock)]}
 
 
@@ -38,6 +57,27 @@ def all_tasks() -> set[trio.lowlevel.Task]:
         for nursery in task.child_nurseries:
             todo.extend(nursery.child_tasks)
     return found
+
+
+def _is_work_in_threads() -> bool:
+    """Say whether a worker thread works on something that a task waits for, and does not itself wait for the loop."""
+    if not trio.testing.active_thread_count():
+        return False
+    waited_for = sum(_awaits(task, _TO_THREAD) for task in all_tasks())
+    frames = sys._current_frames().values()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
+    return waited_for > sum(_is_inside(frame, _FROM_THREAD) for frame in frames)
+
+
+def _awaits(task: trio.lowlevel.Task, function: str) -> bool:
+    return any(frame.f_code.co_name == function for frame, _ in task.iter_await_frames())
+
+
+def _is_inside(frame: FrameType | None, function: str) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == function:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _StartsAtZero(trio.abc.Instrument):
@@ -70,7 +110,7 @@ class TrioInjector(trio.abc.Instrument):
 
     async def drive(self, scenario: Callable[[], Awaitable[T]]) -> T:
         """Run the scenario. Cancellation: it is passed to the scenario."""
-        with _same_schedule():
+        with same_schedule():
             if self._tick == 0:
                 self._fire_now()
             trio.lowlevel.add_instrument(self)
@@ -125,13 +165,17 @@ class _Watched(Generic[T]):
 
 
 @contextlib.contextmanager
-def _same_schedule() -> Generator[None]:
-    """Make trio run tasks in the same order in every run of a scenario; it shuffles them on purpose."""
+def same_schedule(seed: int = 0) -> Generator[None]:
+    """Make trio run tasks in the same order in every run of a scenario; it shuffles them on purpose.
+
+    Args:
+        seed: Which of the orders it is.
+    """
     scheduler = importlib.import_module("trio._core._run")
     shuffler = cast("random.Random", scheduler._r)  # noqa: SLF001
     state = shuffler.getstate()
     flag = cast("bool", scheduler._ALLOW_DETERMINISTIC_SCHEDULING)  # noqa: SLF001
-    shuffler.seed(0)
+    shuffler.seed(seed)
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         yield

@@ -68,6 +68,14 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self))
         self._clock_resolution = math.ulp(0.0)
 
+    def get_debug(self) -> bool:
+        """Return False, though `set_debug()` has its effect: that asks whether each future, task and callback keeps its origin.
+
+        That alone makes asyncio's debug mode several times slower than all it runs. What finds mistakes stays on: calls from
+        other threads, callbacks that are coroutines, slow callbacks, where a coroutine came from that nobody awaited.
+        """
+        return False
+
     def time(self) -> float:
         """Return the virtual seconds since the loop was made."""
         return self._now_s

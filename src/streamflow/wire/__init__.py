@@ -3,6 +3,24 @@
 Above: `providers`, `transports`. Below: `elements`, `errors`.
 """
 
+from ._anthropic_calls import AnthropicToolCalls
+from ._chat_calls import ChatToolCalls
+from ._json_reader import JsonField, JsonTree
+from ._json_stream import JsonStream
+from ._responses_calls import ResponsesToolCalls
 from ._sse import SSEEvent, SSEParser, encode_event
+from ._tool_calls import ToolCallPiece, parse_arguments
 
-__all__ = ["SSEEvent", "SSEParser", "encode_event"]
+__all__ = [
+    "AnthropicToolCalls",
+    "ChatToolCalls",
+    "JsonField",
+    "JsonStream",
+    "JsonTree",
+    "ResponsesToolCalls",
+    "SSEEvent",
+    "SSEParser",
+    "ToolCallPiece",
+    "encode_event",
+    "parse_arguments",
+]

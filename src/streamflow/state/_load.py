@@ -1,0 +1,170 @@
+"""The stage that puts what was said before in front of what is said now.
+
+Above: users. Below: `_protocol`, `_history`, `stages`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from ..elements import MessageElement, Metadata, TextElement, TurnEnd
+from ..errors import ElementError
+from ..stages import BaseStage, Resource, StageKind, as_message
+from ._checks import checked_whole
+from ._history import repair_history
+from ._turn_input import Desk, TurnInput, checked_conversation, conversation_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..channels import ReceiveEnd, SendEnd
+    from ..stages import Accepts, OnInterrupt, RunContext
+    from ._protocol import History, StateStore
+    from ._turn_input import ConversationOf
+
+__all__ = ["StateStoreLoadStage"]
+
+HISTORY = Metadata({"history": True})
+"""What the elements of loaded messages carry."""
+
+
+class StateStoreLoadStage(BaseStage):
+    """Load what was said before in a conversation, and send it before the messages of the turn.
+
+    In: `MessageElement` and `TextElement`, each a whole message of the user; `TurnEnd`. Other elements pass through in order.
+    Out, for each turn with a message: a `TurnInput` for the saving stage; the history, each message a `MessageElement` with
+    `metadata["history"]`; the messages of the turn, as they came; the `TurnEnd`, if one came.
+
+    The history is lawful, however it was stored: each tool call is followed by its result, see `repair_history()`; results that a
+    turn brings for calls of the history are moved to them. Where a saving stage is at work in the same run, the next turn is loaded
+    after that has dealt with the one before.
+
+    ```python
+    PipelineBuilder().chain(StateStoreLoadStage(store, last=20), ProviderStage(provider), StateStoreSaveStage(store))
+    ```
+
+    Flow:
+        emits: on `TurnEnd`; for the rest when the input ends.
+        backpressures: while the output is full, and while the turn before is not stored; holds at most `max_messages` messages.
+        completes: when the input ends, after the last turn.
+        fails: `StateError` if the store fails, or nobody says whose turn it is; `ElementError` if a turn has more than
+            `max_messages` messages.
+        cancels: drops what it holds.
+
+    Args:
+        store: An open store, or a `Resource` that opens one.
+        conversation: Whose turns they are: an id, or a function of the run and the first message of a turn. None: what
+            `metadata["conversation"]` of that message says, else `conversation` of the run's `deps`.
+        last: Only the last messages of the history, so many; None: all.
+        since: Only what was committed after this revision; a function is asked in each turn.
+        max_messages: Most new messages of one turn.
+        announces: Whether a `TurnInput` is sent; say no where no saving stage follows.
+        name: Name in the graph.
+
+    Raises:
+        ConfigError: If an argument is wrong; the field is named.
+
+    Source: seed 001 (StateStoreLoadStage), seed 004.
+    """
+
+    kind: StageKind = StageKind.ACCUMULATE
+    on_interrupt: OnInterrupt | None = "fence"  # what it keeps are wholes
+    accepts: Accepts | None = (TextElement, MessageElement, TurnEnd)
+    emits: Accepts | None = (TurnInput, MessageElement, TurnEnd)
+
+    def __init__(
+        self,
+        store: StateStore | Resource[StateStore],
+        *,
+        conversation: ConversationOf = None,
+        last: int | None = None,
+        since: int | Callable[[RunContext[Any]], int] = 0,
+        max_messages: int = 1000,
+        announces: bool = True,
+        name: str = "load",
+    ) -> None:
+        super().__init__(name)
+        checked_conversation(conversation, name)
+        if last is not None:
+            checked_whole(last, "last")
+        if not callable(since):
+            checked_whole(since, "since")
+        self.max_held: int | None = checked_whole(max_messages, "max_messages", least=1)
+        self.resources: tuple[Resource[object], ...] = (store,) if isinstance(store, Resource) else ()
+        self._store = store
+        self._conversation = conversation
+        self._last = last
+        self._since = since
+        self._announces = announces
+
+    async def process(
+        self,
+        input: ReceiveEnd[TextElement | MessageElement | TurnEnd],
+        output: SendEnd[TurnInput | MessageElement | TurnEnd],
+        run: RunContext[Any],
+    ) -> None:
+        """Run the stage."""
+        store = await run.resource(self._store) if isinstance(self._store, Resource) else self._store
+        held: list[MessageElement] = []
+        turn = ""
+        async for element in input:
+            if not isinstance(element, TurnEnd):
+                self._collect(held, element)
+                continue
+            if held:
+                turn = await self._send_turn(store, held, turn, output, run)
+                held.clear()
+            await output.send(element)
+        if held:
+            await self._send_turn(store, held, turn, output, run)
+
+    def _collect(self, held: list[MessageElement], element: TextElement | MessageElement) -> None:
+        if len(held) == self.max_held:
+            raise ElementError(
+                f"stage {self.name!r}: more than {self.max_held} messages in one turn; send TurnEnd in time, or raise "
+                "max_messages"
+            )
+        held.append(as_message(element))
+
+    async def _send_turn(
+        self,
+        store: StateStore,
+        held: list[MessageElement],
+        before: str,
+        output: SendEnd[TurnInput | MessageElement | TurnEnd],
+        run: RunContext[Any],
+    ) -> str:
+        """Send one turn behind its history; returns its id.
+
+        Args:
+            store: Where the history is.
+            held: The new messages.
+            before: Id of the turn before, empty for the first one.
+            output: Where to.
+            run: The run.
+        """
+        desk = Desk.of_run(run.run_id)
+        if before and desk is not None:
+            await desk.wait_for(before)
+        conversation = conversation_of(self._conversation, run, held[0])
+        since = self._since(run) if callable(self._since) else self._since
+        history = await store.load(conversation, last=self._last, since=since)
+        turn = uuid.uuid4().hex
+        new = tuple(one.message for one in held)
+        if self._announces:
+            await output.send(TurnInput(conversation=conversation, turn=turn, revision=history.revision, messages=new))
+        for element in self._put_together(history, held):
+            await output.send(element)
+        return turn
+
+    def _put_together(self, history: History, held: list[MessageElement]) -> Iterator[MessageElement]:
+        """Give the messages that a model may read, as elements."""
+        old = history.messages
+        if self._last is not None:
+            old = old[len(old) - min(self._last, len(old)) :]
+        fresh = {id(one.message): one for one in held}
+        cut = {id(turn.messages[-1]) for turn in history.turns if turn.status == "cut"}
+        for message in repair_history((*old, *(one.message for one in held))):
+            found = fresh.get(id(message))
+            yield found if found is not None else MessageElement(message, metadata=HISTORY, cut=id(message) in cut)

@@ -1,0 +1,230 @@
+"""Rules of demand: a stage streams, waits for its reader, keeps its bound, and leaves other tasks their turns.
+
+Above: `check_stage`, which loads them. Below: `_stage_case`. Source: Reactive Streams (1.1, 3.3), Pekko's tests, engines' practice.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ..elements import EndOfStream, StreamElement, TurnEnd
+from ..errors import ChannelBusyError
+from ..stages import StageKind, as_stage
+from ._conformance import rule
+from ._ledger import EdgeLedger
+from ._stage_case import (
+    CountingSource,
+    StageTrial,
+    agree,
+    expected,
+    given,
+    lengths,
+    need_input,
+    need_output,
+    pipeline_of,
+    reference,
+    running,
+    take,
+)
+from ._tasks import tasks_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..runtime import Run
+
+__all__: list[str] = []
+
+_TURN: Final = 64
+"""Most elements that a task may move before others have their turn."""
+_STEADY: Final = 10
+"""Elements after which a stage has started all tasks that it needs."""
+
+
+@rule(
+    "SF-12",
+    "Behind a reader that has stopped, the stage stops too, and so does its source.",
+    holds="5.5",
+    subject="stage",
+)
+async def _reader_stops(trial: StageTrial) -> None:
+    need_input(trial)
+    need_output(trial)
+    items = lengths(trial, 3)[-1]
+    source = CountingSource([*items, TurnEnd()], forever=True)
+    with EdgeLedger() as ledger:
+        pipeline = pipeline_of(trial)
+        async with running(trial, pipeline, source) as run:
+            for taken in (0, 1):
+                given(trial, items, f"over and over, each round with a TurnEnd; the reader takes {taken} and stops")
+                await take(run, taken)
+                await anyio.sleep(100)  # until the calls in hand have ended, those in threads too
+                at_rest = len(source.given)
+                await anyio.sleep(900)
+                trial.require(
+                    len(source.given) == at_rest,
+                    f"the source gave {len(source.given) - at_rest} more elements within 900 seconds, and nobody read",
+                )
+    ledger.check()
+
+
+@rule(
+    "SF-13",
+    "A slow reader gets everything, and no edge holds more than its capacity meanwhile.",
+    holds="2.1",
+    subject="stage",
+)
+async def _slow_reader(trial: StageTrial) -> None:
+    need_output(trial)
+    _need_untimed(trial)
+    for items in lengths(trial, 1, 3, 20):
+        wanted = await expected(trial, items)
+        for how, pause_s in _paces(trial):
+            given(trial, items, f"read {how}")
+            got: list[StreamElement] = []
+            with EdgeLedger() as ledger:
+                async with running(trial, pipeline_of(trial), items) as run:
+                    async for element in run:
+                        await anyio.sleep(pause_s())
+                        got.append(element)
+            agree(trial, [one for one in got if not isinstance(one, EndOfStream)], wanted)
+            ledger.check(ended=True)
+
+
+def _paces(trial: StageTrial) -> list[tuple[str, Callable[[], float]]]:
+    chance = random.Random(0)  # noqa: S311 - no secret: the same in every variant
+    return [("at one element per second", lambda: 1.0), *[("at a random pace", chance.random)] * trial.effort]
+
+
+@rule("SF-14", "Streaming is real: what elements give leaves before the next ones come.", holds="5.4", subject="stage")
+async def _streaming(trial: StageTrial) -> None:
+    need_input(trial)
+    need_output(trial)
+    items = lengths(trial, 3)[-1]
+    given(trial, items, "over and over, and the input stays open")
+    async with running(trial, pipeline_of(trial), CountingSource([*items, TurnEnd()], forever=True)) as run:
+        first = await take(run, 1)
+    trial.require(first and not isinstance(first[0], EndOfStream), "nothing came out while the input was open")
+    await _one_at_a_time(trial, items)
+
+
+async def _one_at_a_time(trial: StageTrial, items: list[StreamElement]) -> None:
+    """Feed a stage that holds nothing back by hand, and look after each element whether all that it gives has come."""
+    case = trial.subject
+    if case.kind is not StageKind.TRANSFORM or as_stage(case.make()).holds_back or case.timed:
+        return
+    pipeline = pipeline_of(trial)
+    got: list[StreamElement] = []
+    async with pipeline.execute(deps=case.deps) as run, anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            async for element in run:
+                got.append(element)  # noqa: PERF401 - looked at meanwhile
+
+        tasks.start_soon(read)
+        for count, item in enumerate(items, 1):
+            given(trial, items[:count], "one by one, a minute between them")
+            await run.send(item)
+            await anyio.sleep(60)
+            wanted = len(await reference(trial, items[:count]))
+            trial.require(
+                not case.deterministic or len(got) >= wanted,
+                f"a minute after element #{count - 1} only {len(got)} of {wanted} elements had come out",
+            )
+        run.close_input()
+
+
+@rule("SF-16", "A long stream needs no more tasks than a short one.", holds="5.5", subject="stage", heavy=True)
+async def _long_stream(trial: StageTrial) -> None:
+    need_input(trial)
+    long = lengths(trial, 300 * trial.effort)[-1]
+    given(trial, long)
+    before, most = len(tasks_alive()), [0, 0]
+    source = CountingSource(long)
+    async with running(trial, pipeline_of(trial), source) as run, anyio.create_task_group() as tasks:
+
+        async def look() -> None:
+            while True:
+                await checkpoint()
+                late = len(source.given) > _STEADY
+                most[late] = max(most[late], len(tasks_alive()) - before)
+                await checkpoint()
+
+        tasks.start_soon(look)
+        async for _ in run:
+            pass
+        tasks.cancel_scope.cancel()
+    allowed = max(most[0], 1) * 2 + _allowed_calls(trial)
+    trial.require(most[1] <= allowed, f"{most[1]} tasks were alive in the middle, {most[0]} after {_STEADY} elements")
+
+
+def _allowed_calls(trial: StageTrial) -> int:
+    held = as_stage(trial.subject.make()).max_held
+    return 16 if held is None else held
+
+
+@rule(
+    "SF-17",
+    "A second task that asks a run for its next element is refused at once, and the first one loses nothing.",
+    holds="2.1",
+    subject="stage",
+    level="stochastic",
+)
+async def _two_readers(trial: StageTrial) -> None:
+    need_output(trial)
+    items = lengths(trial, 3)[-1]
+    given(trial, items, "two tasks read")
+    got: list[StreamElement] = []
+
+    async def read(run: Run) -> None:
+        while True:
+            try:
+                element = await anext(run)
+            except StopAsyncIteration:
+                return
+            except ChannelBusyError:
+                await checkpoint()
+                continue
+            if not isinstance(element, EndOfStream):
+                got.append(element)
+
+    async with running(trial, pipeline_of(trial), items) as run, anyio.create_task_group() as tasks:
+        tasks.start_soon(read, run)
+        tasks.start_soon(read, run)
+    agree(trial, got, await expected(trial, items), "the two got")
+
+
+@rule(
+    "SF-18",
+    "A busy stage leaves other tasks their turns, at least every 64 elements.",
+    holds="2.4",
+    subject="stage",
+    heavy=True,
+)
+async def _fairness(trial: StageTrial) -> None:
+    need_input(trial)
+    items = lengths(trial, 300)[-1]
+    given(trial, items, "beside a task that only counts its turns")
+    source, longest, at_last_turn = CountingSource(items), 0, 0
+
+    async def count_turns() -> None:
+        nonlocal longest, at_last_turn
+        while True:
+            longest, at_last_turn = max(longest, len(source.given) - at_last_turn), len(source.given)
+            await checkpoint()
+
+    async with running(trial, pipeline_of(trial), source) as run, anyio.create_task_group() as tasks:
+        tasks.start_soon(count_turns)
+        async for _ in run:
+            pass
+        tasks.cancel_scope.cancel()
+    trial.require(longest <= _TURN, f"{longest} elements went in between two turns of another task")
+
+
+def _need_untimed(trial: StageTrial) -> None:
+    if trial.subject.timed:
+        trial.skip("what the stage sends depends on when elements come")
