@@ -16,12 +16,13 @@ Rules, besides those of `_bounded`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar
 
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Awaitable, Callable, Sequence
 
     from ._pulse import Pulse
@@ -41,9 +42,10 @@ __all__ = [
     "pump_tee",
 ]
 
+T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
-Unusual: TypeAlias = "tuple[Any, Any] | None"
+Unusual: TypeAlias = "tuple[object, object] | None"
 """An element that was taken, and what came of it that is still to be dealt with; None: all that was taken is dealt with."""
 
 
@@ -70,29 +72,29 @@ def open_chained(
     admit: Callable[[object], bool],
     watch: ChannelWatch | None = None,
     pulse: Pulse | None = None,
-) -> tuple[ChainedSendEnd[Any], ReceiveEnd[Any]]:
+) -> tuple[ChainedSendEnd[T], ReceiveEnd[T]]:
     """Open an edge inside a chain and return its two ends; see `open_channel()`."""
-    receive: ReceiveEnd[Any] = ReceiveEnd(name, capacity, admit, watch, pulse)
+    receive: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse)
     if receive._wide:
         # Both its ends are one task: the edges around the chain see to it that others have their turn.
         receive._wide = False
         receive.attention -= 1
-    send: ChainedSendEnd[Any] = ChainedSendEnd(receive)
+    send: ChainedSendEnd[T] = ChainedSendEnd(receive)
     receive._sender = send
     return send, receive
 
 
-def is_plain_edge(end: ReceiveEnd[Any] | SendEnd[Any]) -> bool:
+def is_plain_edge(end: ReceiveEnd[object] | SendEnd[Never]) -> bool:
     """Say whether an end is one that can be pumped: a plain edge, neither merged nor forked, without a policy or lanes."""
     return type(end) in {ReceiveEnd, SendEnd, ChainedSendEnd}
 
 
-def has_plain(source: ReceiveEnd[Any]) -> bool:
+def has_plain(source: ReceiveEnd[object]) -> bool:
     """Say whether there is an element that can be taken without a second look."""
     return bool(source._buffer) and not source.attention
 
 
-async def pass_head(source: ReceiveEnd[Any]) -> bool:
+async def pass_head(source: ReceiveEnd[object]) -> bool:
     """Pass on the first element if its reader does not accept it, and say whether that was so.
 
     Cancellation: what was not passed on stays in the channel.
@@ -107,9 +109,9 @@ async def pass_head(source: ReceiveEnd[Any]) -> bool:
     return True
 
 
-def pump_map(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: SendEnd[Any]) -> Unusual:
+def pump_map(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send `func(element)` for each element that is there, while there is room."""
-    taken, given, plain = source._buffer, target._buffer, target._plain
+    taken, given, plain = source._buffer, _buffer_of(target), target._plain
     take, give = taken.popleft, given.append
     try:
         while taken and not source.attention and len(given) < target._limit:
@@ -124,9 +126,9 @@ def pump_map(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: SendEn
     return None
 
 
-def pump_filter(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: SendEnd[Any]) -> Unusual:
+def pump_filter(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each element that is there and for which `func(element)` is True, while there is room."""
-    taken, given, plain = source._buffer, target._buffer, target._plain
+    taken, given, plain = source._buffer, _buffer_of(target), target._plain
     take, give = taken.popleft, given.append
     try:
         while taken and not source.attention and len(given) < target._limit:
@@ -142,9 +144,9 @@ def pump_filter(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: Sen
     return None
 
 
-def pump_tee(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: SendEnd[Any]) -> Unusual:
+def pump_tee(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Call `func(element)` for each element that is there and send it on, while there is room."""
-    taken, given, plain = source._buffer, target._buffer, target._plain
+    taken, given, plain = source._buffer, _buffer_of(target), target._plain
     take, give = taken.popleft, given.append
     try:
         while taken and not source.attention and len(given) < target._limit:
@@ -159,9 +161,9 @@ def pump_tee(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: SendEn
     return None
 
 
-def pump_pass(_func: Callable[[Any], Any], source: ReceiveEnd[Any], target: SendEnd[Any]) -> Unusual:
+def pump_pass(_func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each element that is there, while there is room."""
-    taken, given, plain = source._buffer, target._buffer, target._plain
+    taken, given, plain = source._buffer, _buffer_of(target), target._plain
     try:
         while taken and not source.attention and len(given) < target._limit:
             source.received += 1
@@ -174,15 +176,15 @@ def pump_pass(_func: Callable[[Any], Any], source: ReceiveEnd[Any], target: Send
     return None
 
 
-def pump_flat_map(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: SendEnd[Any]) -> Unusual:
+def pump_flat_map(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each of the elements of `func(element)`, if it is a list or a tuple for which there is room, for each that is there."""
-    taken, given, plain = source._buffer, target._buffer, target._plain
+    taken, given, plain = source._buffer, _buffer_of(target), target._plain
     take = taken.popleft
     try:
         while taken and not source.attention and len(given) < target._limit:
             source.received += 1
             element = take()
-            results = func(element)
+            results: Any = func(element)
             kind = type(results)
             if (
                 (kind is not list and kind is not tuple)
@@ -196,7 +198,11 @@ def pump_flat_map(func: Callable[[Any], Any], source: ReceiveEnd[Any], target: S
     return None
 
 
-def _wake(source: ReceiveEnd[Any], target: SendEnd[Any]) -> None:
+def _buffer_of(target: SendEnd[Any]) -> deque[Any]:
+    return target._buffer
+
+
+def _wake(source: ReceiveEnd[Any], target: SendEnd[Never]) -> None:
     """Wake who waits at the other ends, once for all that was moved."""
     if source._turns and len(source._buffer) <= source._low:
         source._wake_sender()

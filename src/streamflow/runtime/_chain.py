@@ -18,14 +18,16 @@ Rules:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
 from ..channels import ChainedSendEnd, has_plain, is_plain_edge, pass_head
-from ..errors import OutputClosedError
+from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
 from ._jobs import Job, is_made_of
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from ._engine import Engine
     from ._wiring import StageRun
 
-__all__ = ["Chain", "Part"]
+__all__ = ["Chain", "Part", "Rest"]
 
 _CHECKPOINT = 64
 """Results of one element after which other tasks have their turn."""
@@ -245,7 +247,7 @@ class Chain:
                     await anyio.lowlevel.checkpoint()
         finally:
             if isinstance(results, Generator):
-                self._close(member, results)
+                self._close(member, results)  # pyright: ignore[reportUnknownArgumentType]
 
     def _close(self, member: _Member, results: Generator[Any, None, None]) -> None:
         try:
@@ -266,7 +268,9 @@ class Chain:
     async def _come_apart(self, place: int, element: Any, outcome: Any) -> None:
         engine = self._engine
         assert engine is not None
+        rest = Rest(self._members[place], element, outcome)
         if any(member.part.cancel_requested for member in self._alive()):
+            rest.close()
             await anyio.lowlevel.checkpoint()  # it is being cancelled
         staying = self._sending[-1] + 1 if self._sending else self._first
         leaving = self._members[staying : self._end]
@@ -274,15 +278,23 @@ class Chain:
         for member in self._members[max(staying - 1, 0) :]:
             member.cut_off()
         for member in leaving:
-            first = None
-            if member.part.place == place:
-                first = _Resume(member, element, outcome)
             member.part.chain = None
-            engine._hand_over(member.stage, member.context, first)
+            self._hand_over(engine, member, rest if member.part.place == place else None)
         if self._first == self._end:
             self._forget()
             engine.deadlocks.pulse.runnable -= 1
             raise _Apart
+
+    @staticmethod
+    def _hand_over(engine: Engine, member: _Member, rest: Rest | None) -> None:
+        """Give a stage a task of its own, in which it does the rest of something before it goes on."""
+        stage = member.stage
+        work, ended = partial(engine._work, stage, rest), partial(engine._stage_ended, stage)
+        stage.job = Job(stage.name, work, ended, member.context)
+        stage.job.instead = partial(_give_up, stage, rest)
+        engine.deadlocks.pulse.runnable += 1
+        engine.jobs.start(stage.job)
+        engine.jobs.remove(member.part)
 
     # Its ends. Each of these is one step: nothing else runs in between.
 
@@ -342,15 +354,29 @@ class _GoOn:
         await self._chain.wait_for_room(self._place)
 
 
-class _Resume:
+class Rest:
     """What a stage does first when it gets a task of its own: the rest of what it has begun."""
 
     def __init__(self, member: _Member, element: Any, outcome: Any) -> None:
-        self._given = member.step.resume, outcome, element, member.source, member.target
+        self._member = member
+        self._element = element
+        self._outcome = outcome
 
     async def __call__(self) -> None:
-        resume, *given = self._given
-        await resume(*given)
+        member = self._member
+        await member.step.resume(self._outcome, self._element, member.source, member.target)
+
+    def close(self) -> None:
+        """Give it up: it is not awaited any more."""
+        if inspect.iscoroutine(self._outcome):
+            self._outcome.close()
+
+
+async def _give_up(stage: StageRun, rest: Rest | None) -> None:
+    """Leave what a stage was about, which is cancelled before it goes on in a task of its own."""
+    if rest is not None:
+        rest.close()
+    raise ChannelClosedError(stage.inputs[0].name)
 
 
 async def _nothing() -> None:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
+    from ._chain import Rest
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
     from ._plan import Plan
@@ -210,7 +211,7 @@ class Engine(RunView):
         stage.context = run
         return run
 
-    async def _work(self, stage: StageRun, first: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
         run = stage.context or self._begin(stage)
         if stage.supervisor is not None:
             await stage.supervisor.work(run)
@@ -218,8 +219,8 @@ class Engine(RunView):
             body = stage.make_body(run)
             while True:
                 try:
-                    if first is not None:
-                        doing, first = first, None
+                    if rest is not None:
+                        doing, rest = rest, None
                         await doing()
                     await body()
                     break
@@ -241,16 +242,6 @@ class Engine(RunView):
         self.deadlocks.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
-
-    def _hand_over(
-        self, stage: StageRun, context: contextvars.Context, first: Callable[[], Awaitable[None]] | None
-    ) -> None:
-        """Give a stage that has shared a task one of its own, in which it does `first` before it goes on."""
-        part = stage.job
-        stage.job = Job(stage.name, partial(self._work, stage, first), partial(self._stage_ended, stage), context)
-        self.deadlocks.pulse.runnable += 1
-        self.jobs.start(stage.job)
-        self.jobs.remove(part)
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 

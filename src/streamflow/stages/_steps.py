@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
 from ..channels import pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
 from ._annotations import called
@@ -47,7 +47,7 @@ class Step:
         """Say whether there is something to wait for in what `func` returned."""
         return self.loop is not None and (inspect.isawaitable(outcome) or isinstance(outcome, AsyncIterable))
 
-    async def resume(self, outcome: object, element: object, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+    async def resume(self, outcome: object, element: object, input: ReceiveEnd[object], output: SendEnd[Never]) -> None:
         """Wait for what `func` has returned, and send its results, as the stage does.
 
         Cancellation: the call is cancelled, and what it would have given is not sent.
@@ -59,7 +59,7 @@ class Step:
 class _Once:
     """An input of one element, which tells the real one what is in hand."""
 
-    def __init__(self, element: object, input: ReceiveEnd[Any]) -> None:
+    def __init__(self, element: object, input: ReceiveEnd[object]) -> None:
         self._left = [element]
         self._input = input
 

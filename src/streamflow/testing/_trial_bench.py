@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..channels import ReceiveEnd, SendEnd
+from ..channels import ReceiveEnd, SendEnd, Weight
 from ..elements import Priority, StreamElement, TextElement, TurnEnd, Usage, UsageElement
-from ..channels import Weight
 from ..graph import DROP, Router, Zip, ZipLatest
 from ..runtime import PipelineBuilder, PipelineConfig
 from ..stages import (
@@ -290,5 +289,3 @@ def _paired(*elements: TextElement) -> TextElement:
 
 def _letters(element: StreamElement) -> float:
     return len(element.text) if isinstance(element, TextElement) else 1
-
-

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
     from ..graph import PolicyName
 
-__all__ = ["Block", "Blocks", "DrawnGraph", "Fan", "FanKind", "Loop", "Nest", "Step", "StepKind", "draw_graph", "steps_of"]
+__all__ = [
+    "Block",
+    "Blocks",
+    "DrawnGraph",
+    "Fan",
+    "FanKind",
+    "Loop",
+    "Nest",
+    "Step",
+    "StepKind",
+    "draw_graph",
+    "steps_of",
+]
 
 StepKind = Literal["map", "process", "generator", "async", "concurrent", "pass", "filter", "double", "gather"]
 """What a stage does: marks what it takes (in five forms), passes it on, leaves some out, makes two of one, or one of each turn."""

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
     from ._trial_graphs import Block, Blocks, DrawnGraph
 
-__all__ = ["Flow", "Got", "differences", "flow_of", "is_kept", "key_of", "made_by", "mark_of", "parts_missing", "wants_more"]
+__all__ = [
+    "Flow",
+    "Got",
+    "differences",
+    "flow_of",
+    "is_kept",
+    "key_of",
+    "made_by",
+    "mark_of",
+    "parts_missing",
+    "wants_more",
+]
 
 Got: TypeAlias = "list[tuple[int, str]]"
 """What came out: each text, with the number of boundaries before it."""
@@ -164,9 +175,7 @@ def _fanned(fan: Fan, flow: Flow) -> Flow:
         return flow
     if fan.how == "balance":
         ways = tuple(
-            tuple(
-                _Item(item.turn, tuple(_through_texts(arm, item.ways[0][0]) for arm in fan.arms)) for item in strand
-            )
+            tuple(_Item(item.turn, tuple(_through_texts(arm, item.ways[0][0]) for arm in fan.arms)) for item in strand)
             for strand in flow.strands
         )
         if fan.policy == "ordered":
@@ -186,7 +195,8 @@ def _fanned(fan: Fan, flow: Flow) -> Flow:
             ),
         )
     arms = [
-        _through(arm, flow if fan.how == "copy" else _routed(flow, number, count)) for number, arm in enumerate(fan.arms)
+        _through(arm, flow if fan.how == "copy" else _routed(flow, number, count))
+        for number, arm in enumerate(fan.arms)
     ]
     return _joined(fan, arms)
 
@@ -201,7 +211,9 @@ def _joined(fan: Fan, arms: Sequence[Flow]) -> Flow:
     in_order = all(len(one.strands) == 1 for one in arms)
     match fan.policy:
         case "race":
-            return Flow(races=tuple(one for one in arms if _texts(one)) or (Flow(keeps_turns=False),), keeps_turns=False)
+            return Flow(
+                races=tuple(one for one in arms if _texts(one)) or (Flow(keeps_turns=False),), keeps_turns=False
+            )
         case "zip_latest":
             left, right = (tuple(text for _, text in _texts(one)) for one in arms)
             return Flow(pairs=(left, right), keeps_turns=False)
