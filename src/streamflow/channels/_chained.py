@@ -16,7 +16,7 @@ Rules, besides those of `_bounded`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, cast
 
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
@@ -111,90 +111,101 @@ async def pass_head(source: ReceiveEnd[object]) -> bool:
 
 def pump_map(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send `func(element)` for each element that is there, while there is room."""
-    taken, given, plain = source._buffer, _buffer_of(target), target._plain
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
     take, give = taken.popleft, given.append
+    count, last = 0, None
     try:
-        while taken and not source.attention and len(given) < target._limit:
-            source.received += 1
+        # What has to be looked at each time: whether a call has changed what is in the edges. It may interrupt the run, or end it.
+        for _ in range(_room(source, given, limit)):
+            if not taken:
+                break
             element = take()
+            count += 1
             result = func(element)
-            if type(result) not in plain or target._limit < 0:
+            kind = type(result)
+            if (kind is not last and kind not in plain) or target._limit != limit:
                 return element, result
+            last = kind
             give(result)
     finally:
-        _wake(source, target)
+        _count(source, target, count)
     return None
 
 
 def pump_filter(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each element that is there and for which `func(element)` is True, while there is room."""
-    taken, given, plain = source._buffer, _buffer_of(target), target._plain
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
     take, give = taken.popleft, given.append
+    count = 0
     try:
-        while taken and not source.attention and len(given) < target._limit:
-            source.received += 1
+        for _ in range(_room(source, given, limit)):
+            if not taken:
+                break
             element = take()
+            count += 1
             verdict = func(element)
-            if verdict is True and type(element) in plain and target._limit >= 0:
+            if verdict is True and type(element) in plain and target._limit == limit:
                 give(element)
             elif verdict is not False:
                 return element, verdict
     finally:
-        _wake(source, target)
+        _count(source, target, count)
     return None
 
 
 def pump_tee(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Call `func(element)` for each element that is there and send it on, while there is room."""
-    taken, given, plain = source._buffer, _buffer_of(target), target._plain
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
     take, give = taken.popleft, given.append
+    count = 0
     try:
-        while taken and not source.attention and len(given) < target._limit:
-            source.received += 1
+        for _ in range(_room(source, given, limit)):
+            if not taken:
+                break
             element = take()
+            count += 1
             outcome = func(element)
-            if outcome is not None or type(element) not in plain or target._limit < 0:
+            if outcome is not None or type(element) not in plain or target._limit != limit:
                 return element, outcome
             give(element)
     finally:
-        _wake(source, target)
+        _count(source, target, count)
     return None
 
 
 def pump_pass(_func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each element that is there, while there is room."""
     taken, given, plain = source._buffer, _buffer_of(target), target._plain
+    count = 0
     try:
-        while taken and not source.attention and len(given) < target._limit:
-            source.received += 1
+        for _ in range(_room(source, given, target._limit)):
             element = taken.popleft()
+            count += 1
             if type(element) not in plain:
                 return element, None
             given.append(element)
     finally:
-        _wake(source, target)
+        _count(source, target, count)
     return None
 
 
 def pump_flat_map(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each of the elements of `func(element)`, if it is a list or a tuple for which there is room, for each that is there."""
-    taken, given, plain = source._buffer, _buffer_of(target), target._plain
-    take = taken.popleft
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
+    count = 0
     try:
-        while taken and not source.attention and len(given) < target._limit:
-            source.received += 1
-            element = take()
-            results: Any = func(element)
-            kind = type(results)
-            if (
-                (kind is not list and kind is not tuple)
-                or len(given) + len(results) > target._limit
-                or not plain.issuperset(map(type, results))
-            ):
+        while _room(source, given, limit) > 0:
+            element = taken.popleft()
+            count += 1
+            results = func(element)
+            if type(results) is not list and type(results) is not tuple:
                 return element, results
-            given.extend(results)
+            several = cast("Sequence[object]", results)
+            if len(given) + len(several) > target._limit or not plain.issuperset(map(type, several)):
+                return element, several
+            given.extend(several)
     finally:
-        _wake(source, target)
+        _count(source, target, count)
     return None
 
 
@@ -202,8 +213,14 @@ def _buffer_of(target: SendEnd[Any]) -> deque[Any]:
     return target._buffer
 
 
-def _wake(source: ReceiveEnd[Any], target: SendEnd[Never]) -> None:
-    """Wake who waits at the other ends, once for all that was moved."""
+def _room(source: ReceiveEnd[Any], given: deque[Any], limit: int) -> int:
+    """Return how many elements can be taken and sent in one go."""
+    return 0 if source.attention else min(len(source._buffer), limit - len(given))
+
+
+def _count(source: ReceiveEnd[Any], target: SendEnd[Any], count: int) -> None:
+    """Count what was taken, and wake who waits at the other ends, once for all that was moved."""
+    source.received += count
     if source._turns and len(source._buffer) <= source._low:
         source._wake_sender()
     if target._buffer and target._peer._waiter is not None:

@@ -8,7 +8,7 @@ Above: `runtime`. Below: `_receive_end`, `_lanes`, `_merge`, `_wait`.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Never, TypeVar
 
 from ._lanes import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
@@ -110,7 +110,7 @@ def has_waiting_sender(edge: ReceiveEnd[object]) -> bool:
     return bool(edge._turns)
 
 
-def written_edges(end: SendEnd[Any]) -> tuple[ReceiveEnd[object], ...]:
+def written_edges(end: SendEnd[Never]) -> tuple[ReceiveEnd[object], ...]:
     """Return the edges that an end writes, by their reading ends."""
     return end._edges
 
