@@ -10,7 +10,7 @@ lies between a fork and the place where its branches meet again is left alone: t
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from ._feedback import loops
@@ -79,7 +79,8 @@ class _Judge:
         self._restarted = self._restarted_with_others()
         forks = [name for name, count in self._leaving.items() if count > 1]
         self._below = {node.name: graph.downstream(node.name) for node in graph.nodes} if forks else {}
-        self._meetings = {name: self._meeting_places(name) for name in forks}
+        self._last = {end.stage for end in graph.leaves}
+        self._reached = {name: self._reached_from(name) for name in forks}
 
     def reason(self, edge: EdgeSpec) -> str | None:
         """Return why the stages at the ends of an edge do not share a task; None: they do."""
@@ -117,24 +118,32 @@ class _Judge:
             return f"{source!r} has several branches"
         if self._entering[target] > 1:
             return f"{target!r} has several inputs"
-        behind = {target, *self._below.get(target, ())}
-        fork = next(
-            (name for name, places in self._meetings.items() if source in self._below[name] and places & behind), None
-        )
+        fork = next((name for name in self._reached if self._meet_behind(name, source, target)), None)
         return None if fork is None else f"branches of {fork!r} meet again behind it"
+
+    def _meet_behind(self, fork: str, source: str, target: str) -> bool:
+        """Say whether a branch that an edge is no part of comes to something that the edge leads to."""
+        reached = self._reached[fork]
+        own = reached.get(source)
+        if own is None:
+            return False
+        behind: set[str | None] = {target, *self._below[target]}
+        if not self._last.isdisjoint(behind):
+            behind.add(None)
+        return any(not reached[place] <= own for place in behind)
 
     def _restarted_with_others(self) -> frozenset[str]:
         supervised = ((node.name, node.supervision) for node in self._graph.nodes if node.supervision is not None)
         return self._graph.downstream(*(name for name, one in supervised if one.supervision.rest_for_one))
 
-    def _meeting_places(self, fork: str) -> frozenset[str]:
-        """Return the stages at which two edges out of a stage come together, and all that lead to the consumer, if that is one."""
-        leaving = {end.stage for end in self._graph.leaves}
-        reached: Counter[str] = Counter()
-        ends = 0
-        for edge in self._graph.forward_edges:
-            if edge.source.stage == fork:
-                names = {edge.target.stage, *self._below[edge.target.stage]}
-                reached.update(names)
-                ends += not leaving.isdisjoint(names)
-        return frozenset(name for name, count in reached.items() if count > 1 or (ends > 1 and name in leaving))
+    def _reached_from(self, fork: str) -> dict[str | None, set[int]]:
+        """Return by which of the edges out of a stage each stage behind it can be reached; None: the consumer."""
+        reached: defaultdict[str | None, set[int]] = defaultdict(set)
+        edges = (edge for edge in self._graph.forward_edges if edge.source.stage == fork)
+        for number, first in enumerate(edge.target.stage for edge in edges):
+            names = {first, *self._below[first]}
+            for name in names:
+                reached[name].add(number)
+            if not self._last.isdisjoint(names):
+                reached[None].add(number)
+        return dict(reached)
