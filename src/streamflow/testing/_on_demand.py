@@ -29,6 +29,8 @@ _MODULES = {
         "._strategies",
     ),
     "graphs": "._graph_strategies",
+    "json_byte_cuts": "._json_cuts",
+    "json_cuts": "._json_cuts",
     **dict.fromkeys(("fake_client", "fake_transport"), "._fake_transport"),
     **dict.fromkeys(("Cassette", "record_cassette", "load_cassette"), "._cassette"),
 }
