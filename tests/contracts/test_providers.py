@@ -44,7 +44,9 @@ class Case(NamedTuple):
 async def openai_sdk(fake: FakeLLM, api: str):
     async with fake_client(fake) as http:
         client = openai.AsyncOpenAI(base_url="http://fake/v1", api_key=KEY, http_client=http, max_retries=0)
-        await client.models.list()  # the first request asks, in a thread, which system this is
+        client._platform = (
+            "Linux"  # or the first request would look it up in a thread, which virtual time knows nothing of
+        )
         yield OpenAIClientProvider(client, api=api)
 
 
@@ -52,7 +54,7 @@ async def openai_sdk(fake: FakeLLM, api: str):
 async def anthropic_sdk(fake: FakeLLM):
     async with fake_client(fake) as http:
         client = anthropic.AsyncAnthropic(base_url="http://fake", api_key=KEY, http_client=http, max_retries=0)
-        await client.models.list()
+        client._platform = "Linux"
         yield AnthropicClientProvider(client)
 
 
