@@ -452,8 +452,12 @@ async def test_a_retracted_answer_is_not_stored():
     async with MemoryStore() as store:
         script = (TurnStart(), TextElement("wrong"), answer("wrong"), TurnReset(), *SPEAKS)
         await pipeline(store, *script).run("hello")
+        with pytest.raises(StageError):
+            await pipeline(store, TextElement("wrong"), TurnReset(), TextElement("Hi"), ValueError("broken")).run(
+                "again"
+            )
 
-        assert await stored(store) == [("whole", "hello", "Hi!")]
+        assert await stored(store) == [("whole", "hello", "Hi!"), ("cut", "again", "Hi")]
 
 
 async def test_a_turn_without_an_end_is_stored_at_the_end_of_the_input():
