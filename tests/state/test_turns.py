@@ -168,6 +168,10 @@ async def test_a_model_that_fails_leaves_what_was_said_as_cut():
             await chat.run("hello")
 
         assert await stored(store) == [("cut", "hello", "Hel")]
+        with pytest.raises(StageError, match="after its message"):
+            await pipeline(store, answer(), ValueError("after its message")).run("again")
+
+        assert (await stored(store))[1] == ("cut", "again", "Hi!")
 
 
 async def test_nothing_is_stored_of_a_turn_that_never_began():
