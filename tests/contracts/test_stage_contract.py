@@ -64,6 +64,7 @@ from streamflow.stages import (
     DebounceStage,
     DedupeStage,
     DelayStage,
+    ExtractJsonStage,
     FallbackStage,
     FileLinesSource,
     FunctionStage,
@@ -245,6 +246,7 @@ class QueuePerRun:
 
 LINES = Path(__file__).with_name("lines.txt")
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
+JSON = (TextElement('{"a": "how'), TextElement('", "b": 1}'), TurnEnd(index=0), TextElement('{"a": "today"}'))
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 
 CONTRACT_STAGES: dict[str, Entry] = {
@@ -259,6 +261,7 @@ CONTRACT_STAGES: dict[str, Entry] = {
     "DebounceStage": Entry(lambda: DebounceStage(5), items=TURNS, takes_all=True),
     "DedupeStage": Entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), items=(*TEXTS, *TEXTS)),
     "DelayStage": Entry(lambda: DelayStage(5, max_held=2), takes_all=True),
+    "ExtractJsonStage": Entry(lambda: ExtractJsonStage(["a", "b"]), items=JSON),
     "FallbackStage": Entry(lambda: FallbackStage(failing_early, joining), items=TURNS),
     "FileLinesSource": Entry(lambda: FileLinesSource(LINES), items=(), real_clock=True),
     "FilterStage": Entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),

@@ -32,6 +32,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """With this `Location` header."""
     quote: bool = False
     """With an error that quotes the request's key and last message."""
+    whole: bool = False
+    """Answer in one piece, though a stream was asked for."""
     page: bool = False
     """Answer with a page of HTML."""
     times: int | None = None

@@ -19,9 +19,20 @@ from ._trial_graphs import Fan, Loop, Nest, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ._trial_graphs import Block, Blocks, DrawnGraph
+    from ._trial_graphs import Block, Blocks, TrialGraph
 
-__all__ = ["Flow", "Got", "differences", "flow_of", "is_kept", "key_of", "made_by", "mark_of", "parts_missing", "wants_more"]
+__all__ = [
+    "Flow",
+    "Got",
+    "differences",
+    "flow_of",
+    "is_kept",
+    "key_of",
+    "made_by",
+    "mark_of",
+    "parts_missing",
+    "wants_more",
+]
 
 Got: TypeAlias = "list[tuple[int, str]]"
 """What came out: each text, with the number of boundaries before it."""
@@ -91,7 +102,7 @@ def wants_more(text: str, loop: str) -> bool:
 # The interpreter
 
 
-def flow_of(drawn: DrawnGraph) -> Flow:
+def flow_of(drawn: TrialGraph) -> Flow:
     """Return what comes out of a graph."""
     numbers = itertools.count()
     items = tuple(_Item(turn, ((str(next(numbers)),),)) for turn, count in enumerate(drawn.turns) for _ in range(count))
@@ -164,9 +175,7 @@ def _fanned(fan: Fan, flow: Flow) -> Flow:
         return flow
     if fan.how == "balance":
         ways = tuple(
-            tuple(
-                _Item(item.turn, tuple(_through_texts(arm, item.ways[0][0]) for arm in fan.arms)) for item in strand
-            )
+            tuple(_Item(item.turn, tuple(_through_texts(arm, item.ways[0][0]) for arm in fan.arms)) for item in strand)
             for strand in flow.strands
         )
         if fan.policy == "ordered":
@@ -186,7 +195,8 @@ def _fanned(fan: Fan, flow: Flow) -> Flow:
             ),
         )
     arms = [
-        _through(arm, flow if fan.how == "copy" else _routed(flow, number, count)) for number, arm in enumerate(fan.arms)
+        _through(arm, flow if fan.how == "copy" else _routed(flow, number, count))
+        for number, arm in enumerate(fan.arms)
     ]
     return _joined(fan, arms)
 
@@ -201,7 +211,9 @@ def _joined(fan: Fan, arms: Sequence[Flow]) -> Flow:
     in_order = all(len(one.strands) == 1 for one in arms)
     match fan.policy:
         case "race":
-            return Flow(races=tuple(one for one in arms if _texts(one)) or (Flow(keeps_turns=False),), keeps_turns=False)
+            # Control leaves at its first copy, whoever wins, so it is not known where among the data.
+            runners = tuple(dataclasses.replace(one, keeps_turns=False) for one in arms if _texts(one))
+            return Flow(races=runners or (Flow(),), keeps_turns=False)
         case "zip_latest":
             left, right = (tuple(text for _, text in _texts(one)) for one in arms)
             return Flow(pairs=(left, right), keeps_turns=False)
