@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Generator
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,6 @@ from ._jobs import Job, is_made_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextvars import Context
 
     from ..channels import ReceiveEnd, SendEnd
     from ..stages import Step
@@ -55,8 +55,9 @@ class Part(Job):
     weight: int = 0
     is_shared: bool = True
 
-    def __init__(self, stage: StageRun, context: Context) -> None:
-        super().__init__(stage.name, _nothing, _ignored, context)
+    def __init__(self, stage: StageRun) -> None:
+        # Nothing runs in its context, which would keep the run alive: the stage's own is the chain's to keep and to forget.
+        super().__init__(stage.name, _nothing, _ignored, Context())
         self.chain: Chain | None = None
         self.place: int = 0
 
@@ -117,7 +118,7 @@ class Chain:
             step = stage.node.stage.step
             assert step is not None, "only steps are fused"
             context = make_context()
-            part = Part(stage, context)
+            part = Part(stage)
             part.chain, part.place, stage.job = self, place, part
             self._members.append(_Member(stage, step, part, context))
         self._first = 0
