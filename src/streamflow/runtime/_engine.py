@@ -212,10 +212,7 @@ class Engine(RunView):
             while True:
                 try:
                     await body()
-                    if stage.fence is not None or stage.helpers:
-                        await finish_body(
-                            stage
-                        )  # a sweep may come while it waits for helpers, which do the stage's work
+                    await finish_body(stage)
                     break
                 except BaseException as error:
                     if not was_swept(stage, error):

@@ -15,6 +15,7 @@ from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
 from ._check_pipeline import check_pipeline
 from ._check_provider import PROVIDER_VARIANTS, check_provider
+from ._check_runtime import check_runtime
 from ._check_stage import StageConformance, check_stage
 from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
@@ -39,7 +40,7 @@ from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
     from ._cassette import Cassette, load_cassette, record_cassette
-    from ._fake_transport import fake_client
+    from ._fake_transport import fake_client, fake_transport
     from ._graph_strategies import graphs
     from ._json_cuts import json_byte_cuts, json_cuts
     from ._strategies import (
@@ -113,6 +114,7 @@ __all__ = [
     "check_channel",
     "check_pipeline",
     "check_provider",
+    "check_runtime",
     "check_stage",
     "check_store",
     "conform",
@@ -122,6 +124,7 @@ __all__ = [
     "elements",
     "ends_under_test",
     "fake_client",
+    "fake_transport",
     "faulty",
     "graphs",
     "json_byte_cuts",

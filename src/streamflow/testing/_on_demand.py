@@ -31,7 +31,7 @@ _MODULES = {
     "graphs": "._graph_strategies",
     "json_byte_cuts": "._json_cuts",
     "json_cuts": "._json_cuts",
-    "fake_client": "._fake_transport",
+    **dict.fromkeys(("fake_client", "fake_transport"), "._fake_transport"),
     **dict.fromkeys(("Cassette", "record_cassette", "load_cassette"), "._cassette"),
 }
 _EXTRAS = {"._fake_transport": ("httpx2", "http"), "._cassette": ("httpx2", "http")}
