@@ -176,6 +176,7 @@ CHANNELS = {
 SKIPPED = {"barrier": {"CH-04": "nothing leaves before every input has come to the end of its turn"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANNELS)
 def test_every_channel_keeps_the_rules(name) -> None:
     """conformance, channels: the rules of edges, forks and merges, each on both loops and at several capacities."""
@@ -196,6 +197,7 @@ def of_anyio(capacity):
     return ChannelUnderTest([send], [receive], bound=capacity)
 
 
+@pytest.mark.slow
 def test_the_streams_of_anyio_fail_under_native_cancellation_and_nowhere_else() -> None:
     """conformance, power: the known-bad control (anyio #146, #536, #728); the kit finds that fault, and no other."""
     with pytest.raises(ConformanceError) as caught:
