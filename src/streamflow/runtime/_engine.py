@@ -69,7 +69,6 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "live_runs"]
 
 _log = logging.getLogger("streamflow.runtime")
-
 _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -205,19 +204,20 @@ class Engine(RunView):
         )
         CURRENT_RUN.set(run)
         stage.context = run
-        if stage.supervisor is not None:
-            await stage.supervisor.work(run)
-        else:
-            body = stage.make_body(run)
-            while True:
-                try:
-                    await body()
-                    await finish_body(stage)
-                    break
-                except BaseException as error:
-                    if not was_swept(stage, error):
-                        raise
-                await reenter(stage)
+        with stage.ended_by_its_input():
+            if stage.supervisor is not None:
+                await stage.supervisor.work(run)
+            else:
+                body = stage.make_body(run)
+                while True:
+                    try:
+                        await body()
+                        await finish_body(stage)
+                        break
+                    except BaseException as error:
+                        if not was_swept(stage, error):
+                            raise
+                    await reenter(stage)
         await pass_rest(stage)
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
