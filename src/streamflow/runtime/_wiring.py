@@ -23,6 +23,7 @@ from ..channels import (
     WholeEnd,
     join_ports,
     keep_rounds_inside,
+    open_chained,
     open_channel,
     open_feedback,
     tell_waits,
@@ -129,6 +130,11 @@ class StageRun:
         self.job.cancel()
         for helper in self.helpers:
             helper.cancel()
+
+    @property
+    def has_job(self) -> bool:
+        """Whether it has its task already, or a part of one."""
+        return hasattr(self, "job")
 
     @property
     def is_holding(self) -> bool:
@@ -240,6 +246,10 @@ class _Ends:
             self._entries[len(self.sends)] = edge.rounds.entry
             send, receive = open_feedback(
                 bound.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+            )
+        elif edge.is_chained:
+            send, receive = open_chained(
+                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
             )
         else:
             send, receive = open_channel(
