@@ -4,56 +4,39 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from itertools import count
-from pathlib import Path
 
 import pytest
+from fake_server import KEY, TEXT, model, serving
 
 pytestmark = pytest.mark.services
 
-SCRIPT = Path(__file__).parents[1] / "servers" / "openai_server.py"
-TEXT = "Hello, wörld — 你好 🌍!"
-KEY = "sk-planted-0123456789"
 WITHIN_S = 20
-numbers = count()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Where the server process listens, as `http://127.0.0.1:port`."""
-    with subprocess.Popen([sys.executable, str(SCRIPT)], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield f"http://127.0.0.1:{process.stdout.readline().split()[1]}/v1"
-        finally:
-            process.terminate()
+    """Where the server process listens, as `http://127.0.0.1:port/v1`."""
+    with serving() as address:
+        yield f"{address}/v1"
 
 
-def model(behaviour: str) -> str:
-    """Return the name of a model that behaves like this; each name serves one call."""
-    return f"{behaviour}:cli-{next(numbers)}"
-
-
-def ask(start, server: str, behaviour: str, *arguments: str, said: str = "Hi\n", env=None) -> tuple[int, str, str]:
-    process = start(
-        "chat", "--base-url", server, "--model", model(behaviour), *arguments, stdin=subprocess.PIPE, env=env
-    )
+def ask(start, server: str, faults: str, *arguments: str, said: str = "Hi\n", env=None) -> tuple[int, str, str]:
+    process = start("chat", "--base-url", server, "--model", model(faults), *arguments, stdin=subprocess.PIPE, env=env)
     out, err = process.communicate(said, timeout=WITHIN_S)
     return process.returncode, out, err
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("behaviour", ["normal", "split", "no-done"])
-def test_an_answer_of_a_real_server_is_shown(start, server: str, behaviour: str, backend: str) -> None:
+@pytest.mark.parametrize("faults", ["", "split=3", "done=0"])
+def test_an_answer_of_a_real_server_is_shown(start, server: str, faults: str, backend: str) -> None:
     """The main job over the wire, however the server cuts its answer."""
-    assert ask(start, server, behaviour, "--quiet", "--backend", backend) == (0, f"{TEXT}\n", "")
+    assert ask(start, server, faults, "--quiet", "--backend", backend) == (0, f"{TEXT}\n", "")
 
 
 def test_the_environment_can_name_the_server(start, server: str) -> None:
     """`OPENAI_BASE_URL`, `OPENAI_MODEL`, `OPENAI_API_KEY`: the usual variables; the start says which server it is."""
-    variables = {"OPENAI_BASE_URL": server, "OPENAI_MODEL": model("echo"), "OPENAI_API_KEY": KEY}
+    variables = {"OPENAI_BASE_URL": server, "OPENAI_MODEL": "echo", "OPENAI_API_KEY": KEY}
     process = start("chat", stdin=subprocess.PIPE, env=variables)
 
     out, err = process.communicate("What now?\n", timeout=WITHIN_S)
@@ -66,12 +49,12 @@ def test_the_environment_can_name_the_server(start, server: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "told"),
-    [("status-401", "401"), ("status-500", "500"), ("cut", "broke"), ("unfinished", ""), ("page", "")],
+    ("faults", "told"),
+    [("status=401", "401"), ("status=500", "500"), ("cut=2", "broke"), ("end=2", ""), ("page", "")],
 )
-def test_what_goes_wrong_at_the_server_is_one_clear_line(start, server: str, behaviour: str, told: str) -> None:
+def test_what_goes_wrong_at_the_server_is_one_clear_line(start, server: str, faults: str, told: str) -> None:
     """Exit code 1; a refused key, a failing server, a broken connection, something that is no model server."""
-    code, out, err = ask(start, server, behaviour)
+    code, out, err = ask(start, server, faults)
 
     assert code == 1
     assert "Traceback" not in out + err
@@ -84,7 +67,7 @@ def test_what_goes_wrong_at_the_server_is_one_clear_line(start, server: str, beh
 def test_a_key_that_the_server_quotes_is_not_printed(start, server: str) -> None:
     """Secrets are never printed, whoever says them; nor does the server steer the terminal."""
     arguments = ("--api-key-env", "MY_KEY")
-    code, out, err = ask(start, server, "leak", *arguments, env={"MY_KEY": KEY})
+    code, out, err = ask(start, server, "status=400&quote=1", *arguments, env={"MY_KEY": KEY})
 
     assert code == 1
     assert KEY not in out + err
@@ -93,7 +76,7 @@ def test_a_key_that_the_server_quotes_is_not_printed(start, server: str) -> None
 
 def test_an_answer_that_takes_too_long_is_one_clear_line(start, server: str) -> None:
     """`--timeout-s`, with what had come of the answer before it."""
-    code, out, err = ask(start, server, "slow", "--quiet", "--timeout-s", "0.5")
+    code, out, err = ask(start, server, "stall=2", "--quiet", "--timeout-s", "0.5")
 
     assert (code, out) == (1, "Hel\n")
     assert err == "streamflow: no whole answer within 0.5 s; give more time with --timeout-s\n"
@@ -103,7 +86,15 @@ def test_an_answer_that_takes_too_long_is_one_clear_line(start, server: str) -> 
 def test_ctrl_c_ends_an_answer_that_a_server_holds_back(start, server: str, backend: str) -> None:
     """The token that had come was shown at once; the wait for the next one ends at once too."""
     process = start(
-        "chat", "--quiet", "--base-url", server, "--model", model("slow"), "--backend", backend, stdin=subprocess.PIPE
+        "chat",
+        "--quiet",
+        "--base-url",
+        server,
+        "--model",
+        model("stall=2"),
+        "--backend",
+        backend,
+        stdin=subprocess.PIPE,
     )
     process.stdin.write("Hi\n")
     process.stdin.flush()

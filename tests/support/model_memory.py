@@ -2,6 +2,7 @@
 
 import json
 from contextlib import aclosing
+from pathlib import Path
 
 import anyio
 import httpx2
@@ -17,6 +18,8 @@ ASKED = ModelRequest(messages=(Message("user", PROMPT),), model="m")
 SILENCE = b"nothing, for ever"
 DONE = b"data: [DONE]\n\n"
 WIRES = ("chat", "responses", "anthropic")
+CORPUS = Path(__file__).parents[1] / "providers" / "corpus"
+SENT = {f"{path.parent.name}/{path.stem}": path.read_bytes() for path in sorted(CORPUS.glob("*/*.sse"))}
 
 
 class Body(httpx2.AsyncByteStream):

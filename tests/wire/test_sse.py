@@ -4,11 +4,11 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamflow.errors import ConfigError, DecodeError, ElementError
-from streamflow.wire import SSEEvent, SSEParser, encode_event
+from streamflow.wire import SSEEvent, SSEParser, encode_comment, encode_event
 
 
 def parse(*chunks: bytes, **options) -> list[SSEEvent]:
@@ -58,13 +58,13 @@ lines = st.text(max_size=12).filter(lambda text: not re.search(r"[\r\n\0]", text
 
 @given(data=streams, places=cuts)
 def test_any_cut_gives_the_events_of_the_standard(data, places):
-    """Wire: where the network cuts a stream changes nothing, also inside CRLF, a BOM or a character."""
+    """semantics 17.1: where the network cuts a stream changes nothing, also inside CRLF, a BOM or a character."""
     assert parse(*cut(data, places)) == parse(data) == naive(data)
 
 
 @given(data=streams, places=cuts, limit=st.integers(1, 30))
 def test_any_cut_gives_the_same_events_up_to_the_size_limit(data, places, limit):
-    """Wire: the limit depends on the stream alone, and arbitrary bytes raise nothing but our own error."""
+    """semantics 17.1: the limit depends on the stream alone, and arbitrary bytes raise nothing but our own error."""
 
     def outcome(chunks):
         parser, events = SSEParser(max_event_bytes=limit), []
@@ -87,7 +87,7 @@ def test_any_cut_gives_the_same_events_up_to_the_size_limit(data, places, limit)
     places=cuts,
 )
 def test_what_is_encoded_is_what_is_parsed(data, event, id, retry_ms, places):
-    """Wire: encode and parse are inverse, but for line ends, all of which arrive as line feeds."""
+    """semantics 17.2: encode and parse are inverse, but for line ends, all of which arrive as line feeds."""
     encoded = encode_event(data, event=event, id=id, retry_ms=retry_ms)
 
     expected = SSEEvent(re.sub(r"\r\n|\r", "\n", data), event or "message", id, retry_ms)
@@ -203,3 +203,20 @@ def test_line_feeds_are_the_only_line_ends_that_are_written():
         encode_event("a\r\nb", event="tick", id="3", retry_ms=5)
         == b"event: tick\nid: 3\nretry: 5\ndata: a\ndata: b\n\n"
     )
+
+
+@given(text=st.text(max_size=20), places=cuts)
+@example(text="data: x\r\ndata: y", places=[])
+def test_a_comment_is_passed_over(text, places):
+    """semantics 17.2: it keeps a connection alive, also between the lines of no event, and can be no event whatever it holds."""
+    comment = encode_comment(text)
+    stream = comment + encode_event("a") + comment + comment + encode_event("b")
+
+    assert parse(*cut(stream, places)) == [SSEEvent("a"), SSEEvent("b")]
+
+
+def test_a_comment_that_is_no_unicode_is_refused():
+    """semantics 17.2: it has no encoding; the error is one of ours."""
+    assert encode_comment() == b": \n\n"
+    with pytest.raises(ElementError, match="no Unicode"):
+        encode_comment("\ud800")

@@ -1,10 +1,12 @@
 """The accumulators of tool calls against what servers send, right and wrong."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.elements import ToolCallDelta, ToolCallElement
+from streamflow.elements import Metadata, ToolCallDelta, ToolCallElement
 from streamflow.errors import ConfigError, DecodeError, StreamflowError
 from streamflow.wire import AnthropicToolCalls, ChatToolCalls, ResponsesToolCalls, parse_arguments
 
@@ -98,6 +100,10 @@ QUIRKS = {
     ],
     "name before the arguments": [entry(0, "a", "f"), entry(0, args='{"x":1}'), entry(1, "b", "g"), entry(1, args='{"y":2}')],
     "arguments as an object": [entry(0, "a", "f", {"x": 1}), entry(1, "b", "g", {"y": 2})],
+    "all calls once more at the end": [
+        entry(0, "a", "f", '{"x"'), entry(0, args=":1}"), entry(1, "b", "g", '{"y":2}'),
+        [entry(0, "a", "f", '{"x":1}'), entry(1, "b", "g", '{"y":2}')],
+    ],
     "empty entries between": [{}, entry(0), entry(0, "a", "f", '{"x":1}'), {"index": 1, "function": {}},
         entry(1, "b", "g", '{"y":2}')],
     "nulls and wrong types": [
@@ -134,6 +140,20 @@ def test_calls_without_ids_are_told_apart_by_name_and_completeness():
     assert [one.name for one in other] == ["f", "g"]
     assert [one.raw for one in cut] == ['{"a":{}}']
     assert [one.name for one in listed] == ["f", "f"]
+
+
+def test_a_new_id_on_a_used_index_begins_a_call_before_any_argument():
+    """semantics 17.5: two calls of one tool without arguments are two calls; an id alone announces nothing."""
+    wholes = chat(entry(0, "a", "f", ""), entry(0, "b", "f", ""), entry(1, "c"))[1]
+
+    assert told(wholes) == [("a", "f", ""), ("b", "f", "")]
+
+
+def test_arguments_before_the_name_are_told_with_it():
+    """semantics 17.5: a fragment never lacks its name, and none is lost."""
+    fragments, _ = chat(entry(0, "a", None, '{"x"'), entry(0, args=":"), entry(0, None, "f"), entry(0, args="1}"))
+
+    assert [(one.name, one.args) for one in fragments] == [("f", '{"x":'), ("f", "1}")]
 
 
 def test_a_call_without_an_id_gets_one_that_stands():
@@ -284,6 +304,10 @@ RESPONSES = {
     "output index constant": [
         added(), delta('{"x":1}'), added("i2", 0, "b", "g"), delta('{"y":2}', "i2", 0), done('{"y":2}', "i2", 0), done('{"x":1}'),
     ],
+    "another item id in each event and no output index": [
+        added("q1", None), delta('{"x"', "q2", None), delta(":1}", "q3", None), done('{"x":1}', "q4", None),
+        added("q5", None, "b", "g"), delta('{"y":2}', "q6", None), done('{"y":2}', "q7", None),
+    ],
     "neither item id nor output index": [
         added(None, None), delta('{"x"', None, None), delta(":1}", None, None),
         added(None, None, "b", "g"), delta('{"y":2}', None, None),
@@ -389,6 +413,15 @@ FEEDS = {
 }
 
 
+def test_an_item_of_a_response_that_is_incomplete_is_cut_off():
+    """semantics 17.6: nothing at all is then no call without arguments."""
+    cut = item_done("")
+    cut["item"]["status"] = "incomplete"
+
+    assert "cut off" in responses(added(), cut)[1][0].error
+    assert responses(added(), item_done(""))[1][0].error is None
+
+
 @pytest.mark.parametrize("wire", FEEDS)
 def test_limits_hold_on_every_wire(wire):
     """semantics 17.6: a peer can fill the memory neither with calls nor with arguments."""
@@ -411,6 +444,26 @@ def test_a_lone_surrogate_in_arguments_can_be_encoded():
     assert whole.raw == '{"x":"😀\ufffd"}'
 
 
+@given(places=st.lists(st.integers(0, 60), max_size=8))
+def test_any_cut_of_the_arguments_gives_the_same_calls(places):
+    """semantics 17.5: fragments say what the whole says, however a server cuts them, on every wire."""
+    raw = '{"x": "a \\"b\\" \\ud83d\\ude00", "y": [1, {"z": null}]}'
+    borders = sorted({0, len(raw), *(place % len(raw) for place in places)})
+    cut = [raw[one:two] for one, two in pairwise(borders)]
+    made = [
+        chat(entry(0, "a", "f"), *[entry(0, None, "f", piece) for piece in cut])[1],
+        anthropic(start(0), *[partial(0, piece) for piece in cut], stop(0))[1],
+        responses(added(), *[delta(piece) for piece in cut], done(raw), item_done(raw))[1],
+    ]
+
+    for (whole,) in made:
+        assert (whole.raw, whole.error, dict(whole.args)) == (
+            raw,
+            None,
+            {"x": 'a "b" 😀', "y": (1, Metadata({"z": None}))},
+        )
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.binary(max_size=2),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -428,7 +481,7 @@ objects = st.recursive(
 )
 
 
-@given(events=st.lists(objects, max_size=6))
+@given(events=st.lists(objects, max_size=3))
 def test_wrong_types_anywhere_raise_nothing_but_our_errors(events):
     """semantics 17.5: what a server should never send is put up with or refused, by an error of ours."""
     try:

@@ -36,14 +36,14 @@ faults: a request asks for them in the name of the model, or in the header x-fak
   cut=4  stall=4  end=4      after four events: break the connection, fall silent, end as if all were said
   error=4  malformed=4       after four events: an error inside the stream, what is no JSON
   split=7                    few bytes at a time, cut inside characters and escapes; other numbers make other cuts
-  huge=1000000  ping  usage=0  done=0
+  huge=1000000  ping  usage=0  done=0  whole  page
   as in: curl -N http://127.0.0.1:8123/v1/chat/completions -d '{"model": "any?cut=3", "stream": true, …}'
 
 what became of a request:
   GET /fake/calls            all of the latest
   GET /fake/ended?model=…    waits until the call with that model has ended
 
-exit codes: 0 after Ctrl-C or a termination, 1 if it cannot listen, 2 for wrong options
+exit codes: 0 after Ctrl-C, 1 if it cannot listen, 2 for wrong options
 
 examples:
   streamflow fake-llm
@@ -101,8 +101,7 @@ def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
         told = f"script {given.script}" if given.script else "rules of the offline provider"
         screen.line(f"fake-llm at http://{shown}:{port}/v1 (OpenAI) and http://{shown}:{port} (Anthropic), {told}")
         screen.line("Press Ctrl-C to end it.")
-        # To uvicorn a break of the connection is an error of the application; here it is what a fault asked for.
-        logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in record.getMessage())
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -117,8 +116,16 @@ def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
     return 0
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether uvicorn has found an error: it takes for one what a fault asked for, and what Ctrl-C has cut short."""
+    if record.exc_info and not isinstance(record.exc_info[1], Exception):
+        return False  # a cancellation
+    said = record.getMessage()
+    return "without completing response" not in said and "graceful shutdown exceeded" not in said
+
+
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound; names of hosts are looked up.
+    """Return a socket that listens; names of hosts are looked up.
 
     Raises:
         OSError: If the address is not this machine's, or taken.
@@ -128,6 +135,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(2048)  # from here on clients can connect, so the address may be told
     except BaseException:
         listener.close()
         raise

@@ -16,7 +16,7 @@ from ._wires import AnthropicWire
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx2
+    from ._http import HTTPClient
 
 __all__ = ["AnthropicProvider", "anthropic_wire"]
 
@@ -72,7 +72,7 @@ class AnthropicProvider(HTTPProvider):
         max_answer_chars: int = 10_000_000,
         headers: Mapping[str, str] | None = None,
         name: str = "anthropic",
-        client: httpx2.AsyncClient | None = None,
+        client: HTTPClient | None = None,
     ) -> None:
         key = checked_key(api_key)
         super().__init__(

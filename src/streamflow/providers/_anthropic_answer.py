@@ -14,7 +14,7 @@ import msgspec
 from ..errors import DecodeError
 from ..wire import AnthropicToolCalls
 from ._anthropic_request import ANTHROPIC_BLOCK
-from ._json import JsonObject, count_of, object_decoder, object_of, scalar_of, text_of
+from ._json import JsonObject, count_of, decoded, object_decoder, object_of, scalar_of, text_of
 from ._protocol import CITATION
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class AnthropicAnswer:
             ProviderError: If it is an error object, malformed, or makes the answer too long.
         """
         try:
-            event = object_decoder.decode(data)
+            event = decoded(object_decoder, data)
         except (msgspec.DecodeError, RecursionError) as error:
             if not data:
                 return ()

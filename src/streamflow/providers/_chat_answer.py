@@ -15,7 +15,7 @@ import msgspec
 from ..elements import Usage
 from ..errors import DecodeError
 from ..wire import ChatToolCalls
-from ._json import object_of, objects_of, text_of
+from ._json import decoded, object_of, objects_of, text_of
 from ._protocol import CITATION
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class ChatAnswer:
             return ()
         assembly = self._assembly
         try:
-            chunk = _decoder.decode(data)
+            chunk = decoded(_decoder, data)
         except (msgspec.DecodeError, RecursionError) as error:
             raise assembly.failures.malformed(f"a chunk is no chat completion ({error})") from error
         if chunk.error:

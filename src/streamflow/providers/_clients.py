@@ -1,6 +1,7 @@
 """Models behind a user's own client of a vendor's SDK: its keys, its address, its retries, our elements.
 
-Above: users. Below: `_call`, `_connection`, and the optional `openai` and `anthropic`, which only this module imports.
+Above: users. Below: `_call`, `_connection`, `_http`, and the optional `openai` and `anthropic`, which only this module
+imports.
 The SDK sends the request and judges the status. Its answer is read here, as bytes: so all wires have one mapping and one set of
 limits, and nothing of it is built twice. Exceptions of the SDK quote requests and answers, so none is a cause of ours.
 """
@@ -8,6 +9,7 @@ limits, and nothing of it is built twice. Exceptions of the SDK quote requests a
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from ._call import Limits, call_model
 from ._connection import Connection, reason_of
 from ._encoding import encode_body
 from ._failures import Failures
+from ._http import import_httpx2
 from ._openai import OpenAIAPI, openai_wire
 from ._secrets import Secrets
 
@@ -114,11 +117,9 @@ class ClientProvider:
 
     async def _post(self, body: object, failures: Failures) -> Any:
         try:
-            import httpx2
-
             return await self._client.post(
                 self._wire.path,
-                cast_to=httpx2.Response,
+                cast_to=import_httpx2().Response,
                 body=body,
                 options={"headers": _HEADERS, "follow_redirects": False},
                 stream=True,
@@ -177,7 +178,7 @@ class OpenAIClientProvider(ClientProvider):
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
         name: str = "openai",
     ) -> None:
-        sdk = _sdk("openai", "AsyncOpenAI", client)
+        sdk = _sdk("openai", client)
         super().__init__(
             sdk,
             openai_wire(api, max_tokens_field, str(client.base_url)),
@@ -226,7 +227,7 @@ class AnthropicClientProvider(ClientProvider):
         max_answer_chars: int = 10_000_000,
         name: str = "anthropic",
     ) -> None:
-        sdk = _sdk("anthropic", "AsyncAPIClient", client)
+        sdk = _sdk("anthropic", client)
         super().__init__(
             sdk,
             anthropic_wire(max_tokens),
@@ -237,7 +238,7 @@ class AnthropicClientProvider(ClientProvider):
         )
 
 
-def _sdk(name: str, kind: str, client: object) -> ModuleType:
+def _sdk(name: str, client: object) -> ModuleType:
     """Return the SDK's module, after a look at the client.
 
     Raises:
@@ -248,6 +249,6 @@ def _sdk(name: str, kind: str, client: object) -> ModuleType:
         sdk = importlib.import_module(name)
     except ImportError as error:
         raise MissingExtraError(name, name) from error
-    if not isinstance(client, getattr(sdk, kind)):
+    if not inspect.iscoroutinefunction(getattr(client, "post", None)):
         raise ConfigError("client", f"a {type(client).__name__} is given; give an asynchronous client of {name}")
     return sdk

@@ -152,7 +152,8 @@ class Failures:
 
     def malformed(self, reason: str) -> ProviderError:
         """Return the error for a response that is not what it should be."""
-        return ProviderError("protocol", f"{self.server} does not speak this protocol: {reason}; check base_url", False)
+        told = self._secrets.taken_out_of(reason)  # it may quote a header
+        return ProviderError("protocol", f"{self.server} does not speak this protocol: {told}; check base_url", False)
 
     def too_large(self, what: str, setting: str) -> ProviderError:
         """Return the error for an answer that is beyond a limit."""

@@ -27,8 +27,8 @@ class FallbackProvider:
 
     The first is given the request as it is; the others are given it without the name of a model, which would be none of theirs.
     Each handover is told to the run's listeners as `model.fallback`. Once an element of the answer has left, a failure is final,
-    unless whoever reads the answer understands `TurnReset` and `reset` says so: then that is sent, and the next provider begins anew, with
-    another `id`. What had left is to be forgotten.
+    unless whoever reads the answer understands `TurnReset` and `reset` says so: then that is sent, and the next provider begins
+    anew, with another `id`. What had left is to be forgotten.
 
     ```python
     provider = FallbackProvider(RetryProvider(cloud), local)

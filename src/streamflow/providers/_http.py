@@ -7,7 +7,7 @@ Rules: certificates are verified, redirects are not followed, nothing is unpacke
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio.lowlevel
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from ._protocol import ModelRequest
     from ._wires import Wire
 
-__all__ = ["HTTPProvider", "checked_key"]
+    HTTPClient: TypeAlias = httpx2.AsyncClient
+    """A client of `httpx2`."""
+
+__all__ = ["HTTPProvider", "checked_key", "import_httpx2"]
 
 _OURS = frozenset({"accept", "accept-encoding", "content-type", "content-length", "host", "transfer-encoding"})
 
@@ -69,7 +72,7 @@ class HTTPProvider:
         connect_timeout_s: float,
         limits: Limits,
         name: str,
-        client: httpx2.AsyncClient | None,
+        client: HTTPClient | None,
     ) -> None:
         check_positive("timeout_s", timeout_s)
         check_positive("connect_timeout_s", connect_timeout_s)
@@ -84,7 +87,7 @@ class HTTPProvider:
         self._limits = limits
         self._given = client
         # Here and not at the first call: these take long enough to be felt in a running event loop.
-        self._http = _import_httpx2()
+        self._http = import_httpx2()
         # Where no TLS is spoken, a context that trusts nobody costs nothing and lets nothing through.
         plain = client is not None or self._base_url.startswith("http:")
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else self._http.create_ssl_context()
@@ -228,7 +231,12 @@ class _OwnConnection(Connection):
                 await self._client.aclose()
 
 
-def _import_httpx2() -> ModuleType:
+def import_httpx2() -> ModuleType:
+    """Return the HTTP client's module.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
     try:
         import httpx2
     except ImportError as error:

@@ -5,17 +5,43 @@ Above: the answers, `_failures`. Below: nothing.
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+import re
+from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 
-__all__ = ["JsonObject", "count_of", "object_decoder", "object_of", "objects_of", "scalar_of", "text_of"]
+__all__ = ["JsonObject", "count_of", "decoded", "object_decoder", "object_of", "objects_of", "scalar_of", "text_of"]
 
 JsonObject: TypeAlias = dict[str, object]
 """An object, as it was decoded."""
 
+_T = TypeVar("_T")
+
+# A backslash, a pair of surrogates, or half of one, as JSON escapes them.
+_ESCAPE = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
 object_decoder = msgspec.json.Decoder(JsonObject)
 """Decodes objects and nothing else."""
+
+
+def decoded(decoder: msgspec.json.Decoder[_T], data: str) -> _T:
+    """Return what a text says; half of a surrogate pair, which servers send that cut text anywhere, becomes U+FFFD.
+
+    Raises:
+        msgspec.DecodeError: If it is no JSON, or not of the decoder's type.
+        RecursionError: If it is nested deeper than msgspec reads.
+    """
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError:
+        if "\\u" not in data:
+            raise
+        repaired = _ESCAPE.sub(lambda found: "\\ufffd" if found[1] else found[0], data)
+        if repaired == data:
+            raise
+    return decoder.decode(repaired)
 
 
 def object_of(value: object) -> JsonObject:

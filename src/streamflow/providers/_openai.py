@@ -16,7 +16,7 @@ from ._wires import ChatWire, ResponsesWire, Wire
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx2
+    from ._http import HTTPClient
 
 __all__ = ["OpenAIAPI", "OpenAIProvider", "openai_wire"]
 
@@ -80,7 +80,7 @@ class OpenAIProvider(HTTPProvider):
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
         headers: Mapping[str, str] | None = None,
         name: str = "openai",
-        client: httpx2.AsyncClient | None = None,
+        client: HTTPClient | None = None,
     ) -> None:
         key = checked_key(api_key)
         super().__init__(

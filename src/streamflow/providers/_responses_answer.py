@@ -14,7 +14,7 @@ import msgspec
 from ..elements import Usage
 from ..errors import DecodeError
 from ..wire import ResponsesToolCalls
-from ._json import JsonObject, count_of, object_decoder, object_of, objects_of, scalar_of, text_of
+from ._json import JsonObject, count_of, decoded, object_decoder, object_of, objects_of, scalar_of, text_of
 from ._protocol import CITATION
 from ._responses_request import OPENAI_ITEM
 
@@ -91,7 +91,7 @@ class ResponsesAnswer:
         if data == "[DONE]" or not data:
             return ()
         try:
-            event = object_decoder.decode(data)
+            event = decoded(object_decoder, data)
         except (msgspec.DecodeError, RecursionError) as error:
             raise self._assembly.failures.malformed(f"an event is no response event ({error})") from error
         kind = event.get("type")
@@ -165,14 +165,14 @@ class ResponsesAnswer:
     def _take_item(self, event: JsonObject) -> Sequence[StreamElement]:
         """Take an item that is whole."""
         item = object_of(event.get("item"))
-        kind = item.get("type")
+        kind = text_of(item.get("type"))
         if kind in _CALLS:
             return self._take_calls(event)
         if kind == "reasoning":
             return self._seal(item, event)
         if kind == "image_generation_call" and (picture := text_of(item.get("result"))):
             return (self._assembly.image(picture, f"image/{text_of(item.get('output_format')) or 'png'}"),)
-        if kind == "message" or not isinstance(kind, str):
+        if kind in {"message", ""}:
             return ()
         return (self._data(f"{OPENAI_ITEM}{kind}", item),)
 

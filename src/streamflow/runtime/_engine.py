@@ -43,9 +43,10 @@ from ._backend import current_backend
 from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
+from ._dump import describe_run
 from ._edge_watches import edge_watches, run_limits, watch_run
 from ._failures import notice_of, stage_error
-from ._interruption import end_stage, finish_body, reenter, was_swept
+from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
 from ._stalls import watch_stalls
@@ -223,14 +224,13 @@ class Engine(RunView):
                         doing, rest = rest, None
                         await doing()
                     await body()
+                    await finish_body(stage)
                     break
                 except BaseException as error:
                     if not was_swept(stage, error):
                         raise
                 await reenter(stage)
-            if stage.fence is not None or stage.helpers:
-                await finish_body(stage)
-        await stage.pass_rest()
+        await pass_rest(stage)
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
@@ -488,5 +488,5 @@ class Engine(RunView):
 
 
 def live_runs() -> list[str]:
-    """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
-    return sorted(engine.describe() for engine in _LIVE)
+    """Return a report on each run that has tasks which have not ended: who is alive, who waits for what, what edges hold."""
+    return sorted(describe_run(engine) for engine in _LIVE)

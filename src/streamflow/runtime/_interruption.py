@@ -47,6 +47,7 @@ __all__ = [
     "call_supervised",
     "end_stage",
     "finish_body",
+    "pass_rest",
     "reenter",
     "was_swept",
 ]
@@ -417,7 +418,10 @@ def end_stage(stage: StageRun) -> None:
 
 
 async def finish_body(stage: StageRun) -> None:
-    """Wait for the helpers of a stage whose body has returned, and clear away what interruptions have left of it."""
+    """Wait for the helpers of a stage whose body has returned, and clear away what interruptions have left of it.
+
+    A sweep that comes while it waits cancels the wait with the helpers: the body, which may have left all to them, is called again.
+    """
     fence = stage.fence
     if fence is None:
         await stage.helped()
@@ -434,3 +438,16 @@ async def finish_body(stage: StageRun) -> None:
     fence.is_cancelled = False
     fence.lift()
     await stage.helped()
+
+
+async def pass_rest(stage: StageRun) -> None:
+    """Pass on what the stage has left behind its last element; a sweep meanwhile cancels no more than the wait for room."""
+    while True:
+        try:
+            await stage.pass_rest()
+        except BaseException as error:
+            if not was_swept(stage, error):
+                raise
+            await finish_body(stage)
+        else:
+            return

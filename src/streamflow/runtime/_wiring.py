@@ -27,7 +27,7 @@ from ..channels import (
     open_feedback,
     tell_waits,
 )
-from ..errors import ChannelClosedError, ElementError, OutputClosedError
+from ..errors import ChannelClosedError, ElementError, OutputClosedError, RunStateError
 from ..stages import StageKind
 from ._fans import open_fan
 from ._jobs import is_made_of, leaf_of
@@ -168,7 +168,8 @@ class StageRun:
     def is_expected(self, job: Job, error: BaseException, cancelled: type[BaseException]) -> bool:
         """Say whether `error` is how this stage learned that its reader has gone, or that the run has stopped it."""
         if job.cancel_requested:
-            return is_made_of(error, (cancelled, OutputClosedError, ChannelClosedError))
+            # What starts a helper before it hears of its cancellation is refused: that is no failure of its own.
+            return is_made_of(error, (cancelled, OutputClosedError, ChannelClosedError, RunStateError))
         if isinstance(error, anyio.EndOfStream) and any(one.end_was_told for one in self.inputs):
             return True  # it called receive() until there was nothing more
         leaf = leaf_of(error)

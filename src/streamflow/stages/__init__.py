@@ -14,6 +14,7 @@ from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
 from ._context import CURRENT_RUN, Guard, RunContext, current_run
 from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec, checked_name, definition_error
 from ._decoupling import BufferStage, CoalesceStage
+from ._extract import ExtractJsonStage, OncePer
 from ._failures import Failures
 from ._fallback import FallbackStage
 from ._flow import DedupeStage, SkipStage, TakeStage, TeeStage
@@ -76,6 +77,7 @@ __all__ = [
     "DelayStage",
     "Directive",
     "ElementTypes",
+    "ExtractJsonStage",
     "Failures",
     "FallbackStage",
     "FileLinesSource",
@@ -91,6 +93,7 @@ __all__ = [
     "MemoryCache",
     "OnFailure",
     "OnInterrupt",
+    "OncePer",
     "PassthroughStage",
     "ProcessSource",
     "PromptStage",

@@ -6,7 +6,7 @@ Above: users. Below: `_protocol`, `_history`, `stages`.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..elements import MessageElement, Metadata, TextElement, TurnEnd
 from ..errors import ElementError
@@ -79,7 +79,7 @@ class StateStoreLoadStage(BaseStage):
         *,
         conversation: ConversationOf = None,
         last: int | None = None,
-        since: int | Callable[[RunContext[Any]], int] = 0,
+        since: int | Callable[[RunContext[object]], int] = 0,
         max_messages: int = 1000,
         announces: bool = True,
         name: str = "load",
@@ -102,7 +102,7 @@ class StateStoreLoadStage(BaseStage):
         self,
         input: ReceiveEnd[TextElement | MessageElement | TurnEnd],
         output: SendEnd[TurnInput | MessageElement | TurnEnd],
-        run: RunContext[Any],
+        run: RunContext[object],
     ) -> None:
         """Run the stage."""
         store = await run.resource(self._store) if isinstance(self._store, Resource) else self._store
@@ -133,7 +133,7 @@ class StateStoreLoadStage(BaseStage):
         held: list[MessageElement],
         before: str,
         output: SendEnd[TurnInput | MessageElement | TurnEnd],
-        run: RunContext[Any],
+        run: RunContext[object],
     ) -> str:
         """Send one turn behind its history; returns its id.
 

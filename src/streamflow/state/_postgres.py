@@ -10,7 +10,6 @@ knows itself.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import socket
@@ -38,6 +37,14 @@ T = TypeVar("T")
 
 _LOCK_CLASS = 7283_0519
 """What makes the advisory locks of stores differ from those of others in the same database."""
+
+_REFUSALS = (
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "no password supplied",
+    "permission denied",
+)
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -232,8 +239,12 @@ class PostgresStore(BaseStore):
         state: str = getattr(bad, "sqlstate", None) or ""
         if state in {"57014", "55P03", "25P03"}:
             return self._too_late()
-        if state.startswith("28") or state == "42501":
-            message = f"{self._name}: the server refused user, password or right ({state}); correct the dsn or grant it"
+        # Of a refused connection libpq gives no state, but the server's text.
+        is_refused = not state and any(sign in str(bad) for sign in _REFUSALS)
+        if is_refused or state.startswith("28") or state == "42501":
+            message = (
+                f"{self._name}: the server refused user, password, database or right; correct the dsn, or grant it"
+            )
             return StateError("denied", message)
         if isinstance(bad, (self._psycopg.errors.ConnectionTimeout, TimeoutError)):
             return self._too_late()
@@ -318,6 +329,7 @@ def _migrate(tx: _Transaction, store: str) -> None:
 
 def _psycopg() -> Any:
     try:
-        return importlib.import_module("psycopg")
-    except ImportError:
-        raise MissingExtraError("psycopg", "postgres") from None
+        import psycopg
+    except ImportError as error:
+        raise MissingExtraError("psycopg", "postgres") from error
+    return psycopg

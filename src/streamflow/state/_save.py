@@ -8,7 +8,7 @@ other way (an interruption, a failure, a cancelled or abandoned run) is stored a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..elements import (
     ErrorElement,
@@ -140,7 +140,7 @@ class StateStoreSaveStage(BaseStage):
         )
 
     async def process(
-        self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[Any]
+        self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[object]
     ) -> None:
         """Run the stage."""
         desk = Desk.for_saver(run.run_id)

@@ -3,8 +3,8 @@
 Above: users. Below: `_sql`, `_base`; the standard library's `sqlite3`.
 
 One connection, used by one thread at a time. A call that has begun is not cancelled: its caller waits for it (at most
-`busy_timeout_s`, while another process writes) and gets its result. Where asyncio cancels the caller nevertheless, the thread goes on,
-and the next call waits for it. Readers see a snapshot (WAL).
+`busy_timeout_s`, while another process writes) and gets its result. Where asyncio cancels the caller nevertheless, the thread goes
+on, and the next call waits for it. Readers see a snapshot (WAL).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ turn has been dealt with, so that the next one reads what this one has stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConversationOf", "Desk", "TurnInput", "checked_conversation", "conversation_of"]
 
-ConversationOf: TypeAlias = "str | Callable[[RunContext[Any], StreamElement], str] | None"
+ConversationOf: TypeAlias = "str | Callable[[RunContext[object], StreamElement], str] | None"
 """Whose turn it is: an id, or a function of the run and the first message of a turn; None: `metadata["conversation"]` of that
 message, else `conversation` of the run's `deps`, as a key or an attribute."""
 
@@ -104,7 +104,7 @@ def checked_conversation(given: object, stage: str) -> None:
     raise ConfigError("conversation", f"stage {stage!r}: give an id, or a function that returns one, got {given!r:.80}")
 
 
-def conversation_of(given: ConversationOf, run: RunContext[Any], first: StreamElement) -> str:
+def conversation_of(given: ConversationOf, run: RunContext[object], first: StreamElement) -> str:
     """Return the id of the conversation that a turn belongs to.
 
     Raises:
@@ -118,7 +118,7 @@ def conversation_of(given: ConversationOf, run: RunContext[Any], first: StreamEl
     else:
         found = first.metadata.get("conversation")
         if found is None:
-            deps = cast("object", run.deps)
+            deps = run.deps
             if isinstance(deps, Mapping):
                 found = cast("Mapping[object, object]", deps).get("conversation")
             else:

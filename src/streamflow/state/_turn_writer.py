@@ -50,7 +50,7 @@ class WriterSettings:
 class TurnWriter:
     """What a saving stage knows in one run: the turn that is open, and how to store it."""
 
-    def __init__(self, settings: WriterSettings, store: StateStore, desk: Desk, run: RunContext[Any]) -> None:
+    def __init__(self, settings: WriterSettings, store: StateStore, desk: Desk, run: RunContext[object]) -> None:
         self._settings = settings
         self._store = store
         self._desk = desk

@@ -14,7 +14,7 @@ from ..errors import ConfigError, StreamflowError
 from ..stages import StageKind, as_stage
 from . import _stage_cancel, _stage_control, _stage_demand, _stage_errors, _stage_life
 from ._conformance_runner import conform, run_checks
-from ._stage_case import HEAVY_STAGE_VARIANTS, STAGE_VARIANTS, StageCase
+from ._stage_case import STAGE_VARIANTS, StageCase, heavy_variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -221,7 +221,11 @@ def case_of(factory: Callable[[], StageLike], items: Sequence[StreamElement | st
     wrong = next((one for one in elements if not isinstance(cast("object", one), StreamElement)), None)
     if wrong is not None:
         raise ConfigError("items", f"elements or strings were expected, got {wrong!r:.80}")
-    return _checked(_made(factory, element=(lambda i: elements[i % len(elements)]) if elements else None, **known))
+
+    def element(index: int) -> StreamElement:
+        return elements[index % len(elements)]
+
+    return _checked(_made(factory, element=element if elements else None, **known))
 
 
 def trial_of(
@@ -234,17 +238,17 @@ def trial_of(
     variants: Sequence[Variant] | None = None,
 ) -> Report:
     """Run the checks of a case and return what they found, whatever it is."""
-    heavy = HEAVY_STAGE_VARIANTS if effort == 1 and variants is None else variants
+    chosen = STAGE_VARIANTS if variants is None else variants
     return run_checks(
         "stage",
         case,
-        STAGE_VARIANTS if variants is None else variants,
+        chosen,
         name=f"stage {case.name!r}",
         rules=rules,
         skip=skip,
         clock=clock,
         effort=effort,
-        heavy_variants=heavy,
+        heavy_variants=heavy_variants(chosen) if effort == 1 else None,
     )
 
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar, cast
 
+import anyio
+
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ __all__ = [
 
 S = TypeVar("S")
 
-Subject = Literal["stage", "channel", "graph", "provider", "store"]
+Subject = Literal["stage", "channel", "graph", "provider", "store", "runtime"]
 """What rules are about."""
 
 Level = Literal["required", "optional", "stochastic"]
@@ -46,6 +48,9 @@ Level = Literal["required", "optional", "stochastic"]
 
 BACKENDS: Final[tuple[BackendName, ...]] = ("asyncio", "trio")
 """The event loops on which every check runs."""
+
+
+_BLINK_S: Final = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,21 +104,36 @@ class Trial(Generic[S]):
         subject: What is on trial.
         variant: The circumstances.
         effort: How many times the usual number of random examples to try.
+        real_time: Whether time goes by as it does, and does not jump.
     """
 
-    def __init__(self, subject: S, variant: Variant, *, effort: int = 1) -> None:
+    def __init__(self, subject: S, variant: Variant, *, effort: int = 1, real_time: bool = False) -> None:
         self.subject: S = subject
         """What is on trial."""
         self.variant: Variant = variant
         """The circumstances."""
         self.effort: int = effort
         """How many times the usual number of random examples to try."""
+        self.real_time: bool = real_time
+        """Whether time goes by as it does, and does not jump."""
+        self.deferred: list[Callable[[], Awaitable[object]]] = []
+        """What is to be done when the check has ended, the last one first."""
         self.shown_by: str = ""
         """What is tried now, in words."""
 
     def given(self, what: str) -> None:
         """Say what is tried next: an input or a schedule. Go from short to long."""
         self.shown_by = what
+
+    async def rest(self, seconds: float) -> None:
+        """Let the subject go on by itself for so long, or where time is real for a blink.
+
+        Args:
+            seconds: How long, in virtual time.
+
+        Cancellation: ends the wait.
+        """
+        await anyio.sleep(min(seconds, _BLINK_S) if self.real_time else seconds)
 
     def require(self, holds: object, otherwise: str) -> None:
         """Fail unless `holds` is true.

@@ -84,7 +84,7 @@ def run_checks(
     rules_of(about, left_out)
     heavy = variants if heavy_variants is None else heavy_variants
     trials = [
-        (one, Trial(subject, variant, effort=effort))
+        (one, Trial(subject, variant, effort=effort, real_time=clock == "real"))
         for one in wanted
         for variant in (heavy if one.heavy else variants)
     ]
@@ -156,6 +156,8 @@ class _Court:
                 await check_of(rule)(trial)
             except Exception as caught:  # noqa: BLE001 - whatever it is, it is the finding
                 error = caught
+            while trial.deferred:
+                await trial.deferred.pop()()
             group.cancel_scope.cancel()
         if stuck is not None:
             return Verdict(rule, trial.variant, "failed", stuck, trial.shown_by)

@@ -32,6 +32,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """With this `Location` header."""
     quote: bool = False
     """With an error that quotes the request's key and last message."""
+    whole: bool = False
+    """Answer in one piece, though a stream was asked for."""
     page: bool = False
     """Answer with a page of HTML."""
     times: int | None = None
@@ -90,10 +92,10 @@ def faults_of(model: str | None, header: str | None) -> Faults:
 
 
 def split_badly(data: bytes, seed: int) -> Iterator[bytes]:
-    """Yield the bytes in pieces of one to three, so that characters, escapes and line ends are cut."""
+    """Yield the bytes in pieces of one to six, so that characters, escapes and line ends are cut."""
     draw = random.Random(seed)  # noqa: S311 - nothing secret hangs on it
     at = 0
     while at < len(data):
-        size = draw.randint(1, 3)
+        size = draw.randint(1, 6)
         yield data[at : at + size]
         at += size

@@ -49,7 +49,7 @@ _WIRES: Final[dict[str, type[ChatWire | ResponsesWire | MessagesWire]]] = {
 _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 _JSON: Final = {"content-type": "application/json"}
 _PAGE: Final = {"content-type": "text/html; charset=utf-8"}
-_MAX_KEPT: Final = 1000  # calls that can be asked about
+_MAX_KEPT: Final = 1000  # models of which is counted how often they failed
 
 
 class FakeLLM:
@@ -70,15 +70,23 @@ class FakeLLM:
     Args:
         provider: Who answers; None: a script that repeats what the user says.
         max_request_bytes: Largest body of a request; a larger one gets the status 413.
+        keep_calls: Number of calls that can be asked about.
         name: The model that `/v1/models` tells of.
 
     Raises:
-        ConfigError: If the limit is not positive.
+        ConfigError: If a limit is not positive.
     """
 
     def __init__(
-        self, provider: Provider | None = None, *, max_request_bytes: int = 10 * 1024 * 1024, name: str = "fake"
+        self,
+        provider: Provider | None = None,
+        *,
+        max_request_bytes: int = 10 * 1024 * 1024,
+        keep_calls: int = 1000,
+        name: str = "fake",
     ) -> None:
+        if keep_calls < 1:
+            raise ConfigError("keep_calls", f"{keep_calls} is no number of calls; give 1 or more")
         if max_request_bytes < 1:
             raise ConfigError("max_request_bytes", f"{max_request_bytes} is no size; give 1 or more")
         self.provider: Provider = provider if provider is not None else ScriptedProvider()
@@ -86,7 +94,7 @@ class FakeLLM:
         self.max_request_bytes: int = max_request_bytes
         """Largest body of a request."""
         self._name = name
-        self._calls: deque[FakeCall] = deque(maxlen=_MAX_KEPT)
+        self._calls: deque[FakeCall] = deque(maxlen=keep_calls)
         self._count = 0
         self._seen: Counter[str] = Counter()
         self._arrived = anyio.Event()
@@ -183,7 +191,7 @@ class FakeLLM:
         """Ask the provider; until it has given something, its failure can still be a status."""
         stream = self.provider.stream(wire.request)
         try:
-            if not call.streams:
+            if faults.whole or not call.streams:
                 return await self._whole(call, wire, faults, stream)
             first = await anext(stream)
         except ProviderError as error:

@@ -1,7 +1,7 @@
 """What needs an extra, on demand: strategies need Hypothesis, which takes a while to import, the client of a fake server httpx2.
 
-Above: `testing`, whose `__getattr__` this is. Below: `_strategies` and its siblings, which import Hypothesis; `_fake_transport`,
-which imports httpx2.
+Above: `testing`, whose `__getattr__` this is. Below: `_strategies` and its siblings, which import Hypothesis; `_fake_transport`
+and `_cassette`, which import httpx2.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ _MODULES = {
         "._strategies",
     ),
     "graphs": "._graph_strategies",
-    "fake_client": "._fake_transport",
+    "json_byte_cuts": "._json_cuts",
+    "json_cuts": "._json_cuts",
+    **dict.fromkeys(("fake_client", "fake_transport"), "._fake_transport"),
+    **dict.fromkeys(("Cassette", "record_cassette", "load_cassette"), "._cassette"),
 }
-_EXTRAS = {"._fake_transport": ("httpx2", "http")}
+_EXTRAS = {"._fake_transport": ("httpx2", "http"), "._cassette": ("httpx2", "http")}
 
 
 def strategy(name: str) -> object:

@@ -11,12 +11,13 @@ import logging
 import warnings
 import weakref
 from collections.abc import AsyncIterator  # noqa: TC003 - the runtime reads the annotations of stages
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from ..elements import StreamElement  # noqa: TC001 - the same
+from ..stages import ThreadStage
 from ._conformance import rule
 from ._stage_case import (
     CountingSource,
@@ -29,13 +30,15 @@ from ._stage_case import (
     lengths,
     need_input,
     need_output,
+    nothing_left,
     pipeline_of,
     reference,
+    resource_tasks,
     running,
     take,
 )
-from ._sweep import cancel_sweep, injector
-from ._tasks import assert_no_tasks_left, tasks_alive
+from ._sweep import call_next_turn, cancel_sweep, injector
+from ._tasks import tasks_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -45,11 +48,17 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_MOST_TICKS = 2000
+_MOST_TICKS: Final = 2000
+_SOON: Final = 20
+"""Tenths of a second within which a run ends that nobody waits for."""
 
 
 class _BodyError(Exception):
     """What the body of a consumer raises."""
+
+
+class _Deps:
+    """What the stages of a run find as `run.deps`."""
 
 
 @rule(
@@ -100,6 +109,8 @@ async def _swept(trial: StageTrial, how: CancelMode) -> None:
             wanted[: len(data_of(got))] if outcome.cancelled and trial.subject.ordered else _same(got, wanted, outcome),
         )
 
+    given(trial, items)
+    await collected(trial, pipeline, items)  # what runs share is open from now on
     given(trial, items, f"cancelled by {how}")
     await cancel_sweep(scenario, how=how, check=check)
     given(trial, items, f"in the run after those that were cancelled by {how}")
@@ -152,13 +163,14 @@ async def _cancel_everywhere(trial: StageTrial, times: int, check: Callable[[Run
                 async for _ in one:
                     pass
 
-        first = injector(tick, run.cancel)
-        if times > 1:
-            second = injector(tick + 1, run.cancel)
-            await first.drive(lambda: second.drive(consume))  # noqa: B023 - awaited here
-        else:
-            await first.drive(consume)
-        await assert_no_tasks_left(before)
+        def end(one: Run = run) -> None:
+            one.cancel()
+            if times > 1:
+                call_next_turn(one.cancel)
+
+        first = injector(tick, end)
+        await first.drive(consume)
+        await nothing_left(before)
         trial.require(source.closed == source.begun, "the source was not closed")
         check(run)
         if not first.fired:
@@ -203,7 +215,7 @@ async def _cancelled_before_and_after(trial: StageTrial) -> None:
         run.cancel()
         run.cancel()
     agree(trial, data_of(got), await expected(trial, items))
-    await assert_no_tasks_left(before)
+    await nothing_left(before)
 
 
 @rule(
@@ -221,7 +233,7 @@ async def _consumer_leaves(trial: StageTrial) -> None:
         async with running(trial, pipeline, source) as run:
             await take(run, wanted)
         trial.require(source.closed == source.begun, "the source was not closed when the block was left")
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
         trial.require(not run.zombies, f"it did not end: {', '.join(run.zombies)}")
 
 
@@ -244,7 +256,7 @@ async def _consumer_raises(trial: StageTrial) -> None:
             caught = error
         trial.require(caught is raised, f"{caught!r:.200} came out")
         trial.require(source.closed == source.begun, "the source was not closed")
-        await assert_no_tasks_left(before)
+        await nothing_left(before)
 
 
 @rule(
@@ -266,7 +278,11 @@ async def _loop_is_lost(trial: StageTrial) -> None:
             for _ in range(wanted):
                 await anext(iterator, None)
             del iterator
-            await assert_no_tasks_left(before, rounds=100)
+            for _ in range(_SOON):
+                if not tasks_alive() - before - resource_tasks():
+                    break
+                await trial.rest(0.1)  # in which threads end what they do
+            await nothing_left(before)
         trial.require(source.closed == source.begun, "the source was not closed")
 
 
@@ -279,6 +295,26 @@ def _no_garbage_collection() -> Generator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@rule(
+    "SF-28",
+    "Cancelled while threads work for it, a stage of blocking calls ends within the time that a run has for that.",
+    holds="3.5",
+    subject="stage",
+    level="optional",
+    heavy=True,
+)
+async def _cancelled_in_a_thread(trial: StageTrial) -> None:
+    if not isinstance(trial.subject.make(), ThreadStage):
+        trial.skip("the stage is no ThreadStage")
+    began = anyio.current_time()
+
+    def check(run: Run) -> None:
+        trial.require(not run.zombies, f"it did not end although it was cancelled: {', '.join(run.zombies)}")
+        trial.require(anyio.current_time() - began <= pipeline_of(trial).config.shutdown_timeout_s, "it took longer")
+
+    await _cancel_everywhere(trial, times=1, check=check)
 
 
 @rule(
@@ -298,7 +334,7 @@ async def _clean_up_ends(trial: StageTrial) -> None:
                 yield element
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(1)
+                await trial.rest(1)
             cleaned.append("done")
 
     for wanted in (0, 1):
@@ -309,7 +345,7 @@ async def _clean_up_ends(trial: StageTrial) -> None:
             if trial.subject.sends:
                 await take(run, wanted)
             else:
-                await anyio.sleep(wanted)
+                await trial.rest(wanted)
             run.cancel()
         trial.require(
             cleaned in ([], ["done"]) and not run.zombies, f"the clean-up did not end: {cleaned}, {run.zombies}"
@@ -339,7 +375,7 @@ async def _closing_is_idempotent(trial: StageTrial) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
             tasks.start_soon(end)
-    await assert_no_tasks_left(before)
+    await nothing_left(before)
 
 
 @rule(
@@ -358,9 +394,16 @@ async def _nothing_is_kept(trial: StageTrial) -> None:
     for how, end in endings.items():
         given(trial, items, how)
         with _no_garbage_collection():
-            source = CountingSource(items)
-            run = running(trial, pipeline, source)
-            left = weakref.ref(source), weakref.ref(run)
+            source, deps = CountingSource(items), _Deps()
+            own = trial.subject.deps
+            run = pipeline.execute(
+                source.stream() if pipeline.takes_source else None, deps=deps if own is None else own
+            )
+            left: dict[str, weakref.ref[object]] = {
+                "source": weakref.ref(source),
+                "run": weakref.ref(run),
+                "deps": weakref.ref(deps),
+            }
             async with run:
                 if how == "cancelled":
                     await take(run, 1)
@@ -368,8 +411,8 @@ async def _nothing_is_kept(trial: StageTrial) -> None:
                     async for _ in run:
                         pass
                 end(run)
-            del source, run
+            del source, run, deps
             for _ in range(20):
                 await checkpoint()
-            kept = [name for name, one in zip(("source", "run"), left, strict=True) if one() is not None]
+            kept = [name for name, one in left.items() if one() is not None]
             trial.require(not kept, f"still alive without the garbage collector: the {' and the '.join(kept)}")

@@ -8,25 +8,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from ..elements import EndOfStream, ErrorElement, StreamElement, TextElement
 from ..runtime import PipelineBuilder, PipelineConfig
 from ..stages import MapStage, StageKind, as_stage
 from ._conformance import BACKENDS, Trial, Variant
+from ._tasks import assert_no_tasks_left, name_of, tasks_of_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from ..observe import Event
     from ..runtime import KillSwitch, Pipeline, Run
     from ..stages import StageLike
 
 __all__ = [
-    "HEAVY_STAGE_VARIANTS",
+    "SOME_STAGE_VARIANTS",
     "STAGE_VARIANTS",
     "CountingSource",
     "Ends",
@@ -39,17 +40,21 @@ __all__ = [
     "expected",
     "given",
     "has_fusion",
+    "heavy_variants",
     "lengths",
     "need_input",
     "need_output",
+    "nothing_left",
     "pipeline_of",
     "reference",
+    "resource_tasks",
     "running",
     "take",
 ]
 
 _SHOWN: Final = 6
 """Most elements that a report writes out."""
+_MIDDLE: Final = 2
 _WIDE: Final = 1000
 """Capacity of the edges of a reference run: nothing ever waits for room."""
 
@@ -86,6 +91,8 @@ class StageCase:
     """Its name in the graph."""
     kind: StageKind = StageKind.TRANSFORM
     """Its kind."""
+    has_resources: bool = False
+    """Whether its runs share something that a pipeline opens for them."""
     _references: dict[tuple[StreamElement, ...], list[StreamElement]] = dataclasses.field(
         default_factory=dict[tuple[StreamElement, ...], list[StreamElement]]
     )
@@ -95,7 +102,7 @@ class StageCase:
 
     def __post_init__(self) -> None:
         spec = as_stage(self.make())
-        self.name, self.kind = spec.name, spec.kind
+        self.name, self.kind, self.has_resources = spec.name, spec.kind, bool(spec.resources)
         if self.emits is None:
             self.emits = spec.emits
 
@@ -124,6 +131,7 @@ class StageCase:
             pipeline = PipelineBuilder(config).chain(self.make()).build()
             async with pipeline.execute(key if self.reads else None, deps=self.deps) as run:
                 self._references[key] = [one async for one in run if not isinstance(one, EndOfStream)]
+            await pipeline.shutdown()
         return self._references[key]
 
 
@@ -148,8 +156,17 @@ def _variants(capacities: tuple[int, ...]) -> tuple[Variant, ...]:
 
 STAGE_VARIANTS: Final = _variants((1, 2, 16))
 """Every event loop, every capacity that is a case of its own, sharing a task with its neighbours and not."""
-HEAVY_STAGE_VARIANTS: Final = _variants((2,))
-"""The variants in which costly rules are tried."""
+SOME_STAGE_VARIANTS: Final = tuple(
+    one
+    for place, one in enumerate(STAGE_VARIANTS)
+    if not has_fusion() or (place + place // 2 % 3 + place // 6) % 2 == 0
+)
+"""Half of them, in which any two of these circumstances meet."""
+
+
+def heavy_variants(variants: Sequence[Variant]) -> Sequence[Variant]:
+    """Return those in which costly rules are tried: the smallest capacity at which a stage and its neighbours all are at work."""
+    return [one for one in variants if one["capacity"] == _MIDDLE] or variants
 
 
 def pipeline_of(
@@ -160,7 +177,7 @@ def pipeline_of(
     listener: Callable[[Event], object] | None = None,
     build: Callable[[PipelineBuilder], object] | None = None,
     capacity: int | None = None,
-    **limits: float | None,
+    limits: Mapping[str, float] = MappingProxyType({}),
 ) -> Pipeline:
     """Return a new pipeline with a new stage in the variant's circumstances.
 
@@ -188,7 +205,24 @@ def pipeline_of(
         builder.on_event(listener)
     if build is not None:
         build(builder)
-    return builder.build()
+    pipeline = builder.build()
+    if case.has_resources:
+        trial.deferred.append(pipeline.shutdown)
+    return pipeline
+
+
+async def nothing_left(before: frozenset[object]) -> None:
+    """Check that all tasks begun since then have ended, but those that hold what runs share.
+
+    Raises:
+        AssertionError: Tasks are left; the message says where each waits.
+    """
+    await assert_no_tasks_left(before | resource_tasks())
+
+
+def resource_tasks() -> frozenset[object]:
+    """Return the tasks that hold what the runs of a pipeline share: they outlive the runs."""
+    return frozenset[object](one for one in tasks_of_loop() if name_of(one).startswith("resource "))
 
 
 def _passing(name: str) -> StageLike:
@@ -204,7 +238,7 @@ class CountingSource:
 
     Args:
         items: What it gives.
-        forever: Whether it begins again after the last one.
+        forever: Whether it begins again, a second after the last one.
         pause_s: How long it waits before each element.
         failure: What it raises at its end.
     """
@@ -239,7 +273,7 @@ class CountingSource:
                     yield item
                 if not self.forever:
                     break
-                await checkpoint()
+                await anyio.sleep(1)  # before a sink, which never waits, virtual time would stand still
             if self.failure is not None:
                 raise self.failure
         finally:
@@ -252,7 +286,7 @@ def given(trial: StageTrial, items: Sequence[StreamElement], how: str = "") -> N
     shown = (
         "no input"
         if not trial.subject.reads
-        else f"{len(items)} elements: {brief(items)}"
+        else f"{len(items)} element{'s' * (len(items) > 1)}: {brief(items)}"
         if items
         else "an empty input"
     )

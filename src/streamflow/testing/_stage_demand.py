@@ -20,6 +20,7 @@ from ._stage_case import (
     CountingSource,
     StageTrial,
     agree,
+    collected,
     expected,
     given,
     lengths,
@@ -55,21 +56,26 @@ async def _reader_stops(trial: StageTrial) -> None:
     need_input(trial)
     need_output(trial)
     items = lengths(trial, 3)[-1]
-    source = CountingSource([*items, TurnEnd()], forever=True)
+    source = CountingSource(_round(trial, items), forever=True)
     with EdgeLedger() as ledger:
         pipeline = pipeline_of(trial)
         async with running(trial, pipeline, source) as run:
             for taken in (0, 1):
-                given(trial, items, f"over and over, each round with a TurnEnd; the reader takes {taken} and stops")
+                given(trial, items, f"over and over; the reader takes {taken} and stops")
                 await take(run, taken)
-                await anyio.sleep(100)  # until the calls in hand have ended, those in threads too
+                await trial.rest(100)  # until the calls in hand have ended, those in threads too
                 at_rest = len(source.given)
-                await anyio.sleep(900)
+                await trial.rest(900)
                 trial.require(
                     len(source.given) == at_rest,
                     f"the source gave {len(source.given) - at_rest} more elements within 900 seconds, and nobody read",
                 )
     ledger.check()
+
+
+def _round(trial: StageTrial, items: list[StreamElement]) -> list[StreamElement]:
+    """Return what an endless source gives over and over; what accumulates gets the end of a turn to flush on."""
+    return [*items, TurnEnd()] if trial.subject.kind is StageKind.ACCUMULATE else items
 
 
 @rule(
@@ -89,7 +95,7 @@ async def _slow_reader(trial: StageTrial) -> None:
             with EdgeLedger() as ledger:
                 async with running(trial, pipeline_of(trial), items) as run:
                     async for element in run:
-                        await anyio.sleep(pause_s())
+                        await trial.rest(pause_s())
                         got.append(element)
             agree(trial, [one for one in got if not isinstance(one, EndOfStream)], wanted)
             ledger.check(ended=True)
@@ -105,11 +111,11 @@ async def _streaming(trial: StageTrial) -> None:
     need_input(trial)
     need_output(trial)
     items = lengths(trial, 3)[-1]
+    await _one_at_a_time(trial, items)
     given(trial, items, "over and over, and the input stays open")
-    async with running(trial, pipeline_of(trial), CountingSource([*items, TurnEnd()], forever=True)) as run:
+    async with running(trial, pipeline_of(trial), CountingSource(_round(trial, items), forever=True)) as run:
         first = await take(run, 1)
     trial.require(first and not isinstance(first[0], EndOfStream), "nothing came out while the input was open")
-    await _one_at_a_time(trial, items)
 
 
 async def _one_at_a_time(trial: StageTrial, items: list[StreamElement]) -> None:
@@ -129,7 +135,7 @@ async def _one_at_a_time(trial: StageTrial, items: list[StreamElement]) -> None:
         for count, item in enumerate(items, 1):
             given(trial, items[:count], "one by one, a minute between them")
             await run.send(item)
-            await anyio.sleep(60)
+            await trial.rest(60)
             wanted = len(await reference(trial, items[:count]))
             trial.require(
                 not case.deterministic or len(got) >= wanted,
@@ -145,19 +151,14 @@ async def _long_stream(trial: StageTrial) -> None:
     given(trial, long)
     before, most = len(tasks_alive()), [0, 0]
     source = CountingSource(long)
-    async with running(trial, pipeline_of(trial), source) as run, anyio.create_task_group() as tasks:
 
-        async def look() -> None:
-            while True:
-                await checkpoint()
-                late = len(source.given) > _STEADY
-                most[late] = max(most[late], len(tasks_alive()) - before)
-                await checkpoint()
+    def look() -> float:
+        late = len(source.given) > _STEADY
+        most[late] = max(most[late], len(tasks_alive()) - before)
+        return 0.0
 
-        tasks.start_soon(look)
-        async for _ in run:
-            pass
-        tasks.cancel_scope.cancel()
+    source.pause_s = look
+    await collected(trial, pipeline_of(trial), source)
     allowed = max(most[0], 1) * 2 + _allowed_calls(trial)
     trial.require(most[1] <= allowed, f"{most[1]} tasks were alive in the middle, {most[0]} after {_STEADY} elements")
 
@@ -187,7 +188,7 @@ async def _two_readers(trial: StageTrial) -> None:
             except StopAsyncIteration:
                 return
             except ChannelBusyError:
-                await checkpoint()
+                await trial.rest(0.25)
                 continue
             if not isinstance(element, EndOfStream):
                 got.append(element)
@@ -214,8 +215,12 @@ async def _fairness(trial: StageTrial) -> None:
     async def count_turns() -> None:
         nonlocal longest, at_last_turn
         while True:
-            longest, at_last_turn = max(longest, len(source.given) - at_last_turn), len(source.given)
-            await checkpoint()
+            moved, at_last_turn = len(source.given) - at_last_turn, len(source.given)
+            longest = max(longest, moved)
+            if moved:
+                await checkpoint()
+            else:
+                await anyio.sleep(0.25)  # so that virtual time goes on
 
     async with running(trial, pipeline_of(trial), source) as run, anyio.create_task_group() as tasks:
         tasks.start_soon(count_turns)

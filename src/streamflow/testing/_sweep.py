@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ._ticks import Injector
 
-__all__ = ["CancelMode", "Outcome", "SweepReport", "cancel_sweep", "injector"]
+__all__ = ["CancelMode", "Outcome", "SweepReport", "call_next_turn", "cancel_sweep", "injector"]
 
 T = TypeVar("T")
 
@@ -211,6 +211,16 @@ def injector(tick: int, fire: Callable[[], object]) -> Injector:
     from ._trio import TrioInjector  # noqa: PLC0415 - trio is imported only where it runs
 
     return TrioInjector(tick, fire)
+
+
+def call_next_turn(func: Callable[[], object]) -> None:
+    """Call a function in the next turn of the loop that runs."""
+    if not is_on_trio():
+        asyncio.get_running_loop().call_soon(func)
+        return
+    from ._trio import call_soon  # noqa: PLC0415 - trio is imported only where it runs
+
+    call_soon(func)
 
 
 def _refuse_swallowed(outcome: Outcome[T]) -> None:

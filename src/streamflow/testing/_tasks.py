@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     AnyTask = asyncio.Task[object] | trio.lowlevel.Task
 
-__all__ = ["assert_no_tasks_left", "describe_tasks", "is_on_trio", "tasks_alive", "tasks_of_loop"]
+__all__ = ["assert_no_tasks_left", "describe_tasks", "is_on_trio", "name_of", "tasks_alive", "tasks_of_loop"]
 
 
 def is_on_trio() -> bool:
@@ -75,12 +75,14 @@ def tasks_of_loop() -> set[AnyTask]:
     return cast("set[AnyTask]", all_tasks())
 
 
+def name_of(task: AnyTask) -> str:
+    """Return what a task is called."""
+    return task.get_name() if isinstance(task, asyncio.Task) else task.name
+
+
 def _describe(task: AnyTask) -> str:
-    if isinstance(task, asyncio.Task):
-        name, at = task.get_name(), cast("object", task.get_coro())
-    else:
-        name, at = task.name, cast("object", task.coro)
-    lines = [f"  task {name!r}"]
+    at = cast("object", task.get_coro() if isinstance(task, asyncio.Task) else task.coro)
+    lines = [f"  task {name_of(task)!r}"]
     while at is not None:
         for prefix, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
             frame = cast("FrameType | None", getattr(at, f"{prefix}_frame", None))

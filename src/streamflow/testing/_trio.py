@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
     from types import FrameType
 
-__all__ = ["TrioInjector", "all_tasks", "same_schedule", "virtual_options"]
+__all__ = ["TrioInjector", "all_tasks", "call_soon", "same_schedule", "virtual_options"]
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def virtual_options() -> dict[str, object]:
         else:
             jump()
 
-    clock._autojump = jump_unless_threads_work  # type: ignore[method-assign]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    clock._autojump = jump_unless_threads_work  # type: ignore[method-assign]  # noqa: SLF001
     return {"clock": clock, "instruments": [_StartsAtZero(clock)]}
 
 
@@ -57,6 +57,11 @@ def all_tasks() -> set[trio.lowlevel.Task]:
         for nursery in task.child_nurseries:
             todo.extend(nursery.child_tasks)
     return found
+
+
+def call_soon(func: Callable[[], object]) -> None:
+    """Call a function in the next turn of the loop that runs."""
+    trio.lowlevel.current_trio_token().run_sync_soon(func)
 
 
 def _is_work_in_threads() -> bool:

@@ -5,10 +5,11 @@ Above: `providers`, `transports`. Below: `elements`, `errors`.
 
 from ._anthropic_calls import AnthropicToolCalls
 from ._chat_calls import ChatToolCalls
+from ._json_paths import show_path
 from ._json_reader import JsonField, JsonTree
 from ._json_stream import JsonStream
 from ._responses_calls import ResponsesToolCalls
-from ._sse import SSEEvent, SSEParser, encode_event
+from ._sse import SSEEvent, SSEParser, encode_comment, encode_event
 from ._tool_calls import ToolCallPiece, parse_arguments
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "SSEEvent",
     "SSEParser",
     "ToolCallPiece",
+    "encode_comment",
     "encode_event",
     "parse_arguments",
+    "show_path",
 ]

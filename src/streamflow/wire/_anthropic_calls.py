@@ -53,11 +53,10 @@ class AnthropicToolCalls(ToolCalls):
         """
         pieces: list[ToolCallPiece] = []
         kind = event.get("type")
-        if kind == "content_block_delta":
-            delta = event.get("delta")
+        if kind == "content_block_delta":  # first: nearly all events are
             call = self._by_index.get(_index(event))
-            if call is not None and field(delta, "type") == "input_json_delta":
-                args = text_field(delta, "partial_json")
+            if call is not None:
+                args = text_field(event.get("delta"), "partial_json")  # no other delta has one
                 if args:
                     self._add(call, args, pieces)
         elif kind == "content_block_start":

@@ -3,7 +3,7 @@
 Above: providers. Below: `_tool_calls`.
 On this wire nothing says where a call ends, and what says where one begins is often wrong or missing. Where a fragment belongs:
 
-1. An id that is known names its call, whatever the index says.
+1. An id that is known names its call, whatever the index says. The whole arguments once more under it add nothing.
 2. An id that is new begins a call, also on an index that is in use; only a call without an id takes it as its own.
 3. Without an id, the index names the call that was last begun on it, and a new index begins one. Without an index it is the call
    that was touched last.
@@ -86,6 +86,8 @@ class ChatToolCalls(ToolCalls):
                 call = self._begin()
             if call_id:
                 self._by_id[call_id] = call
+        elif len(args) == call.size and args and call.says(args):
+            return  # there are servers that end with all calls once more
         if place is not None:
             self._by_index[place] = call
         self._last = call

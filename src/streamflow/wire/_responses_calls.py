@@ -78,7 +78,7 @@ class ResponsesToolCalls(ToolCalls):
     def _take_item(
         self, item: object, event: Mapping[str, object], pieces: list[ToolCallPiece], *, is_done: bool
     ) -> None:
-        kind = field(item, "type")
+        kind = text_field(item, "type")
         if kind not in {"function_call", "custom_tool_call"}:
             return
         call_id, name = text_field(item, "call_id"), text_field(item, "name")
@@ -97,7 +97,7 @@ class ResponsesToolCalls(ToolCalls):
             return
         given = text_of_arguments(field(item, "input" if free_text else "arguments"))
         if is_done:
-            self._complete(call, given, pieces)
+            self._complete(call, given, pieces, truncated=field(item, "status") == "incomplete")
         elif not call.is_told and call.name:
             self._tell(call, pieces)
 
@@ -109,21 +109,22 @@ class ResponsesToolCalls(ToolCalls):
                 if not truncated or status == "completed":
                     self._take_item(item, {"output_index": place}, pieces, is_done=True)
 
-    def _complete(self, call: OpenCall, full: str, pieces: list[ToolCallPiece]) -> None:
+    def _complete(self, call: OpenCall, full: str, pieces: list[ToolCallPiece], *, truncated: bool = False) -> None:
         so_far = "".join(call.parts)
         if full.startswith(so_far):
             rest = full[len(so_far) :]
             if rest:
                 self._add(call, rest, pieces)
         elif full:
-            self._check_size(len(full))
+            if len(full) > self._max_chars:
+                self._refuse_size()
             call.parts[:] = [without_surrogates(full)]
-        self._end(call, pieces)
+        self._end(call, pieces, truncated=truncated)
 
     def _call(self, event: Mapping[str, object], *, free_text: bool) -> OpenCall:
         item_id, output_index = text_field(event, "item_id"), event.get("output_index")
         call = self._known(item_id, output_index)
-        if call is None and not item_id and not isinstance(output_index, int) and self._calls:
+        if call is None and not isinstance(output_index, int) and self._calls:
             call = self._calls[-1]
         if call is None:
             call = self._begin(free_text=free_text)

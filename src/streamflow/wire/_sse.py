@@ -16,7 +16,7 @@ import msgspec
 
 from ..errors import ConfigError, DecodeError, ElementError
 
-__all__ = ["SSEEvent", "SSEParser", "encode_event"]
+__all__ = ["SSEEvent", "SSEParser", "encode_comment", "encode_event"]
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -203,4 +203,21 @@ def encode_event(data: str, *, event: str | None = None, id: str | None = None, 
     except UnicodeEncodeError as error:
         raise ElementError(
             f"the event holds {error.object[error.start : error.end]!r}, which is no Unicode text"
+        ) from error
+
+
+def encode_comment(text: str = "") -> bytes:
+    """Return a comment as bytes: readers pass it over, and proxies see that the connection is alive.
+
+    Args:
+        text: Any text; each of its lines is a comment.
+
+    Raises:
+        ElementError: If the text is no Unicode.
+    """
+    try:
+        return "".join(f": {line}\n" for line in _TEXT_LINE_END.split(text)).encode() + b"\n"
+    except UnicodeEncodeError as error:
+        raise ElementError(
+            f"the comment holds {error.object[error.start : error.end]!r}, which is no Unicode text"
         ) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Final, NoReturn, TypeAlias, cast
 
 import msgspec
 
@@ -112,6 +112,10 @@ class OpenCall:
         self._reader: JsonStream | None = None
         self._read = 0
 
+    def says(self, args: str) -> bool:
+        """Return whether the arguments so far are this whole JSON document."""
+        return "".join(self.parts) == args and self.is_complete()
+
     def is_complete(self) -> bool:
         """Return whether the arguments so far are a whole JSON document. Reads only what came since the last time."""
         if not self.parts or not self.parts[-1].rstrip().endswith(("}", "]")):
@@ -154,7 +158,7 @@ class ToolCalls:
         """
         pieces: list[ToolCallPiece] = []
         for call in self._calls:
-            if not call.is_whole:
+            if not call.is_whole and (call.name or call.size):  # else nothing has announced it but an id
                 self._end(call, pieces, truncated=truncated)
         return pieces
 
@@ -167,8 +171,9 @@ class ToolCalls:
 
     def _add(self, call: OpenCall, args: str, pieces: list[ToolCallPiece]) -> None:
         """Keep a fragment, and give it out if the call has a name."""
-        call.size += len(args)
-        self._check_size(call.size)
+        size = call.size = call.size + len(args)
+        if size > self._max_chars:
+            self._refuse_size()
         if not args.isascii():
             args = without_surrogates(args)
         call.parts.append(args)
@@ -177,10 +182,9 @@ class ToolCalls:
         elif call.name:
             self._tell(call, pieces)
 
-    def _check_size(self, size: int) -> None:
-        if size > self._max_chars:
-            limit = f"max_args_chars={self._max_chars}"
-            raise DecodeError(f"a tool call whose arguments are longer than {limit}; raise the limit")
+    def _refuse_size(self) -> NoReturn:
+        limit = f"max_args_chars={self._max_chars}"
+        raise DecodeError(f"a tool call whose arguments are longer than {limit}; raise the limit")
 
     def _tell(self, call: OpenCall, pieces: list[ToolCallPiece]) -> None:
         """Give out all fragments so far as one. From here on, name and id stand."""
@@ -211,13 +215,18 @@ class ToolCalls:
 
 def field(value: object, key: str) -> object:
     """Return the value of a key of what ought to be an object, None where there is none."""
-    return cast("Mapping[str, object]", value).get(key) if isinstance(value, Mapping) else None
+    if type(value) is dict or isinstance(value, Mapping):  # the first is what decoders make, and far cheaper to ask
+        return cast("Mapping[str, object]", value).get(key)
+    return None
 
 
 def text_field(value: object, key: str) -> str:
     """Return the text of a key of what ought to be an object, the empty one where there is none."""
-    text = field(value, key)
-    return text if isinstance(text, str) else ""
+    if type(value) is dict or isinstance(value, Mapping):
+        text = cast("Mapping[str, object]", value).get(key)
+        if isinstance(text, str):
+            return text
+    return ""
 
 
 def text_of_arguments(value: object) -> str:
