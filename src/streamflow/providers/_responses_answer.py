@@ -165,14 +165,14 @@ class ResponsesAnswer:
     def _take_item(self, event: JsonObject) -> Sequence[StreamElement]:
         """Take an item that is whole."""
         item = object_of(event.get("item"))
-        kind = item.get("type")
+        kind = text_of(item.get("type"))
         if kind in _CALLS:
             return self._take_calls(event)
         if kind == "reasoning":
             return self._seal(item, event)
         if kind == "image_generation_call" and (picture := text_of(item.get("result"))):
             return (self._assembly.image(picture, f"image/{text_of(item.get('output_format')) or 'png'}"),)
-        if kind == "message" or not isinstance(kind, str):
+        if kind in {"message", ""}:
             return ()
         return (self._data(f"{OPENAI_ITEM}{kind}", item),)
 

@@ -21,7 +21,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..channels import Pulse, has_waiting_sender, is_awaited, tell_waits, waits_on, widen
+from ..channels import Pulse, has_waiting_sender, is_awaited, tell_waits, waits_on, widen, written_edges
 from ..errors import Wait, WaitGraph
 from ..stages import CURRENT_RUN
 from ._await_chain import has_time_limit, place_of
@@ -129,7 +129,7 @@ def let_grow(graph: WaitGraph, edges: Sequence[ReceiveEnd[Any]], config: Pipelin
     limit = config.deadlock_grow_limit
     full = {one.edge for one in graph.on_cycle if one.kind == "send"}
     smallest = min(
-        (edge for edge in edges if edge.name in full and edge.capacity < limit),
+        (edge for edge in edges if edge.name in full and edge.capacity < limit and has_waiting_sender(edge)),
         key=lambda one: one.capacity,
         default=None,
     )
@@ -169,17 +169,23 @@ class _Teller:
         return told
 
     def cycle(self, told: Sequence[Wait]) -> tuple[str, ...]:
-        """Return the shortest way round: each waits for the next one, and the last one for the first."""
+        """Return the shortest way round: each waits for the next one, and the last one for the first.
+
+        One with a full edge comes first: where nobody waits for room, as in a loop to which nothing comes, nothing is stuck.
+        """
         named = {one.who: one for one in told}
         following = {
             who: [task for other in one.on for task in self._tasks_of(one, other) if task in named]
             for who, one in named.items()
         }
         found: tuple[str, ...] = ()
-        for who in named:
-            around = _way_round(who, following)
-            if around and (not found or len(around) < len(found)):
-                found = around
+        for is_cause in (True, False):
+            for who, one in named.items():
+                around = _way_round(who, following) if (one.kind == "send") is is_cause else ()
+                if around and (not found or len(around) < len(found)):
+                    found = around
+            if found:
+                break
         return found
 
     def _tasks_of(self, wait: Wait, other: str) -> Sequence[str]:
@@ -197,6 +203,11 @@ class _Teller:
         if wait.kind == "inside":
             others = () if stage is None else tuple(one for one in self._tasks[stage.name] if one != job.name)
             return Wait(job.name, "inside", on=others)
+        if stage is not None and job.is_shared:
+            # The task waits at one end of its stages, so each of them waits for the one that is nearer to it.
+            if wait.kind == "receive":
+                return self._of_edges(job.name, wait.kind, stage.inputs[0].name, stage.inputs[0].awaited_edges)
+            return self._of_edges(job.name, wait.kind, stage.output.name, written_edges(stage.output))
         return self._of_edges(job.name, wait.kind, wait.name, wait.edges)
 
     def _of_edges(

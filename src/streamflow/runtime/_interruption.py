@@ -232,6 +232,8 @@ def _interrupt(stage: StageRun, done: Interruption) -> str:
     """Do to one stage what its work in hand asks for, and say in a word what that is."""
     if not stage.has_begun or stage.job.cancel_requested or stage.context is None:
         return "idle"
+    if stage.job.is_shared and not stage.job.is_at_work:
+        return "idle"
     if stage.supervisor is not None and stage.supervisor.forgets_what_is_due(survives_interruption):
         return "idle"
     turns = turns_of(stage.context)
@@ -260,7 +262,7 @@ def _interrupt_body(stage: StageRun, turns: Turns, done: Interruption) -> str:
         if hand is not None and survives_interruption(hand):
             return "left alone"
     fence = _fence(stage, turns)
-    if spec.on_interrupt == "fence" or (is_call and waits is not None):
+    if spec.on_interrupt == "fence" or (is_call and (waits is not None or stage.job.is_shared)):
         return "fenced"
     unwinding = _unwinding(stage)
     if not unwinding.body:
@@ -416,7 +418,10 @@ def end_stage(stage: StageRun) -> None:
 
 
 async def finish_body(stage: StageRun) -> None:
-    """Wait for the helpers of a stage whose body has returned, and clear away what interruptions have left of it."""
+    """Wait for the helpers of a stage whose body has returned, and clear away what interruptions have left of it.
+
+    A sweep that comes while it waits cancels the wait with the helpers: the body, which may have left all to them, is called again.
+    """
     fence = stage.fence
     if fence is None:
         await stage.helped()

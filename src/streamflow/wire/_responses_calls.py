@@ -78,7 +78,7 @@ class ResponsesToolCalls(ToolCalls):
     def _take_item(
         self, item: object, event: Mapping[str, object], pieces: list[ToolCallPiece], *, is_done: bool
     ) -> None:
-        kind = field(item, "type")
+        kind = text_field(item, "type")
         if kind not in {"function_call", "custom_tool_call"}:
             return
         call_id, name = text_field(item, "call_id"), text_field(item, "name")
