@@ -16,7 +16,7 @@ space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast test-services lint fmt types arch bench bench-quick docs changelog dist check clean FORCE
+.PHONY: help run test test-fast conformance test-services lint fmt types arch bench bench-quick docs changelog dist check clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ endif
 
 test-fast: $(VENV)/.stamp-test ## run the tests that take a blink; takes ARGS
 	@$(PY) -m pytest -m "not slow and not services" $(ARGS)
+
+conformance: $(VENV)/.stamp-test ## try all that the package ships by every rule, in every circumstance, on ten times the examples; takes ARGS
+	@CONFORMANCE_EFFORT=10 $(PY) -m pytest tests/contracts -n auto -m "not services" $(ARGS)
 
 test-services: $(VENV)/.stamp-test ## run the tests that start a real server process; takes ARGS
 	@$(PY) -m pytest -m services $(ARGS)

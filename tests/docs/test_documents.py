@@ -111,10 +111,10 @@ def unknown_in(text: str) -> list[str]:
                 arguments = next((shlex.split(word[5:]) for word in rest if word.startswith("ARGS=")), [])
                 wrong += [f"make {name}" for name in asked if name not in targets]
                 wrong += _unknown_options(arguments) if asked == ["run"] else []
-            case ["streamflow", "chat", *options]:
-                wrong += _unknown_options(options)
-            case ["python", "-m", "streamflow", "chat", *options]:
-                wrong += _unknown_options(options)
+            case ["streamflow", "chat" | "fake-llm" as command, *options]:
+                wrong += _unknown_options(options, command)
+            case ["python", "-m", "streamflow", "chat" | "fake-llm" as command, *options]:
+                wrong += _unknown_options(options, command)
             case ["python", file] if (ROOT / file).is_file():
                 pass
             case ["python", "-m", "pip", "install", *_] | ["pip", "install", *_] | ["git", "clone" | "commit", *_]:
@@ -126,10 +126,10 @@ def unknown_in(text: str) -> list[str]:
     return wrong
 
 
-def _unknown_options(words: list[str]) -> list[str]:
-    """Return the options that `streamflow chat` does not have."""
-    command = [sys.executable, "-m", "streamflow", "chat", "--help"]
-    known = re.findall(r"--[a-z-]+", subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout)
+def _unknown_options(words: list[str], command: str = "chat") -> list[str]:
+    """Return the options that a command of `streamflow` does not have."""
+    helping = [sys.executable, "-m", "streamflow", command, "--help"]
+    known = re.findall(r"--[a-z-]+", subprocess.run(helping, capture_output=True, encoding="utf-8", check=True).stdout)
     return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
 
 

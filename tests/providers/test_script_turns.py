@@ -190,9 +190,9 @@ async def test_what_does_not_fit_the_script_is_told():
         "turn 2 was not played: TextStep",
         "turn 3 was played 1 of 3 times",
         "turn 1 was left after 0 of 2 steps, before TextStep, ToolCallStep",
-        "turn 3 was left after 0 of 1 steps",
     ):
         assert part in str(told.value)
+    assert "turn 3 was left" not in str(told.value)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from streamflow import (
     DataElement,
     EndOfStream,
+    ErrorElement,
     FlatMapStage,
     Interrupt,
     MapAsyncStage,
@@ -702,3 +703,35 @@ async def test_what_says_neither_is_refused() -> None:
     with pytest.raises(RunStateError, match="outside a stage"):
         async with turn_scope():
             pass
+
+
+async def test_a_body_that_has_left_its_work_to_helpers_is_called_again() -> None:
+    """semantics 15.2: its helpers are cancelled, and what comes next is worked on as before."""
+
+    @stage
+    async def helped(input: ReceiveEnd[TextElement], output: SendEnd[TextElement], run: RunContext[object]) -> None:
+        async def work() -> None:
+            async for element in input:
+                await output.send(element)
+
+        run.start_soon(work)
+
+    async with chain(helped, buffer_size=1).execute() as run:
+        await feed(run, "a")
+        await anyio.sleep(1)
+        run.interrupt()
+        await anyio.sleep(1)
+        await feed(run, "b")
+        run.close_input()
+        assert await texts(run) == ["b"]
+
+
+async def test_an_interruption_strikes_no_stage_that_only_has_control_to_pass_on() -> None:
+    """semantics 15.1: control that waits for room behind the last element of a stage arrives."""
+    notices = [ErrorElement("code", str(number)) for number in range(4)]
+    async with chain(slowly, slowly, buffer_size=1).execute(["a", *notices]) as run:
+        await anyio.sleep(100)
+        for _ in range(3):
+            run.interrupt()
+            await anyio.sleep(1)
+        assert [element async for element in run if isinstance(element, ErrorElement)] == notices

@@ -113,6 +113,7 @@ async def test_text_is_a_document_per_message():
     )  # fmt: skip
 
     assert [one.text for one in got if isinstance(one, TextElement)] == ["one", "shown", "two", "three", "four"]
+    assert got[1] is said
     assert [type(one).__name__ for one in got if not isinstance(one, TextElement)] == [
         "MessageElement",
         "TurnEnd",
@@ -189,6 +190,8 @@ async def test_whole_strings_wait_for_their_quote_and_short_ones_are_left_out(si
     assert await sent(complete=True, once_per="value") == [*slots[:2], "Hi 😀"]
     assert "".join(await sent(min_chars=5)) == "".join(slots)
     assert len((await sent(min_chars=5))[0]) >= 5
+    short = await run_stage(ExtractJsonStage("*", min_chars=5), [TextElement('{"a": "Yes", "b": "Longer"}')])
+    assert [one.text for one in short] == ["Longer"]
 
 
 async def test_a_key_that_comes_again_is_told_and_not_sent():

@@ -23,7 +23,7 @@ from streamflow.providers import (
     ThinkingStep,
     ToolCallStep,
 )
-from streamflow.testing import FakeLLM, fake_client, load_cassette, record_cassette, run_virtual
+from streamflow.testing import FakeLLM, fake_transport, load_cassette, record_cassette, run_virtual
 
 KEY = "sk-planted-0123456789"
 ANSWER = [ThinkingStep("Hm.", "proof"), TextStep("Hello, wörld 🌍!"), ToolCallStep("f", {"x": 1})]
@@ -31,7 +31,7 @@ ANSWER = [ThinkingStep("Hm.", "proof"), TextStep("Hello, wörld 🌍!"), ToolCal
 
 def transport(*turns) -> httpx2.AsyncBaseTransport:
     provider = ScriptedProvider(turns=[ScriptTurn(list(steps)) for steps in turns])
-    return fake_client(FakeLLM(provider))._transport
+    return fake_transport(FakeLLM(provider))
 
 
 def provider(wire: str, client):

@@ -202,7 +202,7 @@ async def sink_that_stops(element: TextElement) -> None:
 
 
 FAULTS = {
-    "the last batch is lost": (pairs_that_lose_the_last, "SF-02", {"model": in_pairs}, "1 elements: [TextElement(text='a')]"),
+    "the last batch is lost": (pairs_that_lose_the_last, "SF-02", {"model": in_pairs}, "1 element: [TextElement(text='a')]"),
     "it fails on nothing": (fails_on_nothing, "SF-01", {}, "an empty input"),
     "it never ends": (never_ends, "SF-03", {}, "an empty input; nobody reads"),
     "it sends more than it was asked": (says_it_otherwise, "SF-10", {}, "3 elements"),
@@ -213,16 +213,16 @@ FAULTS = {
     "it is bound to a loop": (BoundToOneLoop, "SF-10", {}, "other event loops"),
     "it pulls without bound": (pulls_without_bound, "SF-12", {}, "the reader takes 0 and stops"),
     "what finds no room is lost": (loses_what_is_in_hand, "SF-13", {}, "3 elements"),
-    "it hoards": (hoards, "SF-14", {}, "1 elements: [TextElement(text='a')]; one by one"),
-    "it promises text": (promises_text, "SF-15", {}, "1 elements"),
+    "it hoards": (hoards, "SF-14", {}, "1 element: [TextElement(text='a')]; one by one"),
+    "it promises text": (promises_text, "SF-15", {}, "1 element"),
     "each element has a task": (a_task_for_each, "SF-16", {"max_elements": 100}, "100 elements"),
     "it leaves a task when it is cancelled": (leaves_a_task, "SF-20", {}, "at tick"),
     "and natively": (leaves_a_task, "SF-21", {}, "cancelled by native"),
     "it swallows its cancellation": (swallows_cancellation, "SF-27", {}, "cancelled at tick"),
     "it leaves a task": (leaves_a_task, "SF-24", {}, "the consumer leaves after"),
     "it keeps its runs": (keeps_its_runs, "SF-31", {}, "read to its end"),
-    "it hides its failure": (hides_its_failure, "SF-35", {"poison": "poison"}, "1 elements: [TextElement(text='poison')]"),
-    "it takes and drops": (drops_what_is_no_text, "SF-02", {"items": [AudioElement(b"")], "model": list}, "1 elements"),
+    "it hides its failure": (hides_its_failure, "SF-35", {"poison": "poison"}, "1 element: [TextElement(text='poison')]"),
+    "it takes and drops": (drops_what_is_no_text, "SF-02", {"items": [AudioElement(b"")], "model": list}, "1 element"),
 }  # fmt: skip
 
 

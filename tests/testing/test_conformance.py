@@ -64,7 +64,7 @@ def test_a_failure_names_the_rule_its_promise_the_variant_and_what_shows_it() ->
     assert str(caught.value) == (
         "thing breaks 1 rule\n\n"
         "XX-01 (required, semantics 2.3): A thing does it.\n"
-        "  variant:  asyncio, capacity 1; and 1 more: trio, capacity 1\n"
+        "  variant:  asyncio, capacity 1 (and trio, capacity 1)\n"
         "  shown by: 2 elements\n"
         "  found:    one was lost"
     )

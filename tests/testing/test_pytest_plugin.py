@@ -30,11 +30,7 @@ SUITE = """
 
 def run(pytester: pytest.Pytester, text: str) -> pytest.RunResult:
     pytester.makepyfile(text)
-    plugin = (
-        ()
-        if pytester._request.config.pluginmanager.has_plugin("streamflow")
-        else ("streamflow.testing._pytest_plugin",)
-    )
+    plugin = () if pytester._request.config.pluginmanager.has_plugin("streamflow") else ("streamflow_pytest",)
     options = [one for name in plugin for one in ("-p", name)]
     return pytester.runpytest_inprocess(*options, "-p", "no:cacheprovider", "-v")
 
@@ -54,7 +50,7 @@ def test_a_failing_rule_says_what_the_kit_says(pytester: pytest.Pytester) -> Non
     """conformance: the promise and the shortest input, and no traceback of ours."""
     result = run(pytester, 'MARK = "!"\n' + SUITE.replace("\n    ", "\n"))
 
-    result.stdout.fnmatch_lines(["SF-02 (required, semantics 2.5): *", "  shown by: 1 elements: *"])
+    result.stdout.fnmatch_lines(["SF-02 (required, semantics 2.5): *", "  shown by: 1 element: *"])
     result.stdout.no_fnmatch_line("*_check_stage.py*")
 
 

@@ -229,6 +229,43 @@ def test_characters_are_told_as_they_arrive():
     assert told == [["Did y"], ["ou"], ["\n"], ["é"], ["😀!"]]
 
 
+def test_escapes_may_be_written_in_either_case_and_cut_anywhere():
+    """semantics 17.3: the largest pair, and one whose halves are written differently; every cut, also a single character."""
+    document = '"\\uDBFF\\udFfF\\uD83B\\u00E9\\uDe00"'
+    expected = "\U0010ffff\ufffdé\ufffd"
+
+    for chunks in [list(document), *([document[:at], document[at:]] for at in range(len(document)))]:
+        assert read(chunks, ["$"]) == ([((), expected, True, expected, False)], expected)
+
+
+def test_what_several_paths_say_of_one_place_is_told_once():
+    """semantics 17.3: names and places beside wildcards; items of an array are told under their own places."""
+    document = '{"a": {"b": "1", "c": "2"}, "d": [{"b": "3", "c": "4"}, {"c": "5"}, ["6"]]}'
+
+    def told(*select):
+        return [(path, value) for path, _, _, value, _ in read([document], select)[0]]
+
+    assert told("a.b", "*.c") == [(("a", "b"), "1"), (("a", "c"), "2")]
+    assert told("d[0].b", "d[*].c") == [(("d", 0, "b"), "3"), (("d", 0, "c"), "4"), (("d", 1, "c"), "5")]
+    assert told("d[*]") == [(("d", 0), {"b": "3", "c": "4"}), (("d", 1), {"c": "5"}), (("d", 2), ["6"])]
+
+
+def test_looking_at_the_growing_value_changes_nothing_of_what_is_told():
+    """semantics 17.3: also in the middle of a selected string, in an object, in an array, and alone."""
+    for document, path in (
+        ('{"a": "one two"}', "a"),
+        ('{"a": 1, "a": "one two"}', "a"),
+        ('["one two"]', "[0]"),
+        ('"one two"', "$"),
+    ):
+        stream, fields = JsonStream([path]), []
+        for at in range(0, len(document), 2):
+            fields += stream.feed(document[at : at + 2])
+            stream.growing()
+        assert [text for _, text, *_ in joined(fields)][-1] == "one two"
+        assert stream.finish() == json.loads(document)
+
+
 def test_a_path_is_the_structure_and_not_the_name():
     """semantics 17.3: a key of that name elsewhere, or in a string, is none of it; equal texts are two texts (seed 003)."""
     document = {

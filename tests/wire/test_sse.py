@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamflow.errors import ConfigError, DecodeError, ElementError
@@ -206,6 +206,7 @@ def test_line_feeds_are_the_only_line_ends_that_are_written():
 
 
 @given(text=st.text(max_size=20), places=cuts)
+@example(text="data: x\r\ndata: y", places=[])
 def test_a_comment_is_passed_over(text, places):
     """semantics 17.2: it keeps a connection alive, also between the lines of no event, and can be no event whatever it holds."""
     comment = encode_comment(text)

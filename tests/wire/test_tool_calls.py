@@ -142,6 +142,20 @@ def test_calls_without_ids_are_told_apart_by_name_and_completeness():
     assert [one.name for one in listed] == ["f", "f"]
 
 
+def test_a_new_id_on_a_used_index_begins_a_call_before_any_argument():
+    """semantics 17.5: two calls of one tool without arguments are two calls; an id alone announces nothing."""
+    wholes = chat(entry(0, "a", "f", ""), entry(0, "b", "f", ""), entry(1, "c"))[1]
+
+    assert told(wholes) == [("a", "f", ""), ("b", "f", "")]
+
+
+def test_arguments_before_the_name_are_told_with_it():
+    """semantics 17.5: a fragment never lacks its name, and none is lost."""
+    fragments, _ = chat(entry(0, "a", None, '{"x"'), entry(0, args=":"), entry(0, None, "f"), entry(0, args="1}"))
+
+    assert [(one.name, one.args) for one in fragments] == [("f", '{"x":'), ("f", "1}")]
+
+
 def test_a_call_without_an_id_gets_one_that_stands():
     """semantics 17.5: results can be paired with it, and an id that comes after the arguments began does not change it."""
     fragments, wholes = chat(entry(0, None, "f", '{"x"'), entry(0, "late", None, ":"), entry(5, "late", None, "1}"))
@@ -289,6 +303,10 @@ RESPONSES = {
     ],
     "output index constant": [
         added(), delta('{"x":1}'), added("i2", 0, "b", "g"), delta('{"y":2}', "i2", 0), done('{"y":2}', "i2", 0), done('{"x":1}'),
+    ],
+    "another item id in each event and no output index": [
+        added("q1", None), delta('{"x"', "q2", None), delta(":1}", "q3", None), done('{"x":1}', "q4", None),
+        added("q5", None, "b", "g"), delta('{"y":2}', "q6", None), done('{"y":2}', "q7", None),
     ],
     "neither item id nor output index": [
         added(None, None), delta('{"x"', None, None), delta(":1}", None, None),

@@ -31,6 +31,7 @@ from ..elements import (
     UsageElement,
 )
 from ..errors import ProviderError
+from ._protocol import CITATION
 from ._script import (
     AudioStep,
     CitationStep,
@@ -193,8 +194,8 @@ class Playing:
                 self._parts.append(part)
                 return AudioElement(step.data, rate, format=step.format, text=said, id=self._id)
             case CitationStep():
-                self._parts.append(DataPart("citation", step.value))
-                return DataElement("citation", step.value, id=self._id)
+                self._parts.append(DataPart(CITATION, step.value))
+                return DataElement(CITATION, step.value, id=self._id)
             case _:
                 assert_never(step)
 

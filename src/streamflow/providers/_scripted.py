@@ -20,8 +20,10 @@ from ..errors import ConfigError, ProviderError
 from ._playing import Playing
 from ._protocol import ModelRequest
 from ._script import (
+    CutStep,
     DelayStep,
     ErrorStep,
+    MalformedStep,
     ScriptTurn,
     StopStep,
     TextStep,
@@ -211,6 +213,8 @@ class ScriptedProvider:
             if isinstance(step, DelayStep):
                 await anyio.sleep(step.seconds)
             else:
+                if isinstance(step, ErrorStep | CutStep | MalformedStep):
+                    self._under_way.pop(call, None)  # played to its end, which this is
                 for element in playing.take(step, plan.values):
                     if plan.error is not None and sent == plan.error_after:
                         break

@@ -169,17 +169,23 @@ class _Teller:
         return told
 
     def cycle(self, told: Sequence[Wait]) -> tuple[str, ...]:
-        """Return the shortest way round: each waits for the next one, and the last one for the first."""
+        """Return the shortest way round: each waits for the next one, and the last one for the first.
+
+        One with a full edge comes first: where nobody waits for room, as in a loop to which nothing comes, nothing is stuck.
+        """
         named = {one.who: one for one in told}
         following = {
             who: [task for other in one.on for task in self._tasks_of(one, other) if task in named]
             for who, one in named.items()
         }
         found: tuple[str, ...] = ()
-        for who in named:
-            around = _way_round(who, following)
-            if around and (not found or len(around) < len(found)):
-                found = around
+        for is_cause in (True, False):
+            for who, one in named.items():
+                around = _way_round(who, following) if (one.kind == "send") is is_cause else ()
+                if around and (not found or len(around) < len(found)):
+                    found = around
+            if found:
+                break
         return found
 
     def _tasks_of(self, wait: Wait, other: str) -> Sequence[str]:

@@ -42,6 +42,7 @@ from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_sourc
 from ._backend import current_backend
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
+from ._dump import describe_run
 from ._edge_watches import edge_watches, run_limits, stuck_at
 from ._failures import notice_of, stage_error
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
@@ -211,10 +212,7 @@ class Engine(RunView):
             while True:
                 try:
                     await body()
-                    if stage.fence is not None or stage.helpers:
-                        await finish_body(
-                            stage
-                        )  # a sweep may come while it waits for helpers, which do the stage's work
+                    await finish_body(stage)
                     break
                 except BaseException as error:
                     if not was_swept(stage, error):
@@ -498,5 +496,5 @@ class Engine(RunView):
 
 
 def live_runs() -> list[str]:
-    """Return a report on each run that has tasks which have not ended: who is alive, and how full its edges are."""
-    return sorted(engine.describe() for engine in _LIVE)
+    """Return a report on each run that has tasks which have not ended: who is alive, who waits for what, what edges hold."""
+    return sorted(describe_run(engine) for engine in _LIVE)

@@ -416,7 +416,10 @@ def end_stage(stage: StageRun) -> None:
 
 
 async def finish_body(stage: StageRun) -> None:
-    """Wait for the helpers of a stage whose body has returned, and clear away what interruptions have left of it."""
+    """Wait for the helpers of a stage whose body has returned, and clear away what interruptions have left of it.
+
+    A sweep that comes while it waits cancels the wait with the helpers: the body, which may have left all to them, is called again.
+    """
     fence = stage.fence
     if fence is None:
         await stage.helped()

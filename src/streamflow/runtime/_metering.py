@@ -65,6 +65,10 @@ class EdgeMeter:
         waiting = self._now() - self._since[end] if self._waiting[end] else 0.0
         return self._blocked_s[end] + waiting
 
+    def waits_since(self, end: str) -> float | None:
+        """Return since when senders, or the reader, have been waiting; None while they do not."""
+        return self._since[end] if self._waiting.get(end) else None
+
     def on_sent(self, item: object) -> None:
         """Count it."""
         self._depth += 1

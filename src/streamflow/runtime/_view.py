@@ -127,11 +127,17 @@ class RunView(SweptRun):
         if self.started and isinstance(self.outlet, MergeEnd):
             yield self.outlet
 
-    def describe(self) -> str:
-        """Return who is alive and how full the edges are, a line each."""
-        lines = [f"{self.run_id}: alive are {', '.join(job.name for job in self.jobs.alive)}"]
-        lines += [f"  edge {edge.statistics()}" for edge in self._edges]
-        return "\n".join(lines)
+    @property
+    def began_s(self) -> float:
+        """When it was started, by the event loop's clock."""
+        return self._clock.started
+
+    def waits_since(self, edge: str, end: str) -> float | None:
+        """Return since when somebody waits at one end of an edge; None where nobody does, and where it is not measured."""
+        for one, meter in zip(self._edges, self._meters, strict=False):
+            if one.name == edge and meter is not None:
+                return meter.waits_since(end)
+        return None
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.

@@ -10,7 +10,6 @@ knows itself.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import socket
@@ -330,6 +329,7 @@ def _migrate(tx: _Transaction, store: str) -> None:
 
 def _psycopg() -> Any:
     try:
-        return importlib.import_module("psycopg")
-    except ImportError:
-        raise MissingExtraError("psycopg", "postgres") from None
+        import psycopg
+    except ImportError as error:
+        raise MissingExtraError("psycopg", "postgres") from error
+    return psycopg

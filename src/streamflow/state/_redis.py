@@ -9,7 +9,6 @@ once more: scripts know their own repetition.
 
 from __future__ import annotations
 
-import importlib
 import uuid
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -277,9 +276,10 @@ class RedisStore(BaseStore):
 
 def _coredis() -> Any:
     try:
-        return importlib.import_module("coredis")
-    except ImportError:
-        raise MissingExtraError("coredis", "redis") from None
+        import coredis
+    except ImportError as error:
+        raise MissingExtraError("coredis", "redis") from error
+    return coredis
 
 
 def _without_secret(bad: BaseException) -> BaseException | None:

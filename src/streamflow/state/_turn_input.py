@@ -118,7 +118,7 @@ def conversation_of(given: ConversationOf, run: RunContext[object], first: Strea
     else:
         found = first.metadata.get("conversation")
         if found is None:
-            deps = cast("object", run.deps)
+            deps = run.deps
             if isinstance(deps, Mapping):
                 found = cast("Mapping[object, object]", deps).get("conversation")
             else:

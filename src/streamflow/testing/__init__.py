@@ -9,16 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import misbehaving
+from ._call_faults import CallFault, faulty
 from ._channel_case import ChannelReceiver, ChannelSender, ChannelUnderTest, Delivery, Parcel, ends_under_test
 from ._chaos import Chaos, chaos
 from ._check_channel import check_channel
+from ._check_pipeline import check_pipeline
 from ._check_provider import PROVIDER_VARIANTS, check_provider
+from ._check_runtime import check_runtime
 from ._check_stage import StageConformance, check_stage
 from ._check_store import check_store
 from ._clock import BackendName, run_virtual, virtual_time
 from ._conformance import Level, Rule, Subject, Trial, Variant, rule, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
 from ._conformance_runner import Clock, conform, run_checks
+from ._connection_faults import BadLine, LinePlan, bad_line
+from ._cuts import all_cuts
+from ._doubles import Called, Heard, ScriptedSTT, ScriptedTool, ScriptedTTS, ScriptError, Spoken, StrictProvider
+from ._edge_faults import EdgeFault, edge_faults
 from ._fake_llm import FakeLLM
 from ._fake_reply import FakeCall, FakeReply
 from ._graphs import DrawnGraph, DrawnStage, Fan
@@ -33,8 +40,9 @@ from ._tasks import assert_no_tasks_left, tasks_alive
 
 if TYPE_CHECKING:
     from ._cassette import Cassette, load_cassette, record_cassette
-    from ._fake_transport import fake_client
+    from ._fake_transport import fake_client, fake_transport
     from ._graph_strategies import graphs
+    from ._json_cuts import json_byte_cuts, json_cuts
     from ._strategies import (
         control_elements,
         data_elements,
@@ -51,6 +59,9 @@ if TYPE_CHECKING:
 __all__ = [
     "PROVIDER_VARIANTS",
     "BackendName",
+    "BadLine",
+    "CallFault",
+    "Called",
     "CancelMode",
     "CancelReason",
     "Cassette",
@@ -63,6 +74,7 @@ __all__ = [
     "Delivery",
     "DrawnGraph",
     "DrawnStage",
+    "EdgeFault",
     "EdgeLedger",
     "EdgeRecord",
     "FakeCall",
@@ -70,36 +82,53 @@ __all__ = [
     "FakeReply",
     "Fan",
     "Feature",
+    "Heard",
     "Level",
+    "LinePlan",
     "Outcome",
     "Parcel",
     "ProbeError",
     "Report",
     "Rule",
+    "ScriptError",
+    "ScriptedSTT",
+    "ScriptedTTS",
+    "ScriptedTool",
     "SinkProbe",
     "SourceProbe",
+    "Spoken",
     "StageConformance",
     "StoreFactory",
+    "StrictProvider",
     "Subject",
     "SweepReport",
     "Trial",
     "Variant",
     "Verdict",
+    "all_cuts",
     "assert_all_stages_stopped",
     "assert_no_tasks_left",
+    "bad_line",
     "cancel_sweep",
     "chaos",
     "check_channel",
+    "check_pipeline",
     "check_provider",
+    "check_runtime",
     "check_stage",
     "check_store",
     "conform",
     "control_elements",
     "data_elements",
+    "edge_faults",
     "elements",
     "ends_under_test",
     "fake_client",
+    "fake_transport",
+    "faulty",
     "graphs",
+    "json_byte_cuts",
+    "json_cuts",
     "json_objects",
     "json_values",
     "load_cassette",

@@ -1,6 +1,6 @@
 """The rules of a channel about cancellation: at every tick, by every way to cancel, nothing is lost and nothing comes twice.
 
-Above: `_check_channel`. Below: `_conformance`, `_sweep`, `_channel_case`.
+Above: `_check_channel`. Below: `_conformance`, `_sweep`, `_channel_court`, `_channel_case`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ._channel_case import Traffic
-from ._channel_rules import Maker, opened, require_faultless
+from ._channel_court import Maker, opened, require_faultless
 from ._conformance import Trial, rule
 from ._sweep import cancel_sweep
 from ._tasks import is_on_trio

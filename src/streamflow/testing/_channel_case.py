@@ -1,6 +1,6 @@
 """A channel on trial: what the checks need of it, and the traffic that they send through it.
 
-Above: `_channel_rules`, `_channel_cancellation`, `_check_channel`. Below: `channels`. Rules:
+Above: `_channel_court`, `_channel_rules` and its siblings, `_check_channel`. Below: `channels`. Rules:
 
 - A channel is known by its ends alone: so any pair of ends with `send`, `receive` and `close` can be tried.
 - Traffic can be taken up again where a cancelled task has left it, as a user would who tries again: what was lost then is missing,
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Never, Protocol, TypeAlias, cast
 
 import anyio
 
@@ -41,7 +41,7 @@ for; `some` elements are dropped and the others keep their order; `any`: only wh
 class ChannelSender(Protocol):
     """The writing end of a channel, as far as checks use it."""
 
-    async def send(self, item: Any, /) -> None:
+    async def send(self, item: Parcel, /) -> None:
         """Put an element in, waiting for room."""
         ...
 
@@ -53,7 +53,7 @@ class ChannelSender(Protocol):
 class ChannelReceiver(Protocol):
     """The reading end of a channel, as far as checks use it."""
 
-    async def receive(self) -> Any:
+    async def receive(self) -> object:
         """Take the next element; raises `anyio.EndOfStream` at the end."""
         ...
 
@@ -77,6 +77,10 @@ class Parcel:
         return self.label
 
 
+def _itself(item: object) -> Sequence[object]:
+    return (item,)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChannelUnderTest:
     """One channel, just opened, and what its kind promises. What it does not promise is left at its default, and not checked."""
@@ -89,9 +93,9 @@ class ChannelUnderTest:
     """Who gets what is sent."""
     bound: int | None = None
     """How many elements one sender can send while nobody reads; None: it never waits, or cannot say."""
-    make: Callable[[str], Any] = Parcel
+    make: Callable[[str], Parcel] = Parcel
     """Makes an element of its label."""
-    unpack: Callable[[Any], Sequence[Any]] = lambda item: (item,)
+    unpack: Callable[[object], Sequence[object]] = _itself
     """Gives what was sent of what is received, where that is made of several."""
     fail: Callable[[Exception], None] | None = None
     """Ends it with a failure of its writer."""
@@ -112,13 +116,16 @@ class ChannelUnderTest:
 
 
 def ends_under_test(
-    senders: Sequence[SendEnd[Any]],
-    receivers: Sequence[ReceiveEnd[Any]],
+    senders: Sequence[SendEnd[Never]],
+    receivers: Sequence[ReceiveEnd[object]],
     *,
-    edges: Sequence[ReceiveEnd[Any]] | None = None,
+    edges: Sequence[ReceiveEnd[object]] | None = None,
     delivery: Delivery = "all",
     bound: int | None = None,
-    **more: Any,
+    unpack: Callable[[object], Sequence[object]] = _itself,
+    is_balanced: bool = False,
+    has_lanes: bool = False,
+    holds_elements: bool = False,
 ) -> ChannelUnderTest:
     """Return our own ends as a channel on trial, with all that every edge of ours promises.
 
@@ -128,7 +135,10 @@ def ends_under_test(
         edges: The reading ends of all edges, if those are others; their accounts are looked at.
         delivery: Who gets what is sent.
         bound: How many elements one sender can send while nobody reads.
-        more: Further fields of `ChannelUnderTest`.
+        unpack: Gives what was sent of what is received, where that is made of several.
+        is_balanced: Whether an idle receiver gets the next element.
+        has_lanes: Whether what is urgent goes first.
+        holds_elements: Whether what is received is something that it has made, or may keep.
     """
     every = tuple(receivers if edges is None else edges)
 
@@ -143,14 +153,21 @@ def ends_under_test(
     def accounts() -> list[ChannelStatistics]:
         return [one.statistics() for one in every]
 
-    given: dict[str, Any] = {
-        "fail": fail,
-        "accounts": accounts,
-        "refuses_none": True,
-        "has_one_reader": True,
-        "leave": leave,
-    }
-    return ChannelUnderTest(senders, receivers, delivery, bound, **(given | more))
+    return ChannelUnderTest(
+        cast("Sequence[ChannelSender]", senders),
+        receivers,
+        delivery,
+        bound,
+        unpack=unpack,
+        fail=fail,
+        accounts=accounts,
+        refuses_none=True,
+        has_one_reader=True,
+        leave=leave,
+        is_balanced=is_balanced,
+        has_lanes=has_lanes,
+        holds_elements=holds_elements,
+    )
 
 
 class Traffic:
@@ -164,13 +181,13 @@ class Traffic:
     def __init__(self, channel: ChannelUnderTest, count: int) -> None:
         self.channel: ChannelUnderTest = channel
         """The channel."""
-        self.items: list[list[Any]] = [
+        self.items: list[list[Parcel]] = [
             [channel.make(f"{sender}.{number}") for number in range(count)] for sender in range(len(channel.senders))
         ]
         """What each sender sends."""
         self.sent: list[int] = [0] * len(channel.senders)
         """How many of those have been sent, by each sender."""
-        self.got: list[list[Any]] = [[] for _ in channel.receivers]
+        self.got: list[list[object]] = [[] for _ in channel.receivers]
         """What came to each receiver."""
 
     async def write(self, sender: int) -> None:

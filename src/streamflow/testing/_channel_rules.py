@@ -1,44 +1,30 @@
-"""The rules of a channel: what comes out, how full it gets, how it ends, and who is told what.
+"""The rules of a channel: what comes out, how full it gets, who is let in, and that nobody is forgotten.
 
-Above: `_check_channel`. Below: `_conformance`, `_channel_case`. What cancellation may do is in `_channel_cancellation`.
+Above: `_check_channel`. Below: `_channel_court`, `_channel_case`, `_conformance`. How it ends is in `_channel_ends`, what kinds of
+it promise besides in `_channel_kinds`, what cancellation may do in `_channel_cancellation`.
 """
 
 from __future__ import annotations
 
 import random
 import weakref
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import anyio.lowlevel
 
-from ..elements import Priority
-from ..errors import CloseReason, ElementError, OutputClosedError
+from ..errors import ElementError
 from ._channel_case import SHORT, ChannelUnderTest, Parcel, Traffic
+from ._channel_court import LONG_S, Maker, opened, require_accounts, require_error, require_faultless
 from ._conformance import Trial, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable
 
-__all__ = ["Maker", "opened", "require_faultless"]
+__all__: list[str] = []
 
-Maker: TypeAlias = "Callable[[int], ChannelUnderTest]"
-"""Opens a new channel of a capacity."""
-
-_LONG_S: Final = 1000.0
 # Elements that may enter one edge between two turns of another task: trio may run it first in one round and last in the next.
 _FAIR: Final = 128
-
-
-def opened(trial: Trial[Maker]) -> ChannelUnderTest:
-    """Open a channel of the variant's capacity."""
-    return trial.subject(int(str(trial.variant["capacity"])))
-
-
-def require_faultless(trial: Trial[Maker], traffic: Traffic) -> None:
-    """Fail if something is lost, doubled or out of order."""
-    found = traffic.faults()
-    trial.require(not found, "; ".join(found[:3]))
 
 
 @rule(
@@ -80,22 +66,22 @@ async def the_end_is_for_ever(trial: Trial[Maker]) -> None:
         end.close()
         end.close()
     for end in channel.senders:
-        await _require_error(
+        await require_error(
             trial, end.send(channel.make("late")), anyio.ClosedResourceError, "sending behind its own end"
         )
     for _ in range(2):
         for reader in channel.receivers:
-            await _require_error(trial, reader.receive(), anyio.EndOfStream, "receiving behind the end")
+            await require_error(trial, reader.receive(), anyio.EndOfStream, "receiving behind the end")
     trial.given("closed by the sender, then by the receiver, then used by the sender")
     for reader in channel.receivers:
         reader.close()
         reader.close()
     for end in channel.senders:
-        await _require_error(
+        await require_error(
             trial, end.send(channel.make("late")), anyio.ClosedResourceError, "sending behind its own end"
         )
     for reader in channel.receivers:
-        await _require_error(trial, reader.receive(), anyio.ClosedResourceError, "receiving from an end that it closed")
+        await require_error(trial, reader.receive(), anyio.ClosedResourceError, "receiving from an end that it closed")
 
 
 @rule(
@@ -111,12 +97,12 @@ async def the_bound_is_kept(trial: Trial[Maker]) -> None:
         trial.skip("its senders never wait")
     trial.given(f"a bound of {bound}, nobody reads")
     sent = 0
-    with anyio.move_on_after(_LONG_S):
+    with anyio.move_on_after(LONG_S):
         while sent <= 2 * bound + 2:
             await channel.senders[0].send(channel.make(str(sent)))
             sent += 1
     trial.require(sent == bound, f"{sent} elements were let in")
-    _require_accounts(trial, channel)
+    require_accounts(trial, channel)
 
 
 @rule("SF-15", "None is no element, and is refused when it is sent.", holds="2.1", subject="channel")
@@ -126,7 +112,7 @@ async def none_is_refused(trial: Trial[Maker]) -> None:
         trial.skip("it carries None")
     trial.given("send(None)")
     for end in channel.senders:
-        await _require_error(trial, end.send(None), (TypeError, ElementError), "sending None")
+        await require_error(trial, end.send(cast("Parcel", None)), (TypeError, ElementError), "sending None")
 
 
 @rule(
@@ -146,7 +132,7 @@ async def one_task_reads(trial: Trial[Maker]) -> None:
             tasks.start_soon(traffic.read, receiver)
         await anyio.wait_all_tasks_blocked()
         for reader in channel.receivers:
-            await _require_error(trial, reader.receive(), anyio.BusyResourceError, "a second receive()")
+            await require_error(trial, reader.receive(), anyio.BusyResourceError, "a second receive()")
         for sender in range(len(traffic.items)):
             await traffic.write(sender)
     require_faultless(trial, traffic)
@@ -249,64 +235,6 @@ async def nothing_is_held(trial: Trial[Maker]) -> None:
 
 
 @rule(
-    "CH-01",
-    "A writer that fails ends the channel behind what it has sent, and the reader is told its failure.",
-    holds="2.2",
-    subject="channel",
-)
-async def a_failure_comes_behind(trial: Trial[Maker]) -> None:
-    channel = opened(trial)
-    if channel.fail is None:
-        trial.skip("its writer cannot tell that it has failed")
-    cause = RuntimeError("the writer failed")
-    trial.given("one element of each sender, then the failure")
-    traffic = Traffic(channel, 1)
-    for end, items in zip(channel.senders, traffic.items, strict=True):
-        await end.send(items[0])
-    channel.fail(cause)
-    errors: list[Exception] = []
-
-    async def read(receiver: int) -> None:
-        try:
-            await traffic.read(receiver)
-        except anyio.BrokenResourceError as error:
-            errors.append(error)
-
-    async with anyio.create_task_group() as tasks:
-        for receiver in range(len(traffic.got)):
-            tasks.start_soon(read, receiver)
-    trial.require(len(errors) == len(traffic.got), f"{len(errors)} of {len(traffic.got)} readers were told")
-    trial.require(all(_causes(error, cause) for error in errors), f"the cause is not in {errors!r}")
-    if len(channel.senders) == 1:
-        require_faultless(trial, traffic)
-
-
-@rule(
-    "CH-02",
-    "A reader that goes tells why, and what was inside is discarded and counted.",
-    holds="2.2",
-    subject="channel",
-)
-async def a_reader_says_why(trial: Trial[Maker]) -> None:
-    reasons: Sequence[CloseReason] = ("no_more_needed", "failure")
-    for reason in reasons:
-        channel = opened(trial)
-        if channel.leave is None:
-            trial.skip("it does not tell reasons")
-        trial.given(f"one element inside, closed by the reader with {reason!r}")
-        await channel.senders[0].send(channel.make("inside"))
-        channel.leave(reason)
-        for end in channel.senders:
-            error = await _require_error(trial, end.send(channel.make("late")), OutputClosedError, "sending")
-            told = getattr(error, "reason", None)
-            trial.require(told == reason, f"the sender was told {told!r}")
-        _require_accounts(trial, channel)
-        if channel.accounts is not None and channel.delivery == "all" and len(channel.senders) == 1:
-            lost = [one.discarded for one in channel.accounts()]
-            trial.require(any(sum(one.values()) >= 1 for one in lost), f"counted as discarded: {lost}")
-
-
-@rule(
     "CH-03",
     "What was sent is received, inside, or counted as discarded, at every moment.",
     holds="2.5",
@@ -317,10 +245,10 @@ async def the_accounts_agree(trial: Trial[Maker]) -> None:
         trial.skip("it keeps no accounts")
     for seed in range(4 * trial.effort):
         trial.given(f"random pauses, seed {seed}")
-        traffic = _Pausing(opened(trial), 8, random.Random(seed), lambda channel: _require_accounts(trial, channel))  # noqa: S311
+        traffic = _Pausing(opened(trial), 8, random.Random(seed), lambda channel: require_accounts(trial, channel))  # noqa: S311
         await traffic.all()
         require_faultless(trial, traffic)
-        _require_accounts(trial, traffic.channel)
+        require_accounts(trial, traffic.channel)
 
 
 @rule("CH-04", "Senders that wait are served in the order in which they came.", holds="2.1", subject="channel")
@@ -346,7 +274,7 @@ async def senders_queue(trial: Trial[Maker]) -> None:
             for item in items:
                 tasks.start_soon(channel.senders[0].send, item)
                 await anyio.wait_all_tasks_blocked()
-            with anyio.fail_after(_LONG_S):
+            with anyio.fail_after(LONG_S):
                 async with anyio.create_task_group() as readers:
                     for end in channel.senders[1:]:
                         end.close()
@@ -369,132 +297,6 @@ async def nobody_is_forgotten(trial: Trial[Maker]) -> None:
         traffic = _Pausing(opened(trial), 10, random.Random(seed))  # noqa: S311
         await traffic.all()
         require_faultless(trial, traffic)
-
-
-@rule(
-    "SF-50",
-    "A fork gives every branch the same; the slowest branch bounds it; one that goes is left out.",
-    holds="4.6",
-    subject="channel",
-)
-async def a_fork_copies(trial: Trial[Maker]) -> None:
-    channel = opened(trial)
-    if len(channel.receivers) < 2 or channel.delivery != "all":
-        trial.skip("it does not copy to several receivers")
-    trial.given("one branch is not read")
-    bound, sent = channel.bound or 0, 0
-
-    async def read() -> None:
-        while True:
-            await channel.receivers[0].receive()
-
-    with anyio.move_on_after(_LONG_S):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(read)
-            while sent <= 2 * bound + 2:
-                await channel.senders[0].send(channel.make(str(sent)))
-                sent += 1
-    trial.require(sent == bound, f"{sent} elements were sent while a branch with room for {bound} was not read")
-    trial.given("that branch goes, and the others go on")
-    channel.receivers[-1].close()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read)
-        with anyio.fail_after(_LONG_S):
-            for number in range(bound + 3):
-                await channel.senders[0].send(channel.make(str(number)))
-        tasks.cancel_scope.cancel()
-    trial.given("all branches go")
-    for reader in channel.receivers:
-        reader.close()
-    await _require_error(
-        trial, channel.senders[0].send(channel.make("late")), anyio.BrokenResourceError, "sending to nobody"
-    )
-
-
-@rule(
-    "SF-53",
-    "A balance leaves no receiver idle while another one has two elements waiting, and none stuck with one that goes.",
-    holds="4.16",
-    subject="channel",
-)
-async def a_balance_keeps_all_busy(trial: Trial[Maker]) -> None:
-    channel = opened(trial)
-    if not channel.is_balanced:
-        trial.skip("it does not balance")
-    trial.given("one receiver never comes back for more, the others take what they get")
-    first, *others = channel.receivers
-    got: list[Any] = []
-
-    async def work(reader: Any) -> None:
-        while True:
-            got.append(await reader.receive())
-
-    bound, count = channel.bound or 1, 30
-    async with anyio.create_task_group() as tasks:
-        for reader in others:
-            tasks.start_soon(work, reader)
-        with anyio.fail_after(_LONG_S):
-            for number in range(count):
-                await channel.senders[0].send(channel.make(str(number)))
-                await anyio.wait_all_tasks_blocked()
-        tasks.cancel_scope.cancel()
-    stuck = count - len(got)
-    trial.require(
-        stuck <= min(2, bound), f"{stuck} elements wait for a receiver that does not come, while another is idle"
-    )
-    first.close()
-
-
-@rule(
-    "SF-54",
-    "A merge ends when all its inputs have ended, and one that ends takes nothing with it.",
-    holds="4.8",
-    subject="channel",
-)
-async def a_merge_ends_last(trial: Trial[Maker]) -> None:
-    if len(opened(trial).senders) < 2:
-        trial.skip("it has one sender")
-    if opened(trial).delivery != "all":
-        trial.skip("its inputs do not all arrive")
-    for ending in range(len(opened(trial).senders)):
-        channel = opened(trial)
-        trial.given(f"input {ending} ends at once, the others later")
-        traffic = Traffic(channel, 2)
-        if channel.unpack(()) == ((),):
-            traffic.items[ending] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(traffic.read, 0)
-            tasks.start_soon(traffic.write, ending)
-            await anyio.wait_all_tasks_blocked()
-            for sender in range(len(channel.senders)):
-                if sender != ending:
-                    tasks.start_soon(traffic.write, sender)
-        require_faultless(trial, traffic)
-
-
-@rule(
-    "SF-55",
-    "What is urgent goes first, and what waits is overtaken a bounded number of times.",
-    holds="2.6",
-    subject="channel",
-)
-async def urgent_goes_first(trial: Trial[Maker]) -> None:
-    channel = opened(trial)
-    if not channel.has_lanes:
-        trial.skip("it has no lanes")
-    trial.given("one element that can wait, then an urgent one")
-    low, urgent = Parcel("low", Priority.LOW), Parcel("urgent", Priority.CRITICAL)
-    for item in (low, urgent):
-        await channel.senders[0].send(item)
-    got = [await channel.receivers[0].receive() for _ in range(2)]
-    trial.require(got == [urgent, low], f"they came as {got}")
-    trial.given("one element that can wait, then urgent ones for ever")
-    await channel.senders[0].send(low)
-    for passed in range(200):
-        await channel.senders[0].send(Parcel(f"urgent {passed}", Priority.CRITICAL))
-        if await channel.receivers[0].receive() is low:
-            return
-    trial.require(holds=False, otherwise="it was overtaken 200 times")
 
 
 class _Pausing(Traffic):
@@ -532,33 +334,3 @@ class _Pausing(Traffic):
             self._look(self.channel)
         for _ in range(self._chance.choice((0, 0, 1, 3))):
             await anyio.lowlevel.checkpoint()
-
-
-async def _require_error(
-    trial: Trial[Maker], action: Awaitable[Any], kind: type[Exception] | tuple[type[Exception], ...], what: str
-) -> Exception | None:
-    found = "waited for ever"
-    with anyio.move_on_after(_LONG_S):
-        try:
-            found = f"returned {await action!r}"
-        except kind as error:
-            return error
-    trial.require(holds=False, otherwise=f"{what} {found} instead of raising")
-    return None
-
-
-def _require_accounts(trial: Trial[Maker], channel: ChannelUnderTest) -> None:
-    for one in channel.accounts() if channel.accounts is not None else ():
-        accounted = one.received + one.buffered + sum(one.discarded.values())
-        trial.require(
-            one.sent == accounted,
-            f"{one.name} sent {one.sent}, but received {one.received}, holds {one.buffered} and discarded {one.discarded}",
-        )
-
-
-def _causes(error: BaseException | None, cause: BaseException) -> bool:
-    while error is not None:
-        if error is cause:
-            return True
-        error = error.__cause__
-    return False

@@ -1,8 +1,7 @@
 """A scheduler out of a nightmare, and the same one every time: further checkpoints at edges and at the starts of tasks, by a seed.
 
-Above: tests. Below: `channels` and `runtime`, whose methods are replaced while it is on. Rules:
+Above: tests. Below: `_edge_methods`; `runtime`, of which two methods are replaced while it is on. Rules:
 
-- A pause comes before an element moves, never between the moving and the return: what an edge promises about cancellation holds.
 - Off means off: the methods are then the very ones that the package defines.
 - All that is drawn comes from the seed. trio draws the order of its tasks from a generator of its own, which gets the seed too.
 """
@@ -12,17 +11,20 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
-from ..channels import ReceiveEnd, SendEnd
 from ..errors import RunStateError
 from ..runtime._jobs import Job, JobGroup
+from ._edge_methods import hooked_edges, replaced
 from ._tasks import is_on_trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator
+
+    from ..channels import ReceiveEnd, SendEnd
+    from ._edge_methods import EndKind
 
 __all__ = ["Chaos", "chaos"]
 
@@ -69,13 +71,22 @@ class Chaos:
         self._trio_is_seeded = True
         self._undo.enter_context(same_schedule(self.seed))
 
+    async def before(self, kind: EndKind, end: SendEnd[Never] | ReceiveEnd[object]) -> None:
+        """Pause before an operation at an edge."""
+        await self.pause()
+
+    def allows_quick(self, end: SendEnd[Never] | ReceiveEnd[object]) -> bool:
+        """Say whether an attempt that cannot wait goes on as it would."""
+        return self.is_quiet()
+
     def begin(self) -> None:
         """Replace the methods."""
         if "trio" in sys.modules:
             self.seed_trio()
-        for owner, name, replacement in _replacements(self):
-            self._undo.callback(setattr, owner, name, vars(owner)[name])
-            setattr(owner, name, replacement)
+        self._undo.enter_context(hooked_edges(self))
+        starts = (Job, "_run", _late_start(self, vars(Job)["_run"]))
+        order = (JobGroup, "start", _start_anyhow(self, vars(JobGroup)["start"]))
+        self._undo.enter_context(replaced((starts, order)))
 
     def end(self) -> None:
         """Put them back."""
@@ -119,51 +130,6 @@ def chaos(seed: int | None = None) -> Generator[Chaos]:
         _on.clear()
 
 
-def _replacements(storm: Chaos) -> Iterator[tuple[type, str, object]]:
-    """Yield each method to be replaced, its class, and what takes its place."""
-    for owner in _with_subclasses(SendEnd):
-        if "send" in vars(owner):
-            yield owner, "send", _late_send(storm, vars(owner)["send"])
-    yield SendEnd, "send_all", _send_all
-    yield SendEnd, "send_each", _send_each
-    yield SendEnd, "try_send", _reluctant(storm, vars(SendEnd)["try_send"], refusal=False)
-    yield ReceiveEnd, "__anext__", _late_receive(storm, vars(ReceiveEnd)["__anext__"])
-    yield ReceiveEnd, "try_receive", _reluctant(storm, vars(ReceiveEnd)["try_receive"], refusal=None)
-    yield Job, "_run", _late_start(storm, vars(Job)["_run"])
-    yield JobGroup, "start", _start_anyhow(storm, vars(JobGroup)["start"])
-
-
-def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
-    yield owner
-    for one in owner.__subclasses__():
-        yield from _with_subclasses(one)
-
-
-def _late_send(storm: Chaos, original: Callable[..., Any]) -> object:
-    async def send(self: SendEnd[Any], item: object) -> None:
-        await storm.pause()
-        await original(self, item)
-
-    return send
-
-
-def _late_receive(storm: Chaos, original: Callable[..., Any]) -> object:
-    async def receive(self: ReceiveEnd[Any]) -> object:
-        await storm.pause()
-        return await original(self)
-
-    return receive
-
-
-def _reluctant(storm: Chaos, original: Callable[..., Any], *, refusal: object) -> object:
-    """Return a method that now and then says what sends its caller the long way."""
-
-    def attempt(*args: Any) -> object:
-        return original(*args) if storm.is_quiet() else refusal
-
-    return attempt
-
-
 def _late_start(storm: Chaos, original: Callable[..., Any]) -> object:
     async def run(self: Job) -> None:
         # The run may cancel a task that has not begun, and then waits for it; nobody else does.
@@ -178,19 +144,3 @@ def _start_anyhow(storm: Chaos, original: Callable[..., Any]) -> object:
         original(self, *storm.shuffled(jobs))
 
     return start
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
-async def _send_all(self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
-    """Do what `SendEnd.send_all()` does, without its fast path."""
-    async for item in items:
-        await self.send(convert(item))
-
-
-async def _send_each(self: SendEnd[Any], items: Iterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
-    """Do what `SendEnd.send_each()` does, without its fast path."""
-    for item in items:
-        await self.send(convert(item))

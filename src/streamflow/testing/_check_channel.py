@@ -1,13 +1,13 @@
 """Whether a channel keeps the rules: one function that runs them all.
 
-Above: tests. Below: `_channel_rules`, `_channel_cancellation`, `_conformance_runner`.
+Above: tests. Below: `_channel_rules` and its siblings, `_conformance_runner`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _channel_cancellation, _channel_rules
+from . import _channel_cancellation, _channel_ends, _channel_kinds, _channel_rules
 from ._conformance import BACKENDS, Variant
 from ._conformance_runner import conform, run_checks
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ._channel_case import ChannelUnderTest
-    from ._channel_rules import Maker
+    from ._channel_court import Maker
     from ._conformance_report import Report
 
 __all__ = ["check_channel"]
 
-_ = _channel_cancellation, _channel_rules  # imported for the rules that they register
+_ = _channel_cancellation, _channel_ends, _channel_kinds, _channel_rules  # imported for the rules that they register
 
 
 def check_channel(

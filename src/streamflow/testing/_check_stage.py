@@ -221,7 +221,11 @@ def case_of(factory: Callable[[], StageLike], items: Sequence[StreamElement | st
     wrong = next((one for one in elements if not isinstance(cast("object", one), StreamElement)), None)
     if wrong is not None:
         raise ConfigError("items", f"elements or strings were expected, got {wrong!r:.80}")
-    return _checked(_made(factory, element=(lambda i: elements[i % len(elements)]) if elements else None, **known))
+
+    def element(index: int) -> StreamElement:
+        return elements[index % len(elements)]
+
+    return _checked(_made(factory, element=element if elements else None, **known))
 
 
 def trial_of(

@@ -40,7 +40,7 @@ __all__ = [
 
 S = TypeVar("S")
 
-Subject = Literal["stage", "channel", "graph", "provider", "store"]
+Subject = Literal["stage", "channel", "graph", "provider", "store", "runtime"]
 """What rules are about."""
 
 Level = Literal["required", "optional", "stochastic"]

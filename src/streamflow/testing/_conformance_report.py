@@ -90,7 +90,8 @@ class ConformanceError(AssertionError):
         """What the trial found, rule by rule."""
 
     def __str__(self) -> str:
-        broken = _by_rule(self.report.failed)
+        tried = _by_rule(self.report.verdicts)
+        broken = [verdicts for verdicts in tried if any(one.outcome == "failed" for one in verdicts)]
         head = f"{self.report.subject} breaks {len(broken)} {'rule' if len(broken) == 1 else 'rules'}"
         return "\n".join((head, *(_explained(verdicts) for verdicts in broken)))
 
@@ -112,12 +113,17 @@ def _line(verdicts: list[Verdict]) -> str:
 
 
 def _explained(verdicts: list[Verdict]) -> str:
+    failed = [one for one in verdicts if one.outcome == "failed"]
     # Inputs and schedules are tried from short to long in each variant; the shortest of all variants says most.
-    worst = min(verdicts, key=lambda one: (len(one.shown_by), len(one.why)))
-    rule, others = worst.rule, [str(one.variant) for one in verdicts if one is not worst]
+    worst = min(failed, key=lambda one: (len(one.shown_by), len(one.why)))
+    rule, others = worst.rule, [str(one.variant) for one in failed if one is not worst]
+    more = ""
+    if others:
+        is_everywhere = not any(one.outcome == "passed" for one in verdicts)
+        more = " (and all others)" if is_everywhere else f" (and {'; '.join(others)})"
     lines = [
         f"\n{rule.id} ({rule.level}, semantics {rule.holds}): {rule.promise}",
-        f"  variant:  {worst.variant}" + (f"; and {len(others)} more: {'; '.join(others)}" if others else ""),
+        f"  variant:  {worst.variant}{more}",
     ]
     if worst.shown_by:
         lines.append(f"  shown by: {_indented(worst.shown_by)}")

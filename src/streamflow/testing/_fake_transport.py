@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ._fake_llm import FakeLLM
 
-__all__ = ["fake_client"]
+__all__ = ["fake_client", "fake_transport"]
 
 
 class _Pieces(httpx2.AsyncByteStream):
@@ -51,6 +51,15 @@ class _Transport(httpx2.AsyncBaseTransport):
         return httpx2.Response(
             reply.status, headers=reply.headers, stream=_Pieces(reply.body, request), request=request
         )
+
+
+def fake_transport(app: FakeLLM) -> httpx2.AsyncBaseTransport:
+    """Return what carries requests to `app`: for `record_cassette()`, or a client of your own.
+
+    Args:
+        app: The fake server.
+    """
+    return _Transport(app)
 
 
 def fake_client(app: FakeLLM) -> httpx2.AsyncClient:

@@ -53,7 +53,8 @@ async def assert_all_stages_stopped(*, rounds: int = 20) -> None:
     The clock is not moved. Cancellation: waits for the end of the check.
 
     Raises:
-        AssertionError: Stages are alive; the message says which, and what each waits for.
+        AssertionError: Stages are alive; the message says which, what each waits for and at which edge, and how full the edges
+            are; also since when, where `PipelineConfig(metrics=True)` measures that.
     """
     for _ in range(rounds):
         if not live_runs():

@@ -29,7 +29,9 @@ _MODULES = {
         "._strategies",
     ),
     "graphs": "._graph_strategies",
-    "fake_client": "._fake_transport",
+    "json_byte_cuts": "._json_cuts",
+    "json_cuts": "._json_cuts",
+    **dict.fromkeys(("fake_client", "fake_transport"), "._fake_transport"),
     **dict.fromkeys(("Cassette", "record_cassette", "load_cassette"), "._cassette"),
 }
 _EXTRAS = {"._fake_transport": ("httpx2", "http"), "._cassette": ("httpx2", "http")}

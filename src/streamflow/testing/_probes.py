@@ -276,8 +276,8 @@ class SinkProbe(_Probe, ObjectSendStream[StreamElement]):
         What a run says of itself, the fatal `ErrorElement` and the `EndOfStream`, is no element here: see `notice` and `end`. What
         the iteration raises is for `expect_error()`.
         """
-        iterator = aiter(elements)
         try:
+            iterator = aiter(elements)
             while True:
                 while not self._may_take and self._cancelled is None:
                     await self._changed.wait()

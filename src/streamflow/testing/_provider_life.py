@@ -73,6 +73,7 @@ async def _cancelled(trial: ProviderTrial) -> None:
     heavy=True,
 )
 async def _cancelled_natively(trial: ProviderTrial) -> None:
+    need_script(trial)
     if trial.variant.backend != "asyncio":
         trial.skip("such cancellation exists on asyncio only")
     await _swept(trial, "native")

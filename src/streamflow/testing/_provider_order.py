@@ -28,14 +28,14 @@ from ..elements import (
     decode,
     encode,
 )
-from ..providers import DelayStep, TextStep, UsageStep
+from ..providers import CITATION, DelayStep, TextStep, UsageStep
 from ._conformance import rule
 from ._provider_case import Answered, ProviderTrial, answers, ask, need_script, opened, request_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable, Iterator
 
-    from ..elements import Message
+    from ..elements import Message, StreamElement
     from ..providers import Step
 
 __all__: list[str] = []
@@ -43,14 +43,14 @@ __all__: list[str] = []
 _HOLDS = "18.14"
 
 
-async def _each(trial: ProviderTrial, *, model: str = "m") -> AsyncIterator[Answered]:
-    """Yield what comes of each answer that the provider can give; it must not fail."""
+async def _each(trial: ProviderTrial, look: Callable[[Answered], None], *, model: str = "m") -> None:
+    """Look at what comes of each answer that the provider can give; it must not fail."""
     for name, steps in answers(trial):
         trial.given(name)
         async with opened(trial, steps) as (provider, _, _):
             answered = await ask(provider, request_of(trial, model=model))
         trial.require(answered.failure is None, f"the call failed: {answered.failure!r}")
-        yield answered
+        look(answered)
 
 
 @rule(
@@ -60,7 +60,7 @@ async def _each(trial: ProviderTrial, *, model: str = "m") -> AsyncIterator[Answ
     subject="provider",
 )
 async def _order(trial: ProviderTrial) -> None:
-    async for answered in _each(trial):
+    def look(answered: Answered) -> None:
         names = [type(one).__name__ for one in answered.elements]
         trial.require(
             names.count("MessageElement") == 1, f"there are {names.count('MessageElement')} messages: {names}"
@@ -83,6 +83,8 @@ async def _order(trial: ProviderTrial) -> None:
         other = [one for one in answered.elements[:-1] if not isinstance(one, (*allowed, UsageElement))]
         trial.require(not other, f"it sent {other[:1]!r}, which is no part of an answer")
 
+    await _each(trial, look)
+
 
 @rule("PR-02", "All elements of an answer share one id, and no other answer has it.", holds=_HOLDS, subject="provider")
 async def _ids(trial: ProviderTrial) -> None:
@@ -100,10 +102,12 @@ async def _ids(trial: ProviderTrial) -> None:
 
 @rule("PR-03", "The message equals what came before it, part by part.", holds=_HOLDS, subject="provider")
 async def _whole(trial: ProviderTrial) -> None:
-    async for answered in _each(trial):
+    def look(answered: Answered) -> None:
         assert answered.message is not None
         for what, streamed, whole in _compared(answered, answered.message):
             trial.require(streamed == whole, f"{what}: {streamed!r:.200} came, but the message says {whole!r:.200}")
+
+    await _each(trial, look)
 
 
 def _compared(answered: Answered, message: Message) -> list[tuple[str, object, object]]:
@@ -140,9 +144,9 @@ def _compared(answered: Answered, message: Message) -> list[tuple[str, object, o
             b"".join(one.data or b"" for one in parts if isinstance(one, AudioPart)),
         ),
         (
-            "values",
-            [(one.name, one.value) for one in sent if isinstance(one, DataElement) and not one.transient],
-            [(one.name, one.value) for one in parts if isinstance(one, DataPart) and one.name == "citation"],
+            "citations",
+            [one.value for one in sent if isinstance(one, DataElement) and one.name == CITATION],
+            [one.value for one in parts if isinstance(one, DataPart) and one.name == CITATION],
         ),
     ]
 
@@ -158,7 +162,7 @@ def _written(answered: Answered, call_id: str) -> str:
     subject="provider",
 )
 async def _usage(trial: ProviderTrial) -> None:
-    async for answered in _each(trial):
+    def look(answered: Answered) -> None:
         seen = Usage()
         for one in answered.elements:
             if isinstance(one, UsageElement):
@@ -168,6 +172,8 @@ async def _usage(trial: ProviderTrial) -> None:
                     trial.require(not falls, f"{field} falls from {before} to {now}")
                 seen = one.usage
                 trial.require(one.usage.provider, "a usage does not name its provider")
+
+    await _each(trial, look)
     if trial.subject.scripted:
         trial.given("a model that used 5 tokens to read and 7 to write")
         steps: list[Step] = [TextStep("a"), UsageStep(Usage(input_tokens=5, output_tokens=7))]
@@ -213,22 +219,28 @@ async def _streams(trial: ProviderTrial) -> None:
 @rule("PR-07", "Bytes may be cut anywhere: the answer is the same.", holds=_HOLDS, subject="provider")
 async def _cuts(trial: ProviderTrial) -> None:
     need_script(trial)
-    whole = [answered.content async for answered in _each(trial)]
+    whole: list[list[StreamElement]] = []
+    await _each(trial, lambda answered: whole.append(answered.content))
     for seed in range(2 * trial.effort):
-        place = 0
-        async for answered in _each(trial, model=f"m?split={seed}"):
+        left = iter(whole)
+
+        def look(answered: Answered, seed: int = seed, left: Iterator[list[StreamElement]] = left) -> None:
             trial.given(f"{trial.shown_by}, bytes cut by seed {seed}")
-            same = answered.content == whole[place]
-            trial.require(same, f"it became {answered.content!r:.300} instead of {whole[place]!r:.300}")
-            place += 1
+            wanted = next(left)
+            same = answered.content == wanted
+            trial.require(same, f"it became {answered.content!r:.300} instead of {wanted!r:.300}")
+
+        await _each(trial, look, model=f"m?split={seed}")
 
 
 @rule("PR-08", "Every element survives JSON.", holds=_HOLDS, subject="provider")
 async def _json(trial: ProviderTrial) -> None:
-    async for answered in _each(trial):
+    def look(answered: Answered) -> None:
         for element in answered.elements:
             again = decode(encode(element))
             trial.require(again == element, f"{element!r:.200} became {again!r:.200}")
+
+    await _each(trial, look)
 
 
 @rule("PR-09", "A call leaves its request as it was, and asks the model once.", holds=_HOLDS, subject="provider")

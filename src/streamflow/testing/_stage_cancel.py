@@ -17,6 +17,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ..elements import StreamElement  # noqa: TC001 - the same
+from ..stages import ThreadStage
 from ._conformance import rule
 from ._stage_case import (
     CountingSource,
@@ -297,6 +298,26 @@ def _no_garbage_collection() -> Generator[None]:
 
 
 @rule(
+    "SF-28",
+    "Cancelled while threads work for it, a stage of blocking calls ends within the time that a run has for that.",
+    holds="3.5",
+    subject="stage",
+    level="optional",
+    heavy=True,
+)
+async def _cancelled_in_a_thread(trial: StageTrial) -> None:
+    if not isinstance(trial.subject.make(), ThreadStage):
+        trial.skip("the stage is no ThreadStage")
+    began = anyio.current_time()
+
+    def check(run: Run) -> None:
+        trial.require(not run.zombies, f"it did not end although it was cancelled: {', '.join(run.zombies)}")
+        trial.require(anyio.current_time() - began <= pipeline_of(trial).config.shutdown_timeout_s, "it took longer")
+
+    await _cancel_everywhere(trial, times=1, check=check)
+
+
+@rule(
     "SF-29",
     "Clean-up that waits, of what is before the stage, comes to its end when the run is cancelled.",
     holds="7.1",
@@ -378,7 +399,11 @@ async def _nothing_is_kept(trial: StageTrial) -> None:
             run = pipeline.execute(
                 source.stream() if pipeline.takes_source else None, deps=deps if own is None else own
             )
-            left = weakref.ref(source), weakref.ref(run), weakref.ref(deps)
+            left: dict[str, weakref.ref[object]] = {
+                "source": weakref.ref(source),
+                "run": weakref.ref(run),
+                "deps": weakref.ref(deps),
+            }
             async with run:
                 if how == "cancelled":
                     await take(run, 1)
@@ -389,5 +414,5 @@ async def _nothing_is_kept(trial: StageTrial) -> None:
             del source, run, deps
             for _ in range(20):
                 await checkpoint()
-            kept = [name for name, one in zip(("source", "run", "deps"), left, strict=True) if one() is not None]
+            kept = [name for name, one in left.items() if one() is not None]
             trial.require(not kept, f"still alive without the garbage collector: the {' and the '.join(kept)}")

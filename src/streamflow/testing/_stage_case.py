@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
@@ -19,7 +20,7 @@ from ._conformance import BACKENDS, Trial, Variant
 from ._tasks import assert_no_tasks_left, name_of, tasks_of_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from ..observe import Event
     from ..runtime import KillSwitch, Pipeline, Run
@@ -176,7 +177,7 @@ def pipeline_of(
     listener: Callable[[Event], object] | None = None,
     build: Callable[[PipelineBuilder], object] | None = None,
     capacity: int | None = None,
-    **limits: float | None,
+    limits: Mapping[str, float] = MappingProxyType({}),
 ) -> Pipeline:
     """Return a new pipeline with a new stage in the variant's circumstances.
 
@@ -285,7 +286,7 @@ def given(trial: StageTrial, items: Sequence[StreamElement], how: str = "") -> N
     shown = (
         "no input"
         if not trial.subject.reads
-        else f"{len(items)} elements: {brief(items)}"
+        else f"{len(items)} element{'s' * (len(items) > 1)}: {brief(items)}"
         if items
         else "an empty input"
     )

@@ -130,7 +130,7 @@ async def _limits(trial: StageTrial) -> None:
         source = CountingSource(items, pause_s=lambda: 100_000.0)
         began, failure = anyio.current_time(), None
         try:
-            async with running(trial, pipeline_of(trial, **{field: _LIMIT_S}), source) as run:
+            async with running(trial, pipeline_of(trial, limits={field: _LIMIT_S}), source) as run:
                 async for _ in run:
                     pass
         except RunTimeoutError as error:

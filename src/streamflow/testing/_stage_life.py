@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator  # noqa: TC003 - the runtime reads the annotations of stages
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ..elements import ControlElement, EndOfStream, StreamElement
 from ..errors import RunStateError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..runtime import Pipeline
+    from ..stages import StageLike
 
 __all__: list[str] = []
 
@@ -59,7 +60,7 @@ async def _empty_input(trial: StageTrial) -> None:
 
 @rule(
     "SF-02",
-    "Any number of elements gives what the model says, at every capacity, and every edge accounts for each.",
+    "Any number of elements gives what the model says, and every edge accounts for each.",
     holds="2.5",
     subject="stage",
 )
@@ -266,13 +267,13 @@ async def _types(trial: StageTrial) -> None:
 
 @rule("SF-77", "A stage object is frozen once it is part of a pipeline.", holds="3.4", subject="stage")
 async def _frozen(trial: StageTrial) -> None:
-    made = trial.subject.make()
+    made: object = trial.subject.make()
     if not isinstance(made, BaseStage):
         trial.skip("the stage is no object with attributes of its own, or no BaseStage")
     trial.given("an assignment to its name after build()")
     if trial.variant not in STAGE_VARIANTS[:1]:
         trial.skip("it has nothing to do with loops and capacities: one variant is enough")
-    PipelineBuilder().chain(made).build()
+    PipelineBuilder().chain(cast("StageLike", made)).build()
     try:
         made.name = "other"
     except RunStateError:

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from ..channels import ReceiveEnd, SendEnd, Weight
 from ..elements import Priority, StreamElement, TextElement, TurnEnd, Usage, UsageElement
 from ..graph import DROP, Router, Zip, ZipLatest
+from ..observe import EdgeGrown
 from ..runtime import PipelineBuilder, PipelineConfig
 from ..stages import (
     CollectStage,
@@ -33,9 +34,11 @@ from ._trial_reference import is_kept, key_of, made_by, mark_of, wants_more
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from ..graph import MergePolicy
+    from ..observe import Event
     from ..runtime import Pipeline
     from ..stages import StageLike
-    from ._trial_graphs import Block, Blocks, DrawnGraph
+    from ._trial_graphs import Block, Blocks, TrialGraph
 
 __all__ = ["InjectedError", "TrialBench"]
 
@@ -55,8 +58,8 @@ class TrialBench:
         settings: Of its configuration, besides what the graph says.
     """
 
-    def __init__(self, drawn: DrawnGraph, settings: Mapping[str, object]) -> None:
-        self.drawn: DrawnGraph = drawn
+    def __init__(self, drawn: TrialGraph, settings: Mapping[str, object]) -> None:
+        self.drawn: TrialGraph = drawn
         """The graph."""
         self.tapped: dict[str, list[StreamElement]] = {}
         """What each tap saw."""
@@ -64,14 +67,21 @@ class TrialBench:
         """How often its source was closed, or had ended."""
         self.given: int = 0
         """How many elements its source has given."""
+        self.grown: set[str] = set()
+        """Edges that were given more room."""
         self._random = random.Random(drawn.seed)  # noqa: S311 - chance that can be repeated
         config = PipelineConfig(buffer_size=drawn.capacity, priority=drawn.lanes, on_deadlock="grow")
         builder = PipelineBuilder(config.replace(**settings))
         self._say(builder, drawn.blocks)
+        builder.on_event(self._hear)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of paths that may stop each other: edges grow
             self.pipeline: Pipeline = builder.build()
             """The pipeline."""
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, EdgeGrown):
+            self.grown.add(event.edge)
 
     def elements(self) -> list[StreamElement]:
         """Return what the source gives."""
@@ -165,8 +175,9 @@ class TrialBench:
         else:
             builder.route(begin, Router.by_function(partial(_choose, heads), *heads), default=DROP)
         tails = [last for _, last in arms]
-        policy = {"zip": Zip(_paired), "zip_latest": ZipLatest(_paired)}.get(fan.policy, fan.policy)
-        builder.merge(end, *tails, policy=policy)  # type: ignore[arg-type]
+        pairing: dict[str, MergePolicy] = {"zip": Zip(_paired), "zip_latest": ZipLatest(_paired)}
+        policy = pairing.get(fan.policy) or fan.policy
+        builder.merge(end, *tails, policy=policy)
         return begin, end
 
     def _say_loop(self, builder: PipelineBuilder, loop: Loop) -> tuple[str, str]:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Block",
     "Blocks",
-    "DrawnGraph",
     "Fan",
     "FanKind",
     "Loop",
     "Nest",
     "Step",
     "StepKind",
+    "TrialGraph",
     "draw_graph",
     "steps_of",
 ]
@@ -87,7 +87,7 @@ Blocks: TypeAlias = "tuple[Block, ...]"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DrawnGraph:
+class TrialGraph:
     """A graph, and what runs through it."""
 
     blocks: Blocks
@@ -162,6 +162,9 @@ class _Drawer:
             made.append(block)
         return tuple(made), known
 
+    def _may_have(self, what: str) -> bool:
+        return what not in self._without
+
     def _name(self, what: str) -> str:
         self._count += 1
         return f"{what}{self._count}"
@@ -169,14 +172,14 @@ class _Drawer:
     def _block(self, known: _Known, depth: int) -> tuple[Block, _Known]:
         chosen = self._random.random()
         if depth < _MOST_DEPTH and known.is_open:
-            if chosen < 0.45 and self._left >= 4:
+            if chosen < 0.6 and self._left >= 4:
                 return self._fan(known, depth)
-            if chosen < 0.55 and self._left >= 2 and "nest" not in self._without:
+            if 0.6 <= chosen < 0.66 and self._left >= 2 and "nest" not in self._without:
                 name = self._name("n")
                 body, after = self.blocks(known, depth + 1)
                 return Nest(name, body), after
             may_loop = known.is_firm and depth < 2 and "loop" not in self._without and not self._lanes
-            if chosen < 0.62 and self._left >= 3 and may_loop:
+            if 0.66 <= chosen < 0.74 and self._left >= 3 and may_loop:
                 self._left -= 2
                 name = self._name("l")
                 body = self._plain(self._random.randint(0, 2))
@@ -196,10 +199,11 @@ class _Drawer:
         return tuple(self._step(self._random.choice(_SINGLE)) for _ in range(count))
 
     def _fan(self, known: _Known, depth: int) -> tuple[Block, _Known]:
-        hows: list[FanKind] = ["copy", "copy", "tap"]
+        hows: list[FanKind] = ["copy", "copy", "copy", "tap"]
         if known.is_firm:
-            hows += ["route", "balance"]
-        how = self._random.choice([one for one in hows if one not in self._without] or ["copy"])
+            hows.extend(("route", "route", "balance"))
+        lawful: list[FanKind] = [one for one in hows if self._may_have(one)]
+        how = self._random.choice(lawful)
         name = self._name(how)
         if how == "tap":
             self._left -= 2
@@ -233,13 +237,13 @@ class _Drawer:
         if known.keeps_turns:
             found.append("barrier")
         if not self._lanes:
-            found += ["ordered", "ordered", "concat"]
+            found.extend(("ordered", "ordered", "concat", "concat"))
             is_exact = known.in_order and known.is_firm and known.keeps_turns and how != "balance"
             if is_exact:
-                found += ["zip", "zip", "zip_latest"]
+                found.extend(("zip", "zip", "zip", "zip_latest"))
             if how == "copy" and known.is_firm:
-                found.append("race")
-        return [one for one in found if one not in self._without] or ["arrival"]
+                found.extend(("race", "race"))
+        return [one for one in found if self._may_have(one)]
 
 
 def _known_behind(known: _Known, arms: list[_Known], how: FanKind, policy: PolicyName) -> _Known:
@@ -260,7 +264,7 @@ def _known_behind(known: _Known, arms: list[_Known], how: FanKind, policy: Polic
     return _Known(in_order=False, is_firm=is_firm, keeps_turns=keeps_turns)
 
 
-def draw_graph(source: random.Random, *, most: int = 12, elements: int = 12, without: Sequence[str] = ()) -> DrawnGraph:
+def draw_graph(source: random.Random, *, most: int = 12, elements: int = 12, without: Sequence[str] = ()) -> TrialGraph:
     """Draw a graph.
 
     Args:
@@ -270,12 +274,12 @@ def draw_graph(source: random.Random, *, most: int = 12, elements: int = 12, wit
         without: What it must not have: kinds of stages and fans, policies, `loop`, `nest`, `lanes`.
     """
     lanes = "lanes" not in without and source.random() < 0.12
-    drawer = _Drawer(source, source.randint(1, most), without, lanes=lanes)
-    blocks, _ = drawer.blocks(_Known())
-    turns = [source.randint(0, 4) for _ in range(source.randint(1, 4))]
+    drawer = _Drawer(source, source.randint((most + 1) // 2, most), without, lanes=lanes)
+    blocks, _ = drawer.blocks(_Known(), least=1 + (most > 6))
+    turns = [source.randint(0, 6) for _ in range(source.randint(1, 4))]
     while sum(turns) > elements:
         turns.pop()
-    return DrawnGraph(
+    return TrialGraph(
         blocks,
         tuple(turns) or (1,),
         ends_last=source.random() < 0.7,

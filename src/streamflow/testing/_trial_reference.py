@@ -19,7 +19,7 @@ from ._trial_graphs import Fan, Loop, Nest, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ._trial_graphs import Block, Blocks, DrawnGraph
+    from ._trial_graphs import Block, Blocks, TrialGraph
 
 __all__ = [
     "Flow",
@@ -102,7 +102,7 @@ def wants_more(text: str, loop: str) -> bool:
 # The interpreter
 
 
-def flow_of(drawn: DrawnGraph) -> Flow:
+def flow_of(drawn: TrialGraph) -> Flow:
     """Return what comes out of a graph."""
     numbers = itertools.count()
     items = tuple(_Item(turn, ((str(next(numbers)),),)) for turn, count in enumerate(drawn.turns) for _ in range(count))
@@ -211,9 +211,9 @@ def _joined(fan: Fan, arms: Sequence[Flow]) -> Flow:
     in_order = all(len(one.strands) == 1 for one in arms)
     match fan.policy:
         case "race":
-            return Flow(
-                races=tuple(one for one in arms if _texts(one)) or (Flow(keeps_turns=False),), keeps_turns=False
-            )
+            # Control leaves at its first copy, whoever wins, so it is not known where among the data.
+            runners = tuple(dataclasses.replace(one, keeps_turns=False) for one in arms if _texts(one))
+            return Flow(races=runners or (Flow(),), keeps_turns=False)
         case "zip_latest":
             left, right = (tuple(text for _, text in _texts(one)) for one in arms)
             return Flow(pairs=(left, right), keeps_turns=False)

@@ -42,7 +42,7 @@ def virtual_options() -> dict[str, object]:
         else:
             jump()
 
-    clock._autojump = jump_unless_threads_work  # type: ignore[method-assign]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    clock._autojump = jump_unless_threads_work  # type: ignore[method-assign]  # noqa: SLF001
     return {"clock": clock, "instruments": [_StartsAtZero(clock)]}
 
 

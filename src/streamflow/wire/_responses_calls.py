@@ -124,7 +124,7 @@ class ResponsesToolCalls(ToolCalls):
     def _call(self, event: Mapping[str, object], *, free_text: bool) -> OpenCall:
         item_id, output_index = text_field(event, "item_id"), event.get("output_index")
         call = self._known(item_id, output_index)
-        if call is None and not item_id and not isinstance(output_index, int) and self._calls:
+        if call is None and not isinstance(output_index, int) and self._calls:
             call = self._calls[-1]
         if call is None:
             call = self._begin(free_text=free_text)

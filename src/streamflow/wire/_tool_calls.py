@@ -158,7 +158,7 @@ class ToolCalls:
         """
         pieces: list[ToolCallPiece] = []
         for call in self._calls:
-            if not call.is_whole:
+            if not call.is_whole and (call.name or call.size):  # else nothing has announced it but an id
                 self._end(call, pieces, truncated=truncated)
         return pieces
 

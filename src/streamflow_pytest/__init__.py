@@ -1,7 +1,7 @@
 """The pytest plugin: each rule in each variant of a `StageConformance` is a test of its own, and a fixture for virtual time.
 
-Above: pytest, which finds it by its entry point; `-p no:streamflow` leaves it out. Below: `_check_stage`, which is not imported
-before a test module has done so: who does not use the kit pays nothing for it.
+Above: pytest, which finds it by its entry point; `-p no:streamflow` leaves it out. Below: `streamflow.testing`. A package of its
+own, because pytest loads plugins at every start: it imports nothing of streamflow before a test module has done so.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._check_stage import StageConformance
-    from ._conformance import Rule, Variant
+    from streamflow.testing import Rule, StageConformance, Variant
 
 __all__ = ["pytest_pycollect_makeitem", "virtual_anyio_backend"]
 
@@ -26,7 +25,7 @@ _KIT = "streamflow.testing._check_stage"
 @pytest.fixture(params=["asyncio", "trio"])
 def virtual_anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     """An `anyio_backend` on virtual time, for both event loops: return it from a fixture of that name."""
-    from ._clock import virtual_time  # noqa: PLC0415 - see the module
+    from streamflow.testing import virtual_time  # noqa: PLC0415 - see the module
 
     return request.param, virtual_time(request.param)
 
@@ -41,7 +40,7 @@ def pytest_pycollect_makeitem(
     base = cast("type[StageConformance]", kit.StageConformance)
     if not issubclass(obj, base) or inspect.isabstract(obj) or not collector.classnamefilter(name):
         return None
-    made: _Suite = _Suite.from_parent(collector, name=name)
+    made: _Suite = _Suite.from_parent(collector, name=name)  # pyright: ignore[reportUnknownMemberType]
     made.suite = obj
     return made
 
@@ -52,11 +51,11 @@ class _Suite(pytest.Collector):
     suite: type[StageConformance]
 
     def collect(self) -> Iterator[pytest.Item]:
-        from ._conformance import rules_of  # noqa: PLC0415 - see the module
+        from streamflow.testing import rules_of  # noqa: PLC0415 - see the module
 
         for rule in rules_of("stage", self.suite.rules):
             for variant in self.suite.variants:
-                item: _RuleItem = _RuleItem.from_parent(self, name=f"{rule.id}[{variant}]")
+                item: _RuleItem = _RuleItem.from_parent(self, name=f"{rule.id}[{variant}]")  # pyright: ignore[reportUnknownMemberType]
                 item.trial = self.suite, rule, variant
                 yield item
 
@@ -74,7 +73,7 @@ class _RuleItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         """Return what the kit says, which is all there is to know; of another error, the usual."""
-        from ._conformance_report import ConformanceError  # noqa: PLC0415 - see the module
+        from streamflow.testing import ConformanceError  # noqa: PLC0415 - see the module
 
         if isinstance(excinfo.value, ConformanceError):
             return str(excinfo.value)

@@ -1,0 +1,105 @@
+"""A hook before each operation at an edge, for as long as a block lasts; without one the methods are those of `channels`.
+
+Above: `_chaos`, `_edge_faults`. Below: `channels`, whose methods are replaced meanwhile, for the whole process. A hook runs
+before an element moves, never between the moving and the return: what an edge promises about cancellation holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias
+
+from ..channels import ReceiveEnd, SendEnd
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
+
+__all__ = ["EdgeHook", "EndKind", "hooked_edges", "replaced"]
+
+EndKind: TypeAlias = Literal["send", "receive"]
+"""Which end of an edge it is."""
+
+
+class EdgeHook(Protocol):
+    """Hears of every operation at an edge before it begins."""
+
+    async def before(self, kind: EndKind, end: SendEnd[Never] | ReceiveEnd[object]) -> None:
+        """Wait, raise, or let it go on."""
+        ...
+
+    def allows_quick(self, end: SendEnd[Never] | ReceiveEnd[object]) -> bool:
+        """Say whether an attempt that cannot wait may be made now; else its caller takes the long way."""
+        ...
+
+
+@contextlib.contextmanager
+def hooked_edges(hook: EdgeHook) -> Generator[None]:
+    """Let `hook` hear of every operation at every edge."""
+    with replaced(_replacements(hook)):
+        yield
+
+
+@contextlib.contextmanager
+def replaced(replacements: Iterable[tuple[type[object], str, object]]) -> Generator[None]:
+    """Replace methods of classes, each given with its class and name, and put them back."""
+    with contextlib.ExitStack() as undo:
+        for owner, name, replacement in tuple(replacements):
+            undo.callback(setattr, owner, name, vars(owner)[name])
+            setattr(owner, name, replacement)
+        yield
+
+
+def _replacements(hook: EdgeHook) -> Iterator[tuple[type[object], str, object]]:
+    for owner in _with_subclasses(SendEnd):
+        if "send" in vars(owner):
+            yield owner, "send", _late_send(hook, vars(owner)["send"])
+    yield SendEnd, "send_all", _send_all
+    yield SendEnd, "send_each", _send_each
+    yield SendEnd, "try_send", _attempt(hook, vars(SendEnd)["try_send"], refusal=False)
+    yield ReceiveEnd, "__anext__", _late_receive(hook, vars(ReceiveEnd)["__anext__"])
+    yield ReceiveEnd, "try_receive", _attempt(hook, vars(ReceiveEnd)["try_receive"], refusal=None)
+
+
+def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
+    yield owner
+    for one in owner.__subclasses__():
+        yield from _with_subclasses(one)
+
+
+def _late_send(hook: EdgeHook, original: Callable[..., Any]) -> object:
+    async def send(self: SendEnd[Any], item: object) -> None:
+        await hook.before("send", self)
+        await original(self, item)
+
+    return send
+
+
+def _late_receive(hook: EdgeHook, original: Callable[..., Any]) -> object:
+    async def receive(self: ReceiveEnd[Any]) -> object:
+        await hook.before("receive", self)
+        return await original(self)
+
+    return receive
+
+
+def _attempt(hook: EdgeHook, original: Callable[..., Any], *, refusal: object) -> object:
+    def attempt(self: SendEnd[Never] | ReceiveEnd[object], *args: object) -> object:
+        return original(self, *args) if hook.allows_quick(self) else refusal
+
+    return attempt
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+async def _send_all(self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
+    """Do what `SendEnd.send_all()` does, without its fast path."""
+    async for item in items:
+        await self.send(convert(item))
+
+
+async def _send_each(self: SendEnd[Any], items: Iterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
+    """Do what `SendEnd.send_each()` does, without its fast path."""
+    for item in items:
+        await self.send(convert(item))

@@ -1,0 +1,56 @@
+"""The power of the kit: each of many bugs that are put into channels and runtime is found, by a rule that is named."""
+
+from __future__ import annotations
+
+import pytest
+from mutants import MUTANTS, Change, Mutant
+
+from streamflow.channels import SendEnd
+from streamflow.testing import ConformanceError, check_runtime
+
+EXAMPLES = 60
+"""Graphs that a rule tries on each event loop; the first one that shows the bug ends the trial."""
+
+
+def finding(mutant: Mutant) -> ConformanceError | None:
+    """Return what the first rule to find a bug says; None if none does."""
+    for rule in mutant.killers:
+        for backend in ("asyncio", "trio"):
+            try:
+                check_runtime(rules=[rule], examples=EXAMPLES, backends=[backend])
+            except ConformanceError as error:
+                return error
+    return None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[one.name for one in MUTANTS])
+def test_the_kit_finds_the_bug_by_a_rule_that_it_names(mutant: Mutant) -> None:
+    """Issue 5, 4: the rule fails with the bug, and what it says has its id, its promise, and what shows the bug."""
+    with mutant.alive():
+        error = finding(mutant)
+    assert error is not None
+    (verdict, *_) = error.report.failed
+    assert verdict.rule.id in mutant.killers
+    assert verdict.rule.id in str(error)
+    assert verdict.rule.promise in str(error)
+    assert verdict.shown_by
+
+
+def test_there_are_bugs_enough_and_each_has_a_name() -> None:
+    """Issue 5, 4: at least 20, each told from the others."""
+    assert len({one.name for one in MUTANTS}) == len(MUTANTS) >= 20
+
+
+def test_a_mutant_that_has_lost_its_place_is_an_error() -> None:
+    """A fragment that is no longer there would make a bug that is none."""
+    with pytest.raises(LookupError, match="0 times"):
+        Change(SendEnd, "close", "no such line", "pass").function()
+
+
+def test_a_bug_goes_with_its_block() -> None:
+    """What a mutant has replaced is put back, also where the trial ends with an error."""
+    before = [dict(vars(one.changes[0].owner)) for one in MUTANTS]
+    for one in MUTANTS:
+        with pytest.raises(ZeroDivisionError), one.alive():
+            raise ZeroDivisionError
+    assert [dict(vars(one.changes[0].owner)) for one in MUTANTS] == before
