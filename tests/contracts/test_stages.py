@@ -55,6 +55,7 @@ from streamflow.stages import (
     DebounceStage,
     DedupeStage,
     DelayStage,
+    ExtractJsonStage,
     FallbackStage,
     FileLinesSource,
     FunctionStage,
@@ -255,6 +256,7 @@ def what_is_said(element: StreamElement) -> object:
 
 LINES = Path(__file__).with_name("lines.txt")
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
+JSON = (TextElement('{"a": "how'), TextElement('", "b": 1}'), TurnEnd(index=0), TextElement('{"a": "today"}'))
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 
 STAGES: dict[str, Entry] = {
@@ -269,6 +271,7 @@ STAGES: dict[str, Entry] = {
     "DebounceStage": entry(lambda: DebounceStage(5), *TURNS),
     "DedupeStage": entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), *TEXTS, *TEXTS),
     "DelayStage": entry(lambda: DelayStage(5, max_held=2)),
+    "ExtractJsonStage": entry(lambda: ExtractJsonStage(["a", "b"]), *JSON),
     "FallbackStage": entry(lambda: FallbackStage(failing_early, joining), *TURNS),
     "FileLinesSource": source(lambda: FileLinesSource(LINES), clock="real"),
     "FilterStage": entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),

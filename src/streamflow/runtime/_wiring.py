@@ -22,6 +22,7 @@ from ..channels import (
     WholeEnd,
     join_ports,
     keep_rounds_inside,
+    open_chained,
     open_channel,
     open_feedback,
     tell_waits,
@@ -130,6 +131,11 @@ class StageRun:
             helper.cancel()
 
     @property
+    def has_job(self) -> bool:
+        """Whether it has its task already, or a part of one."""
+        return hasattr(self, "job")
+
+    @property
     def is_holding(self) -> bool:
         """Whether it is at work on something that it has taken, as far as that can be seen: it does not wait for more."""
         if self.failure is not None:
@@ -230,6 +236,10 @@ class _Ends:
             self._entries[len(self.sends)] = edge.rounds.entry
             send, receive = open_feedback(
                 bound.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+            )
+        elif edge.is_chained:
+            send, receive = open_chained(
+                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
             )
         else:
             send, receive = open_channel(
