@@ -44,6 +44,9 @@ class Case(NamedTuple):
 async def openai_sdk(fake: FakeLLM, api: str):
     async with fake_client(fake) as http:
         client = openai.AsyncOpenAI(base_url="http://fake/v1", api_key=KEY, http_client=http, max_retries=0)
+        client._platform = (
+            "Linux"  # or the first request would look it up in a thread, which virtual time knows nothing of
+        )
         yield OpenAIClientProvider(client, api=api)
 
 
@@ -51,6 +54,7 @@ async def openai_sdk(fake: FakeLLM, api: str):
 async def anthropic_sdk(fake: FakeLLM):
     async with fake_client(fake) as http:
         client = anthropic.AsyncAnthropic(base_url="http://fake", api_key=KEY, http_client=http, max_retries=0)
+        client._platform = "Linux"
         yield AnthropicClientProvider(client)
 
 
@@ -58,7 +62,7 @@ def over_http(fake: FakeLLM, **options) -> OpenAIProvider:
     return OpenAIProvider("http://fake/v1", api_key=KEY, client=fake_client(fake), **options)
 
 
-SECRET = {"secret": KEY, "turns": 50}
+SECRET = {"secret": KEY, "turns": 20}
 CASES = {
     "scripted": Case(streamflow.providers.ScriptedProvider, lambda fake: fake.provider, {}),
     "openai chat": Case(OpenAIProvider, over_http, SECRET),
@@ -71,17 +75,17 @@ CASES = {
     "openai sdk chat": Case(OpenAIClientProvider, lambda fake: openai_sdk(fake, "chat"), SECRET),
     "openai sdk responses": Case(OpenAIClientProvider, lambda fake: openai_sdk(fake, "responses"), SECRET),
     "anthropic sdk": Case(AnthropicClientProvider, anthropic_sdk, {**SECRET, "features": OF_ANTHROPIC}),
-    "retry": Case(RetryProvider, lambda fake: RetryProvider(fake.provider), {}),
-    "fallback": Case(FallbackProvider, lambda fake: FallbackProvider(fake.provider, fake.provider), {}),
+    "retry": Case(RetryProvider, lambda fake: RetryProvider(fake.provider), {"turns": 200}),
+    "fallback": Case(FallbackProvider, lambda fake: FallbackProvider(fake.provider, fake.provider), {"turns": 200}),
     "timeout": Case(
         TimeoutProvider,
         lambda fake: TimeoutProvider(fake.provider, first_token_timeout_s=99, idle_timeout_s=99, timeout_s=999),
-        {},
+        {"turns": 200},
     ),
     "cassette": Case(
         OpenAIProvider,
         lambda _: OpenAIProvider("http://recorded/v1", client=RECORDED.client()),
-        {"scripted": False, "turns": 50, "request": ModelRequest(messages=(Message("user", "hi"),), model="m")},
+        {"scripted": False, "turns": 20, "request": ModelRequest(messages=(Message("user", "hi"),), model="m")},
     ),
 }
 

@@ -19,6 +19,7 @@ TITLES = {
     "graph": "Graphs and runs",
     "provider": "Providers",
     "store": "Stores",
+    "runtime": "The runtime",
 }
 
 

@@ -131,7 +131,8 @@ def test_a_type_that_is_no_text_is_passed_over():
     assert made_of("responses", [item % b"added", item % b"done", SENT["responses/text"]]) == EXPECTED["responses/text"]
 
 
-@settings(max_examples=200)
+@pytest.mark.slow
+@settings(max_examples=150)
 @given(sent=mangled())
 def test_a_value_of_another_type_is_passed_over_or_refused(sent):
     """semantics 18.3: what a server sends need not be of the type that it should be of."""

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from streamflow import ConfigError, PipelineBuilder, PipelineConfig
 
 LIMITS = ["timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s", "stall_report_s"]
-SWITCHES = ["priority", "metrics", "tracing"]
+SWITCHES = ["priority", "fuse", "metrics", "tracing"]
 
 OTHER = PipelineConfig(
     buffer_size=32,
     priority=True,
+    fuse=False,
     timeout_s=60.0,
     first_element_timeout_s=5.0,
     idle_timeout_s=2.5,

@@ -729,7 +729,8 @@ async def test_a_body_that_has_left_its_work_to_helpers_is_called_again() -> Non
 async def test_an_interruption_strikes_no_stage_that_only_has_control_to_pass_on() -> None:
     """semantics 15.1: control that waits for room behind the last element of a stage arrives."""
     notices = [ErrorElement("code", str(number)) for number in range(4)]
-    async with chain(slowly, slowly, buffer_size=1).execute(["a", *notices]) as run:
+    later = MapStage(slowly, name="later")
+    async with chain(slowly, later, buffer_size=1).execute(["a", *notices]) as run:
         await anyio.sleep(100)
         for _ in range(3):
             run.interrupt()

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from streamflow import Message
-from streamflow.errors import ConfigError, StateLimitError
+from streamflow.errors import ConfigError, StateError, StateLimitError
 from streamflow.state import MemoryStore, StoreLimits, Turn
 
 
@@ -69,6 +69,14 @@ async def test_what_has_expired_makes_room():
         await anyio.sleep(61)
         await store.append("b", turn("t"))
         assert len(store) == 1
+
+
+def test_a_store_is_used_in_the_event_loop_that_has_opened_it():
+    """19.8: elsewhere its locks and threads would wait for nothing; the error says what to give the stages instead."""
+    store = MemoryStore()
+    anyio.run(store.__aenter__)
+    with pytest.raises(StateError, match="another event loop; give the stages a Resource"):
+        anyio.run(store.ping)
 
 
 WRONG = [

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync as in_thread
 
 from streamflow import Message
 from streamflow.errors import ConfigError, StateConflictError, StateError
-from streamflow.state import SQLiteStore, Turn
+from streamflow.state import SQLiteStore, Turn, _sql
 
 pytestmark = pytest.mark.real_clock
 
@@ -176,17 +176,24 @@ async def test_natively_cancelled_calls_leave_the_connection_whole(tmp_path, any
         assert {f"t{number}" for number in range(20)} <= {one.id for one in turns}
 
 
-async def test_a_cancelled_call_returns_when_it_is_done(tmp_path):
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Holds the first append inside its transaction, in its thread, until it is set."""
+    event, held, append = threading.Event(), [], _sql.append
+
+    def slow(*arguments):
+        if not held:
+            held.append(True)
+            assert event.wait(5)
+        return append(*arguments)
+
+    monkeypatch.setattr(_sql, "append", slow)
+    return event
+
+
+async def test_a_cancelled_call_returns_when_it_is_done(tmp_path, gate):
     """19.4: a commit that has begun is finished, and its caller learns its result."""
     async with SQLiteStore(tmp_path / "chat.db") as store:
-        blocker = threading.Event()
-        original = store._transact
-
-        def slow(*arguments):
-            blocker.wait(5)
-            return original(*arguments)
-
-        store._transact = slow
         revision = None
         async with anyio.create_task_group() as group:
 
@@ -197,11 +204,26 @@ async def test_a_cancelled_call_returns_when_it_is_done(tmp_path):
             group.start_soon(write)
             await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
-            blocker.set()
+            gate.set()
         assert revision == 1
-        store._transact = original
         with pytest.raises(StateConflictError):
             await store.append("c", turn("t2"), expected=0)
+
+
+async def test_a_call_waits_for_the_thread_of_one_that_asyncio_has_cancelled(tmp_path, gate, anyio_backend_name):
+    """19.4: two threads in one transaction would commit for each other."""
+    if anyio_backend_name != "asyncio":
+        return
+    async with SQLiteStore(tmp_path / "chat.db") as store:
+        first = asyncio.ensure_future(store.append("c", turn("t1")))
+        await anyio.sleep(0.05)
+        first.cancel()
+        await asyncio.wait([first])
+        second = asyncio.ensure_future(store.append("c", turn("t2")))
+        await anyio.sleep(0.05)
+        gate.set()
+        assert await second == 2
+        assert [one.id for one in (await store.load("c")).turns] == ["t1", "t2"]
 
 
 WRONG = [

@@ -168,6 +168,10 @@ async def test_a_model_that_fails_leaves_what_was_said_as_cut():
             await chat.run("hello")
 
         assert await stored(store) == [("cut", "hello", "Hel")]
+        with pytest.raises(StageError, match="after its message"):
+            await pipeline(store, answer(), ValueError("after its message")).run("again")
+
+        assert (await stored(store))[1] == ("cut", "again", "Hi!")
 
 
 async def test_nothing_is_stored_of_a_turn_that_never_began():
@@ -452,8 +456,12 @@ async def test_a_retracted_answer_is_not_stored():
     async with MemoryStore() as store:
         script = (TurnStart(), TextElement("wrong"), answer("wrong"), TurnReset(), *SPEAKS)
         await pipeline(store, *script).run("hello")
+        with pytest.raises(StageError):
+            await pipeline(store, TextElement("wrong"), TurnReset(), TextElement("Hi"), ValueError("broken")).run(
+                "again"
+            )
 
-        assert await stored(store) == [("whole", "hello", "Hi!")]
+        assert await stored(store) == [("whole", "hello", "Hi!"), ("cut", "again", "Hi")]
 
 
 async def test_a_turn_without_an_end_is_stored_at_the_end_of_the_input():

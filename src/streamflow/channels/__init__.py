@@ -8,6 +8,21 @@ from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
 from ._bounded import open_channel
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
+from ._chained import (
+    NOTHING,
+    ChainedSendEnd,
+    Unusual,
+    has_plain,
+    is_plain_edge,
+    open_chained,
+    pass_head,
+    pump_each,
+    pump_filter,
+    pump_flat_map,
+    pump_map,
+    pump_pass,
+    pump_tee,
+)
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
@@ -24,7 +39,7 @@ from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._sweep import Fence, Herald, sweep_edge
 from ._wait import running_trio
-from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen
+from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen, written_edges
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
 
@@ -32,12 +47,14 @@ __all__ = [
     "ASIDE",
     "BOUNDARIES",
     "EDGE_WATCH",
+    "NOTHING",
     "REMEMBERED",
     "TURNS",
     "WIDE",
     "BalanceEnd",
     "BarrierEnd",
     "Bell",
+    "ChainedSendEnd",
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
@@ -64,6 +81,7 @@ __all__ = [
     "SendEnd",
     "SortedEnd",
     "Unroutable",
+    "Unusual",
     "Weight",
     "WholeEnd",
     "ZipEnd",
@@ -73,16 +91,27 @@ __all__ = [
     "count_waits_between",
     "drop_backlog",
     "end_loop",
+    "has_plain",
     "has_waiting_sender",
     "is_awaited",
+    "is_plain_edge",
     "join_ports",
     "keep_rounds_inside",
+    "open_chained",
     "open_channel",
     "open_feedback",
     "oversee",
+    "pass_head",
+    "pump_each",
+    "pump_filter",
+    "pump_flat_map",
+    "pump_map",
+    "pump_pass",
+    "pump_tee",
     "running_trio",
     "sweep_edge",
     "tell_waits",
     "waits_on",
     "widen",
+    "written_edges",
 ]

@@ -8,7 +8,7 @@ Above: `runtime`. Below: `_receive_end`, `_lanes`, `_merge`, `_wait`.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Never, TypeVar
 
 from ._lanes import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 
     from ._pulse import Pulse
     from ._receive_end import ReceiveEnd
+    from ._send_end import SendEnd
     from ._wait import Overseer
 
-__all__ = ["EdgeWait", "has_waiting_sender", "is_awaited", "oversee", "tell_waits", "waits_on", "widen"]
+__all__ = [
+    "EdgeWait",
+    "has_waiting_sender",
+    "is_awaited",
+    "oversee",
+    "tell_waits",
+    "waits_on",
+    "widen",
+    "written_edges",
+]
 
 T = TypeVar("T")
 
@@ -98,6 +108,11 @@ def is_awaited(end: ReceiveEnd[object]) -> bool:
 def has_waiting_sender(edge: ReceiveEnd[object]) -> bool:
     """Say whether somebody queues for room; on this edge, or on all branches of a fork."""
     return bool(edge._turns)
+
+
+def written_edges(end: SendEnd[Never]) -> tuple[ReceiveEnd[object], ...]:
+    """Return the edges that an end writes, by their reading ends."""
+    return end._edges
 
 
 def widen(end: ReceiveEnd[T], capacity: int) -> None:

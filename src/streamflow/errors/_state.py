@@ -14,8 +14,8 @@ class StateError(StreamflowError):
     """A store failed. Carries nothing secret: no password, no message of a conversation.
 
     Args:
-        code: What kind of failure: `unavailable`, `timeout`, `closed`, `schema`, `corrupt`, `denied`, `not_found`,
-            `no_conversation`, `conflict` or `limit`.
+        code: What kind of failure: `unavailable`, `timeout`, `denied`, `closed`, `open`, `schema`, `corrupt`, `not_found`,
+            `no_conversation`, `no_history`, `conflict` or `limit`.
         message: One line for a person.
         retryable: Whether the same call may succeed later. What it was to write may have been written: a turn that is
             appended again under its id is not doubled.

@@ -10,6 +10,7 @@ from ._dict import graph_from_dict, graph_to_dict
 from ._drawing import to_dot, to_mermaid, to_svg
 from ._explain import InFlight, explain, in_flight
 from ._feedback import loops
+from ._fusion import Fusion, fusion_of
 from ._isolation import isolated_stages
 from ._nesting import GraphStage, Nestable, SubGraph, checked_buffer
 from ._orders import ordering_forks
@@ -50,6 +51,7 @@ __all__ = [
     "FeedbackSpec",
     "ForkMode",
     "ForkSpec",
+    "Fusion",
     "Graph",
     "GraphBuilder",
     "GraphStage",
@@ -77,6 +79,7 @@ __all__ = [
     "checked_buffer",
     "explain",
     "findings",
+    "fusion_of",
     "graph_from_dict",
     "graph_to_dict",
     "in_flight",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..stages import ElementTypes
+    from ._fusion import Fusion
     from ._policies import MergePolicy
     from ._spec import EdgeSpec, Endpoint, ForkSpec, Graph, Node
 
@@ -93,7 +94,7 @@ def in_flight(graph: Graph, *, buffer_size: int, priority: bool = False) -> InFl
     )
 
 
-def explain(graph: Graph, *, buffer_size: int, priority: bool = False) -> str:
+def explain(graph: Graph, *, buffer_size: int, priority: bool = False, fusion: Fusion | None = None) -> str:
     """Return what a graph does, as text for a terminal: stages, edges and their capacities, forks, joins, and the bound.
 
     At most 100 columns wide, without colours or a line break at the end; the same graph gives the same text.
@@ -102,8 +103,9 @@ def explain(graph: Graph, *, buffer_size: int, priority: bool = False) -> str:
         graph: One that validation has accepted.
         buffer_size: Capacity of edges that have none of their own.
         priority: Whether edges of which nothing else was said have priority lanes.
+        fusion: Which stages share tasks; None: nothing is said of that.
     """
-    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size, has_lanes=priority).blocks())
+    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size, fusion, has_lanes=priority).blocks())
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -115,8 +117,9 @@ def _held(graph: Graph, end: Endpoint, inputs: int) -> int:
 class _Teller:
     """Puts one graph into words."""
 
-    def __init__(self, graph: Graph, buffer_size: int, *, has_lanes: bool) -> None:
+    def __init__(self, graph: Graph, buffer_size: int, fusion: Fusion | None, *, has_lanes: bool) -> None:
         self._graph = graph
+        self._fusion = fusion
         self._buffer_size = buffer_size
         self._has_lanes = has_lanes
         self._nodes = graph.order()
@@ -142,6 +145,7 @@ class _Teller:
         yield self._consumer()
         yield self._sinks()
         yield self._groups()
+        yield self._tasks()
         yield self._bound()
 
     def _heading(self) -> Iterator[str]:
@@ -300,6 +304,19 @@ class _Teller:
                 inside[group][member.removeprefix(f"{group}/")] = None
         for group, members in inside.items():
             yield from _wrapped(f"{_name(f'{group}/')} contains {', '.join(map(_name, members))}", _INDENT)
+
+    def _tasks(self) -> Iterator[str]:
+        """Yield which stages share a task, and why others do not."""
+        if self._fusion is None or not self._graph.edges:
+            return
+        reasons: defaultdict[str, list[str]] = defaultdict(list)
+        for (source, target), reason in self._fusion.reasons.items():
+            reasons[reason].append(f"{_name(source)} → {_name(target)}")
+        yield f"tasks: one for each stage{', but for those that are fused' * bool(self._fusion.chains)}"
+        for chain in self._fusion.chains:
+            yield from _line("fused", " + ".join(map(_name, chain)))
+        for reason, edges in reasons.items():
+            yield from _line("apart", f"{', '.join(edges)}: {reason}")
 
     def _bound(self) -> Iterator[str]:
         bound = in_flight(self._graph, buffer_size=self._buffer_size, priority=self._has_lanes)

@@ -34,6 +34,9 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Capacity of every edge, in elements, from 1 up. Wider shares task switches among more elements and delays back-pressure."""
     priority: bool = False
     """Whether edges have a lane for each `Priority`, so that urgent elements pass others. Needs a `buffer_size` of 4 or more."""
+    fuse: bool = True
+    """Whether neighbouring stages that are one synchronous function of one element each share a task; `Pipeline.explain()` tells
+    which. Nothing but time and memory depends on it."""
     timeout_s: float | None = None
     """Longest duration of a run, in seconds; None: no limit."""
     first_element_timeout_s: float | None = None
@@ -83,7 +86,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         if not _is_duration(self.shutdown_timeout_s):
             message = f"a shutdown needs a deadline: a positive number of seconds, got {self.shutdown_timeout_s!r:.80}"
             raise ConfigError("shutdown_timeout_s", message)
-        for field in ("priority", "metrics", "tracing"):
+        for field in ("priority", "fuse", "metrics", "tracing"):
             switch: object = getattr(self, field)
             if not isinstance(switch, bool):
                 raise ConfigError(field, f"a switch is True or False, got {switch!r:.80}")

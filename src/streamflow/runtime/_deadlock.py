@@ -21,7 +21,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..channels import Pulse, has_waiting_sender, is_awaited, tell_waits, waits_on, widen
+from ..channels import Pulse, has_waiting_sender, is_awaited, tell_waits, waits_on, widen, written_edges
 from ..errors import Wait, WaitGraph
 from ..stages import CURRENT_RUN
 from ._await_chain import has_time_limit, place_of
@@ -129,7 +129,11 @@ def let_grow(graph: WaitGraph, edges: Sequence[ReceiveEnd[Any]], config: Pipelin
     limit = config.deadlock_grow_limit
     full = {one.edge for one in graph.on_cycle if one.kind == "send"}
     smallest = min(
-        (edge for edge in edges if edge.name in full and edge.capacity < limit),
+        (
+            edge
+            for edge in edges
+            if edge.name in full and edge.capacity < limit and has_waiting_sender(edge) and has_waiting_sender(edge)
+        ),
         key=lambda one: one.capacity,
         default=None,
     )
@@ -203,6 +207,13 @@ class _Teller:
         if wait.kind == "inside":
             others = () if stage is None else tuple(one for one in self._tasks[stage.name] if one != job.name)
             return Wait(job.name, "inside", on=others)
+        if stage is not None and job.is_shared:
+            # The task waits at one end of its stages, so each of them waits for the one that is nearer to it.
+            if wait.kind == "receive":
+                return self._of_edges(job.name, wait.kind, stage.inputs[0].name, stage.inputs[0].awaited_edges)
+            written = written_edges(stage.output)
+            if wait.end not in written:  # else it is the last one, and this edge is the one that is full
+                return self._of_edges(job.name, wait.kind, stage.output.name, written)
         return self._of_edges(job.name, wait.kind, wait.name, wait.edges)
 
     def _of_edges(

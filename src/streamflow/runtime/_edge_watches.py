@@ -3,28 +3,38 @@
 Above: `_engine` makes one of it for a run, `_wiring` asks it for each edge. Below: `_watchdog`, `_metering`.
 """
 
+# ruff: noqa: SLF001 - what a limit ends, the engine ends
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..errors import RunTimeoutError
 from ._metering import EdgeMeter, EdgeTracer, Watches
-from ._watchdog import EdgeClock, Limit, StageClock
+from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..channels import ChannelWatch, EdgeBound, ReceiveEnd
     from ._config import PipelineConfig
+    from ._engine import Engine
     from ._plan import EdgePlan, Plan
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
-__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits", "stuck_at"]
+__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits", "watch_run", "watches_all"]
 
 Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 """Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
+
+
+def watches_all(config: PipelineConfig) -> bool:
+    """Say whether the settings ask for a watch on every edge."""
+    limits = config.idle_timeout_s, config.backpressure_timeout_s
+    return config.metrics or config.tracing or any(one is not None for one in limits)
 
 
 def edge_watches(
@@ -44,7 +54,7 @@ def edge_watches(
         tell: Called with each element that leaves an edge, when the run is traced.
     """
     moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
-    if not (moves or plan.limits_stages or config.metrics or config.tracing or further is not None):
+    if not (watches_all(config) or plan.limits_stages or further is not None):
         return None
     return EdgeWatches(config, clock, further, tell, is_limited=moves)
 
@@ -143,6 +153,22 @@ def stuck_at(passed: Limit, limits: Iterable[Limit], plan: Plan) -> Limit:
         full = (one for one, edge in zip(edges, plan.edges, strict=True) if edge.source == passed.stage)
         following = next((one for one in full if one.since() is not None), None)
     return following or passed
+
+
+async def watch_run(engine: Engine, limits: list[Limit], clock: RunClock) -> None:
+    """Fail what passes its limit, until that is the run. Cancellation: leaves nothing behind."""
+    over: set[int | None] = set()  # stages that were too slow, and isolated
+    while True:
+        passed = await watch_limits([one for one in limits if one.stage not in over], clock.now)
+        if passed.kind == "backpressure":
+            passed = stuck_at(passed, limits, engine.plan)
+        culprit = None if passed.stage is None else engine.stages[passed.stage]
+        error = RunTimeoutError(passed.kind, passed.seconds, passed.where)
+        if culprit is None or not culprit.is_isolated:
+            engine._fail(error, culprit, "timeout")
+            return
+        over.add(culprit.index)
+        engine._stage_failed(culprit, None, error)
 
 
 _full_since: Callable[[EdgeClock], float | None] = attrgetter("full_since")

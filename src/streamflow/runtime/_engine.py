@@ -40,10 +40,11 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
 from ._backend import current_backend
+from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._dump import describe_run
-from ._edge_watches import edge_watches, run_limits, stuck_at
+from ._edge_watches import edge_watches, run_limits, watch_run
 from ._failures import notice_of, stage_error
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
@@ -51,7 +52,7 @@ from ._quiescence import LoopWatch, watch_loops
 from ._stalls import watch_stalls
 from ._supervision import supervisors
 from ._view import RunView
-from ._watchdog import RunClock, watch_limits
+from ._watchdog import RunClock
 from ._wiring import StageRun, wire
 
 if TYPE_CHECKING:
@@ -59,17 +60,16 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
+    from ._chain import Rest
     from ._config import PipelineConfig
     from ._lifetime import Lifetime
     from ._plan import Plan
     from ._reporting import Reporter
     from ._supervision import Supervisor
-    from ._watchdog import Limit
 
 __all__ = ["Engine", "live_runs"]
 
 _log = logging.getLogger("streamflow.runtime")
-
 _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -162,23 +162,26 @@ class Engine(RunView):
             self._meters = watches.meters
             limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
-        deadline = None if self.config.timeout_s is None else clock.started + self.config.timeout_s
         for head, source in self._sources.items():
             work = partial(feed, source, self.inlets[head])
             feeder = self._feeders[head] = self._job(self.source_name(head), work, partial(self._feeder_ended, head))
             feeder.instead = partial(close_source, source)
         self._sources = _NOTHING
+        shared = 0
+        for places in self.plan.chains:
+            Chain(self, [self._stages[one] for one in places], self._context.copy)
+            shared += len(places) - 1
         for stage in self._stages:
-            work = partial(self._work, stage, deadline)
-            stage.job = self._job(stage.name, work, partial(self._stage_ended, stage))
+            if not stage.has_job:
+                stage.job = self._job(stage.name, partial(self._work, stage), partial(self._stage_ended, stage))
         if limits:
-            work = partial(self._watch, limits, clock)
+            work = partial(watch_run, self, limits, clock)
             self._watchdogs.append(self._job("watchdog", work, self._watchdog_ended))
         if self.config.stall_report_s is not None:
             work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages)
+        self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages) - shared
         self.jobs.start(*self._feeders.values(), *self._watchdogs, *(stage.job for stage in self._stages))
         if self.draining:
             begin_drain(self)
@@ -191,13 +194,14 @@ class Engine(RunView):
 
     # The work of the tasks
 
-    async def _work(self, stage: StageRun, deadline: float | None) -> None:
+    def _begin(self, stage: StageRun) -> RunContext[Any]:
+        """Make what a stage may ask of the run. To be called in the stage's own context."""
         stage.has_begun = True
         run: RunContext[Any] = RunContext(
             run_id=self.run_id,
             stage=stage.name,
             deps=self._deps,
-            deadline_s=deadline,
+            deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
             emit=self.reporter.emit,
             start_soon=partial(self._start_helper, stage),
             open_resource=self._lifetime.resource,
@@ -205,19 +209,27 @@ class Engine(RunView):
         )
         CURRENT_RUN.set(run)
         stage.context = run
-        if stage.supervisor is not None:
-            await stage.supervisor.work(run)
-        else:
-            body = stage.make_body(run)
-            while True:
-                try:
-                    await body()
-                    await finish_body(stage)
-                    break
-                except BaseException as error:
-                    if not was_swept(stage, error):
-                        raise
-                await reenter(stage)
+        return run
+
+    async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
+        run = stage.context or self._begin(stage)
+        with stage.ended_by_its_input():
+            if stage.supervisor is not None:
+                await stage.supervisor.work(run)
+            else:
+                body = stage.make_body(run)
+                while True:
+                    try:
+                        if rest is not None:
+                            doing, rest = rest, None
+                            await doing()
+                        await body()
+                        await finish_body(stage)
+                        break
+                    except BaseException as error:
+                        if not was_swept(stage, error):
+                            raise
+                    await reenter(stage)
         await pass_rest(stage)
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
@@ -252,7 +264,7 @@ class Engine(RunView):
         for head, feeder in self._feeders.items():
             if self._last_stages.isdisjoint(self.plan.served[head]):
                 feeder.cancel()
-        self._settle()
+        self._settle(job.weight)
 
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
@@ -473,26 +485,6 @@ class Engine(RunView):
         edge = f"{name} → subscriber {self._subscribers}"
         gate = admission(EVERYTHING, producer=name)
         return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)
-
-    async def _watch(self, limits: list[Limit], clock: RunClock) -> None:
-        over: set[int | None] = set()  # stages that were too slow, and isolated
-        while True:
-            passed = self._culprit(
-                limits, await watch_limits([one for one in limits if one.stage not in over], clock.now)
-            )
-            culprit = None if passed.stage is None else self._stages[passed.stage]
-            error = RunTimeoutError(passed.kind, passed.seconds, passed.where)
-            if culprit is None or not culprit.is_isolated:
-                self._fail(error, culprit, "timeout")
-                return
-            over.add(culprit.index)
-            self._stage_failed(culprit, None, error)
-
-    def _culprit(self, limits: list[Limit], passed: Limit) -> Limit:
-        """Return the limit that was really passed, where one of an edge was."""
-        if passed.kind == "backpressure":
-            passed = stuck_at(passed, limits, self.plan)
-        return passed
 
 
 def live_runs() -> list[str]:

@@ -232,6 +232,8 @@ def _interrupt(stage: StageRun, done: Interruption) -> str:
     """Do to one stage what its work in hand asks for, and say in a word what that is."""
     if not stage.has_begun or stage.job.cancel_requested or stage.context is None:
         return "idle"
+    if stage.job.is_shared and not stage.job.is_at_work:
+        return "idle"
     if stage.supervisor is not None and stage.supervisor.forgets_what_is_due(survives_interruption):
         return "idle"
     turns = turns_of(stage.context)
@@ -260,7 +262,7 @@ def _interrupt_body(stage: StageRun, turns: Turns, done: Interruption) -> str:
         if hand is not None and survives_interruption(hand):
             return "left alone"
     fence = _fence(stage, turns)
-    if spec.on_interrupt == "fence" or (is_call and waits is not None):
+    if spec.on_interrupt == "fence" or (is_call and (waits is not None or stage.job.is_shared)):
         return "fenced"
     unwinding = _unwinding(stage)
     if not unwinding.body:

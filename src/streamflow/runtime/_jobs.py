@@ -27,6 +27,11 @@ __all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
 class Job:
     """One task of a run."""
 
+    weight: int = 1
+    """How many tasks there are less when it has ended."""
+    is_shared: bool = False
+    """Whether it is the task of other stages, too."""
+
     def __init__(
         self,
         name: str,

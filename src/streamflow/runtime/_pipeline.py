@@ -29,7 +29,7 @@ from ._config import PipelineConfig
 from ._engine import Engine
 from ._kill_switch import KillSwitch
 from ._lifetime import Lifetime
-from ._plan import make_plan
+from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncStream, check_backend, forbid_inside_a_loop
@@ -203,8 +203,13 @@ class Pipeline:
     # As text, picture and data
 
     def explain(self) -> str:
-        """Return what this pipeline does, as text for a terminal: stages, edges and their capacities, forks, joins, the bound."""
-        return explain(self._graph, buffer_size=self._config.buffer_size, priority=self._config.priority)
+        """Return what this pipeline does, as text for a terminal: stages, edges and their capacities, forks, joins, the bound.
+
+        Also which stages share a task, and for each other edge why those at its ends do not.
+        """
+        config = self._config
+        fusion = fused(self._graph, config)
+        return explain(self._graph, buffer_size=config.buffer_size, priority=config.priority, fusion=fusion)
 
     def to_mermaid(self) -> str:
         """Return a picture as Mermaid text, which GitHub and many editors draw."""

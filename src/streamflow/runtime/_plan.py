@@ -8,26 +8,28 @@ Stages are numbered in topological order, edges as they were added, behind them 
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..channels import ASIDE, REMEMBERED, EdgeBound, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
-from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, isolated_stages, loops, ordering_forks
+from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
+from ._edge_watches import watches_all
 from ._fans import fan_of
 from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ..graph import FeedbackSpec, Graph, MergePolicy, Node
+    from ..graph import FeedbackSpec, Fusion, Graph, MergePolicy, Node
     from ..stages import Supervision
     from ._config import PipelineConfig
     from ._fans import FanPlan
     from ._orderings import JoinKey, OrderingPlan
 
-__all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan", "make_plan"]
+__all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan", "fused", "make_plan"]
 
 
 _ARRIVAL = Arrival()
@@ -49,6 +51,8 @@ class EdgePlan:
     """Says what its reader accepts."""
     rounds: Rounds | None = None
     """How often an element may go around, if it leads back."""
+    is_chained: bool = False
+    """Whether the stages at its ends share a task."""
 
     @property
     def capacity(self) -> int:
@@ -175,6 +179,8 @@ class Plan:
     """The heads whose source may fail without failing the run."""
     loops: tuple[LoopPlan, ...] = ()
     """The loops."""
+    chains: tuple[tuple[int, ...], ...] = ()
+    """The stages of each task that several share, in the order in which elements pass them."""
 
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
@@ -199,6 +205,16 @@ def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
     return plan
 
 
+def fused(graph: Graph, config: PipelineConfig) -> Fusion:
+    """Return which stages of a graph share tasks with these settings."""
+    return fusion_of(
+        graph,
+        wanted=config.fuse,
+        priority=config.priority,
+        is_watched=watches_all(config),
+    )
+
+
 class _Planner:
     """Numbers the stages, edges and forks of one graph."""
 
@@ -215,6 +231,8 @@ class _Planner:
         self._into: dict[Endpoint, list[int]] = {one: [] for one in self._accepts}
         self._out_of: dict[Endpoint, list[int]] = {one: [] for node in self._nodes for one in node.outputs}
         self._forks: list[tuple[int, ...]] = []
+        self._chains = tuple(tuple(map(self._index.__getitem__, one)) for one in fused(graph, config).chains)
+        self._chained = {pair for one in self._chains for pair in pairwise(one)}
         self._reach: dict[int, frozenset[int]] = {}
 
     def plan(self) -> Plan:
@@ -262,6 +280,7 @@ class _Planner:
             fed=fed,
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
+            chains=self._chains,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
@@ -301,6 +320,8 @@ class _Planner:
             gate=self._edge_gate(target, "source" if source is None else source.stage),
             rounds=None if feedback is None else Rounds(str(target), feedback.max_rounds, feedback.on_limit),
         )
+        if (edge.source, edge.target) in self._chained:
+            edge = dataclasses.replace(edge, is_chained=True)
         self._edges.append(edge)
         if source is not None:
             self._out_of[source].append(number)

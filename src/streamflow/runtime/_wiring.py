@@ -5,6 +5,7 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from functools import partial
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from ..channels import (
     WholeEnd,
     join_ports,
     keep_rounds_inside,
+    open_chained,
     open_channel,
     open_feedback,
     tell_waits,
@@ -33,7 +35,7 @@ from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
     from ..channels import Fence, Herald, MergeEnd, Pulse, ReceiveEnd
     from ..elements import ControlElement, StreamElement
@@ -130,6 +132,11 @@ class StageRun:
             helper.cancel()
 
     @property
+    def has_job(self) -> bool:
+        """Whether it has its task already, or a part of one."""
+        return hasattr(self, "job")
+
+    @property
     def is_holding(self) -> bool:
         """Whether it is at work on something that it has taken, as far as that can be seen: it does not wait for more."""
         if self.failure is not None:
@@ -153,6 +160,15 @@ class StageRun:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
             one.close(reason)
+
+    @contextlib.contextmanager
+    def ended_by_its_input(self) -> Generator[None]:
+        """Let the end of its input, which `receive()` raises, be how a body ends: it has returned then."""
+        try:
+            yield
+        except anyio.EndOfStream:
+            if not any(one.end_was_told for one in self.inputs):
+                raise
 
     async def pass_rest(self) -> None:
         """Pass on what is left to pass it by. Cancellation: what was not passed on stays where it is."""
@@ -230,6 +246,10 @@ class _Ends:
             self._entries[len(self.sends)] = edge.rounds.entry
             send, receive = open_feedback(
                 bound.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+            )
+        elif edge.is_chained:
+            send, receive = open_chained(
+                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
             )
         else:
             send, receive = open_channel(

@@ -40,6 +40,7 @@ from ._routing import (
     nearest_type,
 )
 from ._sources import Source, close_source, feed, open_source, open_sources
+from ._steps import Step
 from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
 from ._time_limit import TimeoutStage
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
@@ -113,6 +114,7 @@ __all__ = [
     "StageKind",
     "StageLike",
     "StageSpec",
+    "Step",
     "Supervision",
     "TakeStage",
     "TeeStage",

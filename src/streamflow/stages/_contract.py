@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._admission import Accepts, ElementTypes
     from ._context import RunContext
     from ._resources import Resource
+    from ._steps import Step
     from ._supervision import CallForm
     from ._turns import OnInterrupt
 
@@ -144,6 +145,10 @@ class BaseStage:
     def __init__(self, name: str | None = None) -> None:
         self.name: str = checked_name(type(self), name if name is not None else class_name(type(self)))
 
+    def _as_step(self) -> Step | None:
+        """Return what `process` of this very class does with one element, if that is all it does and needs no waiting."""
+        return None
+
     def freeze(self) -> None:
         """Forbid changes from now on; called when the stage becomes part of a pipeline. Idempotent."""
         object.__setattr__(self, "_frozen", True)
@@ -205,6 +210,8 @@ class StageSpec:
     """Whether something may use its edges, or cancel its waits, that the runtime cannot see."""
     holds_back: bool = False
     """Whether it may take elements and send nothing for them."""
+    step: Step | None = None
+    """What its body does with one element, if that is all it does and needs no waiting: then it needs no task of its own."""
     calls: CallForm = "none"
     """Whether one element is one call, with nothing kept between; a stage of several calls at a time asks for `run.guard`."""
 

@@ -13,12 +13,15 @@ from ..errors import ElementError
 from ._checks import checked_count
 from ._contract import BaseStage
 from ._functional import _OfFunction  # pyright: ignore[reportPrivateUsage]
+from ._loops import tee_loop
+from ._steps import is_synchronous, tee_step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts, ElementTypes
+    from ._steps import Step
     from ._supervision import CallForm
     from ._turns import OnInterrupt
 
@@ -198,13 +201,10 @@ class TeeStage(_OfFunction):
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
-        async for element in input:
-            outcome = self._func(element)
-            if outcome is not None and inspect.isawaitable(outcome):
-                input.in_hand = element
-                await outcome
-            if not output.try_send(element):
-                await output.send(element)
+        await tee_loop(self._func, input, output)
+
+    def _as_step(self) -> Step | None:
+        return tee_step(self._func) if is_synchronous(self._func) else None
 
 
 def _itself(element: Any) -> Any:

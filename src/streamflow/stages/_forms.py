@@ -16,6 +16,7 @@ Parameters with a default keep it, except one called `run`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
@@ -34,6 +35,7 @@ from ._declared import (
     declared_resources,
 )
 from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
+from ._steps import flat_map_step, is_synchronous, map_step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from ._contract import Bypass, Stage, StageBody
     from ._declared import Ports
     from ._resources import Resource
+    from ._steps import Step
     from ._supervision import CallForm
     from ._turns import OnInterrupt
 
@@ -254,7 +257,9 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
         return _process_form(one.process, kind, name, ports)[0]
 
     is_process = not inspect.isasyncgenfunction(called(given.process))
-    return _spec(given, name, kind, ports, (reads, writes), start=start, is_process=is_process)
+    made = _spec(given, name, kind, ports, (reads, writes), start=start, is_process=is_process)
+    # A step would be that of one object for all runs.
+    return made if make is None else dataclasses.replace(made, step=None)
 
 
 def _from_function(given: FunctionStage[..., object]) -> StageSpec:
@@ -300,7 +305,29 @@ def _spec(
         helpers=declared_helpers(given, kind, name, is_process=is_process),
         holds_back=bool(getattr(given, "holds_back", False)),
         calls=_calls_of(given),
+        step=_step_of(given, kind),
     )
+
+
+def _step_of(given: Any, kind: StageKind) -> Step | None:
+    """Return what a stage does with one element, if the library wrote its body, and knows that this is all."""
+    if kind is not StageKind.TRANSFORM or not isinstance(given, BaseStage) or given.helpers:
+        return None
+    if isinstance(given, FunctionStage):
+        func = cast("FunctionStage[..., object]", given).func
+        if not given.is_per_element or not is_synchronous(func):
+            return None
+        return flat_map_step(func) if inspect.isgeneratorfunction(called(func)) else map_step(func)
+    if "process" in vars(given) or hasattr(given, "open"):
+        return None
+    # A class that has a process() of its own, or inherits another one, has another body than its base's step tells of.
+    says = next(one for one in type(given).__mro__ if "_as_step" in vars(one))
+    return given._as_step() if "process" in vars(says) and _runs(type(given)) is says else None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def _runs(kind: type) -> type:
+    """Return the class whose `process` a class runs."""
+    return next(one for one in kind.__mro__ if "process" in vars(one))
 
 
 def _calls_of(given: Any) -> CallForm:

@@ -12,12 +12,14 @@ from ._annotations import parameters, stream_types, value_types
 from ._contract import BaseStage, StageKind, definition_error
 from ._forms import function_name
 from ._loops import filter_loop, flat_map_loop, map_loop, sink_loop
+from ._steps import filter_step, flat_map_step, is_synchronous, map_step, pass_step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, MutableSequence
 
     from ..channels import ReceiveEnd, SendEnd
     from ._admission import Accepts, ElementTypes
+    from ._steps import Step
     from ._supervision import CallForm
 
 __all__ = ["CollectStage", "FilterStage", "FlatMapStage", "MapStage", "PassthroughStage", "SinkStage"]
@@ -88,6 +90,9 @@ class MapStage(_OfFunction):
         """Run the stage."""
         await map_loop(self._func, input, output)
 
+    def _as_step(self) -> Step | None:
+        return map_step(self._func) if is_synchronous(self._func) else None
+
 
 class FilterStage(_OfFunction):
     """Let through the elements for which a function is true, in order. Control elements pass by, whatever the function says.
@@ -119,6 +124,9 @@ class FilterStage(_OfFunction):
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
         await filter_loop(self._func, input, output)
+
+    def _as_step(self) -> Step | None:
+        return filter_step(self._func) if is_synchronous(self._func) else None
 
 
 class FlatMapStage(_OfFunction):
@@ -158,6 +166,9 @@ class FlatMapStage(_OfFunction):
         """Run the stage."""
         await flat_map_loop(self._func, input, output)
 
+    def _as_step(self) -> Step | None:
+        return flat_map_step(self._func) if is_synchronous(self._func) else None
+
 
 class PassthroughStage(BaseStage):
     """Send every element on, unchanged.
@@ -177,6 +188,9 @@ class PassthroughStage(BaseStage):
         async for element in input:
             if not output.try_send(element):
                 await output.send(element)
+
+    def _as_step(self) -> Step | None:
+        return pass_step()
 
 
 class SinkStage(_OfFunction):

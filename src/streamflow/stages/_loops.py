@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
 
-__all__ = ["drive_generator", "filter_loop", "flat_map_loop", "map_loop", "sink_loop"]
+__all__ = ["checked_results", "drive_generator", "filter_loop", "flat_map_loop", "map_loop", "sink_loop", "tee_loop"]
 
 
 async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]) -> None:
@@ -78,12 +78,32 @@ async def flat_map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], outp
 
 
 async def _send_each(results: object, output: SendEnd[Any]) -> None:
+    for result in checked_results(results):
+        if not output.try_send(result):
+            await output.send(result)
+
+
+def checked_results(results: object) -> Iterable[StreamElement]:
+    """Return what a function gave that gives several elements.
+
+    Raises:
+        ElementError: If it cannot be iterated.
+    """
     if not isinstance(results, Iterable) or isinstance(results, str):
         message = f"a function that gives several elements gave {results!r:.80}, a {type(results).__name__}"
         raise ElementError(f"{message}; return a list of elements, or yield them")
-    for result in cast("Iterable[StreamElement]", results):
-        if not output.try_send(result):
-            await output.send(result)
+    return cast("Iterable[StreamElement]", results)
+
+
+async def tee_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+    """Call `func(element)` for each element, await what it returns if need be, then send the element."""
+    async for element in input:
+        outcome = func(element)
+        if outcome is not None and inspect.isawaitable(outcome):
+            input.in_hand = element
+            await outcome
+        if not output.try_send(element):
+            await output.send(element)
 
 
 async def sink_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any]) -> None:

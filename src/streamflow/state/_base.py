@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from ..errors import ConfigError, StateError, StateLimitError
 from ._checks import checked_expected, checked_id, checked_limits, checked_ttl, checked_whole
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from types import TracebackType
     from typing import Self
+
+    from anyio.lowlevel import EventLoopToken
 
     from ..elements import JsonValue
     from ._records import Head, Record
@@ -52,6 +55,7 @@ class BaseStore(abc.ABC):
         self._limits = checked_limits(StoreLimits() if limits is None else limits)
         self._ttl_s = checked_ttl(ttl_s, "ttl_s")
         self._is_open = False
+        self._loop: EventLoopToken | None = None
         self._busy = 0
         self._idle: anyio.Event | None = None
 
@@ -66,9 +70,9 @@ class BaseStore(abc.ABC):
     async def __aenter__(self) -> Self:
         """Open the store."""
         if self._is_open:
-            raise StateError("closed", f"{self._name} is open already; open it once, and share the object")
+            raise StateError("open", f"{self._name} is open already; open it once, and share the object")
         await self._open()
-        self._is_open = True
+        self._is_open, self._loop = True, anyio.lowlevel.current_token()
         return self
 
     async def __aexit__(
@@ -206,6 +210,11 @@ class BaseStore(abc.ABC):
         """Keep the store open while a method is at work."""
         if not self._is_open:
             raise StateError("closed", f"{self._name} is not open; use it inside 'async with'")
+        if anyio.lowlevel.current_token() != self._loop:
+            message = (
+                f"{self._name} was opened in another event loop; give the stages a Resource that opens one in each"
+            )
+            raise StateError("closed", message)
         self._busy += 1
         try:
             yield

@@ -145,8 +145,8 @@ class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
 class StateStore(Protocol):
     """Where conversations and documents are kept. `check_store()` says whether yours keeps what this promises.
 
-    A store is opened and closed by `async with`. Its methods may be called by any number of tasks at a time. Ids and keys are texts
-    of 1 to `max_id_chars` characters without control characters.
+    A store is opened and closed by `async with`, and used in that event loop. Its methods may be called by any number of tasks at a
+    time. Ids and keys are texts of 1 to `max_id_chars` characters without control characters.
 
     Every method raises `StateError` (or a subclass of it) and nothing else, wrong arguments excepted: `unavailable` or `timeout`,
     which are retryable; `closed` when it is called before the opening or after the end; `corrupt` if what is stored cannot be read.

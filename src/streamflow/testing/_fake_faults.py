@@ -92,10 +92,10 @@ def faults_of(model: str | None, header: str | None) -> Faults:
 
 
 def split_badly(data: bytes, seed: int) -> Iterator[bytes]:
-    """Yield the bytes in pieces of one to three, so that characters, escapes and line ends are cut."""
+    """Yield the bytes in pieces of one to six, so that characters, escapes and line ends are cut."""
     draw = random.Random(seed)  # noqa: S311 - nothing secret hangs on it
     at = 0
     while at < len(data):
-        size = draw.randint(1, 3)
+        size = draw.randint(1, 6)
         yield data[at : at + size]
         at += size

@@ -221,7 +221,7 @@ async def _cuts(trial: ProviderTrial) -> None:
     need_script(trial)
     whole: list[list[StreamElement]] = []
     await _each(trial, lambda answered: whole.append(answered.content))
-    for seed in range(2 * trial.effort):
+    for seed in range(1, 1 + trial.effort):
         left = iter(whole)
 
         def look(answered: Answered, seed: int = seed, left: Iterator[list[StreamElement]] = left) -> None:
