@@ -94,7 +94,8 @@ def two(connect: Callable[[PipelineBuilder], object], **config):
         (lambda one: one.connect("a", "b", weight=Weight.bytes(9)), {}, "it has a policy"),
         (lambda one: one.connect("a", "b", priority=True), {}, "it has priority lanes"),
         (lambda one: one.connect("a", "b"), {"priority": True}, "it has priority lanes"),
-        (lambda one: one.connect("a", "b"), {"backpressure_timeout_s": 9.0}, "its time limit is watched"),
+        (lambda one: one.connect("a", "b"), {"backpressure_timeout_s": 9.0}, "it is watched"),
+        (lambda one: one.connect("a", "b"), {"metrics": True}, "it is watched"),
         (lambda one: one.connect("a", "b").supervise("b", Supervision("resume")), {}, "'b' is supervised"),
         (lambda one: one.add(same("c")).branch("a", "b", "c"), {}, "'a' has several branches"),
         (lambda one: one.add(same("c")).merge("b", "a", "c"), {}, "'b' has several inputs"),
@@ -138,10 +139,11 @@ def test_a_process_of_ones_own_is_not_fused():
 
 def test_branches_that_meet_again_are_not_fused():
     """16.1: how much each of them holds matters where they meet; behind that, and before, it does not."""
-    builder = PipelineBuilder().add(*map(same, ("a", "b", "l1", "l2", "r", "c", "d")))
+    builder = PipelineBuilder().add(*map(same, ("a", "b", "l1", "l2", "r", "c", "d", "e")))
     builder.connect("a", "b").branch("b", "l1", "r").connect("l1", "l2").merge("c", "l2", "r").connect("c", "d")
+    builder.connect("d", "e")
     pipeline = builder.build()
-    assert fused_by(pipeline) == ["a + b", "c + d"]
+    assert fused_by(pipeline) == ["a + b", "d + e"]
     assert reason_of(pipeline, "l1 → l2").startswith("branches of 'b' meet again behind it")
 
 
