@@ -24,7 +24,7 @@ from streamflow import (
     Weight,
 )
 from streamflow.errors import RunAbortedError
-from streamflow.observe import Event
+from streamflow.observe import Event, RunStalled
 from streamflow.testing import EdgeLedger, assert_all_stages_stopped
 
 
@@ -301,6 +301,18 @@ async def test_a_drain_lets_what_is_inside_a_chain_arrive():
         await run.drain(10)
         assert [one.text async for one in run if isinstance(one, TextElement)] == ["0", "1", "2", "3"]
     assert run.undelivered == {}
+
+
+async def test_a_report_names_the_stages_of_a_chain_and_not_their_task():
+    """16.2: each waits for the one that is nearer to where the task waits."""
+    events: list[Event] = []
+    config = PipelineConfig(buffer_size=1, stall_report_s=10)
+    pipeline = PipelineBuilder(config).chain(same("a"), same("b"), same("c")).on_event(events.append).build()
+    async with pipeline.execute(texts(9)):
+        await anyio.sleep(30)
+    told = str(next(one.graph for one in events if isinstance(one, RunStalled)))
+    assert "a waits to send on 'a → b' (empty, 0 of 1) until b takes from it" in told
+    assert "c waits to send on 'c → consumer' (full, 1 of 1) until consumer takes from it" in told
 
 
 async def test_figures_of_a_fused_run_are_those_of_its_stages():
