@@ -30,7 +30,7 @@ FLOOR, READER, PATH, ANTHROPIC = (
 )
 LOADS_MS = 5.0  # `json.loads` of 1 MB of objects on the machine that the goal was set for
 SAMPLES = 12
-LEAST_S = 0.05  # of CPU per figure: below it, documents are read again
+REPEATS, ENOUGH_S = 50, 0.05  # a document is read again, until this much CPU has been measured
 
 
 def cases(scale: Scale) -> list[Case]:
@@ -61,17 +61,17 @@ def _cost(peer: Peer, kind: str, size: int) -> float:
         numbers, share = list(range(count)), 1
     if peer.cost != "whole":
         quietly(peer.start, pieces[:1], paths)(0)  # imports, and whatever is made once
-    spent, calls, best = 0.0, 0, float("inf")
-    while spent < LEAST_S:
+    gc.collect()
+    spent, best = 0.0, float("inf")
+    for _ in range(REPEATS if size >= SIZES[0] else 2):  # below, somebody tries out whether it runs
         take = quietly(peer.start, pieces, paths)
-        gc.collect()
         begin = time.process_time()
         for one in numbers:
             take(one)
         once = time.process_time() - begin
-        spent += once + 1e-6
-        calls = len(numbers) * share
-        best = min(best, once / calls)
+        spent, best = spent + once, min(best, once / (len(numbers) * share))
+        if spent > ENOUGH_S:
+            break
     return best
 
 

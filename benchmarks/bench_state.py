@@ -1,8 +1,8 @@
 """How many turns a second does a store commit, and load again, beside the same rows in a bare `sqlite3` loop?
 
 A turn is a question of 250 letters and an answer of 2,000. Each commit says the revision that it has seen. Then the last 20
-messages are loaded, as often. Redis and PostgreSQL are measured where `STREAMFLOW_REDIS` and `STREAMFLOW_POSTGRES` say where a server
-is.
+messages are loaded, as often. Redis and PostgreSQL are measured where `STREAMFLOW_REDIS` and `STREAMFLOW_POSTGRES` say where
+there is a server.
 """
 
 from __future__ import annotations

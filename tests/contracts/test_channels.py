@@ -91,6 +91,14 @@ def routed(sends, **options):
     return RouteEnd("route", sends, choices=sends, choose=in_turn(), spreads=True, **options)
 
 
+def with_guests(capacity):
+    sends, receives = edges(capacity)
+    hub = HubEnd("hub", sends)
+    return ends_under_test(
+        [hub], receives, bound=capacity, attach=lambda: hub.attach(capacity, name="guest", admit=admit)
+    )
+
+
 def with_tap(capacity):
     sends, receives = edges(capacity)
     fork = ForkEnd("fork", sends[:1], taps=sends[1:])
@@ -142,7 +150,7 @@ CHANNELS = {
     "latest": (None, limited("latest")),
     "fork": (ForkEnd, forked(lambda sends: ForkEnd("fork", sends), "all")),
     "whole": (WholeEnd, forked(lambda sends: WholeEnd("whole", sends, sends), "all")),
-    "hub": (HubEnd, forked(lambda sends: HubEnd("hub", sends), "all")),
+    "hub": (HubEnd, with_guests),
     "tap": (None, with_tap),
     "route": (RouteEnd, forked(routed, "one", times=2)),
     "balance": (BalanceEnd, forked(lambda sends: BalanceEnd("balance", sends), "one", times=2, is_balanced=True)),
@@ -168,6 +176,7 @@ CHANNELS = {
 SKIPPED = {"barrier": {"CH-04": "nothing leaves before every input has come to the end of its turn"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANNELS)
 def test_every_channel_keeps_the_rules(name) -> None:
     """conformance, channels: the rules of edges, forks and merges, each on both loops and at several capacities."""
@@ -188,6 +197,7 @@ def of_anyio(capacity):
     return ChannelUnderTest([send], [receive], bound=capacity)
 
 
+@pytest.mark.slow
 def test_the_streams_of_anyio_fail_under_native_cancellation_and_nowhere_else() -> None:
     """conformance, power: the known-bad control (anyio #146, #536, #728); the kit finds that fault, and no other."""
     with pytest.raises(ConformanceError) as caught:
@@ -203,6 +213,8 @@ def test_every_rule_of_channels_says_something_about_one_of_ours() -> None:
     """conformance, channels: a rule that is skipped everywhere checks nothing."""
     applies = {
         "SF-50": "fork",
+        "SF-52": "route",
+        "SF-58": "hub",
         "SF-53": "balance",
         "SF-54": "merge",
         "SF-55": "lanes",

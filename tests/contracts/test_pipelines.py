@@ -130,6 +130,7 @@ PIPELINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_shape_of_pipeline_keeps_the_rules(name) -> None:
     """conformance, graphs: what runs promise holds for chains, forks, joins, routes, loops and what is nested."""

@@ -373,9 +373,13 @@ def stage_classes() -> dict[str, type[BaseStage]]:
     return found
 
 
+ONCE = {"ScriptedSTT", "ScriptedTTS"}
+"""Doubles: each plays its script once, whatever runs it is in, so it is no stage like others."""
+
+
 def test_every_public_stage_class_is_on_trial() -> None:
     """semantics 3.2: every stage is in `STAGES`, so that no new one can be forgotten."""
-    assert set(stage_classes()) <= set(STAGES)
+    assert set(stage_classes()) - ONCE <= set(STAGES)
 
 
 @pytest.mark.parametrize("name", sorted(set(stage_classes()) - {"FunctionStage"}))

@@ -328,6 +328,8 @@ def test_a_conversation_with_tools_is_written_as_anthropic_writes_it():
         },
         {"role": "assistant", "content": [{"type": "text", "text": "Sunny."}]},
     ]
+    mixed = Message("user", [TextPart("First"), ToolResultPart("c1", "r")])
+    assert [one["type"] for one in sent("anthropic", mixed)[0]["content"]] == ["tool_result", "text"]
     block = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
     parts = [ThinkingPart(encrypted="Em"), ThinkingPart("", "s2"), DataPart("anthropic.server_tool_use", block)]
     assert sent("anthropic", *HI, Message("assistant", parts))[1]["content"] == [

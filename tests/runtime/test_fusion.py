@@ -24,7 +24,7 @@ from streamflow import (
     Weight,
 )
 from streamflow.errors import RunAbortedError
-from streamflow.observe import Event
+from streamflow.observe import Event, RunStalled
 from streamflow.testing import EdgeLedger, assert_all_stages_stopped
 
 
@@ -94,7 +94,8 @@ def two(connect: Callable[[PipelineBuilder], object], **config):
         (lambda one: one.connect("a", "b", weight=Weight.bytes(9)), {}, "it has a policy"),
         (lambda one: one.connect("a", "b", priority=True), {}, "it has priority lanes"),
         (lambda one: one.connect("a", "b"), {"priority": True}, "it has priority lanes"),
-        (lambda one: one.connect("a", "b"), {"backpressure_timeout_s": 9.0}, "its time limit is watched"),
+        (lambda one: one.connect("a", "b"), {"backpressure_timeout_s": 9.0}, "it is watched"),
+        (lambda one: one.connect("a", "b"), {"metrics": True}, "it is watched"),
         (lambda one: one.connect("a", "b").supervise("b", Supervision("resume")), {}, "'b' is supervised"),
         (lambda one: one.add(same("c")).branch("a", "b", "c"), {}, "'a' has several branches"),
         (lambda one: one.add(same("c")).merge("b", "a", "c"), {}, "'b' has several inputs"),
@@ -138,10 +139,11 @@ def test_a_process_of_ones_own_is_not_fused():
 
 def test_branches_that_meet_again_are_not_fused():
     """16.1: how much each of them holds matters where they meet; behind that, and before, it does not."""
-    builder = PipelineBuilder().add(*map(same, ("a", "b", "l1", "l2", "r", "c", "d")))
+    builder = PipelineBuilder().add(*map(same, ("a", "b", "l1", "l2", "r", "c", "d", "e")))
     builder.connect("a", "b").branch("b", "l1", "r").connect("l1", "l2").merge("c", "l2", "r").connect("c", "d")
+    builder.connect("d", "e")
     pipeline = builder.build()
-    assert fused_by(pipeline) == ["a + b", "c + d"]
+    assert fused_by(pipeline) == ["a + b", "d + e"]
     assert reason_of(pipeline, "l1 → l2").startswith("branches of 'b' meet again behind it")
 
 
@@ -299,6 +301,18 @@ async def test_a_drain_lets_what_is_inside_a_chain_arrive():
         await run.drain(10)
         assert [one.text async for one in run if isinstance(one, TextElement)] == ["0", "1", "2", "3"]
     assert run.undelivered == {}
+
+
+async def test_a_report_names_the_stages_of_a_chain_and_not_their_task():
+    """16.2: each waits for the one that is nearer to where the task waits."""
+    events: list[Event] = []
+    config = PipelineConfig(buffer_size=1, stall_report_s=10)
+    pipeline = PipelineBuilder(config).chain(same("a"), same("b"), same("c")).on_event(events.append).build()
+    async with pipeline.execute(texts(9)):
+        await anyio.sleep(30)
+    told = str(next(one.graph for one in events if isinstance(one, RunStalled)))
+    assert "a waits to send on 'a → b' (empty, 0 of 1) until b takes from it" in told
+    assert "c waits to send on 'c → consumer' (full, 1 of 1) until consumer takes from it" in told
 
 
 async def test_figures_of_a_fused_run_are_those_of_its_stages():

@@ -133,3 +133,9 @@ async def test_a_marker_takes_no_room_of_an_edge_out_of_a_loop() -> None:
     builder.connect("decide:done", "out", weight=Weight(2, "letters", lambda _: 1))
     given: list[StreamElement] = [TextElement(one) for one in ("abc", "de", "f", "ghi", "jk")]
     assert sorted(await words(builder, given)) == ["c", "e", "f", "i", "k"]
+
+
+async def test_edges_grow_behind_a_fork_that_is_fused_with_what_is_before_it() -> None:
+    """semantics 14.4: of the branches that the task could wait for, the one that is full is in the circle."""
+    builder = diamond(PassthroughStage("mid"), on_deadlock="grow").chain(PassthroughStage("first"), "in")
+    assert len(await words(builder, texts(40))) == 40

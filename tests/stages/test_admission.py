@@ -222,3 +222,20 @@ async def test_what_passes_by_waits_while_the_output_is_full() -> None:
         await anyio.wait_all_tasks_blocked()
         assert pipeline.max_in_flight is not None
         assert given_out <= 1 + pipeline.max_in_flight
+
+
+@pytest.mark.parametrize("catches", [True, False])
+async def test_control_behind_the_last_element_passes_a_stage_that_receives_until_the_end_is_raised(catches) -> None:
+    """semantics 3.3, 3.1: who lets `EndOfStream` end it has returned, and what is left passes it by."""
+
+    @stage
+    async def receives(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        try:
+            while True:
+                await output.send(await input.receive())
+        except anyio.EndOfStream:
+            if not catches:
+                raise
+
+    for source in ([TurnEnd()], [TextElement("a"), TurnEnd()], [TurnEnd(index=0), TextElement("a"), TurnEnd(index=1)]):
+        assert await run_stage(receives, source, capacity=1) == source

@@ -27,6 +27,7 @@ from streamflow.channels import _route as route
 from streamflow.channels import _sweep as sweep
 from streamflow.channels import _wakes as wakes
 from streamflow.runtime import _account as account
+from streamflow.runtime import _chain as chain
 from streamflow.runtime import _deadlock as deadlock
 from streamflow.runtime import _drain as drain
 from streamflow.runtime import _kill_switch as kill_switch
@@ -302,6 +303,24 @@ MUTANTS = (
         "stage_error(stage.name,",
         "stage_error(self._stages[0].name,",
         "RT-03",
+    ),
+    mutant(
+        "wrong stage named under fusion",
+        chain.Chain,
+        "_work",
+        "self._end_with(self._at, error)",
+        "self._end_with(self._first, error)",
+        "RT-35",
+    ),
+    mutant(
+        "what passes a fused stage by is dropped",
+        chain.Chain,
+        "go_on",
+        "if not await pass_head(source):",
+        "if source.backlog and not source._accepts(source.backlog[0]):\n"
+        "                    source._take()\n"
+        "                elif not await pass_head(source):",
+        "RT-01",
     ),
     mutant(
         "restart loses the element in hand",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ def stand_in(one: DrawnStage) -> object:
     return CollectStage([], name=one.name) if one.is_sink else PassthroughStage(name=one.name)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 3).flatmap(lambda heads: graphs(kinds=("map", "filter"), heads=heads)))
 def test_every_graph_drawn_can_be_built(drawn: DrawnGraph) -> None:
     """testing.graphs: validation accepts it, and the pipeline has its stages, heads, leaves and taps."""

@@ -118,7 +118,7 @@ def test_what_does_not_fit_leaves_the_last_object_that_did(model):
     assert rest.partial(model) is None
 
 
-@pytest.mark.parametrize("model", [dict, int, "Classification", None], ids=str)
+@pytest.mark.parametrize("model", [dict, int, "Classification", None, []], ids=str)
 def test_other_types_are_refused(model):
     """semantics 17.3: at once, and with what to give."""
     with pytest.raises(ConfigError, match=r"msgspec\.Struct"):

@@ -9,12 +9,14 @@ from ._bell import Bell, count_waits_between
 from ._bounded import open_channel
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._chained import (
+    NOTHING,
     ChainedSendEnd,
     Unusual,
     has_plain,
     is_plain_edge,
     open_chained,
     pass_head,
+    pump_each,
     pump_filter,
     pump_flat_map,
     pump_map,
@@ -45,6 +47,7 @@ __all__ = [
     "ASIDE",
     "BOUNDARIES",
     "EDGE_WATCH",
+    "NOTHING",
     "REMEMBERED",
     "TURNS",
     "WIDE",
@@ -99,6 +102,7 @@ __all__ = [
     "open_feedback",
     "oversee",
     "pass_head",
+    "pump_each",
     "pump_filter",
     "pump_flat_map",
     "pump_map",

@@ -16,7 +16,7 @@ Rules, besides those of `_bounded`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias, TypeVar, cast
 
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from ._watching import ChannelWatch
 
 __all__ = [
+    "NOTHING",
     "ChainedSendEnd",
     "Unusual",
     "has_plain",
     "is_plain_edge",
     "open_chained",
     "pass_head",
+    "pump_each",
     "pump_filter",
     "pump_flat_map",
     "pump_map",
@@ -44,6 +46,9 @@ __all__ = [
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
+
+NOTHING: Final = object()
+"""Stands for a result that there is not."""
 
 Unusual: TypeAlias = "tuple[object, object] | None"
 """An element that was taken, and what came of it that is still to be dealt with; None: all that was taken is dealt with."""
@@ -206,6 +211,25 @@ def pump_flat_map(func: Callable[[T], object], source: ReceiveEnd[T], target: Se
             given.extend(several)
     finally:
         _count(source, target, count)
+    return None
+
+
+def pump_each(
+    func: Callable[[T], object], pick: Callable[[object, T], object], source: ReceiveEnd[T], target: SendEnd[Never]
+) -> Unusual:
+    """Do what the others do where an end is not a plain edge, by the fast paths that those ends have.
+
+    Args:
+        func: Called with each element that can be taken without a second look.
+        pick: Given what that returned, and the element, returns what to send; `NOTHING`, or None if it cannot tell.
+        source: Where elements are taken.
+        target: Where the results are sent.
+    """
+    while (element := source.try_receive()) is not None:
+        outcome = func(element)
+        result: Any = pick(outcome, element)
+        if result is not NOTHING and (result is None or not target.try_send(result)):
+            return element, outcome
     return None
 
 

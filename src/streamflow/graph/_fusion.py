@@ -33,16 +33,16 @@ class Fusion:
     """Why others do not, by the names of the stages at both ends of an edge."""
 
 
-def fusion_of(graph: Graph, *, wanted: bool, priority: bool, is_timed: bool) -> Fusion:
+def fusion_of(graph: Graph, *, wanted: bool, priority: bool, is_watched: bool) -> Fusion:
     """Return which stages of a graph that validation has accepted are fused.
 
     Args:
         graph: The stages and edges.
         wanted: Whether any are to be.
         priority: Whether edges of which nothing else was said have priority lanes.
-        is_timed: Whether each edge has a time limit of its own.
+        is_watched: Whether each edge is measured, traced or timed.
     """
-    judge = _Judge(graph, wanted=wanted, priority=priority, is_timed=is_timed)
+    judge = _Judge(graph, wanted=wanted, priority=priority, is_watched=is_watched)
     reasons: dict[tuple[str, str], str] = {}
     following: dict[str, str] = {}
     for edge in graph.edges:
@@ -66,11 +66,11 @@ def _followed(name: str, following: Mapping[str, str]) -> Iterator[str]:
 class _Judge:
     """Says of each edge of one graph why it is not fused."""
 
-    def __init__(self, graph: Graph, *, wanted: bool, priority: bool, is_timed: bool) -> None:
+    def __init__(self, graph: Graph, *, wanted: bool, priority: bool, is_watched: bool) -> None:
         self._graph = graph
         self._wanted = wanted
         self._priority = priority
-        self._is_timed = is_timed
+        self._is_watched = is_watched
         self._nodes = {node.name: node for node in graph.nodes}
         self._leaving = Counter(edge.source.stage for edge in graph.edges)
         self._entering = Counter(edge.target.stage for edge in graph.edges)
@@ -108,7 +108,7 @@ class _Judge:
             return "it has a policy"
         if self._priority if edge.priority is None else edge.priority:
             return "it has priority lanes"
-        return "its time limit is watched" if self._is_timed else None
+        return "it is watched, as all edges are" if self._is_watched else None
 
     def _of_place(self, edge: EdgeSpec) -> str | None:
         source, target = edge.source.stage, edge.target.stage
@@ -116,8 +116,10 @@ class _Judge:
             return "it is part of a loop"
         if self._leaving[source] > 1 or source in self._forking:
             return f"{source!r} has several branches"
-        if self._entering[target] > 1:
-            return f"{target!r} has several inputs"
+        for name in (source, target):
+            # What several edges feed is taken one by one, so that there is nothing to gain.
+            if self._entering[name] > 1:
+                return f"{name!r} has several inputs"
         fork = next((name for name in self._reached if self._meet_behind(name, source, target)), None)
         return None if fork is None else f"branches of {fork!r} meet again behind it"
 

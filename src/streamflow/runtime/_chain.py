@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from ..channels import ChainedSendEnd, has_plain, is_plain_edge, pass_head
+from ..channels import ChainedSendEnd, has_plain, is_plain_edge, pass_head, pump_each
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
 from ._jobs import Job, is_made_of
@@ -94,7 +94,7 @@ class _Member:
         self.source: ReceiveEnd[Any] = stage.inputs[0]
         self.target: SendEnd[Any] = stage.output
         self.failure: BaseException | None = None  # with which it has left when another one ended it
-        self.can_pump = is_plain_edge(self.source) and is_plain_edge(self.target)
+        self.is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
 
     def cut_off(self) -> None:
         """Leave it to the next stage when it reads what this one sends."""
@@ -184,7 +184,7 @@ class Chain:
         source = member.source
         while True:
             self._at = first
-            if member.can_pump and has_plain(source):
+            if has_plain(source):
                 await self._pump(member)
                 await self.go_on(first + 1)
                 if not source.backlog:
@@ -195,13 +195,18 @@ class Chain:
             except StopAsyncIteration:
                 break
             await self._send(first, element, member.context.run(member.step.func, element))
-            await self.go_on(first + 1)
+            if not source.backlog:  # else more is taken first, as long as there is room behind
+                await self.go_on(first + 1)
         if member.stage.fence is not None or member.stage.helpers:
             await finish_body(member.stage)
         await member.stage.pass_rest()
 
     async def _pump(self, member: _Member) -> None:
-        unusual = member.context.run(member.step.pump, member.step.func, member.source, member.target)
+        step, run = member.step, member.context.run
+        if member.is_plain:
+            unusual = run(step.pump, step.func, member.source, member.target)
+        else:
+            unusual = run(pump_each, step.func, step.pick, member.source, member.target)
         if unusual is not None:
             await self._send(member.part.place, *unusual)
 
@@ -212,7 +217,7 @@ class Chain:
             source = member.source
             while source.backlog and place < self._end:
                 self._at = place
-                if member.can_pump and has_plain(source):
+                if has_plain(source):
                     await self._pump(member)
                     if not source.backlog or place >= self._end:
                         break

@@ -129,7 +129,11 @@ def let_grow(graph: WaitGraph, edges: Sequence[ReceiveEnd[Any]], config: Pipelin
     limit = config.deadlock_grow_limit
     full = {one.edge for one in graph.on_cycle if one.kind == "send"}
     smallest = min(
-        (edge for edge in edges if edge.name in full and edge.capacity < limit and has_waiting_sender(edge)),
+        (
+            edge
+            for edge in edges
+            if edge.name in full and edge.capacity < limit and has_waiting_sender(edge) and has_waiting_sender(edge)
+        ),
         key=lambda one: one.capacity,
         default=None,
     )
@@ -207,7 +211,9 @@ class _Teller:
             # The task waits at one end of its stages, so each of them waits for the one that is nearer to it.
             if wait.kind == "receive":
                 return self._of_edges(job.name, wait.kind, stage.inputs[0].name, stage.inputs[0].awaited_edges)
-            return self._of_edges(job.name, wait.kind, stage.output.name, written_edges(stage.output))
+            written = written_edges(stage.output)
+            if wait.end not in written:  # else it is the last one, and this edge is the one that is full
+                return self._of_edges(job.name, wait.kind, stage.output.name, written)
         return self._of_edges(job.name, wait.kind, wait.name, wait.edges)
 
     def _of_edges(

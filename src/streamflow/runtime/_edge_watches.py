@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
-__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits", "watch_run"]
+__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits", "watch_run", "watches_all"]
 
 Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 """Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
+
+
+def watches_all(config: PipelineConfig) -> bool:
+    """Say whether the settings ask for a watch on every edge."""
+    limits = config.idle_timeout_s, config.backpressure_timeout_s
+    return config.metrics or config.tracing or any(one is not None for one in limits)
 
 
 def edge_watches(
@@ -48,7 +54,7 @@ def edge_watches(
         tell: Called with each element that leaves an edge, when the run is traced.
     """
     moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
-    if not (moves or plan.limits_stages or config.metrics or config.tracing or further is not None):
+    if not (watches_all(config) or plan.limits_stages or further is not None):
         return None
     return EdgeWatches(config, clock, further, tell, is_limited=moves)
 

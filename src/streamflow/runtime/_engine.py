@@ -70,7 +70,6 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "live_runs"]
 
 _log = logging.getLogger("streamflow.runtime")
-
 _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
 
 _LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -214,22 +213,23 @@ class Engine(RunView):
 
     async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
         run = stage.context or self._begin(stage)
-        if stage.supervisor is not None:
-            await stage.supervisor.work(run)
-        else:
-            body = stage.make_body(run)
-            while True:
-                try:
-                    if rest is not None:
-                        doing, rest = rest, None
-                        await doing()
-                    await body()
-                    await finish_body(stage)
-                    break
-                except BaseException as error:
-                    if not was_swept(stage, error):
-                        raise
-                await reenter(stage)
+        with stage.ended_by_its_input():
+            if stage.supervisor is not None:
+                await stage.supervisor.work(run)
+            else:
+                body = stage.make_body(run)
+                while True:
+                    try:
+                        if rest is not None:
+                            doing, rest = rest, None
+                            await doing()
+                        await body()
+                        await finish_body(stage)
+                        break
+                    except BaseException as error:
+                        if not was_swept(stage, error):
+                            raise
+                    await reenter(stage)
         await pass_rest(stage)
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:

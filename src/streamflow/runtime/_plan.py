@@ -16,6 +16,7 @@ from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
+from ._edge_watches import watches_all
 from ._fans import fan_of
 from ._orderings import plan_orderings
 
@@ -210,7 +211,7 @@ def fused(graph: Graph, config: PipelineConfig) -> Fusion:
         graph,
         wanted=config.fuse,
         priority=config.priority,
-        is_timed=config.backpressure_timeout_s is not None,
+        is_watched=watches_all(config),
     )
 
 

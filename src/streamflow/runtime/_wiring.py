@@ -5,6 +5,7 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from functools import partial
 from types import MappingProxyType
@@ -34,7 +35,7 @@ from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
     from ..channels import Fence, Herald, MergeEnd, Pulse, ReceiveEnd
     from ..elements import ControlElement, StreamElement
@@ -159,6 +160,15 @@ class StageRun:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
             one.close(reason)
+
+    @contextlib.contextmanager
+    def ended_by_its_input(self) -> Generator[None]:
+        """Let the end of its input, which `receive()` raises, be how a body ends: it has returned then."""
+        try:
+            yield
+        except anyio.EndOfStream:
+            if not any(one.end_was_told for one in self.inputs):
+                raise
 
     async def pass_rest(self) -> None:
         """Pass on what is left to pass it by. Cancellation: what was not passed on stays where it is."""

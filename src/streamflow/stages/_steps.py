@@ -13,7 +13,8 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
-from ..channels import pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
+from ..channels import NOTHING, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
+from ..elements import StreamElement
 from ._annotations import called
 from ._loops import checked_results, filter_loop, flat_map_loop, map_loop, tee_loop
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from ..channels import ReceiveEnd, SendEnd, Unusual
-    from ..elements import StreamElement
 
 __all__ = ["Step", "filter_step", "flat_map_step", "is_synchronous", "map_step", "pass_step", "tee_step"]
 
@@ -38,8 +38,10 @@ class Step:
     """Called with the element."""
     results: Callable[[Any, Any], Iterable[Any]]
     """Given what `func` returned, and the element, returns what to send."""
+    pick: Callable[[object, object], object]
+    """Given the same, returns the one element to send; `NOTHING`, or None if it takes more to tell."""
     pump: _Pump
-    """Does the same for all elements that wait on one edge, as far as there is room on another."""
+    """Does the same for all elements that wait on one plain edge, as far as there is room on another."""
     loop: _Loop | None = None
     """The body of the stage; None: its outcome is never awaited."""
 
@@ -88,27 +90,27 @@ def is_synchronous(func: Callable[..., object]) -> bool:
 
 def map_step(func: _Func) -> Step:
     """Return the step of a stage that sends what a function returns."""
-    return Step(func, _the_outcome, pump_map, map_loop)
+    return Step(func, _the_outcome, _if_element, pump_map, map_loop)
 
 
 def filter_step(func: _Func) -> Step:
     """Return the step of a stage that sends the element if a function is true for it."""
-    return Step(func, _if_true, pump_filter, filter_loop)
+    return Step(func, _if_true, _if_verdict, pump_filter, filter_loop)
 
 
 def flat_map_step(func: _Func) -> Step:
     """Return the step of a stage that sends each of the elements that a function gives."""
-    return Step(func, _each, pump_flat_map, flat_map_loop)
+    return Step(func, _each, _unknown, pump_flat_map, flat_map_loop)
 
 
 def tee_step(func: _Func) -> Step:
     """Return the step of a stage that calls a function and sends the element."""
-    return Step(func, _the_element, pump_tee, tee_loop)
+    return Step(func, _the_element, _if_none, pump_tee, tee_loop)
 
 
 def pass_step() -> Step:
     """Return the step of a stage that sends the element."""
-    return Step(_nothing, _the_element, pump_pass)
+    return Step(_nothing, _the_element, _if_none, pump_pass)
 
 
 def _the_outcome(outcome: object, _element: object) -> Iterable[object]:
@@ -125,6 +127,22 @@ def _if_true(verdict: object, element: object) -> Iterable[object]:
 
 def _each(results: object, _element: object) -> Iterator[StreamElement]:
     return iter(checked_results(results))
+
+
+def _if_element(outcome: object, _element: object) -> object:
+    return outcome if isinstance(outcome, StreamElement) else None
+
+
+def _if_verdict(verdict: object, element: object) -> object:
+    return element if verdict is True else NOTHING if verdict is False else None
+
+
+def _if_none(outcome: object, element: object) -> object:
+    return element if outcome is None else None
+
+
+def _unknown(_outcome: object, _element: object) -> None:
+    return None
 
 
 def _nothing(_element: object) -> None:

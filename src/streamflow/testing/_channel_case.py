@@ -111,6 +111,8 @@ class ChannelUnderTest:
     """Whether an idle receiver gets the next element."""
     has_lanes: bool = False
     """Whether what is urgent goes first."""
+    attach: Callable[[], ChannelReceiver] | None = None
+    """Adds a receiver while it is open."""
     holds_elements: bool = False
     """Whether what is received is something that it has made, or may keep: then nothing is said about references."""
 
@@ -125,6 +127,7 @@ def ends_under_test(
     unpack: Callable[[object], Sequence[object]] = _itself,
     is_balanced: bool = False,
     has_lanes: bool = False,
+    attach: Callable[[], ReceiveEnd[object]] | None = None,
     holds_elements: bool = False,
 ) -> ChannelUnderTest:
     """Return our own ends as a channel on trial, with all that every edge of ours promises.
@@ -138,6 +141,7 @@ def ends_under_test(
         unpack: Gives what was sent of what is received, where that is made of several.
         is_balanced: Whether an idle receiver gets the next element.
         has_lanes: Whether what is urgent goes first.
+        attach: Adds a receiver while it is open.
         holds_elements: Whether what is received is something that it has made, or may keep.
     """
     every = tuple(receivers if edges is None else edges)
@@ -166,6 +170,7 @@ def ends_under_test(
         leave=leave,
         is_balanced=is_balanced,
         has_lanes=has_lanes,
+        attach=attach,
         holds_elements=holds_elements,
     )
 

@@ -5,7 +5,7 @@ Above: `_check_channel`. Below: `_channel_court`, `_channel_case`, `_conformance
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -13,6 +13,9 @@ from ..elements import Priority
 from ._channel_case import Parcel, Traffic
 from ._channel_court import LONG_S, Maker, opened, require_error, require_faultless
 from ._conformance import Trial, rule
+
+if TYPE_CHECKING:
+    from ._channel_case import ChannelReceiver
 
 __all__: list[str] = []
 
@@ -58,6 +61,38 @@ async def a_fork_copies(trial: Trial[Maker]) -> None:
 
 
 @rule(
+    "SF-52",
+    "Where each element goes to one receiver, one that goes leaves the others all that comes later.",
+    holds="4.15",
+    subject="channel",
+)
+async def one_of_several_goes(trial: Trial[Maker]) -> None:
+    channel = opened(trial)
+    if channel.delivery != "one":
+        trial.skip("it does not choose among several receivers")
+    trial.given("one receiver goes, then 10 elements are sent")
+    first, *others = channel.receivers
+    first.close()
+    got: list[object] = []
+
+    async def read(receiver: ChannelReceiver) -> None:
+        while True:
+            got.append(await receiver.receive())
+
+    items = [channel.make(str(number)) for number in range(10)]
+    async with anyio.create_task_group() as tasks:
+        for receiver in others:
+            tasks.start_soon(read, receiver)
+        with anyio.fail_after(LONG_S):
+            for item in items:
+                await channel.senders[0].send(item)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    missing = [item for item in items if not any(item is one for one in got)]
+    trial.require(not missing and len(got) == len(items), f"{missing} never came to those that are left")
+
+
+@rule(
     "SF-53",
     "A balance leaves no receiver idle while another one has two elements waiting, and none stuck with one that goes.",
     holds="4.16",
@@ -89,6 +124,42 @@ async def a_balance_keeps_all_busy(trial: Trial[Maker]) -> None:
         stuck <= min(2, bound), f"{stuck} elements wait for a receiver that does not come, while another is idle"
     )
     first.close()
+
+
+@rule(
+    "SF-58",
+    "A receiver that joins gets everything from then on, and takes nothing from the others.",
+    holds="4.19",
+    subject="channel",
+)
+async def one_joins(trial: Trial[Maker]) -> None:
+    if opened(trial).attach is None:
+        trial.skip("nobody can join it")
+    for before in (0, 1, 4):
+        channel = opened(trial)
+        assert channel.attach is not None
+        trial.given(f"{before} elements, then one joins, then 4 elements")
+        traffic = Traffic(channel, before + 4)
+        late: list[object] = []
+
+        async def read_late(receiver: ChannelReceiver, late: list[object] = late) -> None:
+            while True:
+                try:
+                    late.append(await receiver.receive())
+                except anyio.EndOfStream:
+                    return
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(traffic.got)):
+                tasks.start_soon(traffic.read, number)
+            for _ in range(before):
+                await traffic.send_next(0)
+            joined = channel.attach()
+            tasks.start_soon(read_late, joined)
+            await traffic.write(0)
+        require_faultless(trial, traffic)
+        wanted = traffic.items[0][before:]
+        trial.require(late == wanted, f"it got {late}, not {wanted}")
 
 
 @rule(

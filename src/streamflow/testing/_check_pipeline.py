@@ -41,7 +41,7 @@ def check_pipeline(
     skip: Mapping[str, str] | None = None,
     effort: int = 1,
 ) -> Report:
-    """Check that a pipeline keeps the rules of graphs and runs, on asyncio and trio, at each capacity. Blocks until done.
+    """Check that a pipeline keeps the rules of graphs and runs: on both loops, at each capacity, fused or not. Blocks until done.
 
     ```python
     def shouting(config: PipelineConfig) -> PipelineBuilder:
@@ -57,7 +57,8 @@ def check_pipeline(
         expected: What it makes of that, without the end; None: whatever its first run gives, which all others must give too.
         ordered: Whether its output is always in the same order; False where a merge lets whoever comes first go first.
         name: What the report calls it.
-        capacities: Of the edges that have no bound of their own. Costly rules are tried with the first one only.
+        capacities: Of the edges that have no bound of their own. Costly rules are tried with the first one
+            only, and stages that are not fused with the last one only.
         keeps_unread: Whether a stage in it keeps what it does not accept until the end of a turn: the order of leaving is then
             not that of the edge, and the accounts of edges are not looked at.
         rules: Ids of the rules to check; None: all.
@@ -74,7 +75,12 @@ def check_pipeline(
         factory, _as_elements(given), None if expected is None else _as_elements(expected), ordered, keeps_unread
     )
     case.pipeline(PipelineConfig(buffer_size=capacities[0]))  # what cannot be built is told here, once
-    variants = [Variant(backend, (("capacity", size),)) for backend in BACKENDS for size in capacities]
+    wide = capacities[-1]
+    variants = [
+        Variant(backend, (("capacity", size), ("stages", how)))
+        for backend in BACKENDS
+        for size, how in (*((size, "fused") for size in capacities), (wide, "unfused"))
+    ]
     return conform(
         run_checks(
             "graph",
@@ -84,7 +90,7 @@ def check_pipeline(
             rules=rules,
             skip=skip,
             effort=effort,
-            heavy_variants=[one for one in variants if one["capacity"] == capacities[0]],
+            heavy_variants=[one for one in variants if one["capacity"] == capacities[0] and one["stages"] == "fused"],
         )
     )
 

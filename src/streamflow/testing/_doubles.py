@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..providers import ModelRequest, Provider
+    from ..stages import Accepts
 
 __all__ = ["Called", "Heard", "ScriptError", "ScriptedSTT", "ScriptedTTS", "ScriptedTool", "Spoken", "StrictProvider"]
 
@@ -122,8 +123,8 @@ class ScriptedSTT(_Playing[Heard], BaseStage):
         name: Name in the graph.
     """
 
-    accepts = (AudioElement,)
-    emits = (TextElement,)
+    accepts: Accepts | None = (AudioElement,)
+    emits: Accepts | None = (TextElement,)
     max_held: int | None = 1
 
     def __init__(self, steps: Sequence[Heard | str], *, name: str = "stt") -> None:
@@ -181,8 +182,8 @@ class ScriptedTTS(_Playing[Spoken], BaseStage):
         name: Name in the graph.
     """
 
-    accepts = (TextElement,)
-    emits = (AudioElement,)
+    accepts: Accepts | None = (TextElement,)
+    emits: Accepts | None = (AudioElement,)
     max_held: int | None = 1
 
     def __init__(self, steps: Sequence[Spoken | str], *, sample_rate: int = 16000, name: str = "tts") -> None:

@@ -81,7 +81,7 @@ class Counting:
 
 def config_of(trial: Trial[PipelineCase]) -> PipelineConfig:
     """Return the settings of the variant."""
-    return PipelineConfig(buffer_size=int(str(trial.variant["capacity"])))
+    return PipelineConfig(buffer_size=int(str(trial.variant["capacity"])), fuse=trial.variant["stages"] == "fused")
 
 
 async def collected(

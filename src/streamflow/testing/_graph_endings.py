@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..elements import EndOfStream
-from ..errors import RunAbortedError, RunTimeoutError, StageError, SyncInAsyncError
+from ..errors import PipelineDeadlockError, RunAbortedError, RunTimeoutError, StageError, SyncInAsyncError
 from ..runtime import KillSwitch
 from ._conformance import Trial, rule
 from ._graph_case import Counting, PipelineCase, collected, config_of, require_same, settled
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ._sweep import CancelMode
 
 __all__: list[str] = []
+
+_LONG_S = 1800.0
 
 
 @rule(
@@ -139,6 +141,27 @@ async def a_source_that_fails_ends_it(trial: Trial[PipelineCase]) -> None:
         trial.require(end is not None and end.reason == "error", f"its end is {end!r}")
         trial.require(source.closed == 1, f"the source was closed {source.closed} times")
         await settled(trial)
+
+
+@rule(
+    "SF-56",
+    "A long input ends too: with all its output, or with the report of who waits for whom; never in silence.",
+    holds="14.1",
+    subject="graph",
+)
+async def a_long_input_ends(trial: Trial[PipelineCase]) -> None:
+    pipeline = trial.subject.pipeline(config_of(trial))
+    if not pipeline.takes_source:
+        trial.skip("it takes no source")
+    trial.given(f"{20 * len(trial.subject.elements)} elements")
+    with anyio.move_on_after(_LONG_S) as limit:
+        _, end, error = await collected(started(trial, pipeline, [*trial.subject.elements] * 20))
+        if isinstance(error, PipelineDeadlockError):
+            trial.require(error.graph.waits, "the report names nobody")
+        else:
+            trial.require(end is not None and end.reason == "done", f"it ended with {end!r} and raised {error!r}")
+    trial.require(not limit.cancelled_caught, f"it has not ended within {_LONG_S:g} s")
+    await settled(trial)
 
 
 @rule("SF-65", "A drain lets everything inside arrive, and stops the source.", holds="7.4", subject="graph")

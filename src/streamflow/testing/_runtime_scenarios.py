@@ -14,7 +14,7 @@ import anyio
 
 from ..channels import ReceiveEnd, SendEnd  # noqa: TC001 - `@stage` reads annotations
 from ..elements import EndOfStream, StreamElement, TextElement, TurnEnd
-from ..errors import PipelineDeadlockError, RunAbortedError
+from ..errors import PipelineDeadlockError, RunAbortedError, StageError
 from ..observe import StageCancelled, StageCompleted, StageFailed, StageStarted
 from ..runtime import KillSwitch, PipelineBuilder, PipelineConfig
 from ..stages import FilterStage, MapStage, PassthroughStage, StageKind, Supervision, TakeStage, stage
@@ -268,3 +268,36 @@ async def _told(trial: Trial[RuntimeCase]) -> None:
             trial.require(isinstance(own[0], StageStarted), f"{name} ended before it began")
         runs = Counter(one.name.partition(".")[0] for one in heard if one.name.startswith("pipeline"))
         trial.require(runs.total() == 2, f"of the run was told {[one.name for one in heard]}")
+
+
+@rule(
+    "RT-35",
+    "A failure names the stage that failed, also where several stages share a task.",
+    holds="6.2",
+    subject="runtime",
+)
+async def _named(trial: Trial[RuntimeCase]) -> None:
+    def fail(element: TextElement) -> TextElement:
+        if element.text == "3":
+            raise ValueError(element.text)
+        return element
+
+    def plain(element: TextElement) -> TextElement:
+        return element
+
+    for place in range(4):
+        names = [*"abcd"]
+        trial.given(f"four functions of one element in a chain, of which {names[place]!r} fails on one of 6")
+        stages = [MapStage(fail if name == names[place] else plain, name=name) for name in names]
+        heard: list[Event] = []
+        error: StageError | None = None
+        try:
+            await PipelineBuilder().chain(*stages).on_event(heard.append).build().run(texts(6))
+        except StageError as caught:
+            error = caught
+        trial.require(error is not None, "it came to its end")
+        if error is not None:
+            trial.require(error.stage == names[place], f"{error.stage!r} was named")
+        told = [one.stage for one in heard if isinstance(one, StageFailed)]
+        trial.require(told == [names[place]], f"of {told} it was told that they failed")
+        await assert_all_stages_stopped()

@@ -46,14 +46,17 @@ def view_of(model: object) -> PartialView:
     Raises:
         ConfigError: If it is neither a `msgspec.Struct` nor a pydantic model.
     """
-    return _view_of(model)
+    view = _view_of(model) if isinstance(model, type) else None
+    if view is None:
+        raise ConfigError("model", f"{model!r:.80} is no msgspec.Struct and no pydantic model; give one of these")
+    return view
 
 
 @functools.lru_cache(_MAX_MODELS)
-def _view_of(model: Hashable) -> PartialView:
+def _view_of(model: Hashable) -> PartialView | None:
     made = _of_model(model, ())
     if made is None:
-        raise ConfigError("model", f"{model!r:.80} is no msgspec.Struct and no pydantic model; give one of these")
+        return None
     if issubclass(made, msgspec.Struct):
         return PartialView(functools.partial(msgspec.convert, type=made))
     return PartialView(cast("type[BaseModel]", made).model_validate)
