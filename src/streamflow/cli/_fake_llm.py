@@ -17,6 +17,7 @@ from ..providers import ScriptedProvider, load_script
 from ._offline import offline_provider
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from ._screen import Screen
@@ -52,9 +53,9 @@ examples:
 _STOP_S = 1  # an answer that is under way when the server ends gets this long
 
 
-def add_fake_llm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command and its options to the parser."""
-    command = commands.add_parser(
+def add_fake_llm(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command and its options, by the method of the commands that there are."""
+    command = add_parser(
         "fake-llm",
         help="serve a model that is none, on three wires, for tests",
         description=_HELP,

@@ -20,7 +20,7 @@ from ..elements import (
     UsageElement,
     thaw,
 )
-from ._fake_requests import Json, chat_request
+from ._fake_requests import Json, chat_request, fields_of
 
 if TYPE_CHECKING:
     from ..elements import StopReason, StreamElement
@@ -123,7 +123,7 @@ class ChatWire:
         """What was asked."""
         options = body.get("stream_options")
         self.wants_usage: bool = not body.get("stream") or (
-            isinstance(options, dict) and options.get("include_usage") is True
+            isinstance(options, dict) and fields_of(options, "stream_options").get("include_usage") is True
         )
         """Whether the client wants to know the usage."""
         self._id = f"chatcmpl-{call}"

@@ -29,7 +29,7 @@ from ._conformance import Trial
 from ._fake_llm import FakeLLM
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from ..elements import StreamElement
     from ..providers import Provider, Step
@@ -172,7 +172,7 @@ def answers(trial: ProviderTrial) -> list[tuple[str, tuple[Step, ...]]]:
 
 
 @asynccontextmanager
-async def opened(trial: ProviderTrial, *answers: Sequence[Step]) -> AsyncIterator[Opened]:
+async def opened(trial: ProviderTrial, *answers: Sequence[Step]) -> AsyncGenerator[Opened, None]:
     """Open the provider with a model that gives these answers, one after the other, and the last for ever."""
     *first, last = answers or ((TextStep("Hello"),),)
     turns = [*(ScriptTurn(list(steps)) for steps in first), ScriptTurn(list(last), times=None)]
@@ -182,7 +182,7 @@ async def opened(trial: ProviderTrial, *answers: Sequence[Step]) -> AsyncIterato
     if hasattr(given, "stream"):
         yield Opened(cast("Provider", given), model, fake)
     else:
-        async with given as provider:
+        async with cast("AbstractAsyncContextManager[Provider]", given) as provider:
             yield Opened(provider, model, fake)
 
 
