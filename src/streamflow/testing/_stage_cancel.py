@@ -412,7 +412,9 @@ async def _nothing_is_kept(trial: StageTrial) -> None:
                         pass
                 end(run)
             del source, run, deps
-            for _ in range(20):
-                await checkpoint()
+            for _ in range(_SOON):
+                if not any(one() for one in left.values()):
+                    break
+                await trial.rest(0.1)
             kept = [name for name, one in left.items() if one() is not None]
             trial.require(not kept, f"still alive without the garbage collector: the {' and the '.join(kept)}")
