@@ -5,13 +5,18 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from streamflow import PassthroughStage, PipelineBuilder, StageError
+from streamflow import PassthroughStage, PipelineBuilder, PipelineConfig, StageError
 from streamflow.errors import ConfigError
 from streamflow.testing import CallFault, EdgeFault, LinePlan, all_cuts, bad_line, edge_faults, faulty
 
 
 def two():
-    return PipelineBuilder().chain(PassthroughStage(name="a"), PassthroughStage(name="b")).build()
+    # Inside a chain of fused stages no task waits at an edge.
+    return (
+        PipelineBuilder(PipelineConfig(fuse=False))
+        .chain(PassthroughStage(name="a"), PassthroughStage(name="b"))
+        .build()
+    )
 
 
 async def test_the_nth_operation_at_an_edge_is_late() -> None:

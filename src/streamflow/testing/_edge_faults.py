@@ -102,7 +102,8 @@ def edge_faults(*faults: EdgeFault) -> Generator[None]:
         await pipeline.run("hello")
     ```
 
-    What raises at an end is a failure of the stage that uses it.
+    What raises at an end is a failure of the stage that uses it. Between stages that are fused no task waits at an edge, and no
+    fault need strike there: set `PipelineConfig(fuse=False)`.
 
     Args:
         faults: What goes wrong.
