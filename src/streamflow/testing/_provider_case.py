@@ -179,11 +179,11 @@ async def opened(trial: ProviderTrial, *answers: Sequence[Step]) -> AsyncGenerat
     model = Model(turns)
     fake = FakeLLM(model, keep_calls=1)
     given = trial.subject.connect(fake)
-    if hasattr(given, "stream"):
-        yield Opened(cast("Provider", given), model, fake)
-    else:
-        async with cast("AbstractAsyncContextManager[Provider]", given) as provider:
+    if not hasattr(given, "stream"):
+        async with cast("AbstractAsyncContextManager[Provider]", cast("object", given)) as provider:
             yield Opened(provider, model, fake)
+    else:
+        yield Opened(cast("Provider", given), model, fake)
 
 
 async def ask(provider: Provider, request: ModelRequest) -> Answered:
