@@ -70,6 +70,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         self._turns: deque[Turn] = deque()
         self._sender: SendEnd[Any] | None = None
         self._forward: SendEnd[Any] | None = None
+        self._feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
         self._aside: deque[Any] | None = None
         self._owes = False  # the reader keeps something whose results have not been sent
         self._waiter: Waiter | None = None
@@ -197,6 +198,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         channel ends, stay for `pass_rest()`.
         """
         self._forward = output
+        self._feeds = self._feeds or output
         here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
         for edge in output._edges:
             edge._fed_by += (here,)
