@@ -1,7 +1,8 @@
 """A hook before each operation at an edge, for as long as a block lasts; without one the methods are those of `channels`.
 
-Above: `_chaos`, `_edge_faults`. Below: `channels` and the chains of fused stages, whose methods are replaced meanwhile, for the whole
-process. A hook runs before an element moves, never between the moving and the return: what an edge promises about cancellation holds.
+Above: `_chaos`, `_edge_faults`. Below: `channels` and the chains of fused stages, whose methods are replaced meanwhile, for the
+whole process. A hook runs before an element moves, never between the moving and the return: what an edge promises about
+cancellation holds.
 """
 
 from __future__ import annotations
