@@ -349,6 +349,18 @@ def test_what_nobody_else_can_read_stays_out():
     assert sent("chat", Message("assistant", theirs)) == [{"role": "assistant", "content": "a"}]
 
 
+def test_a_server_that_wants_its_thoughts_back_gets_them_in_its_field():
+    """semantics 18.4: in the field that was named, in plain words alone; what another server has signed stays out."""
+    parts = [ThinkingPart("hm"), ThinkingPart("sealed", "sig"), ToolCallPart("c", "f", {}, "{}")]
+    request = ModelRequest(messages=(*HI, Message("assistant", parts), Message("tool", [ToolResultPart("c", "ok")])))
+    bodies = [ChatWire("max_tokens", field).body(request, "m")["messages"] for field in ("reasoning_content", None)]
+    function = {"name": "f", "arguments": "{}"}
+    said = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+
+    assert bodies[0][-2] == said | {"reasoning_content": "hm"}
+    assert bodies[1][-2] == said
+
+
 MEDIA = (
     TextPart("See:"),
     ImagePart(PNG),
