@@ -199,7 +199,7 @@ def test_every_channel_keeps_the_rules(name) -> None:
     capacities = {"lanes": (4, 5, 16), "error": (32, 64)}.get(name, (1, 2, 16))
     report = check_channel(CHANNELS[name][1], name=name, capacities=capacities, skip=SKIPPED.get(name))
     assert report.ok
-    assert len({one.rule.id for one in report.passed}) > 15
+    assert len({one.rule.id for one in report.passed}) > 10
 
 
 def test_every_kind_of_end_is_registered() -> None:
