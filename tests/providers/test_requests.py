@@ -21,7 +21,7 @@ from streamflow.elements import (
     ToolResultPart,
     VideoPart,
 )
-from streamflow.errors import ProviderError
+from streamflow.errors import ConfigError, ProviderError
 from streamflow.providers import ModelRequest, NamedTool, OutputSchema, ToolSpec
 from streamflow.providers._wires import AnthropicWire, ChatWire, ResponsesWire
 
@@ -347,6 +347,24 @@ def test_what_nobody_else_can_read_stays_out():
     assert sent("anthropic", *HI, Message("assistant", parts))[1]["content"] == [{"type": "text", "text": "a"}]
     assert sent("responses", Message("assistant", theirs)) == [{"role": "assistant", "content": "a"}]
     assert sent("chat", Message("assistant", theirs)) == [{"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"messages": "secret"}, r"messages: of type str .* \(Message\('user', 'Hello'\),\)"),
+        ({"messages": HI[0]}, "messages: of type Message"),
+        ({"messages": (*HI, {"role": "user", "content": "secret"})}, "messages: one is a dict"),
+        ({"messages": HI, "tools": [{"name": "secret"}]}, "tools: one is a dict; give each as a ToolSpec"),
+    ],
+    ids=range(4),
+)
+def test_what_is_no_request_is_refused_when_it_is_made(fields, told):
+    """semantics 18.1: with the field, what was given, and what to give; not with its text."""
+    with pytest.raises(ConfigError, match=told) as caught:
+        ModelRequest(**fields)
+
+    assert "secret" not in str(caught.value)
 
 
 def test_a_server_that_wants_its_thoughts_back_gets_them_in_its_field():
