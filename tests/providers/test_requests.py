@@ -472,7 +472,7 @@ def test_a_result_may_hold_a_picture_where_the_wire_has_a_place_for_it():
         (Message("user", [AudioPart(url="u:a")]), "an AudioPart"),
         (Message("system", [ImagePart(PNG)]), "an ImagePart"),
         (Message("tool", "text"), "a TextPart"),
-        (Message("assistant", [ImagePart(PNG)]), "an ImagePart"),
+        (Message("assistant", [VideoPart(url="u:v")]), "a VideoPart"),
         (Message("assistant", [AudioPart(b"x")]), "an AudioPart"),
         (Message("assistant", [DataPart("other.item", {})]), "a DataPart"),
     ],
@@ -487,6 +487,17 @@ def test_sound_that_was_said_goes_back_as_its_words():
     said = Message("assistant", [AudioPart(b"x", transcript="Hello.")])
 
     assert sent("chat", said) == sent("responses", said) == [{"role": "assistant", "content": "Hello."}]
+    assert sent("anthropic", *HI, said)[1]["content"] == [{"type": "text", "text": "Hello."}]
+
+
+def test_a_picture_that_was_made_goes_back_where_it_came_from():
+    """semantics 18.4: so that it can be spoken of in the next turn; the other wires refuse it and say what to do."""
+    said = Message("assistant", [TextPart("Here:"), ImagePart(PNG)])
+    images = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64(PNG)}"}}]
+
+    assert sent("chat", said) == [{"role": "assistant", "content": "Here:", "images": images}]
+    for wire in ("responses", "anthropic"):
+        assert "message 1 of role 'assistant' holds an ImagePart" in refused(wire, (*HI, said))
 
 
 @pytest.mark.parametrize(
