@@ -514,6 +514,23 @@ async def test_nothing_of_a_request_is_kept_but_its_kind():
     assert models["data"][0]["id"] == "fake"
 
 
+async def test_it_lives_as_long_as_its_server():
+    """semantics 18.11: an ASGI application; there are servers that wait until it says that it is ready."""
+    said = []
+    moments = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive():
+        return {"type": next(moments)}
+
+    async def send(event):
+        said.append(event["type"])
+
+    await FakeLLM()({"type": "lifespan"}, receive, send)
+    await FakeLLM()({"type": "websocket"}, receive, send)
+
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 def test_a_limit_that_is_none_is_refused():
     """Wrong arguments fail in the constructor."""
     with pytest.raises(ConfigError, match="max_request_bytes"):

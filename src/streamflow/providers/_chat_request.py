@@ -1,8 +1,9 @@
 """A request as OpenAI's chat completions write it. Waits for nothing.
 
 Above: `_wires`. Below: `_encoding`.
-This wire has no place for thoughts, nor for media in what the assistant has said: thoughts are left out, unless the server is known to
-have a field for them; sound goes back as its transcript, and pictures are refused.
+This wire has no place of its own for thoughts, nor for media in what the assistant has said. Thoughts are left out, unless the server is
+known to have a field for them; sound goes back as its transcript; pictures go back in the field in which servers that make them send
+them.
 """
 
 from __future__ import annotations
@@ -174,9 +175,12 @@ def _said(message: Message, refuse: Refuser, thoughts_field: str | None) -> dict
     """Return what the assistant has said."""
     texts: list[str] = []
     calls: list[object] = []
+    images: list[object] = []
     for part in message.parts:
         if isinstance(part, TextPart):
             texts.append(part.text)
+        elif isinstance(part, ImagePart):
+            images.append(_shown(part, refuse))
         elif isinstance(part, ToolCallPart):
             function = {"name": part.name, "arguments": arguments_of(part)}
             calls.append({"id": part.call_id, "type": "function", "function": function})
@@ -189,6 +193,8 @@ def _said(message: Message, refuse: Refuser, thoughts_field: str | None) -> dict
     said: dict[str, object] = {"content": "".join(texts) or (None if calls else "")}
     if thoughts_field is not None and (thoughts := _thoughts(message)):
         said[thoughts_field] = thoughts
+    if images:
+        said["images"] = images
     return {**said, "tool_calls": calls} if calls else said
 
 

@@ -84,7 +84,7 @@ class ClientProvider:
             provider=self.name,
             model=request.model or self._model,
             limits=self._limits,
-            failures=Failures(self._server, secrets, "the client's api_key"),
+            failures=Failures(self._server, secrets, "the client's api_key", self._wire.path),
         )
 
     def __repr__(self) -> str:
@@ -253,5 +253,5 @@ def _sdk(name: str, client: object) -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(name, name) from error
     if not inspect.iscoroutinefunction(getattr(client, "post", None)):
-        raise ConfigError("client", f"a {type(client).__name__} is given; give an asynchronous client of {name}")
+        raise ConfigError("client", f"{type(client).__name__} is given; give an asynchronous client of {name}")
     return sdk
