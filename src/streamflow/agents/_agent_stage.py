@@ -78,14 +78,14 @@ class AgentStage(BaseStage):
 
     In: `MessageElement`, the conversation of one turn, oldest first; `ToolDecisionElement`; `TurnEnd`, on which the model is asked.
     Other elements pass through in order. What the agent is to remember must come in again.
-    Out, for each turn: `TurnStart`; for each round what the model says, its `MessageElement`, the final `UsageElement` of the call, one
-    `ToolResultElement` for each tool call in the order of the calls, the message of role `tool` that holds them; last the `TurnEnd`
-    that came in, with the stop reason, and in its metadata `rounds`, `calls`, `usage` (the sum) and, if one has ended the turn, the
+    Out, for each turn: `TurnStart`; for each round what the model says, its `MessageElement`, the final `UsageElement` of the call,
+    one `ToolResultElement` for each tool call in the order of the calls, the message of role `tool` that holds them; last the
+    `TurnEnd` that came in, with the stop reason, and in its metadata `rounds`, `calls`, `usage` (the sum) and, if one has ended the turn, the
     name of the `limit`. What tools tell while they work comes as it comes.
 
-    A turn that reaches a limit ends with the stop reason `length`. One that waits for a person ends with `approval`, and names the
-    calls in `pending`; it goes on when `ToolDecisionElement`s come in, with a `TurnEnd` behind them: what has run does not run again.
-    In another run the conversation comes in with them, as it was when the turn ended.
+    A turn that reaches a limit ends with the stop reason `length`. One that waits for a person ends with `approval` and names the
+    calls in `pending`; it goes on when `ToolDecisionElement`s come in, with a `TurnEnd` behind them: what has run does not run
+    again. In another run the conversation comes in with them, as it was when the turn ended.
 
     Flow:
         emits: while the model answers and tools run, after each `TurnEnd`; for the rest when the input ends.
@@ -94,16 +94,16 @@ class AgentStage(BaseStage):
         fails: `ProviderError` if a model call fails; what was sent before stays sent. `ElementError` if a turn has more than
             `max_messages` messages. Tools that fail give results that say so.
         cancels: ends the model call and the tools; sends nothing while unwinding.
-        interrupts: ends both. What had been said is sent as a `MessageElement` with `cut=True`, and each call that has no result gets
-            one with the status `cancelled`; the `TurnEnd` has the stop reason `interrupted`.
+        interrupts: ends both. What had been said is sent as a `MessageElement` with `cut=True`, and each call that has no result
+            gets one with the status `cancelled`; the `TurnEnd` has the stop reason `interrupted`.
 
     Args:
         provider: Who is asked. The stage neither opens nor closes it.
         tools: What the model may call: tools, or typed functions; `Tools` with the rules under which they run.
         name: Name in the graph.
         instructions: What the model is told first, as a message of the system.
-        request: What each model call is made with: model, temperature, tool choice, …. Its messages go before the conversation; a tool
-            choice that forces a call holds for the first call of a turn alone.
+        request: What each model call is made with: model, temperature, tool choice, …. Its messages go before the conversation; a
+            tool choice that forces a call holds for the first call of a turn alone.
         limits: How far the agent may go in one turn.
         prices: What models cost, for `Usage.cost_usd`; None: what the provider says.
         max_messages: Most messages of one turn.

@@ -1,15 +1,14 @@
 """The arguments of a tool: their JSON schema, and the reading of what a model has sent into typed values.
 
 Above: `_tool`. Below: `_docstrings`, and pydantic or msgspec, whichever knows the types.
-Rules: what cannot be described is an error where the tool is made. What a model gets wrong is told with the path of each mistake, and
-without the values. pydantic is imported only for types that msgspec does not know.
+Rules: what cannot be described is an error where the tool is made. What a model gets wrong is told with the path of each mistake,
+and without the values. pydantic is imported only for types that msgspec does not know.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
@@ -18,6 +17,8 @@ from ..errors import ConfigError, StreamflowError
 from ._docstrings import read_docstring
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ..elements import JsonValue
 
 __all__ = ["Arguments", "ArgumentsError", "arguments_of", "arguments_of_type"]
@@ -147,7 +148,7 @@ class _StructType:
 
 
 class _ModelArguments:
-    """Parameters that pydantic describes. Its fields have names of their own: a parameter may be called as a method of a model is."""
+    """Parameters that pydantic describes. Fields have names of their own: a parameter may be called like a method of a model."""
 
     def __init__(self, parameters: list[_Parameter]) -> None:
         import pydantic
@@ -215,8 +216,7 @@ def _model_default(default: object) -> dict[str, object]:
 
 def _converted(args: Mapping[str, object], kind: type) -> object:
     try:
-        converted: object = msgspec.convert(args, kind, strict=False)
-        return converted
+        return msgspec.convert(args, cast("type[object]", kind), strict=False)
     except msgspec.ValidationError as error:
         raise ArgumentsError(str(error)) from None
 

@@ -76,7 +76,6 @@ class Calls:
         deps: What tools find in their context.
         repeats: Counts equal calls of the turn.
         decisions: What persons have decided about calls, by call id.
-        id: Of the message that holds the results.
     """
 
     def __init__(
@@ -87,14 +86,13 @@ class Calls:
         deps: object,
         repeats: Repeats,
         decisions: Mapping[str, ToolDecisionElement],
-        id: str,
     ) -> None:
         self._tools = tools
         self._send = send
         self._deps = deps
         self._repeats = repeats
         self._decisions = decisions
-        self._id = id
+        self._id = ""
         self._calls: dict[str, _One] = {}
         self._limiter = anyio.CapacityLimiter(tools.max_parallel)
         self._threads = anyio.CapacityLimiter(tools.max_parallel)
@@ -115,6 +113,10 @@ class Calls:
         else:
             await self._group.__aexit__(kind, error, traceback)
 
+    def know(self, call: ToolCallElement) -> None:
+        """Know a call that is complete."""
+        self._calls.setdefault(call.call_id, _One(call))
+
     def note(self, call: ToolCallElement) -> None:
         """Know a call that is complete; one that may start early does."""
         if call.call_id in self._calls:
@@ -133,6 +135,8 @@ class Calls:
     def adopt(self, message: Message, *, answered: Iterable[str] = ()) -> None:
         """Know the message of the answer: its calls are those that count, in its order, but for those that have been answered."""
         known, done = self._calls, frozenset(answered)
+        if message.id:
+            self._id = f"{message.id}-results" + (f"-{len(done)}" if done else "")
         self._calls = {}
         for part in message.tool_calls:
             if part.call_id in done:
@@ -222,7 +226,12 @@ class Calls:
 
     def _start(self, one: _One) -> None:
         one.is_started = True
-        self._group.start_soon(self._work, one, name=f"tool {one.call.name}")
+        # Counted here, in the order of the calls: tasks begin in any order.
+        if self._repeats.is_too_many(one.call):
+            text = f"The call was not run: it has been made {self._tools.max_repeats} times already, with the same arguments."
+            one.finish(_result(one.call, "error", f"{text} Do something else, or answer with what you have."))
+        else:
+            self._group.start_soon(self._work, one, name=f"tool {one.call.name}")
 
     async def _work(self, one: _One) -> None:
         with one.scope:
@@ -237,9 +246,6 @@ class Calls:
 
     async def _judged(self, call: ToolCallElement) -> ToolResultElement | None:
         """Return what a call comes to; None: a person is to be asked."""
-        if self._repeats.is_too_many(call):
-            text = f"The call was not run: it has been made {self._tools.max_repeats} times already, with the same arguments."
-            return _result(call, "error", f"{text} Do something else, or answer with what you have.")
         tool = self._tools.find(call.name)
         if tool is None:
             known = ", ".join(one.name for one in self._tools) or "none"

@@ -9,7 +9,6 @@ import functools
 import inspect
 import re
 import threading
-from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 import anyio.to_thread
@@ -22,6 +21,8 @@ from ._content import content_of
 from ._docstrings import read_docstring
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from ..elements import JsonValue, StreamElement
     from ._arguments import Arguments
 
@@ -87,6 +88,18 @@ class ToolContext(Generic[DepsT_co]):
         await self.send(DataElement(name, value, transient=True, id=self.call_id))
 
 
+class _Given:
+    """A function that takes the arguments as they come, and what the model is told of it."""
+
+    def __init__(
+        self, spec: ToolSpec, call: Callable[[Mapping[str, JsonValue], ToolContext[object]], Awaitable[object]]
+    ) -> None:
+        self.spec, self._call = spec, call
+
+    async def __call__(self, args: Mapping[str, JsonValue], context: ToolContext[object]) -> object:
+        return await self._call(args, context)
+
+
 class Tool:
     """A function that a model may call. `@tool` makes one.
 
@@ -98,7 +111,7 @@ class Tool:
         args: A pydantic model, a Struct or a dataclass: its fields are the arguments, and the function takes one instance of it.
         timeout_s: Longest time of a call, in seconds; None: what `Tools` says.
         sequential: Whether no other call of the same answer may run beside it: those before it have ended, those behind it wait.
-        eager: Whether a call may run as soon as its arguments are complete, before it is known whether the model's answer ends well.
+        eager: Whether a call may run as soon as its arguments are complete, before it is known whether the answer ends well.
             Only for tools that read and change nothing: the result may be thrown away.
         approve: Whether calls may run; None: what `Tools` says.
         max_result_bytes: Most bytes of a result; None: what `Tools` says.
@@ -126,37 +139,20 @@ class Tool:
     ) -> None:
         if not callable(func):
             raise ConfigError("tool", f"{func!r:.80} is no function")
-        own_name = name if name is not None else str(getattr(func, "__name__", type(func).__name__))
-        arguments, context = _described(func, own_name, args)
-        text = description if description is not None else read_docstring(inspect.getdoc(func))[0]
-        self._set(
-            ToolSpec(own_name, text, arguments.schema, strict),
-            timeout_s=timeout_s,
-            sequential=sequential,
-            eager=eager,
-            approve=approve,
-            max_result_bytes=max_result_bytes,
-            show_errors=show_errors,
-        )
+        self._arguments: Arguments | None = None
+        self._context: str | None = None
+        if isinstance(func, _Given):
+            spec = func.spec
+        else:
+            own_name = name if name is not None else str(getattr(func, "__name__", type(func).__name__))
+            self._arguments, self._context = _described(func, own_name, args)
+            text = description if description is not None else read_docstring(inspect.getdoc(func))[0]
+            spec = ToolSpec(own_name, text, self._arguments.schema, strict)
         self.func: Callable[..., object] = func
         """The function."""
-        self._arguments: Arguments | None = arguments
-        self._context = context
         self._is_async = inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
             getattr(func, "__call__", None)  # noqa: B004 - an object with an async __call__ is asked for, not callability
         )
-
-    def _set(
-        self,
-        spec: ToolSpec,
-        *,
-        timeout_s: float | None,
-        sequential: bool,
-        eager: bool,
-        approve: Approve | None,
-        max_result_bytes: int | None,
-        show_errors: bool,
-    ) -> None:
         if _NAME.fullmatch(spec.name) is None:
             raise ConfigError(
                 "name", f"{spec.name!r:.80} cannot be the name of a tool; use at most 64 of A-Z a-z 0-9 _ -"
@@ -211,21 +207,14 @@ class Tool:
         Raises:
             ConfigError: If the name cannot be one, or an option is out of its range.
         """
-        made = cls.__new__(cls)
-        made._set(
-            spec,
+        return cls(
+            _Given(spec, call),
             timeout_s=timeout_s,
             sequential=sequential,
-            eager=False,
             approve=approve,
             max_result_bytes=max_result_bytes,
             show_errors=show_errors,
         )
-        made.func = call
-        made._arguments = None
-        made._context = None
-        made._is_async = True
-        return made
 
     @property
     def name(self) -> str:
@@ -325,6 +314,19 @@ def tool(
             days: How many days ahead, 1 to 7.
         \"\"\"
     ```
+
+    Args:
+        func: See `Tool`, also for all others.
+        name: What models call it; default the function's.
+        description: What it does and when to use it; default the docstring.
+        args: A type whose fields are the arguments.
+        timeout_s: Longest time of a call, in seconds.
+        sequential: Whether no other call of the same answer may run beside it.
+        eager: Whether a call may run before it is known whether the answer ends well.
+        approve: Whether calls may run.
+        max_result_bytes: Most bytes of a result.
+        show_errors: Whether the model is told the text of any exception.
+        strict: Whether the server is to hold the model to the schema, where it can.
 
     Raises:
         ConfigError: If the function or one of its parameters cannot be described.

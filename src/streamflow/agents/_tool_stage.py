@@ -39,8 +39,8 @@ __all__ = ["ToolStage", "sender"]
 class ToolStage(BaseStage):
     """Run the tools that a model asks for, and send what they give.
 
-    In: `ToolCallElement`, the `MessageElement` that they are part of, and `TurnEnd`; `ToolDecisionElement`, before the calls that it
-    is about. Other elements pass through as they come.
+    In: `ToolCallElement`, the `MessageElement` that they are part of, and `TurnEnd`; `ToolDecisionElement`, before the calls that
+    it is about. Other elements pass through as they come.
     Out: what came in; behind a message with calls, or behind the calls at `TurnEnd` if there is no message, one `ToolResultElement`
     for each call, in the order of the calls, and the message of role `tool` that holds them. What tools tell while they work comes
     as it comes. If a call waits for a person, the `TurnEnd` has the stop reason `approval` and names it in `pending`.
@@ -86,57 +86,63 @@ class ToolStage(BaseStage):
         self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement], run: RunContext[object]
     ) -> None:
         """Run the stage."""
-        held: list[ToolCallElement] = []
-        decisions: dict[str, ToolDecisionElement] = {}
-        pending: tuple[str, ...] = ()
-        repeats = Repeats(self._tools.max_repeats)
-        send = sender(output)
-
-        async def deal(message: Message, stop_reason: StopReason | None) -> tuple[str, ...]:
-            calls = Calls(
-                self._tools,
-                send,
-                deps=run.deps,
-                repeats=repeats,
-                decisions=decisions,
-                id=f"{message.id or held[0].call_id}-results",
-            )
-            known, held[:] = list(held), []
-            async with turn_scope() as turn, calls:
-                for call in known:
-                    calls.note(call)
-                calls.adopt(message)
-                if stop_reason == "tool_calls":
-                    await calls.run()
-                else:
-                    await calls.refuse(stop_reason or "stop")
-            if turn.interrupted:
-                await calls.settle()
-            return calls.pending
-
+        work = _Work(self._tools, output, run.deps)
         async for element in input:
             match element:
                 case ToolCallElement():
-                    held.append(element)
+                    work.held.append(element)
                     await output.send(element)
                 case ToolDecisionElement():
-                    decisions[element.call_id] = element
+                    work.decisions[element.call_id] = element
                 case MessageElement(message=message) if message.tool_calls:
                     await output.send(element)
-                    pending += await deal(message, message.stop_reason)
+                    await work.deal(message, message.stop_reason)
                 case TurnEnd():
-                    if held:
-                        pending += await deal(_message_of(held), element.stop_reason)
-                    if pending:
-                        element = element.replace(stop_reason="approval", pending=pending)  # noqa: PLW2901
-                    await output.send(element)
-                    pending = ()
-                    repeats = Repeats(self._tools.max_repeats)
-                    decisions.clear()
+                    await output.send(await work.end(element))
                 case _:
                     await output.send(element)
-        if held:
-            await deal(_message_of(held), "interrupted")
+        await work.end(TurnEnd("interrupted"))
+
+
+class _Work:
+    """What one run of the stage has in hand."""
+
+    def __init__(self, tools: Tools, output: SendEnd[StreamElement], deps: object) -> None:
+        self.held: list[ToolCallElement] = []
+        self.decisions: dict[str, ToolDecisionElement] = {}
+        self._tools = tools
+        self._send = sender(output)
+        self._deps = deps
+        self._pending: tuple[str, ...] = ()
+        self._repeats = Repeats(tools.max_repeats)
+
+    async def deal(self, message: Message, stop_reason: StopReason | None) -> None:
+        """Run the calls of a message, or answer them as not run."""
+        calls = Calls(self._tools, self._send, deps=self._deps, repeats=self._repeats, decisions=self.decisions)
+        known, self.held = self.held, []
+        async with turn_scope() as turn, calls:
+            for call in known:
+                calls.know(call)
+            calls.adopt(message)
+            if stop_reason == "tool_calls":
+                await calls.run()
+            else:
+                await calls.refuse(stop_reason or "stop")
+        if turn.interrupted:
+            await calls.settle()
+        self._pending += calls.pending
+
+    async def end(self, end: TurnEnd) -> TurnEnd:
+        """Deal with calls that came without a message; returns what is to be sent as the end of the turn."""
+        if self.held:
+            parts = [ToolCallPart(call.call_id, call.name, call.args, call.raw) for call in self.held]
+            await self.deal(Message("assistant", parts, id=self.held[0].id), end.stop_reason)
+        if self._pending:
+            end = end.replace(stop_reason="approval", pending=self._pending)
+        self._pending = ()
+        self._repeats = Repeats(self._tools.max_repeats)
+        self.decisions = {}
+        return end
 
 
 def sender(output: SendEnd[StreamElement]) -> Callable[[StreamElement], Awaitable[None]]:
@@ -150,10 +156,3 @@ def sender(output: SendEnd[StreamElement]) -> Callable[[StreamElement], Awaitabl
             await output.send(element)
 
     return send
-
-
-def _message_of(calls: list[ToolCallElement]) -> Message:
-    """Return the message that these calls would be part of."""
-    return Message(
-        "assistant", [ToolCallPart(call.call_id, call.name, call.args, call.raw) for call in calls], id=calls[0].id
-    )

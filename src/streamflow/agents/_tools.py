@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -17,8 +17,6 @@ from ..errors import ConfigError
 from ._tool import Tool, check_approve
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from ..elements import ToolCallElement
     from ..providers import ToolSpec
     from ._tool import Approval, Approve
@@ -125,7 +123,7 @@ class Tools:
         try:
             said = approve(call)
             if inspect.isawaitable(said):
-                said = await cast("Awaitable[Approval]", said)
+                said = await said
         except Exception:  # noqa: BLE001 - who cannot be asked has not allowed it
             return "deny"
         return said if said in {"allow", "ask"} else "deny"

@@ -1,9 +1,9 @@
 """One turn of an agent: the model is asked, tools run, the model is asked again, until it has an answer or a limit is reached.
 
 Above: `_agent_stage`. Below: `_calls`, `_limits`, `_tools`, `providers`.
-Rules: what goes out is a lawful history at every moment but while tools run, and `settle()` makes it one then: behind a message with
-calls stands the message with one result for each. A message, once begun, is sent whole, cut or not. Which limit is reached is looked at
-before the model is asked, so what tools have done is never thrown away.
+Rules: what goes out is a lawful history at every moment but while tools run, and `settle()` makes it one then: behind a message
+with calls stands the message with one result for each. A message, once begun, is sent whole, cut or not. Which limit is reached
+is looked at before the model is asked, so what tools have done is never thrown away.
 """
 
 from __future__ import annotations
@@ -167,15 +167,12 @@ class AgentTurn:
         self.messages = [*repair_history(conversation[:place]), *conversation[place:]]
 
     def _new_calls(self) -> Calls:
-        number = self._spent.rounds
-        last = self.messages[-1].id if self.messages else ""
         self._calls = Calls(
             self._options.tools,
             self._tell,
             deps=self._deps,
             repeats=self._repeats,
             decisions=self._decisions,
-            id=f"results-{self._index}-{number}" + (f"-{last}" if last else ""),
         )
         return self._calls
 
