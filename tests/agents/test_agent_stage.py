@@ -345,7 +345,7 @@ async def test_an_eager_tool_begins_before_the_answer_ends_and_tells_nothing_bef
 
 
 async def test_an_agent_is_a_tool_of_another_and_its_words_stream():
-    """semantics 20.12: openai-agents #667: text comes as it is said, marked; only the answer reaches the model; usage is counted."""
+    """semantics 20.12: openai-agents #667: text comes as it is said, marked; the answer reaches the model; usage counts."""
     inner = AgentStage(script(calling(("add", {"a": 0, "b": 2})), saying("It is two.")), [add], name="inner")
     middle = AgentStage(
         script(calling(("maths", {"task": "0+2"})), saying("Two.")), [agent_tool("maths", inner, description="Adds.")]

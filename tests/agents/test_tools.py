@@ -87,7 +87,11 @@ async def test_arguments_reach_the_function_as_the_types_it_names():
 
     @tool
     async def with_models(
-        place: Place, points: list[Point], unit: Unit, schema: str = "s", note: list[str] = []
+        place: Place,
+        points: list[Point],
+        unit: Unit,
+        schema: str = "s",
+        note: list[str] = [],  # noqa: B006
     ) -> None:
         seen.append((place, points, unit, schema, note))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._agent_stage import AgentAnswer, AgentStage
 from ._limits import Finish, Limits, Price, Prices
+from ._mcp import open_mcp_tools
 from ._nested import agent_tool
 from ._tool import Approval, Approve, Tool, ToolContext, tool
 from ._tool_stage import ToolStage
@@ -28,5 +29,6 @@ __all__ = [
     "ToolStage",
     "Tools",
     "agent_tool",
+    "open_mcp_tools",
     "tool",
 ]

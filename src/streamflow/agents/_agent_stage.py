@@ -80,8 +80,8 @@ class AgentStage(BaseStage):
     Other elements pass through in order. What the agent is to remember must come in again.
     Out, for each turn: `TurnStart`; for each round what the model says, its `MessageElement`, the final `UsageElement` of the call,
     one `ToolResultElement` for each tool call in the order of the calls, the message of role `tool` that holds them; last the
-    `TurnEnd` that came in, with the stop reason, and in its metadata `rounds`, `calls`, `usage` (the sum) and, if one has ended the turn, the
-    name of the `limit`. What tools tell while they work comes as it comes.
+    `TurnEnd` that came in, with the stop reason, and in its metadata `rounds`, `calls`, `usage` (the sum) and, if one has ended the
+    turn, the name of the `limit`. What tools tell while they work comes as it comes.
 
     A turn that reaches a limit ends with the stop reason `length`. One that waits for a person ends with `approval` and names the
     calls in `pending`; it goes on when `ToolDecisionElement`s come in, with a `TurnEnd` behind them: what has run does not run
@@ -188,7 +188,10 @@ class AgentStage(BaseStage):
             ProviderError: If a model call fails.
         """
         turn = AgentTurn(self._options, messages, send=send if send is not None else _nowhere, deps=deps, decisions={})
-        await self._play(turn)
+        try:
+            await self._play(turn)
+        finally:
+            turn.release()
         return AgentAnswer(
             messages=tuple(turn.messages),
             stop_reason=turn.stop_reason,
@@ -256,10 +259,13 @@ class AgentStage(BaseStage):
             index=end.index,
             is_stale=lambda: scope.interrupted,
         )
-        async with scope:
-            await self._play(turn)
-        if scope.interrupted:
-            await turn.settle("interrupted")
+        try:
+            async with scope:
+                await self._play(turn)
+            if scope.interrupted:
+                await turn.settle("interrupted")
+        finally:
+            turn.release()
         account = turn.account
         ended = end.replace(
             stop_reason=turn.stop_reason,

@@ -107,11 +107,14 @@ class Calls:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # What fails beside the tools leaves as it is, and not in a group: the tools are ended first.
-        if error is None or isinstance(error, Exception):
-            self._group.cancel_scope.cancel()
-            await self._group.__aexit__(None, None, None)
-        else:
-            await self._group.__aexit__(kind, error, traceback)
+        try:
+            if error is None or isinstance(error, Exception):
+                self._group.cancel_scope.cancel()
+                await self._group.__aexit__(None, None, None)
+            else:
+                await self._group.__aexit__(kind, error, traceback)
+        finally:
+            del error, traceback  # an error that passes here again would hold this frame, and the frame the error
 
     def know(self, call: ToolCallElement) -> None:
         """Know a call that is complete."""

@@ -156,6 +156,10 @@ class AgentTurn:
             await calls.settle()
             self._keep(calls)
 
+    def release(self) -> None:
+        """Let go of what runs: it knows the turn, and would keep it alive after a cancellation."""
+        self._calls = None
+
     def _begin(self, conversation: tuple[Message, ...]) -> None:
         """Take the conversation; decided calls at its end are to be gone on with."""
         self._open = open_calls(conversation) if self._decisions else None
