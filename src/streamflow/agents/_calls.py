@@ -279,7 +279,7 @@ class Calls:
             if scope.cancelled_caught:
                 status, content = "timeout", f"The tool took longer than {timeout_s:g} s, and was ended."
         except ArgumentsError as error:
-            status, content = "error", f"The call was not run: its arguments do not fit. {error} Make the call again."
+            status, content = "error", f"The call was not run: its arguments do not fit: {error}. Make the call again."
         except ToolError as error:
             status, content = "error", error.message or "The tool failed."
         except Exception as error:  # noqa: BLE001 - what a tool does is its own matter

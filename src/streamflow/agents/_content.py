@@ -40,13 +40,17 @@ def content_of(value: object) -> Content:
         return value
     if isinstance(value, _PARTS):
         return (value,)
-    items: Sequence[object] = cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
+    items = _items_of(value)
     if items and all(isinstance(one, _PARTS) for one in items):
         return tuple(cast("Sequence[ContentPart]", items))
     try:
-        return msgspec.json.encode(cast("object", value), enc_hook=_plain).decode()
+        return msgspec.json.encode(value, enc_hook=_plain).decode()
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ToolError(f"The tool returned a {type(value).__name__}, which cannot be told.") from error
+
+
+def _items_of(value: object) -> Sequence[object]:
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
 
 
 def capped(content: Content, max_bytes: int) -> Content:

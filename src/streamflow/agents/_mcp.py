@@ -8,6 +8,7 @@ its tools, and is given nothing but the arguments: no environment but the one th
 from __future__ import annotations
 
 import binascii
+import importlib
 import math
 import re
 from contextlib import asynccontextmanager
@@ -112,8 +113,9 @@ async def open_mcp_tools(
 
 def _import_mcp() -> Any:
     try:
-        import jsonschema  # noqa: F401 - mcp imports it in the middle of its first call
         import mcp
+
+        importlib.import_module("jsonschema")  # mcp imports it in the middle of its first call
     except ImportError as error:
         raise MissingExtraError("mcp", "mcp") from error
     return mcp
