@@ -44,7 +44,9 @@ from streamflow import (
     current_run,
     stage,
 )
-from streamflow.providers import ProviderStage, ScriptedProvider
+from streamflow.agents import AgentStage, ToolStage
+from streamflow.elements import ToolCallElement
+from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.stages import (
     BatchStage,
     BufferStage,
@@ -260,8 +262,30 @@ TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
 JSON = (TextElement('{"a": "how'), TextElement('", "b": 1}'), TurnEnd(index=0), TextElement('{"a": "today"}'))
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
 
+CALLS = (
+    *(ToolCallElement(f"c{number}", "say_later", {"seconds": 3 - number}) for number in range(3)),
+    TurnEnd("tool_calls"),
+)
+
+
+async def say_later(seconds: float) -> str:
+    """Say something, after a while."""
+    await anyio.sleep(seconds)
+    return f"after {seconds:g} s"
+
+
+def an_agent() -> AgentStage:
+    """Return an agent whose model calls a tool twice before it answers, turn by turn."""
+    call = ScriptTurn(
+        [ToolCallStep("say_later", {"seconds": 1}), ToolCallStep("say_later", {"seconds": 0})], times=None
+    )
+    answer = ScriptTurn([TextStep("It said {result}.")], when=When(tool_result=True), times=None)
+    return AgentStage(ScriptedProvider(turns=[answer, call]), [say_later])
+
+
 STAGES: dict[str, Entry] = {
     # The public classes, each under its own name
+    "AgentStage": entry(an_agent, *CHAT),
     "BatchStage": entry(lambda: BatchStage(2, max_wait_s=5), *TURNS),
     "BufferStage": entry(lambda: BufferStage(2)),
     "CacheStage": entry(lambda: CacheStage(FlatMapStage(letters_later)), *TEXTS, *TEXTS),
@@ -304,6 +328,7 @@ STAGES: dict[str, Entry] = {
     "ThreadStage": entry(lambda: ThreadStage(shout, concurrency=2), poison=POISON, skip=IDLE_THREADS),
     "ThrottleStage": entry(lambda: ThrottleStage(2, 5)),
     "TimeoutStage": entry(lambda: TimeoutStage(shout_in_time, first_s=20)),
+    "ToolStage": entry(lambda: ToolStage([say_later]), *CALLS),
     "UnbatchStage": entry(UnbatchStage, BatchElement(TEXTS[:2]), BatchElement(TEXTS[2:])),
     "WindowStage": entry(lambda: WindowStage(2), *TURNS),
     # The forms
@@ -334,7 +359,7 @@ STAGES: dict[str, Entry] = {
 
 def same_again(element: StreamElement) -> object:
     """Return what an element says, without the ids that a provider counts up from call to call."""
-    return re.sub(r"scripted-\d+", "scripted", repr(element))
+    return re.sub(r"(scripted|call)-\d+", r"\1", repr(element))
 
 
 def tried(name: str) -> Report:
