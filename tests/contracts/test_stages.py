@@ -59,6 +59,10 @@ from streamflow.stages import (
     FallbackStage,
     FileLinesSource,
     FunctionStage,
+    GuardInputStage,
+    GuardMessageStage,
+    GuardStreamStage,
+    HistoryWindowStage,
     IntervalSource,
     ProcessSource,
     PromptStage,
@@ -74,8 +78,10 @@ from streamflow.stages import (
     TeeStage,
     ThrottleStage,
     TimeoutStage,
+    TokenBudgetStage,
     UnbatchStage,
     WindowStage,
+    WordGuard,
     as_stage,
 )
 from streamflow.state import MemoryStore, StateStore, StateStoreLoadStage, StateStoreSaveStage
@@ -259,6 +265,7 @@ LINES = Path(__file__).with_name("lines.txt")
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
 JSON = (TextElement('{"a": "how'), TextElement('", "b": 1}'), TurnEnd(index=0), TextElement('{"a": "today"}'))
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
+ANSWERS = tuple(MessageElement(Message("assistant", text)) for text in ("hello", "and again"))
 
 STAGES: dict[str, Entry] = {
     # The public classes, each under its own name
@@ -278,6 +285,10 @@ STAGES: dict[str, Entry] = {
     "FilterStage": entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),
     "FlatMapStage": entry(lambda: FlatMapStage(letters)),
     "FunctionStage": entry(lambda: FunctionStage(streaming), poison=POISON),
+    "GuardInputStage": entry(lambda: GuardInputStage([WordGuard(["again"], action="replace")]), *CHAT),
+    "GuardMessageStage": entry(lambda: GuardMessageStage([WordGuard(["again"], action="replace")]), *ANSWERS),
+    "GuardStreamStage": entry(lambda: GuardStreamStage([WordGuard(["how"], action="replace", text="why")]), *TURNS),
+    "HistoryWindowStage": entry(lambda: HistoryWindowStage(1), *CHAT),
     "IntervalSource": source(lambda: IntervalSource(5, count=3)),
     "MapAsyncStage": entry(lambda: MapAsyncStage(shout_later, concurrency=2), poison=POISON),
     "MapStage": entry(lambda: MapStage(shout), poison=POISON),
@@ -304,6 +315,7 @@ STAGES: dict[str, Entry] = {
     "ThreadStage": entry(lambda: ThreadStage(shout, concurrency=2), poison=POISON, skip=IDLE_THREADS),
     "ThrottleStage": entry(lambda: ThrottleStage(2, 5)),
     "TimeoutStage": entry(lambda: TimeoutStage(shout_in_time, first_s=20)),
+    "TokenBudgetStage": entry(lambda: TokenBudgetStage(9), *CHAT),
     "UnbatchStage": entry(UnbatchStage, BatchElement(TEXTS[:2]), BatchElement(TEXTS[2:])),
     "WindowStage": entry(lambda: WindowStage(2), *TURNS),
     # The forms
@@ -373,8 +385,8 @@ def stage_classes() -> dict[str, type[BaseStage]]:
     return found
 
 
-ONCE = {"ScriptedSTT", "ScriptedTTS"}
-"""Doubles: each plays its script once, whatever runs it is in, so it is no stage like others."""
+ONCE = {"ScriptedSTT", "ScriptedTTS", "ConversationStage"}
+"""Doubles, each of which plays its script once, whatever runs it is in, so it is no stage like others; and a base of stages."""
 
 
 def test_every_public_stage_class_is_on_trial() -> None:
