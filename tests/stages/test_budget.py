@@ -28,15 +28,16 @@ def result(*ids):
 @st.composite
 def histories(draw):
     """Draw a history, in which results may be late, missing, or without a call."""
-    elements, number = [], 0
-    for kind in draw(st.lists(st.sampled_from("suatlox"), max_size=14)):
-        number += 1
+    elements = []
+    for number, kind in enumerate(draw(st.lists(st.sampled_from("suatlox"), max_size=14))):
         name = f"c{number}"
         match kind:
             case "s":
                 elements.append(said("system", f"rule {number}"))
             case "u" | "a":
-                elements.append(said("user" if kind == "u" else "assistant", f"{name} " + "word " * draw(st.integers(0, 9))))
+                elements.append(
+                    said("user" if kind == "u" else "assistant", f"{name} " + "word " * draw(st.integers(0, 9)))
+                )
             case "t":
                 elements += [call(name, name + "b"), result(name), result(name + "b")]
             case "l":
@@ -88,7 +89,9 @@ async def test_a_window_of_turns_begins_with_what_a_person_says(history, limit):
     check_lawful(got, history)
     rest = [one for one in got if one.message.role != "system"]
     starts = [
-        at for at, one in enumerate(rest) if one.message.role == "user" and (not at or rest[at - 1].message.role != "user")
+        at
+        for at, one in enumerate(rest)
+        if one.message.role == "user" and (not at or rest[at - 1].message.role != "user")
     ]
     assert len(starts) <= limit
 
@@ -120,7 +123,9 @@ async def test_a_budget_is_kept_or_told(history, budget, strategy, fails):
     assert sum(words(one.message) for one in sent) <= budget
     known = [one for one in sent if not one.message.text.startswith("[Summary")]
     check_lawful(known, history)
-    assert [one for one in sent if one.message.role == "system"] == [one for one in history if one.message.role == "system"]
+    assert [one for one in sent if one.message.role == "system"] == [
+        one for one in history if one.message.role == "system"
+    ]
     if history and history[-1].message.role == "user":
         assert sent[-1] is history[-1]
 
@@ -142,7 +147,11 @@ async def test_what_was_left_out_is_told():
 
 async def test_relevance_keeps_what_the_question_is_about():
     """semantics 21.4: not the newest, but the nearest; in the order in which it was said."""
-    history = [said("user", "my cat is grey"), said("user", "rain falls today"), said("user", "which colour has my cat")]
+    history = [
+        said("user", "my cat is grey"),
+        said("user", "rain falls today"),
+        said("user", "which colour has my cat"),
+    ]
     got = await run_stage(TokenBudgetStage(12, strategy="relevance", count=words), history)
     assert got[1:] == [history[0], history[2]]
 
@@ -193,7 +202,7 @@ def test_parts_count():
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: HistoryWindowStage(), "messages"),
+        (HistoryWindowStage, "messages"),
         (lambda: HistoryWindowStage(0), "messages"),
         (lambda: HistoryWindowStage(turns=0), "turns"),
         (lambda: TokenBudgetStage(0), "max_tokens"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -43,7 +44,7 @@ NO = "No."
 def cut(text, places):
     """Return the text in pieces, cut at the places."""
     at = [0, *sorted({place % (len(text) + 1) for place in places}), len(text)]
-    return [TextElement(text[a:b], id="m") for a, b in zip(at, at[1:], strict=False) if a < b or not text]
+    return [TextElement(text[a:b], id="m") for a, b in pairwise(at) if a < b or not text]
 
 
 def whole(text, **more):

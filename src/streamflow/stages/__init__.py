@@ -19,11 +19,14 @@ from ._budget import (
     word_overlap,
 )
 from ._cache import CacheStage
+from ._checks import checked_count
 from ._chunking import ChunkBy, ChunkTextStage
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
 from ._context import CURRENT_RUN, Guard, RunContext, current_run
 from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec, checked_name, definition_error
 from ._conversing import ConversationStage
+from ._deadlines import checked_seconds
+from ._debug import DebugStage
 from ._decoupling import BufferStage, CoalesceStage
 from ._extract import ExtractJsonStage, OncePer
 from ._failures import Failures
@@ -52,7 +55,7 @@ from ._json_guard import JsonSchemaGuard
 from ._line_origins import FileLinesSource, ProcessSource
 from ._memory_cache import Cache, MemoryCache
 from ._origins import AsyncQueue, BlockingQueue, IntervalSource, QueueSource
-from ._prompt import PromptStage
+from ._prompt import PromptPart, PromptStage
 from ._rate_limit import RateLimitMode, RateLimitStage
 from ._resources import Resource
 from ._retry import RetryStage
@@ -70,10 +73,12 @@ from ._routing import (
 from ._sources import Source, close_source, feed, open_source, open_sources
 from ._steps import Step
 from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
+from ._template import Template, TemplateStage, VariablesOf, VariablesStage
 from ._time_limit import TimeoutStage
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
 from ._tries import Resume
 from ._turns import OnInterrupt, Turns, TurnScope, turn_scope, turns_of
+from ._usage import ModelPrice, OnLimit, UsageStage
 
 __all__ = [
     "ALL_DATA",
@@ -104,6 +109,7 @@ __all__ = [
     "CollectStage",
     "ConversationStage",
     "DebounceStage",
+    "DebugStage",
     "DedupeStage",
     "DelayStage",
     "Directive",
@@ -135,12 +141,15 @@ __all__ = [
     "MapStage",
     "MapUnorderedStage",
     "MemoryCache",
+    "ModelPrice",
     "OnFailure",
     "OnGuardFailure",
     "OnInterrupt",
+    "OnLimit",
     "OncePer",
     "PassthroughStage",
     "ProcessSource",
+    "PromptPart",
     "PromptStage",
     "QueueSource",
     "RateLimitMode",
@@ -166,6 +175,8 @@ __all__ = [
     "Supervision",
     "TakeStage",
     "TeeStage",
+    "Template",
+    "TemplateStage",
     "ThreadStage",
     "ThrottleMode",
     "ThrottleStage",
@@ -175,6 +186,9 @@ __all__ = [
     "TurnScope",
     "Turns",
     "UnbatchStage",
+    "UsageStage",
+    "VariablesOf",
+    "VariablesStage",
     "WindowStage",
     "WordGuard",
     "admission",
@@ -183,7 +197,9 @@ __all__ = [
     "as_message",
     "as_stage",
     "by_chance",
+    "checked_count",
     "checked_name",
+    "checked_seconds",
     "close_source",
     "current_run",
     "definition_error",

@@ -5,7 +5,6 @@ Above: users. Below: `_guard_checks`, `_edited`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, cast
 
 from ..elements import DataElement, Interrupt, Message, MessageElement, StreamElement, TextElement, TurnEnd
@@ -83,7 +82,7 @@ class GuardInputStage(BaseStage):
         self,
         guards: Iterable[Guardrail | GuardFunction],
         *,
-        roles: Collection[Role] = ("user",),
+        roles: Iterable[Role] = ("user",),
         refusal: str = "I cannot help with that.",
         max_messages: int = 1000,
         timeout_s: float = 10.0,
@@ -135,8 +134,8 @@ class GuardInputStage(BaseStage):
                 continue
             ready.append(_replaced(element, checked, self.name))
             ready.extend(decision_element(one, self.name, element, self._refusal) for one in checked.found)
-        for element in ready:
-            await output.send(element)
+        for one in ready:
+            await output.send(one)
         return False
 
     async def _tell(self, stop: Found, about: StreamElement, output: SendEnd[StreamElement]) -> None:
@@ -148,12 +147,12 @@ class GuardInputStage(BaseStage):
 class GuardMessageStage(BaseStage):
     """Guard the whole messages of a model: for guards that have to see all of a text, as `JsonSchemaGuard` does.
 
-    In: `MessageElement`s of the assistant; other messages, and tool calls without a text, go on as they are. Fragments pass this stage by: ask the model with
-    `mode="whole"`, or do not show them.
+    In: `MessageElement`s of the assistant; other messages, and tool calls without a text, go on as they are. Fragments pass this
+    stage by: ask the model with `mode="whole"`, or do not show them.
     Out: one `MessageElement` for each. Where a guard replaces, its text says so. Where one denies, its text is `refusal` alone: it
     has no tool calls, and the stop reason `content_filter`. Its metadata `guard` tells what was done, and so does a `DataElement`
-    named `guard` in front of it. `abort` is the same, and an `Interrupt` ends what the run is doing. The `TurnEnd` of a turn in which
-    something was denied has the stop reason `content_filter`.
+    named `guard` in front of it. `abort` is the same, and an `Interrupt` ends what the run is doing. The `TurnEnd` of a turn in
+    which something was denied has the stop reason `content_filter`.
 
     Flow:
         emits: each message, once all guards have seen it.
@@ -234,7 +233,7 @@ def _replaced(element: StreamElement, checked: _Checked, stage: str) -> StreamEl
     return element.replace(message=edited_message(message, checked.edits, None, "")).with_metadata(**mark)
 
 
-def _checked_roles(roles: Collection[str], stage: str) -> frozenset[str]:
+def _checked_roles(roles: Iterable[str], stage: str) -> frozenset[str]:
     given = frozenset((roles,) if isinstance(roles, str) else roles)
     if not given or not given <= set(_ROLES):
         raise ConfigError("roles", f"stage {stage!r}: give some of {', '.join(_ROLES)}, got {roles!r:.80}")

@@ -45,10 +45,10 @@ _MAX_WAITING = 1000  # other elements behind text that is held, as for every sta
 
 
 class GuardStreamStage(BaseStage):
-    """Guard an answer while it streams: hold back a window of text, and let through what no guard has anything against.
+    r"""Guard an answer while it streams: hold back a window of text, and let through what no guard has anything against.
 
     ```python
-    GuardStreamStage([WordGuard(["secret"]), RegexGuard(r"\\d{16}", action="replace", text="[card]", reach=16)])
+    GuardStreamStage([WordGuard(["secret"]), RegexGuard(r"\d{16}", action="replace", text="[card]", reach=16)])
     ```
 
     In: `TextElement`s, the fragments of an answer; its `MessageElement`, of the role assistant; all else.

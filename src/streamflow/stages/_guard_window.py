@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Edit", "GuardedText", "without_overlaps"]
 
-_SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s)\s+|\n+")
+_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]+[\"'”’)\]]*(?=\s)\s+|\n+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

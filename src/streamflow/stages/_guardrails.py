@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ..errors import ConfigError
 from ._checks import checked_count
@@ -83,7 +83,7 @@ class Guardrail(Protocol):
 
     @property
     def reach(self) -> int | None:
-        """Longest text, in characters, that it has to see at once; None: it has to see all of it, and cannot be used on a stream."""
+        """Longest text, in characters, that it has to see at once; None: all of it, so that it is not for streams."""
         ...
 
     def check(self, view: GuardView) -> GuardAnswer | Awaitable[GuardAnswer]:
@@ -92,10 +92,10 @@ class Guardrail(Protocol):
 
 
 class RegexGuard:
-    """A guard that finds a pattern.
+    r"""A guard that finds a pattern.
 
     ```python
-    RegexGuard(r"\\b\\d{16}\\b", action="replace", text="[card]", reach=16)
+    RegexGuard(r"\b\d{16}\b", action="replace", text="[card]", reach=16)
     ```
 
     Args:
@@ -237,6 +237,6 @@ def _checked_words(words: Iterable[object]) -> Iterator[str]:
         if not isinstance(word, str) or not word.strip():
             raise ConfigError("words", f"a word is a non-empty text, got {word!r:.80}")
         found = True
-        yield cast("str", word)
+        yield word
     if not found:
         raise ConfigError("words", "give at least one word")

@@ -1,18 +1,18 @@
 """Histories in pieces that must not be divided: a tool call and its results, a question and all that answers it.
 
 Above: `_history`, `_budget`, `context`. Below: `elements`.
-Rules: a unit is one message, or a message with tool calls and the messages with their results right behind it. A result whose call is
-not there is no unit: no model accepts it. A call whose results are not all there is one only where the history ends with it.
+Rules: a unit is one message, or a message with tool calls and the messages with their results right behind it. A result whose call
+is not there is no unit: no model accepts it. A call whose results are not all there is one only where the history ends with it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..elements import MessageElement
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from ..elements import MessageElement
 
 __all__ = ["flat", "turns_in", "units_of"]
 

@@ -1,8 +1,8 @@
 """Templates, whose variables are filled in once and never read again, and the stages around them.
 
 Above: users, `_prompt`. Below: `_conversing`.
-Rules: a template is what the programmer wrote; what users, tools and documents say is a value. A value is put in letter by letter, in
-one pass, so that braces in it mean nothing.
+Rules: a template is what the programmer wrote; what users, tools and documents say is a value. A value is put in letter by letter,
+in one pass, so that braces in it mean nothing.
 """
 
 from __future__ import annotations
@@ -177,7 +177,8 @@ class TemplateStage(ConversationStage):
         super().__init__(name, checked_count(max_messages, "max_messages", name))
         given = template if isinstance(template, Mapping) else {default_route: template}
         self._templates = {
-            route: one if isinstance(one, Template) else Template(one, name=f"{name}/{route}") for route, one in given.items()
+            route: one if isinstance(one, Template) else Template(one, name=f"{name}/{route}")
+            for route, one in given.items()
         }
         if default_route not in self._templates:
             names = ", ".join(map(repr, self._templates))
@@ -206,7 +207,7 @@ def last_of_user(messages: Sequence[MessageElement]) -> int | None:
 def variables_of(element: MessageElement) -> Mapping[str, JsonValue]:
     """Return the variables that a message carries."""
     carried = element.metadata.get(VARIABLES)
-    return cast("Mapping[str, JsonValue]", carried) if isinstance(carried, Mapping) else {}
+    return carried if isinstance(carried, Mapping) else {}
 
 
 def _pieces(text: str, name: str) -> Iterable[tuple[str, str | None]]:
@@ -221,7 +222,9 @@ def _pieces(text: str, name: str) -> Iterable[tuple[str, str | None]]:
         variable = found[1]
         if variable is None or not _NAME.fullmatch(variable):
             place = f"character {found.start()}"
-            message = f"template {name!r}: {found[0]!r:.40} at {place} is no variable; write {{name}}, or double the brace"
+            message = (
+                f"template {name!r}: {found[0]!r:.40} at {place} is no variable; write {{name}}, or double the brace"
+            )
             raise ConfigError("text", message)
         yield said, variable
         said = ""
