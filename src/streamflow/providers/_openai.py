@@ -118,9 +118,7 @@ class OpenAIProvider(HTTPProvider):
         return cls(base_url or _OPENAI, model=model, api_key=api_key or None, api=api)
 
 
-def openai_wire(
-    api: OpenAIAPI, max_tokens_field: str | None, base_url: str, thoughts_field: str | None = None
-) -> Wire:
+def openai_wire(api: OpenAIAPI, max_tokens_field: str | None, base_url: str, thoughts_field: str | None = None) -> Wire:
     """Return the wire of that name.
 
     Raises:
@@ -131,7 +129,9 @@ def openai_wire(
         raise ConfigError("thoughts_field", message)
     if api == "responses":
         if thoughts_field is not None:
-            raise ConfigError("thoughts_field", "is for chat completions; Responses take their own thoughts back anyway")
+            raise ConfigError(
+                "thoughts_field", "is for chat completions; Responses take their own thoughts back anyway"
+            )
         return ResponsesWire()
     if api != "chat":
         raise ConfigError("api", f"{api!r:.40} is no wire; give 'chat' or 'responses'")
