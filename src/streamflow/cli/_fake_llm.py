@@ -38,6 +38,7 @@ faults: a request asks for them in the name of the model, or in the header x-fak
   error=4  malformed=4       after four events: an error inside the stream, what is no JSON
   split=7                    few bytes at a time, cut inside characters and escapes; other numbers make other cuts
   huge=1000000  ping  usage=0  done=0  whole  page
+  keep_alive=0.2             a sign of life every 0.2 seconds of first, slow and stall
   as in: curl -N http://127.0.0.1:8123/v1/chat/completions -d '{"model": "any?cut=3", "stream": true, …}'
 
 what became of a request:

@@ -58,6 +58,11 @@ class Job:
         """Whether it has begun and not ended."""
         return self._begun and self._task is not None
 
+    @property
+    def had_work(self) -> bool:
+        """Whether it is, or was when it ended, at work."""
+        return self._begun
+
     def cancel(self) -> None:
         """Ask it to end at its next await; one that has not begun does not begin. Idempotent."""
         if not self.cancel_requested:
