@@ -93,7 +93,12 @@ class Failures:
             "auth": "; check what the API key may do",
             "rate_limited": "; send less, or retry later" if retryable else "; check the plan and its quota",
             "overloaded": "; retry later",
-        }.get(code, f"; check base_url, which {self._path} is appended to, and the model's name" if status in {404, 405} else "")
+        }.get(
+            code,
+            f"; check base_url, which {self._path} is appended to, and the model's name"
+            if status in {404, 405}
+            else "",
+        )
         wait_s = _wait_of(headers) if retryable else None
         return ProviderError(code, f"{where}{f': {said}' if said else ''}{hint}", retryable, wait_s)
 

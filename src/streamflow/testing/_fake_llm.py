@@ -244,9 +244,7 @@ class FakeLLM:
                     break
                 if faults.ping:
                     yield _ping(wire, faults)
-                for number, pause in enumerate(
-                    faults.pauses(math.inf if call.events == faults.stall else faults.slow)
-                ):
+                for number, pause in enumerate(faults.pauses(math.inf if call.events == faults.stall else faults.slow)):
                     if number:
                         yield _ping(wire, faults)
                     await anyio.sleep(pause)
