@@ -26,6 +26,9 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
     "DecodeError": (errors.DecodeError("expected a string", "$.message.role"), "at $.message.role"),
     "JsonStreamError": (errors.JsonStreamError("the document is cut off", 7, True, "$.a"), "(at $.a, character 7)"),
     "ConfigError": (errors.ConfigError("buffer_size", "was 0; allowed: 1 and up"), "allowed: 1 and up"),
+    "ContextLimitError": (errors.ContextLimitError("budget", 100, 120), "raise the budget"),
+    "TemplateError": (errors.TemplateError("greeting", ("name",), ("city",)), "give exactly the variables"),
+    "UsageLimitError": (errors.UsageLimitError("tokens", 100, 120), "raise the limit"),
     "BuildError": (errors.BuildError([FINDING]), "rename one with name="),
     "StageDefinitionError": (errors.StageDefinitionError([FINDING]), "rename one with name="),
     "UnknownStageError": (errors.UnknownStageError([FINDING]), "rename one with name="),
@@ -66,6 +69,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
         "'model' (ProviderError), 'backup' (OSError)",
     ),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),
+    "ToolError": (errors.ToolError("no such city; ask for another one"), "ask for another one"),
     "StateError": (errors.StateError("closed", "the store is closed; open it in 'async with'"), "open it in"),
     "StateConflictError": (
         errors.StateConflictError("chat-7", 3, 4, "turn-a"),

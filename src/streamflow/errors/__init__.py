@@ -33,9 +33,13 @@ StreamflowError
 ├── CircuitOpenError               a circuit breaker does not let its stage be asked
 ├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
+├── ToolError                      a tool failed; the model is told the message
 ├── StateError                     a store of conversations failed; says whether a retry may help
 │   ├── StateConflictError         someone else was first; says who
 │   └── StateLimitError            larger than the store allows
+├── ContextLimitError              a conversation does not fit into its budget of tokens
+├── TemplateError                  a template was not given exactly its variables; names them
+├── UsageLimitError                a run has used more tokens, money or calls than it may
 ├── HistoryError                   messages that no strict provider accepts; says which
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
@@ -91,7 +95,9 @@ from ._others import (
     ProcessError,
     ProgramError,
     ProviderError,
+    ToolError,
 )
+from ._prompts import ContextLimitError, TemplateError, UsageLimitError
 from ._resilience import CircuitOpenError, FallbackExhaustedError, StageTimeLimitError, TimeLimitKind
 from ._routing import RoutingError
 from ._runs import (
@@ -117,6 +123,7 @@ __all__ = [
     "CircuitOpenError",
     "CloseReason",
     "ConfigError",
+    "ContextLimitError",
     "CycleError",
     "DecodeError",
     "DuplicateStageError",
@@ -152,10 +159,13 @@ __all__ = [
     "StateLimitError",
     "StreamflowError",
     "SyncInAsyncError",
+    "TemplateError",
     "TimeLimitKind",
     "TimeoutKind",
+    "ToolError",
     "TypeMismatchError",
     "UnknownStageError",
+    "UsageLimitError",
     "Wait",
     "WaitGraph",
     "WaitKind",

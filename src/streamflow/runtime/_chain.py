@@ -60,11 +60,17 @@ class Part(Job):
         super().__init__(stage.name, _nothing, _ignored, Context())
         self.chain: Chain | None = None
         self.place: int = 0
+        self.was_at_work: bool = False  # when its task ended
 
     @property
     def is_at_work(self) -> bool:
         """Whether the stage has an element in hand, as far as that can be seen."""
         return self.chain is not None and self.chain.is_at_work(self.place)
+
+    @property
+    def had_work(self) -> bool:
+        """Whether the stage has, or had when its task ended, an element in hand, as far as that can be seen."""
+        return self.was_at_work or self.is_at_work
 
     def cancel(self) -> None:
         """Ask the stage to end; the task ends when all its stages are to."""
@@ -167,6 +173,8 @@ class Chain:
             except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
                 error = caught
             try:
+                for member in self._alive():
+                    member.part.was_at_work = member.part.is_at_work
                 self._sending.clear()
                 if error is not None and self._is_unwanted() and is_made_of(error, anyio.get_cancelled_exc_class()):
                     self._end_all(error)
