@@ -47,6 +47,16 @@ from streamflow import (
 from streamflow.agents import AgentStage, ToolStage
 from streamflow.elements import ToolCallElement
 from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
+from streamflow.context import (
+    CompactionStage,
+    Document,
+    KeywordIndex,
+    MemoryExtractStage,
+    MemoryRetrieveStage,
+    RetrieveStage,
+)
+from streamflow.elements import Usage, UsageElement
+from streamflow.providers import ProviderStage, ScriptedProvider
 from streamflow.stages import (
     BatchStage,
     BufferStage,
@@ -55,12 +65,17 @@ from streamflow.stages import (
     CircuitBreakerStage,
     CoalesceStage,
     DebounceStage,
+    DebugStage,
     DedupeStage,
     DelayStage,
     ExtractJsonStage,
     FallbackStage,
     FileLinesSource,
     FunctionStage,
+    GuardInputStage,
+    GuardMessageStage,
+    GuardStreamStage,
+    HistoryWindowStage,
     IntervalSource,
     ProcessSource,
     PromptStage,
@@ -74,10 +89,15 @@ from streamflow.stages import (
     StageLike,
     TakeStage,
     TeeStage,
+    TemplateStage,
     ThrottleStage,
     TimeoutStage,
+    TokenBudgetStage,
     UnbatchStage,
+    UsageStage,
+    VariablesStage,
     WindowStage,
+    WordGuard,
     as_stage,
 )
 from streamflow.state import MemoryStore, StateStore, StateStoreLoadStage, StateStoreSaveStage
@@ -256,11 +276,21 @@ def what_is_said(element: StreamElement) -> object:
     return type(element), getattr(element, "message", None), getattr(element, "text", None)
 
 
+class Forgetful:
+    """A memory that is asked and keeps nothing."""
+
+    async def extract(self, messages: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
 IDLE_THREADS = {"SF-31": "an idle worker thread of anyio keeps the context of its last call until the next one"}
 LINES = Path(__file__).with_name("lines.txt")
 TURNS = (*TEXTS[:1], TurnEnd(index=0), *TEXTS[1:])
 JSON = (TextElement('{"a": "how'), TextElement('", "b": 1}'), TurnEnd(index=0), TextElement('{"a": "today"}'))
 CHAT = (MESSAGES[0], TurnEnd(index=0), MESSAGES[1])
+DOCUMENTS = (Document("hello there", id="greeting"),)
+USAGES = (UsageElement(Usage(input_tokens=2), final=True), TurnEnd(index=0))
+ANSWERS = tuple(MessageElement(Message("assistant", text)) for text in ("hello", "and again"))
 
 CALLS = (
     *(ToolCallElement(f"c{number}", "say_later", {"seconds": 3 - number}) for number in range(3)),
@@ -293,7 +323,9 @@ STAGES: dict[str, Entry] = {
     "CircuitBreakerStage": entry(lambda: CircuitBreakerStage(streaming)),
     "CoalesceStage": entry(lambda: CoalesceStage(1)),
     "CollectStage": entry(lambda: CollectStage([])),
+    "CompactionStage": entry(lambda: CompactionStage(lambda _messages: "so far", above_tokens=1), *CHAT),
     "DebounceStage": entry(lambda: DebounceStage(5), *TURNS),
+    "DebugStage": entry(DebugStage),
     "DedupeStage": entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), *TEXTS, *TEXTS),
     "DelayStage": entry(lambda: DelayStage(5, max_held=2)),
     "ExtractJsonStage": entry(lambda: ExtractJsonStage(["a", "b"]), *JSON),
@@ -302,10 +334,16 @@ STAGES: dict[str, Entry] = {
     "FilterStage": entry(lambda: FilterStage(lambda element: len(element.text) > 3, name="long", accepts=TextElement)),
     "FlatMapStage": entry(lambda: FlatMapStage(letters)),
     "FunctionStage": entry(lambda: FunctionStage(streaming), poison=POISON),
+    "GuardInputStage": entry(lambda: GuardInputStage([WordGuard(["again"], action="replace")]), *CHAT),
+    "GuardMessageStage": entry(lambda: GuardMessageStage([WordGuard(["again"], action="replace")]), *ANSWERS),
+    "GuardStreamStage": entry(lambda: GuardStreamStage([WordGuard(["how"], action="replace", text="why")]), *TURNS),
+    "HistoryWindowStage": entry(lambda: HistoryWindowStage(1), *CHAT),
     "IntervalSource": source(lambda: IntervalSource(5, count=3)),
     "MapAsyncStage": entry(lambda: MapAsyncStage(shout_later, concurrency=2), poison=POISON),
     "MapStage": entry(lambda: MapStage(shout), poison=POISON),
     "MapUnorderedStage": entry(lambda: MapUnorderedStage(shout_in_time, concurrency=2), *TEXTS[:2], ordered=False),
+    "MemoryExtractStage": entry(lambda: MemoryExtractStage(Forgetful()), *CHAT),
+    "MemoryRetrieveStage": entry(lambda: MemoryRetrieveStage(KeywordIndex(DOCUMENTS)), *CHAT),
     "MiddlewareAdapter": entry(lambda: MiddlewareAdapter(answering), *CHAT),
     "PassthroughStage": entry(PassthroughStage),
     "ProcessSource": source(lambda: ProcessSource(["cat", LINES]), clock="real"),
@@ -313,6 +351,7 @@ STAGES: dict[str, Entry] = {
     "ProviderStage": entry(lambda: ProviderStage(ScriptedProvider()), *CHAT),
     "QueueSource": source(lambda: QueueSource(QueuePerRun(*TEXTS, None))),
     "RateLimitStage": entry(lambda: RateLimitStage(2, 5)),
+    "RetrieveStage": entry(lambda: RetrieveStage(KeywordIndex(DOCUMENTS)), *CHAT),
     "RetryStage": entry(lambda: RetryStage(MapAsyncStage(shout_later, concurrency=2))),
     "RouteStage": entry(lambda: RouteStage([RouteRule("greeting", ["hello"])]), *MESSAGES),
     "SinkStage": entry(lambda: SinkStage(lambda _element: None, name="sink", accepts=TextElement)),
@@ -325,11 +364,15 @@ STAGES: dict[str, Entry] = {
     ),
     "TakeStage": entry(lambda: TakeStage(5, accepts=TextElement)),
     "TeeStage": entry(lambda: TeeStage(repr)),
+    "TemplateStage": entry(lambda: TemplateStage("You help {name}.", variables={"name": "Ada"}), *CHAT),
     "ThreadStage": entry(lambda: ThreadStage(shout, concurrency=2), poison=POISON, skip=IDLE_THREADS),
     "ThrottleStage": entry(lambda: ThrottleStage(2, 5)),
     "TimeoutStage": entry(lambda: TimeoutStage(shout_in_time, first_s=20)),
     "ToolStage": entry(lambda: ToolStage([say_later]), *CALLS),
+    "TokenBudgetStage": entry(lambda: TokenBudgetStage(9), *CHAT),
     "UnbatchStage": entry(UnbatchStage, BatchElement(TEXTS[:2]), BatchElement(TEXTS[2:])),
+    "UsageStage": entry(lambda: UsageStage(max_calls=1_000_000), *USAGES),
+    "VariablesStage": entry(lambda: VariablesStage({"name": "Ada"}), *CHAT),
     "WindowStage": entry(lambda: WindowStage(2), *TURNS),
     # The forms
     "bare async generator": entry(lambda: streaming, poison=POISON),
@@ -398,8 +441,8 @@ def stage_classes() -> dict[str, type[BaseStage]]:
     return found
 
 
-ONCE = {"ScriptedSTT", "ScriptedTTS"}
-"""Doubles: each plays its script once, whatever runs it is in, so it is no stage like others."""
+ONCE = {"ScriptedSTT", "ScriptedTTS", "ConversationStage"}
+"""Doubles, each of which plays its script once, whatever runs it is in, so it is no stage like others; and a base of stages."""
 
 
 def test_every_public_stage_class_is_on_trial() -> None:

@@ -37,6 +37,9 @@ StreamflowError
 ├── StateError                     a store of conversations failed; says whether a retry may help
 │   ├── StateConflictError         someone else was first; says who
 │   └── StateLimitError            larger than the store allows
+├── ContextLimitError              a conversation does not fit into its budget of tokens
+├── TemplateError                  a template was not given exactly its variables; names them
+├── UsageLimitError                a run has used more tokens, money or calls than it may
 ├── HistoryError                   messages that no strict provider accepts; says which
 ├── MiddlewareError                wrapped middleware failed, or broke its contract
 ├── LineError                      a line is too long, or cannot be decoded
@@ -94,6 +97,7 @@ from ._others import (
     ProviderError,
     ToolError,
 )
+from ._prompts import ContextLimitError, TemplateError, UsageLimitError
 from ._resilience import CircuitOpenError, FallbackExhaustedError, StageTimeLimitError, TimeLimitKind
 from ._routing import RoutingError
 from ._runs import (
@@ -119,6 +123,7 @@ __all__ = [
     "CircuitOpenError",
     "CloseReason",
     "ConfigError",
+    "ContextLimitError",
     "CycleError",
     "DecodeError",
     "DuplicateStageError",
@@ -154,11 +159,13 @@ __all__ = [
     "StateLimitError",
     "StreamflowError",
     "SyncInAsyncError",
+    "TemplateError",
     "TimeLimitKind",
     "TimeoutKind",
     "ToolError",
     "TypeMismatchError",
     "UnknownStageError",
+    "UsageLimitError",
     "Wait",
     "WaitGraph",
     "WaitKind",

@@ -8,11 +8,25 @@ from ._annotations import value_types
 from ._around import OnFailure
 from ._batching import BatchStage, UnbatchStage, WindowStage
 from ._breaker import CircuitBreaker, CircuitBreakerStage, CircuitCall, CircuitState
+from ._budget import (
+    BudgetStrategy,
+    Score,
+    Summarize,
+    TokenBudgetStage,
+    TokenCounter,
+    estimate_tokens,
+    summary_message,
+    word_overlap,
+)
 from ._cache import CacheStage
+from ._checks import checked_count
 from ._chunking import ChunkBy, ChunkTextStage
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
 from ._context import CURRENT_RUN, Guard, RunContext, current_run
 from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec, checked_name, definition_error
+from ._conversing import ConversationStage
+from ._deadlines import checked_seconds
+from ._debug import DebugStage
 from ._decoupling import BufferStage, CoalesceStage
 from ._extract import ExtractJsonStage, OncePer
 from ._failures import Failures
@@ -20,11 +34,28 @@ from ._fallback import FallbackStage
 from ._flow import DedupeStage, SkipStage, TakeStage, TeeStage
 from ._forms import FunctionStage, StageLike, as_stage, stage
 from ._functional import CollectStage, FilterStage, FlatMapStage, MapStage, PassthroughStage, SinkStage
+from ._guard_checks import GUARD, OnGuardFailure
+from ._guard_messages import GuardInputStage, GuardMessageStage
+from ._guard_stages import GuardBy, GuardStreamStage
+from ._guardrails import (
+    GuardAction,
+    GuardAnswer,
+    GuardDecision,
+    GuardFunction,
+    Guardrail,
+    GuardView,
+    LengthGuard,
+    RegexGuard,
+    WordGuard,
+)
+from ._histories import flat, turns_in, units_of
+from ._history import HistoryWindowStage
 from ._intent import RouteRule, RouteStage, as_message
+from ._json_guard import JsonSchemaGuard
 from ._line_origins import FileLinesSource, ProcessSource
 from ._memory_cache import Cache, MemoryCache
 from ._origins import AsyncQueue, BlockingQueue, IntervalSource, QueueSource
-from ._prompt import PromptStage
+from ._prompt import PromptPart, PromptStage
 from ._rate_limit import RateLimitMode, RateLimitStage
 from ._resources import Resource
 from ._retry import RetryStage
@@ -42,15 +73,18 @@ from ._routing import (
 from ._sources import Source, close_source, feed, open_source, open_sources
 from ._steps import Step
 from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
+from ._template import Template, TemplateStage, VariablesOf, VariablesStage
 from ._time_limit import TimeoutStage
 from ._timing import DebounceStage, DelayStage, ThrottleMode, ThrottleStage
 from ._tries import Resume
 from ._turns import OnInterrupt, Turns, TurnScope, turn_scope, turns_of
+from ._usage import ModelPrice, OnLimit, UsageStage
 
 __all__ = [
     "ALL_DATA",
     "CURRENT_RUN",
     "EVERYTHING",
+    "GUARD",
     "NOTHING",
     "Accepts",
     "AsyncQueue",
@@ -58,6 +92,7 @@ __all__ = [
     "BatchStage",
     "Between",
     "BlockingQueue",
+    "BudgetStrategy",
     "BufferStage",
     "Bypass",
     "Cache",
@@ -72,7 +107,9 @@ __all__ = [
     "CircuitState",
     "CoalesceStage",
     "CollectStage",
+    "ConversationStage",
     "DebounceStage",
+    "DebugStage",
     "DedupeStage",
     "DelayStage",
     "Directive",
@@ -85,27 +122,46 @@ __all__ = [
     "FlatMapStage",
     "FunctionStage",
     "Guard",
+    "GuardAction",
+    "GuardAnswer",
+    "GuardBy",
+    "GuardDecision",
+    "GuardFunction",
+    "GuardInputStage",
+    "GuardMessageStage",
+    "GuardStreamStage",
+    "GuardView",
+    "Guardrail",
+    "HistoryWindowStage",
     "InHand",
     "IntervalSource",
+    "JsonSchemaGuard",
+    "LengthGuard",
     "MapAsyncStage",
     "MapStage",
     "MapUnorderedStage",
     "MemoryCache",
+    "ModelPrice",
     "OnFailure",
+    "OnGuardFailure",
     "OnInterrupt",
+    "OnLimit",
     "OncePer",
     "PassthroughStage",
     "ProcessSource",
+    "PromptPart",
     "PromptStage",
     "QueueSource",
     "RateLimitMode",
     "RateLimitStage",
+    "RegexGuard",
     "Resource",
     "Resume",
     "RetryStage",
     "RouteRule",
     "RouteStage",
     "RunContext",
+    "Score",
     "SinkStage",
     "SkipStage",
     "Source",
@@ -115,29 +171,42 @@ __all__ = [
     "StageLike",
     "StageSpec",
     "Step",
+    "Summarize",
     "Supervision",
     "TakeStage",
     "TeeStage",
+    "Template",
+    "TemplateStage",
     "ThreadStage",
     "ThrottleMode",
     "ThrottleStage",
     "TimeoutStage",
+    "TokenBudgetStage",
+    "TokenCounter",
     "TurnScope",
     "Turns",
     "UnbatchStage",
+    "UsageStage",
+    "VariablesOf",
+    "VariablesStage",
     "WindowStage",
+    "WordGuard",
     "admission",
     "any_in_turn",
     "any_weighted",
     "as_message",
     "as_stage",
     "by_chance",
+    "checked_count",
     "checked_name",
+    "checked_seconds",
     "close_source",
     "current_run",
     "definition_error",
+    "estimate_tokens",
     "feed",
     "first_that_applies",
+    "flat",
     "is_accepted",
     "key_hash",
     "name_given",
@@ -146,7 +215,11 @@ __all__ = [
     "open_source",
     "open_sources",
     "stage",
+    "summary_message",
     "turn_scope",
+    "turns_in",
     "turns_of",
+    "units_of",
     "value_types",
+    "word_overlap",
 ]
