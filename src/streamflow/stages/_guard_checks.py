@@ -167,7 +167,8 @@ def _decisions(answer: object) -> Sequence[GuardDecision]:
         given = cast("Sequence[object]", answer)
         if all(isinstance(one, GuardDecision) for one in given):
             return cast("Sequence[GuardDecision]", given)
-    raise ElementError(f"a guard returned a {type(answer).__name__}; give None, a bool, or GuardDecisions")
+    kind = type(cast("object", answer)).__name__
+    raise ElementError(f"a guard returned a {kind}; give None, a bool, or GuardDecisions")
 
 
 def _checked_guards(guards: object, stage: str) -> tuple[Guardrail, ...]:
