@@ -175,6 +175,34 @@ def _openai(pieces: Sequence[str], paths: Sequence[str]) -> Take:
     return lambda number: state.handle_chunk(chunks[number])
 
 
+def _openai_responses(pieces: Sequence[str], paths: Sequence[str]) -> Take:
+    from openai import omit
+    from openai.lib.streaming.responses._responses import ResponseStreamState
+    from openai.types.responses import (
+        ResponseCreatedEvent,
+        ResponseFunctionCallArgumentsDeltaEvent,
+        ResponseOutputItemAddedEvent,
+    )
+
+    answer: dict[str, Any] = {"id": "r", "object": "response", "created_at": 0, "model": "x", "output": [], "tools": []}
+    answer |= {"parallel_tool_calls": True, "tool_choice": "auto", "status": "in_progress"}
+    call = {"type": "function_call", "id": "i1", "call_id": "t1", "name": "f", "arguments": ""}
+    place: dict[str, Any] = {"item_id": "i1", "output_index": 0}
+    opened: dict[str, Any] = {"type": "response.output_item.added", "sequence_number": 1, "output_index": 0, "item": call}
+    begun = {"type": "response.created", "sequence_number": 0, "response": answer}
+    state: Any = ResponseStreamState(input_tools=[], text_format=omit)
+    state.handle_event(ResponseCreatedEvent.model_validate(begun))
+    state.handle_event(ResponseOutputItemAddedEvent.model_validate(opened))
+    kind = "response.function_call_arguments.delta"
+    events = [
+        ResponseFunctionCallArgumentsDeltaEvent.model_validate(
+            {"type": kind, "sequence_number": number, **place, "delta": piece}
+        )
+        for number, piece in enumerate(pieces, 2)
+    ]
+    return lambda number: state.handle_event(events[number])
+
+
 def _pydantic_ai(pieces: Sequence[str], paths: Sequence[str]) -> Take:
     from pydantic_ai._parts_manager import ModelResponsePartsManager
     from pydantic_ai.models import ModelRequestParameters
@@ -227,6 +255,7 @@ PEERS: dict[str, Peer] = {
     ),
     "Anthropic SDK": Peer(_anthropic, largest=100_000, needs=("anthropic",)),
     "OpenAI SDK, chat": Peer(_openai, largest=100_000, needs=("openai",), nearest=False),
+    "OpenAI SDK, Responses": Peer(_openai_responses, largest=100_000, needs=("openai",), nearest=False),
     "pydantic-ai": Peer(_pydantic_ai, largest=100_000, needs=("pydantic_ai",), nearest=False),
     "langchain": Peer(_langchain, largest=10_000, needs=("langchain_core",), nearest=False),
 }

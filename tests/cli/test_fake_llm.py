@@ -52,20 +52,23 @@ def test_a_port_that_is_taken_is_one_line(capsys):
 
 @pytest.mark.services
 def test_it_answers_by_rules_and_ends_with_ctrl_c(start):
-    """semantics 18.11: on this machine alone; Ctrl-C ends it, an answer that hangs included, without a word."""
+    """semantics 18.11: on this machine alone; Ctrl-C ends it, an answer that hangs included, without a word of what was asked."""
     process = start("fake-llm", "--port", "0", "--delay-s", "0")
     first = process.stdout.readline()
     address = re.search(r"http://127\.0\.0\.1:\d+", first)[0]
     body = json.dumps({"model": "any", "input": "hello"}).encode()
     with urllib.request.urlopen(f"{address}/v1/responses", data=body, timeout=10) as response:
         answer = json.load(response)
-    hanging = json.dumps({"model": "any?stall=1", "input": "hello", "stream": True}).encode()
-    with urllib.request.urlopen(f"{address}/v1/responses", data=hanging, timeout=10):
+    private = {"model": "any?stall=1", "input": "a private question", "stream": True}
+    hanging = urllib.request.Request(f"{address}/v1/responses", json.dumps(private).encode())
+    hanging.add_header("authorization", "Bearer sk-planted-0123456789")
+    with urllib.request.urlopen(hanging, timeout=10):
         process.send_signal(signal.SIGINT)
         assert process.wait(WITHIN_S) == 0
 
     assert "without a model" in answer["output"][0]["content"][0]["text"]
     assert "rules of the offline provider" in first
+    assert process.stdout.read() == "Press Ctrl-C to end it.\n"
     assert process.stderr.read() == ""
 
 

@@ -44,6 +44,9 @@ from streamflow import (
     current_run,
     stage,
 )
+from streamflow.agents import AgentStage, ToolStage
+from streamflow.elements import ToolCallElement
+from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.context import (
     CompactionStage,
     Document,
@@ -289,8 +292,30 @@ DOCUMENTS = (Document("hello there", id="greeting"),)
 USAGES = (UsageElement(Usage(input_tokens=2), final=True), TurnEnd(index=0))
 ANSWERS = tuple(MessageElement(Message("assistant", text)) for text in ("hello", "and again"))
 
+CALLS = (
+    *(ToolCallElement(f"c{number}", "say_later", {"seconds": 3 - number}) for number in range(3)),
+    TurnEnd("tool_calls"),
+)
+
+
+async def say_later(seconds: float) -> str:
+    """Say something, after a while."""
+    await anyio.sleep(seconds)
+    return f"after {seconds:g} s"
+
+
+def an_agent() -> AgentStage:
+    """Return an agent whose model calls a tool twice before it answers, turn by turn."""
+    call = ScriptTurn(
+        [ToolCallStep("say_later", {"seconds": 1}), ToolCallStep("say_later", {"seconds": 0})], times=None
+    )
+    answer = ScriptTurn([TextStep("It said {result}.")], when=When(tool_result=True), times=None)
+    return AgentStage(ScriptedProvider(turns=[answer, call]), [say_later])
+
+
 STAGES: dict[str, Entry] = {
     # The public classes, each under its own name
+    "AgentStage": entry(an_agent, *CHAT),
     "BatchStage": entry(lambda: BatchStage(2, max_wait_s=5), *TURNS),
     "BufferStage": entry(lambda: BufferStage(2)),
     "CacheStage": entry(lambda: CacheStage(FlatMapStage(letters_later)), *TEXTS, *TEXTS),
@@ -343,6 +368,7 @@ STAGES: dict[str, Entry] = {
     "ThreadStage": entry(lambda: ThreadStage(shout, concurrency=2), poison=POISON, skip=IDLE_THREADS),
     "ThrottleStage": entry(lambda: ThrottleStage(2, 5)),
     "TimeoutStage": entry(lambda: TimeoutStage(shout_in_time, first_s=20)),
+    "ToolStage": entry(lambda: ToolStage([say_later]), *CALLS),
     "TokenBudgetStage": entry(lambda: TokenBudgetStage(9), *CHAT),
     "UnbatchStage": entry(UnbatchStage, BatchElement(TEXTS[:2]), BatchElement(TEXTS[2:])),
     "UsageStage": entry(lambda: UsageStage(max_calls=1_000_000), *USAGES),
@@ -376,7 +402,7 @@ STAGES: dict[str, Entry] = {
 
 def same_again(element: StreamElement) -> object:
     """Return what an element says, without the ids that a provider counts up from call to call."""
-    return re.sub(r"scripted-\d+", "scripted", repr(element))
+    return re.sub(r"(scripted|call)-\d+", r"\1", repr(element))
 
 
 def tried(name: str) -> Report:

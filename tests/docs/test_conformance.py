@@ -63,3 +63,22 @@ def test_promises_are_sentences() -> None:
             assert rule.promise[0].isupper() or rule.promise[0] == "`", rule
             assert rule.promise.endswith("."), rule
             assert "|" not in rule.promise, rule
+
+
+def test_no_line_is_there_twice() -> None:
+    """conformance, what the rules hold: each table has a rule once."""
+    for title in TITLES.values():
+        lines = lines_below(title)
+        assert len(lines) == len(set(lines)), title
+
+
+def test_every_id_is_a_rule_or_it_is_told_why_it_is_none() -> None:
+    """conformance, what is not a rule: no number up to the last one is silently left out."""
+    known = {int(one.id[3:]) for about in get_args(Subject) for one in rules_of(about) if one.id.startswith("SF-")}
+    _, _, section = PAGE.partition("\n## What is not a rule, and why\n")
+    ids = [
+        re.findall(r"SF-(\d+)(?: to SF-(\d+))?", line.split("|")[1]) for line in section.splitlines() if "| " in line
+    ]
+    none = {number for line in ids for first, last in line for number in range(int(first), int(last or first) + 1)}
+    assert known | none == set(range(1, max(known) + 1))
+    assert not known & none

@@ -37,7 +37,7 @@ def lines_of(got: list[StreamElement], failed: ProviderError | None) -> list[str
 
 def made_of(wire: str, chunks: list[bytes]) -> list[str]:
     """Return what is made of an answer, without a connection around it."""
-    failures = Failures("model.test:80", Secrets(tuple, ASKED), "api_key")
+    failures = Failures("model.test:80", Secrets(tuple, ASKED), "api_key", "/messages")
     name = "anthropic" if wire == "anthropic" else "openai"
     assembly = Assembly(id="id-of-it", provider=name, model="m", max_answer_chars=10_000, failures=failures)
     answer, parser = MAKERS[wire].answer(assembly, ASKED), SSEParser()

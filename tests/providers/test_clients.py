@@ -129,7 +129,7 @@ async def test_leaving_an_answer_closes_the_response_and_not_the_client(wire):
 
 def test_a_client_that_cannot_be_waited_for_is_refused():
     """Told in the constructor, by what it is."""
-    with pytest.raises(ConfigError, match="a OpenAI is given; give an asynchronous client of openai"):
+    with pytest.raises(ConfigError, match="client: OpenAI is given; give an asynchronous client of openai"):
         OpenAIClientProvider(openai.OpenAI(api_key=KEY))
     with pytest.raises(ConfigError, match="give an asynchronous client of anthropic"):
         AnthropicClientProvider(anthropic.Anthropic(api_key=KEY))

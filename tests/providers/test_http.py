@@ -170,6 +170,8 @@ def test_at_openai_s_own_address_the_limit_of_tokens_has_its_new_name():
     ("kind", "options", "field"),
     [
         (OpenAIProvider, {"api": "realtime"}, "api"),
+        (OpenAIProvider, {"thoughts_field": "thoughts"}, "thoughts_field"),
+        (OpenAIProvider, {"thoughts_field": "reasoning", "api": "responses"}, "thoughts_field"),
         (OpenAIProvider, {"first_token_timeout_s": 0}, "first_token_timeout_s"),
         (OpenAIProvider, {"headers": {"a b": "c"}}, "headers"),
         (AnthropicProvider, {"max_tokens": 0}, "max_tokens"),

@@ -194,23 +194,29 @@ async def test_a_run_that_is_left_or_interrupted_ends_the_request_at_the_server(
     assert (await told_later(address, "ended", request.model))["how"] == "disconnected"
 
 
-@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+@pytest.mark.parametrize("sdk", ["chat", "responses", "anthropic"])
 async def test_the_clients_of_sdks_end_their_requests_too(address, sdk):
-    """`Provider.stream` — Cancellation: through a user's own client."""
-    if sdk == "openai":
-        client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
-        provider = OpenAIClientProvider(client)
-    else:
+    """`Provider.stream` — Cancellation; semantics 15.5: left or interrupted, through a user's own client, on each wire."""
+    if sdk == "anthropic":
         client = anthropic.AsyncAnthropic(base_url=address, api_key=KEY, max_retries=0)
         provider = AnthropicClientProvider(client)
-    request = call("stall=6")
+    else:
+        client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+        provider = OpenAIClientProvider(client, api=sdk)
+    left, interrupted = call("stall=6"), call("stall=6")
     async with client:
-        async with aclosing(provider.stream(request)) as stream:
+        async with aclosing(provider.stream(left)) as stream:
             async for element in stream:
                 if isinstance(element, TextElement):
                     break
+        pipeline = PipelineBuilder().chain(ProviderStage(provider, model=interrupted.model)).build()
+        async with pipeline.execute(MessageElement(interrupted.messages[0])) as run:
+            async for element in run:
+                if isinstance(element, TextElement):
+                    run.interrupt()
 
-        assert (await told_later(address, "ended", request.model))["how"] == "disconnected"
+        for request in (left, interrupted):
+            assert (await told_later(address, "ended", request.model))["how"] == "disconnected"
         assert (await ask(provider, call("split=3")))[-1].message.text == TEXT
 
 
@@ -330,5 +336,5 @@ async def test_a_server_without_tls_is_refused_where_tls_was_asked_for(address):
 
 async def test_a_wrong_path_is_told_with_what_the_server_says(address):
     """The commonest mistake: an address without `/v1`."""
-    with pytest.raises(ProviderError, match=r"HTTP 404: no /chat/completions here; check base_url"):
+    with pytest.raises(ProviderError, match=r"HTTP 404: no /chat/completions here, .*; check base_url, which /chat/completions is appended to"):
         await ask(OpenAIProvider(address), call())

@@ -254,7 +254,7 @@ async def test_a_stream_that_goes_wrong_is_told_by_its_code(chunks, code, retrya
             b'{"detail": "no such model"}',
             "bad_request",
             False,
-            "no such model; check base_url and the model's name",
+            "no such model; check base_url, which /chat/completions is appended to, and the model's name",
         ),
         (422, b'{"detail": [{"msg": "no"}]}', "bad_request", False, "HTTP 422"),
         (400, b"plain\r\nwords\x1b[2J", "bad_request", False, "HTTP 400: plain words [2J"),

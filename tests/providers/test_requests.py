@@ -21,7 +21,7 @@ from streamflow.elements import (
     ToolResultPart,
     VideoPart,
 )
-from streamflow.errors import ProviderError
+from streamflow.errors import ConfigError, ProviderError
 from streamflow.providers import ModelRequest, NamedTool, OutputSchema, ToolSpec
 from streamflow.providers._wires import AnthropicWire, ChatWire, ResponsesWire
 
@@ -349,6 +349,36 @@ def test_what_nobody_else_can_read_stays_out():
     assert sent("chat", Message("assistant", theirs)) == [{"role": "assistant", "content": "a"}]
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"messages": "secret"}, r"messages: of type str .* \(Message\('user', 'Hello'\),\)"),
+        ({"messages": HI[0]}, "messages: of type Message"),
+        ({"messages": (*HI, {"role": "user", "content": "secret"})}, "messages: one is a dict"),
+        ({"messages": HI, "tools": [{"name": "secret"}]}, "tools: one is a dict; give each as a ToolSpec"),
+    ],
+    ids=range(4),
+)
+def test_what_is_no_request_is_refused_when_it_is_made(fields, told):
+    """semantics 18.1: with the field, what was given, and what to give; not with its text."""
+    with pytest.raises(ConfigError, match=told) as caught:
+        ModelRequest(**fields)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_wants_its_thoughts_back_gets_them_in_its_field():
+    """semantics 18.4: in the field that was named, in plain words alone; what another server has signed stays out."""
+    parts = [ThinkingPart("hm"), ThinkingPart("sealed", "sig"), ToolCallPart("c", "f", {}, "{}")]
+    request = ModelRequest(messages=(*HI, Message("assistant", parts), Message("tool", [ToolResultPart("c", "ok")])))
+    bodies = [ChatWire("max_tokens", field).body(request, "m")["messages"] for field in ("reasoning_content", None)]
+    function = {"name": "f", "arguments": "{}"}
+    said = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+
+    assert bodies[0][-2] == said | {"reasoning_content": "hm"}
+    assert bodies[1][-2] == said
+
+
 MEDIA = (
     TextPart("See:"),
     ImagePart(PNG),
@@ -442,7 +472,7 @@ def test_a_result_may_hold_a_picture_where_the_wire_has_a_place_for_it():
         (Message("user", [AudioPart(url="u:a")]), "an AudioPart"),
         (Message("system", [ImagePart(PNG)]), "an ImagePart"),
         (Message("tool", "text"), "a TextPart"),
-        (Message("assistant", [ImagePart(PNG)]), "an ImagePart"),
+        (Message("assistant", [VideoPart(url="u:v")]), "a VideoPart"),
         (Message("assistant", [AudioPart(b"x")]), "an AudioPart"),
         (Message("assistant", [DataPart("other.item", {})]), "a DataPart"),
     ],
@@ -457,6 +487,17 @@ def test_sound_that_was_said_goes_back_as_its_words():
     said = Message("assistant", [AudioPart(b"x", transcript="Hello.")])
 
     assert sent("chat", said) == sent("responses", said) == [{"role": "assistant", "content": "Hello."}]
+    assert sent("anthropic", *HI, said)[1]["content"] == [{"type": "text", "text": "Hello."}]
+
+
+def test_a_picture_that_was_made_goes_back_where_it_came_from():
+    """semantics 18.4: so that it can be spoken of in the next turn; the other wires refuse it and say what to do."""
+    said = Message("assistant", [TextPart("Here:"), ImagePart(PNG)])
+    images = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64(PNG)}"}}]
+
+    assert sent("chat", said) == [{"role": "assistant", "content": "Here:", "images": images}]
+    for wire in ("responses", "anthropic"):
+        assert "message 1 of role 'assistant' holds an ImagePart" in refused(wire, (*HI, said))
 
 
 @pytest.mark.parametrize(

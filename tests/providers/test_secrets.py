@@ -146,20 +146,24 @@ async def test_what_a_server_repeats_goes_no_further(kind, caplog):
 
 
 async def test_a_run_tells_nothing_of_it_either(caplog):
-    """semantics 18.8: the error of the run, its events and its log records."""
+    """semantics 18.8: the error of the run, its events, its numbers and its log records."""
     caplog.set_level(logging.DEBUG)
     for options in (FAULTS["status 400"], FAULTS["local protocol"], FAULTS["error event"]):
         seen: list[str] = []
         provider = RetryProvider(provider_with_secrets("chat", Memory(**{"chunks": []} | options)))
         builder = PipelineBuilder().chain(ProviderStage(provider, name="llm"))
         builder.on_event(lambda event, seen=seen: seen.append(f"{event!r} {event.data!r}"))
+        run = builder.build().execute([MessageElement(message) for message in REQUEST.messages])
         with pytest.raises(StageError) as caught:
-            await builder.build().run([MessageElement(message) for message in REQUEST.messages])
+            async with run:
+                async for _ in run:
+                    pass
 
         assert isinstance(caught.value.__cause__, ProviderError)
         records = [record.getMessage() for record in caplog.records]
         sent = {name: secret for name, secret in SECRETS.items() if name not in {"tool", "extra"}}
-        assert_nothing_planted_in("\n".join([shown(caught.value), *seen, *records]), "run", sent)
+        told = [shown(caught.value), repr(run), repr(run.stats()), str(run.stats()), *seen, *records]
+        assert_nothing_planted_in("\n".join(told), "run", sent)
 
 
 def test_what_is_kept_of_a_provider_shows_no_secret():

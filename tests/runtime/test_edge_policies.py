@@ -264,7 +264,10 @@ async def test_a_critical_element_overtakes_on_every_hop(how) -> None:
     assert got.index("urgent") < len(got) / 2
     assert [one for one in got if one != "urgent"] == sorted((one for one in got if one != "urgent"), key=int)
     assert len(got) > (HOPS + 1) * 10
-    off = chained(PipelineConfig(priority=True), priority=False) if how == "config" else chained()
+    unfused = PipelineConfig(
+        priority=how == "config", fuse=False
+    )  # the user fills what is between, and must have room for one more
+    off = chained(unfused, priority=False if how == "config" else None)
     assert texts(await fill_and_send(off, urgent))[-1] == "urgent"
 
 

@@ -351,6 +351,23 @@ async def test_interrupts_reach_the_caller_as_they_are(kind: type[BaseException]
     await assert_all_stages_stopped()
 
 
+async def test_a_stage_cancelled_from_outside_before_it_has_begun_is_a_failure():
+    """5.6: of a task that asyncio cancels before its first step no line runs; the run is told of its end all the same."""
+    import asyncio
+
+    if not _on_asyncio():
+        return
+    async with build(fails_on("never")).execute("x") as run:
+        for task in asyncio.all_tasks():
+            if task.get_name() == "boom":
+                task.cancel()
+        with pytest.raises(StageError, match="'boom'") as caught:
+            async for _ in run:
+                pass
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    await assert_all_stages_stopped()
+
+
 async def test_a_stage_cancelled_from_outside_is_a_failure():
     """5.6: a cancellation that the run did not ask for does not end it as a success."""
     import asyncio

@@ -30,10 +30,13 @@ from streamflow.runtime import _account as account
 from streamflow.runtime import _chain as chain
 from streamflow.runtime import _deadlock as deadlock
 from streamflow.runtime import _drain as drain
+from streamflow.runtime import _engine as engine
+from streamflow.runtime import _jobs as jobs
 from streamflow.runtime import _kill_switch as kill_switch
 from streamflow.runtime import _quiescence as quiescence
 from streamflow.runtime import _reporting as reporting
 from streamflow.runtime import _supervision as supervision
+from streamflow.runtime import _swallowing as swallowing
 from streamflow.runtime import _wiring as wiring
 from streamflow.runtime._engine import Engine
 
@@ -403,6 +406,31 @@ MUTANTS = (
         "if not all(number",
         "if not any(number",
         "RT-01",
+    ),
+    mutant(
+        "an edge keeps what it has given",
+        ReceiveEnd,
+        "_receive_unusual",
+        "        while True:\n",
+        "        self.__dict__.setdefault('kept', []).append(object())\n        while True:\n",
+        "SF-16",
+    ),
+    mutant("a task that never began is waited for", jobs.Job, "start", "if not self._begun:", "if False:", "SF-22"),
+    mutant(
+        "what swallows is cancelled at every turn",
+        swallowing.Redelivery,
+        "_look",
+        "min(2 * self._pause_s, LONGEST_PAUSE_S)",
+        "0.0",
+        "SF-27",
+    ),
+    mutant(
+        "what ends the program is wrapped",
+        engine,
+        "stage_error",
+        "if isinstance(cause, (KeyboardInterrupt, SystemExit)):",
+        "if False:",
+        "SF-41",
     ),
 )
 """The bugs."""

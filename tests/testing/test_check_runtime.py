@@ -26,6 +26,7 @@ graphs = st.builds(draw_graph, st.randoms(use_true_random=False), most=st.intege
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60 * EFFORT)
 @pytest.mark.parametrize("rule", RULES)
 def test_our_runtime_keeps_every_rule(rule: str) -> None:
     """Issue 5, 3: random graphs, endings, failures and changes that must not matter, on both event loops."""

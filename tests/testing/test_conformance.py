@@ -115,6 +115,19 @@ def test_an_unexpected_error_is_a_finding_with_its_causes_and_notes() -> None:
     assert verdict.shown_by == "at tick 7"
 
 
+def test_of_several_failures_the_first_is_told_and_not_that_there_were_some() -> None:
+    """conformance, what a failure says: the tasks of a check are its own business."""
+
+    async def check(trial: Trial[str]) -> None:
+        async def fail() -> None:
+            trial.require(False, "one was lost")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail)
+
+    assert [one.why for one in run(check).failed] == ["one was lost"] * 4
+
+
 def test_what_does_not_apply_and_what_is_left_out_is_skipped_with_the_reason() -> None:
     """conformance, what is skipped: never in silence."""
 

@@ -319,6 +319,24 @@ async def test_a_stream_can_be_kept_open_by_pings():
     assert "ping" in await kinds(fake, "messages", body("messages", model="m?ping"))
 
 
+async def test_a_silence_can_be_filled_with_pings():
+    """semantics 18.11: a proxy's time limit is for silence, a caller's for the answer."""
+    fake, seen = play(TextStep("a")), []
+    asked = body("chat", model="m?first=1&keep_alive=0.25")
+    async with fake_client(fake) as client:
+        assert (await client.post("http://fake/v1/chat/completions", json=asked)).text.count(": ping\n\n") == 3
+        asked = body("chat", model="m?stall=1&keep_alive=0.25")
+        with anyio.move_on_after(1.1) as scope:
+            async with client.stream("POST", "http://fake/v1/chat/completions", json=asked) as answer:
+                async with aclosing(answer.aiter_bytes()) as pieces:
+                    async for piece in pieces:
+                        seen.append(piece)
+
+    assert scope.cancelled_caught
+    assert (seen[0][:5], seen[1:]) == (b"data:", [b": ping\n\n"] * 4)
+    assert (fake.calls[-1].how, fake.calls[-1].events) == ("disconnected", 1)
+
+
 async def test_usage_and_the_last_event_can_be_left_out():
     """semantics 18.11: many servers do."""
     fake = play(TextStep("a"))
@@ -354,6 +372,15 @@ async def test_what_is_no_request_is_refused(method, path, content, status, told
 
     assert response.status_code == status
     assert told in response.json()["error"]["message"]
+
+
+async def test_a_call_that_was_no_json_is_told_of_too():
+    """semantics 18.11: it tells what became of each call."""
+    fake = FakeLLM()
+    async with fake_client(fake) as client:
+        await client.post("http://fake/v1/messages", content="{")
+
+    assert [(call.path, call.how) for call in fake.calls] == [("messages", "refused")]
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -485,6 +512,23 @@ async def test_nothing_of_a_request_is_kept_but_its_kind():
     assert "private" not in told
     assert json.loads(told)["calls"][0]["path"] == "responses"
     assert models["data"][0]["id"] == "fake"
+
+
+async def test_it_lives_as_long_as_its_server():
+    """semantics 18.11: an ASGI application; there are servers that wait until it says that it is ready."""
+    said = []
+    moments = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive():
+        return {"type": next(moments)}
+
+    async def send(event):
+        said.append(event["type"])
+
+    await FakeLLM()({"type": "lifespan"}, receive, send)
+    await FakeLLM()({"type": "websocket"}, receive, send)
+
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 def test_a_limit_that_is_none_is_refused():

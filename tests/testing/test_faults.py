@@ -5,16 +5,19 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from streamflow import PassthroughStage, PipelineBuilder, StageError
+from streamflow import PassthroughStage, PipelineBuilder, PipelineConfig, StageError
 from streamflow.errors import ConfigError
 from streamflow.testing import CallFault, EdgeFault, LinePlan, all_cuts, bad_line, edge_faults, faulty
 
 
-def two():
-    return PipelineBuilder().chain(PassthroughStage(name="a"), PassthroughStage(name="b")).build()
+@pytest.fixture(params=[True, False], ids=["fused", "unfused"])
+def two(request):
+    """Two stages, that share a task and that do not."""
+    config = PipelineConfig(fuse=request.param)
+    return PipelineBuilder(config).chain(PassthroughStage(name="a"), PassthroughStage(name="b")).build
 
 
-async def test_the_nth_operation_at_an_edge_is_late() -> None:
+async def test_the_nth_operation_at_an_edge_is_late(two) -> None:
     """testing.edge_faults: nothing is lost by a delay, and it takes its time."""
     with edge_faults(EdgeFault("a → b", at=2, delay_s=30), EdgeFault("a → b", at=1, end="receive", delay_s=7)):
         result = await two().run(["x", "y", "z"])
@@ -23,7 +26,7 @@ async def test_the_nth_operation_at_an_edge_is_late() -> None:
 
 
 @pytest.mark.parametrize(("end", "failing"), [("send", "a"), ("receive", "b")])
-async def test_the_nth_operation_at_an_edge_fails(end, failing) -> None:
+async def test_the_nth_operation_at_an_edge_fails(two, end, failing) -> None:
     """testing.edge_faults: a failure of the stage that uses that end, with its own error as the cause."""
     fault = EdgeFault("a → b", at=2, end=end, error=OSError("the line is dead"))
     with edge_faults(fault), pytest.raises(StageError) as caught:
@@ -32,14 +35,14 @@ async def test_the_nth_operation_at_an_edge_fails(end, failing) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
-async def test_an_edge_closes_at_the_nth_operation() -> None:
+async def test_an_edge_closes_at_the_nth_operation(two) -> None:
     """testing.edge_faults: the sender completes, the reader finds its end closed."""
     fault = EdgeFault("a → b", at=2, closes=True)
     with edge_faults(fault), pytest.raises(StageError, match="stage 'b' failed: ChannelClosedError"):
         await two().run(["x", "y", "z"])
 
 
-async def test_a_fault_that_does_not_strike_is_told() -> None:
+async def test_a_fault_that_does_not_strike_is_told(two) -> None:
     """testing.edge_faults: a misspelt edge would let every test pass."""
     with (
         pytest.raises(AssertionError, match=r"have not struck: 'a → c' \(send #1\)"),

@@ -121,6 +121,20 @@ def test_a_quirk_of_a_chat_server_changes_nothing(quirk):
     assert told(wholes) == AB
 
 
+def test_a_server_that_says_the_arguments_from_their_beginning_each_time_is_understood():
+    """semantics 17.5: the last fragment is the whole; an object that holds itself once more is not taken for it."""
+    cumulative = [entry(0, "a", "f", '{"x'), entry(0, args='{"x":'), entry(0, args='{"x":1}')]
+    nested = [entry(0, "a", "f", '{"x":'), entry(0, args='{"x":'), entry(0, args="1}}")]
+    calls = ChatToolCalls(id="m")
+    pieces = [piece for one in cumulative for piece in calls.take([one])] + calls.finish()
+
+    assert [(one.raw, dict(one.args), one.error) for one in pieces if isinstance(one, ToolCallElement)] == [
+        ('{"x":1}', {"x": 1}, None)
+    ]
+    assert [(one.raw, one.error) for one in chat(*nested)[1]] == [('{"x":{"x":1}}', None)]
+    assert chat(entry(0, "a", "f", '{"x'), entry(0, args='{"x'))[1][0].error is not None
+
+
 def test_a_name_that_comes_in_pieces_or_longer_each_time_is_one_name():
     """semantics 17.5: until the arguments begin a name may grow, and a repetition adds nothing."""
     pieces = chat(entry(0, "a", "get_"), entry(0, None, "weather"), entry(0, args="{}"))[1]

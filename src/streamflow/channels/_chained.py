@@ -77,7 +77,7 @@ def open_chained(
     admit: Callable[[object], bool],
     watch: ChannelWatch | None = None,
     pulse: Pulse | None = None,
-) -> tuple[ChainedSendEnd[T], ReceiveEnd[T]]:
+) -> tuple[SendEnd[T], ReceiveEnd[T]]:
     """Open an edge inside a chain and return its two ends; see `open_channel()`."""
     receive: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse)
     if receive._wide:

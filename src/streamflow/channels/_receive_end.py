@@ -94,6 +94,8 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         buffer that is not plain, a task that waits."""
         self.received: int = 0
         """Elements handed out or passed on so far."""
+        self.asked_at: int = -1
+        """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._half = capacity // 2
@@ -393,6 +395,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
                     self._reopen_sender()
                 waiter = self._waiter = (self._make_waiter or self._find_loop())()
                 self._receiving = True
+                self.asked_at = self.received if self._aside is None else self.position
                 self.attention += 1
                 if self._watch is not None:
                     self._watch.on_blocked("receive", blocked=True)
@@ -482,6 +485,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
     def _begin_waiting(self) -> None:
         """From now on no other task can receive: `attention` sends it where it is refused."""
         self._receiving = True
+        self.asked_at = self.position
         self.attention += 1
 
     def _end_waiting(self) -> None:

@@ -17,6 +17,7 @@ from ..providers import ScriptedProvider, load_script
 from ._offline import offline_provider
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from ._screen import Screen
@@ -37,6 +38,7 @@ faults: a request asks for them in the name of the model, or in the header x-fak
   error=4  malformed=4       after four events: an error inside the stream, what is no JSON
   split=7                    few bytes at a time, cut inside characters and escapes; other numbers make other cuts
   huge=1000000  ping  usage=0  done=0  whole  page
+  keep_alive=0.2             a sign of life every 0.2 seconds of first, slow and stall
   as in: curl -N http://127.0.0.1:8123/v1/chat/completions -d '{"model": "any?cut=3", "stream": true, …}'
 
 what became of a request:
@@ -52,9 +54,9 @@ examples:
 _STOP_S = 1  # an answer that is under way when the server ends gets this long
 
 
-def add_fake_llm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command and its options to the parser."""
-    command = commands.add_parser(
+def add_fake_llm(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command and its options, by the method of the commands that there are."""
+    command = add_parser(
         "fake-llm",
         help="serve a model that is none, on three wires, for tests",
         description=_HELP,

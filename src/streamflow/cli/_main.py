@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_pause,
         help="pause between the offline provider's words; default 0.03 in a terminal, else 0",
     )
-    add_fake_llm(commands)
+    add_fake_llm(commands.add_parser)
     talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
     return parser
 

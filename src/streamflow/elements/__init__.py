@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._base import ControlElement, Priority, StreamElement, WholeElement
 from ._codec import Encoded, Unknown, decode, decode_many, encode, encode_many
+from ._history import check_history, repair_history, with_results
 from ._interruptible import survives_interruption
 from ._marker import Marker
 from ._messages import (
@@ -111,6 +112,7 @@ __all__ = [
     "VideoPart",
     "WholeElement",
     "batch_of",
+    "check_history",
     "decode",
     "decode_many",
     "encode",
@@ -118,6 +120,8 @@ __all__ = [
     "freeze",
     "register_element",
     "registered_elements",
+    "repair_history",
     "survives_interruption",
     "thaw",
+    "with_results",
 ]

@@ -33,6 +33,7 @@ StreamflowError
 ├── CircuitOpenError               a circuit breaker does not let its stage be asked
 ├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
+├── ToolError                      a tool failed; the model is told the message
 ├── StateError                     a store of conversations failed; says whether a retry may help
 │   ├── StateConflictError         someone else was first; says who
 │   └── StateLimitError            larger than the store allows
@@ -94,6 +95,7 @@ from ._others import (
     ProcessError,
     ProgramError,
     ProviderError,
+    ToolError,
 )
 from ._prompts import ContextLimitError, TemplateError, UsageLimitError
 from ._resilience import CircuitOpenError, FallbackExhaustedError, StageTimeLimitError, TimeLimitKind
@@ -160,6 +162,7 @@ __all__ = [
     "TemplateError",
     "TimeLimitKind",
     "TimeoutKind",
+    "ToolError",
     "TypeMismatchError",
     "UnknownStageError",
     "UsageLimitError",

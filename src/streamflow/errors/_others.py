@@ -15,6 +15,7 @@ __all__ = [
     "ProcessError",
     "ProgramError",
     "ProviderError",
+    "ToolError",
 ]
 
 
@@ -39,6 +40,22 @@ class ProviderError(StreamflowError):
         """Whether the same request may succeed later."""
         self.retry_after_s: float | None = retry_after_s
         """How long the server asks to wait before that, in seconds; None: it does not say."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ToolError(StreamflowError):
+    """A tool failed in a way that the model is to know. Raised by tools: the message goes to the model word for word.
+
+    Args:
+        message: What went wrong, and what the model can do about it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message: str = message
+        """What the model is told."""
 
     def __str__(self) -> str:
         return self.message

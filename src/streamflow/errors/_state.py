@@ -50,7 +50,7 @@ class StateConflictError(StateError):
             seen = "another turn of this id was stored, or a later one behind it"
         by = f", after turn {winner!r}" if winner else ""
         super().__init__("conflict", f"{key!r}: {seen}{by}; nothing was written: load again, then decide")
-        self.args = (key, expected, actual, winner)
+        self.args: tuple[object, ...] = (key, expected, actual, winner)
         self.key: str = key
         """The conversation, or the key of the document."""
         self.expected: int | None = expected
@@ -71,7 +71,7 @@ class StateLimitError(StateError):
 
     def __init__(self, limit: str, message: str) -> None:
         super().__init__("limit", message)
-        self.args = (limit, message)
+        self.args: tuple[object, ...] = (limit, message)
         self.limit: str = limit
         """Name of the limit."""
 

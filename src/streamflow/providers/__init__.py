@@ -5,6 +5,7 @@ Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 
 from ._anthropic import AnthropicProvider
 from ._clients import AnthropicClientProvider, OpenAIClientProvider
+from ._cut import Sent
 from ._fallback import FallbackProvider
 from ._openai import OpenAIAPI, OpenAIProvider
 from ._protocol import CITATION, Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
@@ -62,6 +63,7 @@ __all__ = [
     "Rule",
     "ScriptTurn",
     "ScriptedProvider",
+    "Sent",
     "Step",
     "StopStep",
     "TextStep",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from ..elements import (
+    AudioPart,
     DataPart,
     FilePart,
     ImagePart,
@@ -177,6 +178,8 @@ def _said(part: MessagePart, refuse: Refuser) -> list[object]:
     if isinstance(part, ToolCallPart):
         args = msgspec.json.decode(arguments_of(part))
         return [{"type": "tool_use", "id": part.call_id, "name": part.name, "input": args}]
+    if isinstance(part, AudioPart) and part.transcript is not None:
+        return [{"type": "text", "text": part.transcript}] if part.transcript else []
     if is_citation(part):
         return []
     if isinstance(part, DataPart) and part.name.startswith(ANTHROPIC_BLOCK):

@@ -1,8 +1,9 @@
 """A request as OpenAI's chat completions write it. Waits for nothing.
 
 Above: `_wires`. Below: `_encoding`.
-This wire has no place for thoughts, nor for media in what the assistant has said: thoughts are left out, sound goes back as its
-transcript, and pictures are refused.
+This wire has no place of its own for thoughts, nor for media in what the assistant has said. Thoughts are left out, unless the server is
+known to have a field for them; sound goes back as its transcript; pictures go back in the field in which servers that make them send
+them.
 """
 
 from __future__ import annotations
@@ -46,20 +47,25 @@ __all__ = ["chat_body"]
 _OWN = frozenset({"stream_options"})
 
 
-def chat_body(request: ModelRequest, model: str | None, max_tokens_field: str) -> dict[str, object]:
+def chat_body(
+    request: ModelRequest, model: str | None, max_tokens_field: str, thoughts_field: str | None = None
+) -> dict[str, object]:
     """Return the body of a request.
 
     Args:
         request: What is asked.
         model: Name of the model; None: left to the server.
         max_tokens_field: What the server calls the most tokens to answer with.
+        thoughts_field: What the server calls thoughts in what the assistant has said; None: they are left out.
 
     Raises:
         ProviderError: If this wire cannot carry something of it; `bad_request`.
     """
     check_request(request)
     body: dict[str, object] = {
-        "messages": [sent for index, message in enumerate(request.messages) for sent in _messages(index, message)],
+        "messages": [
+            sent for index, message in enumerate(request.messages) for sent in _messages(index, message, thoughts_field)
+        ],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -114,14 +120,14 @@ def _format(request: ModelRequest) -> object:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _messages(index: int, message: Message) -> Iterator[dict[str, object]]:
+def _messages(index: int, message: Message, thoughts_field: str | None) -> Iterator[dict[str, object]]:
     """Return one message as this wire writes it: results of tools are messages of their own."""
     refuse = Refuser(index, message.role)
     named: dict[str, object] = {"role": message.role}
     if message.name is not None:
         named["name"] = message.name
     if message.role == "assistant":
-        yield {**named, **_said(message, refuse)}
+        yield {**named, **_said(message, refuse, thoughts_field)}
         return
     rest: list[Part] = []
     for part in message.parts:
@@ -165,13 +171,16 @@ def _shown(part: Part, refuse: Refuser) -> dict[str, object]:
     raise refuse(part, "which this wire cannot carry; turn it into text or a picture, or leave it out")
 
 
-def _said(message: Message, refuse: Refuser) -> dict[str, object]:
+def _said(message: Message, refuse: Refuser, thoughts_field: str | None) -> dict[str, object]:
     """Return what the assistant has said."""
     texts: list[str] = []
     calls: list[object] = []
+    images: list[object] = []
     for part in message.parts:
         if isinstance(part, TextPart):
             texts.append(part.text)
+        elif isinstance(part, ImagePart):
+            images.append(_shown(part, refuse))
         elif isinstance(part, ToolCallPart):
             function = {"name": part.name, "arguments": arguments_of(part)}
             calls.append({"id": part.call_id, "type": "function", "function": function})
@@ -182,4 +191,14 @@ def _said(message: Message, refuse: Refuser) -> dict[str, object]:
                 part, "which this wire cannot carry in what the assistant has said; leave it out of the history"
             )
     said: dict[str, object] = {"content": "".join(texts) or (None if calls else "")}
+    if thoughts_field is not None and (thoughts := _thoughts(message)):
+        said[thoughts_field] = thoughts
+    if images:
+        said["images"] = images
     return {**said, "tool_calls": calls} if calls else said
+
+
+def _thoughts(message: Message) -> str:
+    """Return what the assistant thought in plain words; what another kind of server has signed or sealed is for that one alone."""
+    thoughts = [part for part in message.parts if isinstance(part, ThinkingPart)]
+    return "".join(one.text for one in thoughts if one.signature is None and one.encrypted is None)

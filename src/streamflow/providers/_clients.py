@@ -84,7 +84,7 @@ class ClientProvider:
             provider=self.name,
             model=request.model or self._model,
             limits=self._limits,
-            failures=Failures(self._server, secrets, "the client's api_key"),
+            failures=Failures(self._server, secrets, "the client's api_key", self._wire.path),
         )
 
     def __repr__(self) -> str:
@@ -159,6 +159,8 @@ class OpenAIClientProvider(ClientProvider):
         max_answer_chars: Longest answer: text, thoughts, arguments of tools, media as they are encoded.
         max_tokens_field: What the server calls the limit of tokens in chat completions; None: `max_completion_tokens` at OpenAI's
             own address, `max_tokens` elsewhere.
+        thoughts_field: Field of chat completions in which the server wants to have its thoughts back, such as `reasoning_content` of
+            DeepSeek, which refuses a tool's result without them; None: they are not sent, because older servers refuse them.
         name: What it is called in errors and usage.
 
     Raises:
@@ -176,12 +178,13 @@ class OpenAIClientProvider(ClientProvider):
         max_event_bytes: int = 1024 * 1024,
         max_answer_chars: int = 10_000_000,
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
+        thoughts_field: Literal["reasoning_content", "reasoning"] | None = None,
         name: str = "openai",
     ) -> None:
         sdk = _sdk("openai", client)
         super().__init__(
             sdk,
-            openai_wire(api, max_tokens_field, str(client.base_url)),
+            openai_wire(api, max_tokens_field, str(client.base_url), thoughts_field),
             client,
             model=model,
             limits=Limits(first_token_timeout_s, max_event_bytes, max_answer_chars),
@@ -250,5 +253,5 @@ def _sdk(name: str, client: object) -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(name, name) from error
     if not inspect.iscoroutinefunction(getattr(client, "post", None)):
-        raise ConfigError("client", f"a {type(client).__name__} is given; give an asynchronous client of {name}")
+        raise ConfigError("client", f"{type(client).__name__} is given; give an asynchronous client of {name}")
     return sdk

@@ -1,6 +1,6 @@
 """What is left of an answer that was interrupted: a whole with what had been sent.
 
-Above: `_stage`. Below: `elements`.
+Above: `_stage`, `agents`. Below: `elements`.
 """
 
 from __future__ import annotations

@@ -58,13 +58,15 @@ class Failures:
         server: What to call the server, as in `api.example.org:443`.
         secrets: What is taken out of all texts.
         key_hint: What to check when the server does not accept the key.
+        path: What was appended to the address.
     """
 
-    def __init__(self, server: str, secrets: Secrets, key_hint: str) -> None:
+    def __init__(self, server: str, secrets: Secrets, key_hint: str, path: str) -> None:
         self.server = server
         """What the server is called."""
         self._secrets = secrets
         self._key_hint = key_hint
+        self._path = path
 
     def of_status(self, status: int, body: bytes, headers: Mapping[str, str]) -> ProviderError:
         """Return the error for a response that is no success.
@@ -91,7 +93,12 @@ class Failures:
             "auth": "; check what the API key may do",
             "rate_limited": "; send less, or retry later" if retryable else "; check the plan and its quota",
             "overloaded": "; retry later",
-        }.get(code, "; check base_url and the model's name" if status in {404, 405} else "")
+        }.get(
+            code,
+            f"; check base_url, which {self._path} is appended to, and the model's name"
+            if status in {404, 405}
+            else "",
+        )
         wait_s = _wait_of(headers) if retryable else None
         return ProviderError(code, f"{where}{f': {said}' if said else ''}{hint}", retryable, wait_s)
 

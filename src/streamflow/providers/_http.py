@@ -114,7 +114,7 @@ class HTTPProvider:
             provider=self.name,
             model=request.model or self._model,
             limits=self._limits,
-            failures=Failures(self._server, secrets, self._key_hint),
+            failures=Failures(self._server, secrets, self._key_hint, self._wire.path),
         )
 
     async def aclose(self) -> None:

@@ -53,6 +53,8 @@ class OpenAIProvider(HTTPProvider):
         max_answer_chars: Longest answer: text, thoughts, arguments of tools, media as they are encoded.
         max_tokens_field: What the server calls the limit of tokens in chat completions; None: `max_completion_tokens` at OpenAI's
             own address, `max_tokens` elsewhere.
+        thoughts_field: Field of chat completions in which the server wants to have its thoughts back, such as `reasoning_content` of
+            DeepSeek, which refuses a tool's result without them; None: they are not sent, because older servers refuse them.
         headers: Further headers, such as one that a gateway asks for; secret like the key.
         name: What it is called in errors and usage.
         client: Your own client, with your own proxies or certificates. It is used as it is, and closed by you.
@@ -78,13 +80,14 @@ class OpenAIProvider(HTTPProvider):
         max_event_bytes: int = 1024 * 1024,
         max_answer_chars: int = 10_000_000,
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None,
+        thoughts_field: Literal["reasoning_content", "reasoning"] | None = None,
         headers: Mapping[str, str] | None = None,
         name: str = "openai",
         client: HTTPClient | None = None,
     ) -> None:
         key = checked_key(api_key)
         super().__init__(
-            openai_wire(api, max_tokens_field, base_url),
+            openai_wire(api, max_tokens_field, base_url, thoughts_field),
             base_url,
             auth={} if key is None else {"authorization": f"Bearer {key}"},
             headers=headers,
@@ -115,15 +118,22 @@ class OpenAIProvider(HTTPProvider):
         return cls(base_url or _OPENAI, model=model, api_key=api_key or None, api=api)
 
 
-def openai_wire(api: OpenAIAPI, max_tokens_field: str | None, base_url: str) -> Wire:
+def openai_wire(api: OpenAIAPI, max_tokens_field: str | None, base_url: str, thoughts_field: str | None = None) -> Wire:
     """Return the wire of that name.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none, or it has no such field for thoughts.
     """
+    if thoughts_field not in {None, "reasoning_content", "reasoning"}:
+        message = f"{thoughts_field!r:.40} is no field that servers have; give 'reasoning_content' or 'reasoning'"
+        raise ConfigError("thoughts_field", message)
     if api == "responses":
+        if thoughts_field is not None:
+            raise ConfigError(
+                "thoughts_field", "is for chat completions; Responses take their own thoughts back anyway"
+            )
         return ResponsesWire()
     if api != "chat":
         raise ConfigError("api", f"{api!r:.40} is no wire; give 'chat' or 'responses'")
     is_openai = base_url.startswith("https://api.openai.com/")
-    return ChatWire(max_tokens_field or ("max_completion_tokens" if is_openai else "max_tokens"))
+    return ChatWire(max_tokens_field or ("max_completion_tokens" if is_openai else "max_tokens"), thoughts_field)

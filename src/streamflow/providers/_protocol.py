@@ -6,14 +6,15 @@ Above: `_stage`, and every provider. Below: `elements`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 import msgspec
 
 from ..elements import EMPTY_METADATA, JsonValue, Message
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from ..elements import StreamElement
 
@@ -62,7 +63,11 @@ class OutputSchema(msgspec.Struct, frozen=True):
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of a model."""
+    """One call of a model.
+
+    Raises:
+        ConfigError: If `messages` are no messages, or `tools` no descriptions of tools.
+    """
 
     messages: tuple[Message, ...]
     """The conversation, oldest first; system messages first of all."""
@@ -93,6 +98,10 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     extra: Mapping[str, JsonValue] = EMPTY_METADATA
     """Further fields of the request's body, as the server at hand names them. None of them may be what another field says."""
 
+    def __post_init__(self) -> None:
+        _check("messages", self.messages, Message, "Message('user', 'Hello')")
+        _check("tools", self.tools, ToolSpec, "ToolSpec('weather')")
+
 
 class Provider(Protocol):
     """A source of model answers. One object serves any number of concurrent calls."""
@@ -118,3 +127,16 @@ class Provider(Protocol):
             ProviderError: If the call fails, also in the middle; a stream that ends before it is complete is `truncated`.
         """
         ...
+
+
+def _check(field: str, given: object, kind: type, example: str) -> None:
+    """Check that a field is a sequence of one type; what is told of it is its types alone.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not isinstance(given, tuple | list):
+        raise ConfigError(field, f"of type {type(given).__name__} are given; give a tuple, as in ({example},)")
+    wrong = next((one for one in cast("Sequence[object]", given) if not isinstance(one, kind)), None)
+    if wrong is not None:
+        raise ConfigError(field, f"one is a {type(wrong).__name__}; give each as a {kind.__name__}, as in {example}")

@@ -76,7 +76,7 @@ class ToolCallStep(_Step, frozen=True, tag="tool_call"):
 
     name: str
     """Name of the tool."""
-    args: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
+    args: Mapping[str, JsonValue] = msgspec.field(default_factory=dict[str, JsonValue])
     """Its arguments; texts in them may have placeholders."""
     call_id: str = ""
     """Joins the call and its result; empty: `call-N-M` for the M-th call of the N-th answer."""

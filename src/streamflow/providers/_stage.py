@@ -160,7 +160,7 @@ class ProviderStage(BaseStage):
         _check(self._request)
         self.max_held: int | None = max_messages + 2 * history
         if mode == "whole":
-            self.emits: Accepts | None = (*_CONTROL, MessageElement)
+            self.emits = (*_CONTROL, MessageElement)
         self._provider = provider
         self._streams = mode == "stream"
         self._history = history

@@ -69,16 +69,18 @@ class ChatWire:
 
     Args:
         max_tokens_field: What the server calls the most tokens to answer with.
+        thoughts_field: What the server calls thoughts in what the assistant has said; None: they are left out.
     """
 
     path = "/chat/completions"
 
-    def __init__(self, max_tokens_field: str) -> None:
+    def __init__(self, max_tokens_field: str, thoughts_field: str | None = None) -> None:
         self._max_tokens_field = max_tokens_field
+        self._thoughts_field = thoughts_field
 
     def body(self, request: ModelRequest, model: str | None) -> dict[str, object]:
         """Return the body of a request."""
-        return chat_body(request, model, self._max_tokens_field)
+        return chat_body(request, model, self._max_tokens_field, self._thoughts_field)
 
     def answer(self, assembly: Assembly, request: ModelRequest) -> Answer:
         """Return what takes the answer to a request."""

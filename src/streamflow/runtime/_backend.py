@@ -55,8 +55,17 @@ class Task(Protocol):
 class Backend(Protocol):
     """What the runtime needs from an event loop."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
-        """Start a task that runs in `context`. The coroutine lets nothing out but its own cancellation."""
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        name: str,
+        context: Context,
+        ended: Callable[[], None] | None = None,
+    ) -> Task:
+        """Start a task that runs in `context`. The coroutine lets nothing out but its own cancellation.
+
+        Where a task can end before its first step, `ended` is called when it has ended.
+        """
         ...
 
     def is_here(self) -> bool:
@@ -122,8 +131,17 @@ class _AsyncioBackend:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
-        return _AsyncioTask(self._loop, self._loop.create_task(coroutine, name=name, context=context))
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        name: str,
+        context: Context,
+        ended: Callable[[], None] | None = None,
+    ) -> Task:
+        task = self._loop.create_task(coroutine, name=name, context=context)
+        if ended is not None:
+            task.add_done_callback(lambda _: ended(), context=context)
+        return _AsyncioTask(self._loop, task)
 
     def is_here(self) -> bool:
         try:
@@ -200,7 +218,13 @@ class _TrioBackend:
         self._clock = self._trio.lowlevel.current_clock()
         self._thread = threading.get_ident()
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> Task:
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        name: str,
+        context: Context,
+        ended: Callable[[], None] | None = None,
+    ) -> Task:
         task = _TrioTask(self._trio.CancelScope)
         task.task = self._trio.lowlevel.spawn_system_task(task.run, coroutine, name=name, context=context)
         return task

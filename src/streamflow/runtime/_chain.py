@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Generator
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,6 @@ from ._jobs import Job, is_made_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextvars import Context
 
     from ..channels import ReceiveEnd, SendEnd
     from ..stages import Step
@@ -55,15 +55,22 @@ class Part(Job):
     weight: int = 0
     is_shared: bool = True
 
-    def __init__(self, stage: StageRun, context: Context) -> None:
-        super().__init__(stage.name, _nothing, _ignored, context)
+    def __init__(self, stage: StageRun) -> None:
+        # Nothing runs in its context, which would keep the run alive: the stage's own is the chain's to keep and to forget.
+        super().__init__(stage.name, _nothing, _ignored, Context())
         self.chain: Chain | None = None
         self.place: int = 0
+        self.was_at_work: bool = False  # when its task ended
 
     @property
     def is_at_work(self) -> bool:
         """Whether the stage has an element in hand, as far as that can be seen."""
         return self.chain is not None and self.chain.is_at_work(self.place)
+
+    @property
+    def had_work(self) -> bool:
+        """Whether the stage has, or had when its task ended, an element in hand, as far as that can be seen."""
+        return self.was_at_work or self.is_at_work
 
     def cancel(self) -> None:
         """Ask the stage to end; the task ends when all its stages are to."""
@@ -117,7 +124,7 @@ class Chain:
             step = stage.node.stage.step
             assert step is not None, "only steps are fused"
             context = make_context()
-            part = Part(stage, context)
+            part = Part(stage)
             part.chain, part.place, stage.job = self, place, part
             self._members.append(_Member(stage, step, part, context))
         self._first = 0
@@ -166,6 +173,8 @@ class Chain:
             except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
                 error = caught
             try:
+                for member in self._alive():
+                    member.part.was_at_work = member.part.is_at_work
                 self._sending.clear()
                 if error is not None and self._is_unwanted() and is_made_of(error, anyio.get_cancelled_exc_class()):
                     self._end_all(error)

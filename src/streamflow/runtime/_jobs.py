@@ -51,11 +51,17 @@ class Job:
         self._task: Task | None = None
         self._pressure: Pressure | None = None
         self._begun = False
+        self._is_struck = False
 
     @property
     def is_at_work(self) -> bool:
         """Whether it has begun and not ended."""
         return self._begun and self._task is not None
+
+    @property
+    def had_work(self) -> bool:
+        """Whether it is, or was when it ended, at work."""
+        return self._begun
 
     def cancel(self) -> None:
         """Ask it to end at its next await; one that has not begun does not begin. Idempotent."""
@@ -89,7 +95,14 @@ class Job:
 
     def start(self, backend: Backend) -> None:
         """Start it in a task of its own."""
-        self._task = backend.spawn(self._run(), self.name, self._context)
+
+        def ended() -> None:
+            # Of a task that somebody else cancels before its first step no line runs: another one tells of its end.
+            if not self._begun:
+                self._is_struck = True
+                self._task = backend.spawn(self._run(), self.name, self._context)
+
+        self._task = backend.spawn(self._run(), self.name, self._context, ended)
 
     async def _run(self) -> None:
         # Nothing may leave this coroutine: the event loop is its parent, and trio ends the program over what a system task raises.
@@ -98,9 +111,11 @@ class Job:
         self._begun = True
         error: BaseException | None = None
         try:
-            work = self.instead if self.cancel_requested else self._work
+            work = self.instead if self.cancel_requested or self._is_struck else self._work
             if work is not None:
                 await work()
+            if self._is_struck:
+                raise anyio.get_cancelled_exc_class()()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
         ended = self._ended

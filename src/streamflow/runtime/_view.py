@@ -114,7 +114,8 @@ class RunView(SweptRun):
             spared = self.plan.fed[culprit]
         elif culprit is not None:
             spared = culprit.downstream
-        self.account.open(self._ends(), [one for one in self._stages if one.index not in spared])
+        stages = [one for one in self._stages if one.failure is not None or one.job in self.jobs.alive]
+        self.account.open(self._ends(), [one for one in stages if one.index not in spared])
 
     def undelivered(self) -> dict[str, int]:
         """Return how much did not arrive because the run was cut short, by edge and stage."""

@@ -141,9 +141,20 @@ class StageRun:
         """Whether it is at work on something that it has taken, as far as that can be seen: it does not wait for more."""
         if self.failure is not None:
             return self.in_hand() is not None
-        if not self.job.is_at_work or not any(one.position for one in self.inputs):
-            return False
-        return self.node.stage.max_held != 1 or not any(one.statistics().waiting_receiver for one in self.inputs)
+        return self.job.is_at_work and self._has_taken() and (self.node.stage.max_held != 1 or not self._has_asked())
+
+    @property
+    def was_holding(self) -> bool:
+        """Whether it is holding, or was when it ended: for a stage that holds one element at most."""
+        has_met_end = any(one.end_was_told for one in self.inputs)
+        return self.job.had_work and self._has_taken() and not self._has_asked() and not has_met_end
+
+    def _has_taken(self) -> bool:
+        return any(one.position for one in self.inputs)
+
+    def _has_asked(self) -> bool:
+        """Say whether it has asked for more since it took an element, and had to wait for it."""
+        return any(one.asked_at == one.position for one in self.inputs)
 
     @property
     def moved(self) -> tuple[int, int]:

@@ -5,7 +5,7 @@ Above: users, `apps`. Below: `stages`, `elements`, `errors`.
 
 from __future__ import annotations
 
-from ._history import check_history, repair_history
+from ..elements import check_history, repair_history
 from ._load import StateStoreLoadStage
 from ._memory import MemoryStore
 from ._postgres import PostgresStore

@@ -1,6 +1,6 @@
 """The stage that puts what was said before in front of what is said now.
 
-Above: users. Below: `_protocol`, `_history`, `stages`.
+Above: users. Below: `_protocol`, `stages`, `elements`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from ..elements import MessageElement, Metadata, TextElement, TurnEnd
+from ..elements import MessageElement, Metadata, TextElement, TurnEnd, repair_history
 from ..errors import ElementError
 from ..stages import BaseStage, Resource, StageKind, as_message
 from ._checks import checked_whole
-from ._history import repair_history
 from ._turn_input import Desk, TurnInput, checked_conversation, conversation_of
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What a saving stage has seen of one turn: pure bookkeeping.
 
-Above: `_save`. Below: `_history`, `elements`.
+Above: `_save`. Below: `elements`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..elements import (
     ToolResultElement,
     TurnReset,
     TurnStart,
+    with_results,
 )
 from ..errors import StateError
-from ._history import with_results
 
 if TYPE_CHECKING:
     from ..elements import StreamElement, ToolResultPart
@@ -61,7 +61,7 @@ class TurnLog:
         match element:
             case MessageElement():
                 return self._note_message(element)
-            case TextElement(text=text):
+            case TextElement(text=text) if "agent" not in element.metadata:  # else it is of an agent that was called
                 self.has_begun = True
                 self._fragments.append(text)
                 self._fragment_id = element.id

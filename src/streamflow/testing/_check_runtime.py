@@ -1,4 +1,4 @@
-"""`check_runtime()`: the runtime itself on trial, by the rules of `_runtime_graphs`, `_runtime_scenarios` and `_runtime_edges`.
+"""`check_runtime()`: the runtime itself on trial, by the rules of `_runtime_graphs` and its siblings.
 
 Above: tests. Below: `_conformance_runner`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _runtime_edges, _runtime_graphs, _runtime_scenarios
+from . import _runtime_costs, _runtime_edges, _runtime_graphs, _runtime_scenarios
 from ._conformance import BACKENDS, Variant
 from ._conformance_runner import conform, run_checks
 from ._runtime_graphs import RuntimeCase
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_runtime"]
 
-_RULES = (_runtime_graphs, _runtime_scenarios, _runtime_edges)  # imported for their rules
+_RULES = (_runtime_graphs, _runtime_scenarios, _runtime_edges, _runtime_costs)  # imported for their rules
 
 
 def check_runtime(

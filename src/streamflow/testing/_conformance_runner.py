@@ -168,7 +168,9 @@ class _Court:
         return Verdict(rule, trial.variant, "passed")
 
 
-def _failed(rule: Rule, trial: Trial[object], error: Exception) -> Verdict:
+def _failed(rule: Rule, trial: Trial[object], error: BaseException) -> Verdict:
+    while isinstance(error, BaseExceptionGroup):  # of a check that has several tasks: what failed first says most
+        error = error.exceptions[0]
     text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
     cause = error.__cause__
     while cause is not None:

@@ -102,7 +102,8 @@ def edge_faults(*faults: EdgeFault) -> Generator[None]:
         await pipeline.run("hello")
     ```
 
-    What raises at an end is a failure of the stage that uses it.
+    What raises at an end is a failure of the stage that uses it, between fused stages, too. There both ends are used by one task:
+    while it is held up at one of them, none of the fused stages goes on.
 
     Args:
         faults: What goes wrong.

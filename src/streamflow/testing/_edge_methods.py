@@ -1,7 +1,8 @@
 """A hook before each operation at an edge, for as long as a block lasts; without one the methods are those of `channels`.
 
-Above: `_chaos`, `_edge_faults`. Below: `channels`, whose methods are replaced meanwhile, for the whole process. A hook runs
-before an element moves, never between the moving and the return: what an edge promises about cancellation holds.
+Above: `_chaos`, `_edge_faults`. Below: `channels` and the chains of fused stages, whose methods are replaced meanwhile, for the
+whole process. A hook runs before an element moves, never between the moving and the return: what an edge promises about
+cancellation holds.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias
 
-from ..channels import ReceiveEnd, SendEnd
+from ..channels import ReceiveEnd, SendEnd, pass_head
+from ..runtime import _chain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
@@ -40,8 +42,8 @@ def hooked_edges(hook: EdgeHook) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def replaced(replacements: Iterable[tuple[type[object], str, object]]) -> Generator[None]:
-    """Replace methods of classes, each given with its class and name, and put them back."""
+def replaced(replacements: Iterable[tuple[object, str, object]]) -> Generator[None]:
+    """Replace methods of classes and functions of modules, each given with where it is and its name, and put them back."""
     with contextlib.ExitStack() as undo:
         for owner, name, replacement in tuple(replacements):
             undo.callback(setattr, owner, name, vars(owner)[name])
@@ -49,7 +51,7 @@ def replaced(replacements: Iterable[tuple[type[object], str, object]]) -> Genera
         yield
 
 
-def _replacements(hook: EdgeHook) -> Iterator[tuple[type[object], str, object]]:
+def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     for owner in _with_subclasses(SendEnd):
         if "send" in vars(owner):
             yield owner, "send", _late_send(hook, vars(owner)["send"])
@@ -58,6 +60,8 @@ def _replacements(hook: EdgeHook) -> Iterator[tuple[type[object], str, object]]:
     yield SendEnd, "try_send", _attempt(hook, vars(SendEnd)["try_send"], refusal=False)
     yield ReceiveEnd, "__anext__", _late_receive(hook, vars(ReceiveEnd)["__anext__"])
     yield ReceiveEnd, "try_receive", _attempt(hook, vars(ReceiveEnd)["try_receive"], refusal=None)
+    yield _chain.Chain, "_pump", _careful_pump(hook, vars(_chain.Chain)["_pump"])
+    yield _chain, "pass_head", _late_head(hook)
 
 
 def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
@@ -87,6 +91,27 @@ def _attempt(hook: EdgeHook, original: Callable[..., Any], *, refusal: object) -
         return original(self, *args) if hook.allows_quick(self) else refusal
 
     return attempt
+
+
+def _careful_pump(hook: EdgeHook, original: Callable[..., Any]) -> object:
+    async def pump(self: _chain.Chain, member: Any) -> None:
+        # What is not moved here in one go is taken one by one right behind it.
+        if hook.allows_quick(member.source) and hook.allows_quick(member.target):
+            await original(self, member)
+
+    return pump
+
+
+def _late_head(hook: EdgeHook) -> object:
+    async def late(source: ReceiveEnd[object]) -> bool:
+        if await pass_head(source):
+            return True
+        await hook.before("receive", source)
+        if source.backlog:
+            return await pass_head(source)
+        return source.state != "cancelled"  # swept meanwhile; of a closed end the reader is told when it takes
+
+    return late
 
 
 def _as_it_is(item: Any) -> Any:

@@ -42,10 +42,12 @@ class Replier(Protocol):
 
 
 async def serve(app: Replier, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one ASGI connection; others than HTTP are left alone.
+    """Serve one ASGI connection, or live as long as the server does; what is neither is left alone.
 
     Cancellation: ends the reply that is under way.
     """
+    if scope["type"] == "lifespan":
+        await _live(receive, send)
     if scope["type"] != "http":
         return
     body = await _body(receive, app.max_request_bytes)
@@ -61,6 +63,13 @@ async def serve(app: Replier, scope: Scope, receive: Receive, send: Send) -> Non
         tasks.start_soon(watch)
         await _respond(app, scope, body, send)
         tasks.cancel_scope.cancel()
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Say that it is ready when the server begins, and that it is done when the server ends."""
+    for moment in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{moment}.complete"})
 
 
 async def _respond(app: Replier, scope: Scope, body: bytes, send: Send) -> None:

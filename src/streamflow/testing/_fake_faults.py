@@ -62,8 +62,18 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether to send the wire's last event (`[DONE]`, `message_stop`)."""
     ping: bool = False
     """Send something to keep the stream open before each event."""
+    keep_alive: float | None = None
+    """Send it also after each n seconds of `first`, `slow` and `stall`."""
     split: int | None = None
     """Send few bytes at a time, cut inside characters and escapes; the number makes other cuts."""
+
+    def pauses(self, seconds: float) -> Iterator[float]:
+        """Yield how long to wait, in parts: between two of them something keeps the stream open."""
+        part = self.keep_alive or seconds
+        while seconds > part:
+            yield part
+            seconds -= part
+        yield seconds
 
 
 _NOTHING: Final = Faults()
@@ -88,7 +98,8 @@ def faults_of(model: str | None, header: str | None) -> Faults:
         named.pop("id", None)  # stands for nothing: by it one call can be told from another
         return msgspec.convert({key: value or "1" for key, value in named.items()}, Faults, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
-        raise ProviderError("bad_request", f"no such fault: {error}") from error
+        known = ", ".join(Faults.__struct_fields__)
+        raise ProviderError("bad_request", f"no such fault: {error}; there are {known}") from error
 
 
 def split_badly(data: bytes, seed: int) -> Iterator[bytes]:

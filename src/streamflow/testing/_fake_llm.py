@@ -46,6 +46,7 @@ _WIRES: Final[dict[str, type[ChatWire | ResponsesWire | MessagesWire]]] = {
     "responses": ResponsesWire,
     "messages": MessagesWire,
 }
+_PATHS: Final = ", ".join(f"/v1/{path}" for path in (*_WIRES, "models"))
 _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 _JSON: Final = {"content-type": "application/json"}
 _PAGE: Final = {"content-type": "text/html; charset=utf-8"}
@@ -135,7 +136,7 @@ class FakeLLM:
             model = {"id": self._name, "object": "model", "created": 1_700_000_000, "owned_by": "streamflow"}
             return _json(200, {"object": "list", "data": [model], "has_more": False})
         if what not in _WIRES:
-            return _refuse(404, ProviderError("bad_request", f"no {path:.100} here"))
+            return _refuse(404, ProviderError("bad_request", f"no {path:.100} here, but {_PATHS}"))
         if method != "POST":
             return _refuse(405, ProviderError("bad_request", f"{method:.20} is not for {path}"))
         return await self._answer(what, headers, body, peer)
@@ -169,11 +170,10 @@ class FakeLLM:
         faults = Faults()
         try:
             try:
-                fields = fields_of(msgspec.json.decode(body))
-            except (msgspec.DecodeError, RecursionError) as error:
-                raise ProviderError("bad_request", f"the body is no JSON: {error}") from error
-            call.model, call.streams = str(fields.get("model") or ""), fields.get("stream") is True
-            self._note(call)
+                fields = _asked(body)
+                call.model, call.streams = str(fields.get("model") or ""), fields.get("stream") is True
+            finally:
+                self._note(call)
             faults = self._faults(call.model, headers.get("x-fake-llm"))
             wire = _WIRES[what](fields, call.number)
         except StreamflowError as error:
@@ -233,16 +233,21 @@ class FakeLLM:
         events = _events(wire, faults, first, stream)
         try:
             yield b""
-            await anyio.sleep(faults.first)
+            for number, pause in enumerate(faults.pauses(faults.first)):
+                if number:
+                    yield _ping(wire, faults)
+                await anyio.sleep(pause)
             async for event in events:
                 if await self._strike(call, faults):
                     for data in self._last_words(wire, faults):
                         yield data
                     break
                 if faults.ping:
-                    ping = wire.ping()
-                    yield b": ping\n\n" if ping is None else _encode(ping, faults)
-                await anyio.sleep(faults.slow)
+                    yield _ping(wire, faults)
+                for number, pause in enumerate(faults.pauses(math.inf if call.events == faults.stall else faults.slow)):
+                    if number:
+                        yield _ping(wire, faults)
+                    await anyio.sleep(pause)
                 call.events += 1
                 data = _encode(event, faults)
                 for piece in split_badly(data, faults.split + call.events) if faults.split is not None else (data,):
@@ -261,8 +266,6 @@ class FakeLLM:
         """Do what goes wrong before the next event, and return whether nothing but a last word follows."""
         if call.events == faults.cut:
             raise BrokenConnection
-        if call.events == faults.stall:
-            await anyio.sleep_forever()
         if call.events == faults.gate:
             await call.gate.wait()
         return call.events in {faults.malformed, faults.error, faults.end}
@@ -320,9 +323,27 @@ async def _events(
             yield event
 
 
+def _asked(body: bytes) -> Json:
+    """Return the fields of a body.
+
+    Raises:
+        ProviderError: If it is no JSON object; `bad_request`.
+    """
+    try:
+        return fields_of(msgspec.json.decode(body))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProviderError("bad_request", f"the body is no JSON: {error}") from error
+
+
 def _model_in(query: str) -> str:
     """Return the model that a question about a call names."""
     return parse_qs(query).get("model", [""])[0]
+
+
+def _ping(wire: Wire, faults: Faults) -> bytes:
+    """Return what this wire sends to keep a stream open."""
+    ping = wire.ping()
+    return b": ping\n\n" if ping is None else _encode(ping, faults)
 
 
 def _encode(event: Event, faults: Faults) -> bytes:

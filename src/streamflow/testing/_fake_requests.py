@@ -56,9 +56,11 @@ def chat_request(body: Json) -> ModelRequest:
     schema = fields_of(form.get("json_schema") or {}, "json_schema") if form.get("type") == "json_schema" else None
     tools = [fields_of(fields_of(one, "tools[]").get("function"), "tools[].function") for one in _list(body, "tools")]
     choice = body.get("tool_choice")
-    named = (
-        _text(fields_of(choice.get("function"), "tool_choice.function"), "name") if isinstance(choice, dict) else choice
-    )
+    named = choice
+    if isinstance(choice, dict):
+        named = _text(
+            fields_of(fields_of(cast("object", choice), "tool_choice").get("function"), "tool_choice.function"), "name"
+        )
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     specs, effort = _tools(tools, "parameters"), body.get("reasoning_effort")
     return _request(body, messages, tools=specs, choice=named, schema=schema, limit=limit, effort=effort)
@@ -78,7 +80,7 @@ def responses_request(body: Json) -> ModelRequest:
     messages += [message for item in items if (message := _responses_item(fields_of(item, "input[]"))) is not None]
     form = fields_of(fields_of(body.get("text") or {}, "text").get("format") or {}, "text.format")
     choice = body.get("tool_choice")
-    named = fields_of(choice).get("name") if isinstance(choice, dict) else choice
+    named = fields_of(cast("object", choice), "tool_choice").get("name") if isinstance(choice, dict) else choice
     effort = fields_of(body.get("reasoning") or {}, "reasoning").get("effort")
     tools = [fields_of(one, "tools[]") for one in _list(body, "tools")]
     functions = [tool for tool in tools if tool.get("type", "function") == "function"]

@@ -6,7 +6,7 @@ Above: `_fake_llm`. Below: `_fake_requests`, `elements`. Waits for nothing.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from ..elements import (
     AudioElement,
@@ -20,7 +20,7 @@ from ..elements import (
     UsageElement,
     thaw,
 )
-from ._fake_requests import Json, chat_request
+from ._fake_requests import Json, chat_request, fields_of
 
 if TYPE_CHECKING:
     from ..elements import StopReason, StreamElement
@@ -123,7 +123,8 @@ class ChatWire:
         """What was asked."""
         options = body.get("stream_options")
         self.wants_usage: bool = not body.get("stream") or (
-            isinstance(options, dict) and options.get("include_usage") is True
+            isinstance(options, dict)
+            and fields_of(cast("object", options), "stream_options").get("include_usage") is True
         )
         """Whether the client wants to know the usage."""
         self._id = f"chatcmpl-{call}"

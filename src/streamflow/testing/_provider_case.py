@@ -29,7 +29,7 @@ from ._conformance import Trial
 from ._fake_llm import FakeLLM
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from ..elements import StreamElement
     from ..providers import Provider, Step
@@ -172,18 +172,18 @@ def answers(trial: ProviderTrial) -> list[tuple[str, tuple[Step, ...]]]:
 
 
 @asynccontextmanager
-async def opened(trial: ProviderTrial, *answers: Sequence[Step]) -> AsyncIterator[Opened]:
+async def opened(trial: ProviderTrial, *answers: Sequence[Step]) -> AsyncGenerator[Opened, None]:
     """Open the provider with a model that gives these answers, one after the other, and the last for ever."""
     *first, last = answers or ((TextStep("Hello"),),)
     turns = [*(ScriptTurn(list(steps)) for steps in first), ScriptTurn(list(last), times=None)]
     model = Model(turns)
     fake = FakeLLM(model, keep_calls=1)
     given = trial.subject.connect(fake)
-    if hasattr(given, "stream"):
-        yield Opened(cast("Provider", given), model, fake)
-    else:
-        async with given as provider:
+    if not hasattr(given, "stream"):
+        async with cast("AbstractAsyncContextManager[Provider]", cast("object", given)) as provider:
             yield Opened(provider, model, fake)
+    else:
+        yield Opened(cast("Provider", given), model, fake)
 
 
 async def ask(provider: Provider, request: ModelRequest) -> Answered:

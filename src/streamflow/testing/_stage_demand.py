@@ -63,12 +63,12 @@ async def _reader_stops(trial: StageTrial) -> None:
             for taken in (0, 1):
                 given(trial, items, f"over and over; the reader takes {taken} and stops")
                 await take(run, taken)
-                await trial.rest(100)  # until the calls in hand have ended, those in threads too
+                await trial.rest(700)  # until the calls in hand have ended, those in threads too
                 at_rest = len(source.given)
-                await trial.rest(900)
+                await trial.rest(700)
                 trial.require(
                     len(source.given) == at_rest,
-                    f"the source gave {len(source.given) - at_rest} more elements within 900 seconds, and nobody read",
+                    f"the source gave {len(source.given) - at_rest} more elements within 700 seconds, and nobody read",
                 )
     ledger.check()
 

@@ -12,13 +12,17 @@ On this wire nothing says where a call ends, and what says where one begins is o
 
 A name is set once. Before the first characters of the arguments it may still grow, because there are servers that cut it in pieces
 and others that repeat it, longer or not; that is why nothing of a call is given out before. A call without an id gets one then.
+
+There are servers whose every fragment says the arguments from their beginning. That cannot be known before the end: an object may hold
+itself once more. So it is looked for only where the fragments one behind the other are no JSON, and then the whole says the last one.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
-from ._tool_calls import OpenCall, ToolCallPiece, ToolCalls, field, text_field, text_of_arguments
+from ._tool_calls import OpenCall, ToolCallPiece, ToolCalls, field, parse_arguments, text_field, text_of_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +74,14 @@ class ChatToolCalls(ToolCalls):
                 self._take_entry(cast("dict[str, object]", entry), pieces, is_second=is_second)
                 is_second = True
         return pieces
+
+    def _end(self, call: OpenCall, pieces: list[ToolCallPiece], *, truncated: bool = False) -> None:
+        """Give out the whole call."""
+        if len(call.parts) > 1 and all(later.startswith(sooner) for sooner, later in pairwise(call.parts)):
+            last = call.parts[-1]
+            if parse_arguments("".join(call.parts))[1] is not None and parse_arguments(last)[1] is None:
+                call.parts[:] = [last]
+        super()._end(call, pieces, truncated=truncated)
 
     def _take_entry(self, entry: Mapping[str, object], pieces: list[ToolCallPiece], *, is_second: bool) -> None:
         index = entry.get("index")

@@ -51,7 +51,7 @@ class Node:
     __slots__ = ("is_wanted", "items", "keys", "other_item", "other_key")
 
     def __init__(self, *, is_wanted: bool) -> None:
-        self.is_wanted = is_wanted
+        self.is_wanted: bool = is_wanted
         """Whether a path ends here: the value is wanted."""
         self.keys: dict[str, Node | None] = {}
         """By member: its node. Only names that a path gives."""

@@ -1,6 +1,6 @@
 """What a strict model provider accepts as a conversation, and how one that it would refuse is made lawful.
 
-Above: the stages, agents' applications. Below: `elements`. Pure functions.
+Above: `state`, `agents`, applications. Below: `_messages`. Pure functions.
 
 The rule: right behind a message with tool calls come the results of them, exactly one for each call, in messages that hold nothing
 but results; and there are no other results. So no call is ever without its result. A message holds something.
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..elements import Message, ToolResultPart
 from ..errors import HistoryError
+from ._messages import Message, ToolResultPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..elements import ToolCallPart
+    from ._messages import ToolCallPart
 
 __all__ = ["NO_RESULT", "check_history", "repair_history", "with_results"]
 

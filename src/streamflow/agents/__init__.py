@@ -1,0 +1,34 @@
+"""Tools that a model may call, and agents: models that call them until they have an answer.
+
+Above: users, `apps`. Below: `providers`, `stages`, `wire`, `elements`.
+"""
+
+from __future__ import annotations
+
+from ._agent_stage import AgentAnswer, AgentStage
+from ._limits import Finish, Limits, Price, Prices
+from ._mcp import open_mcp_tools
+from ._nested import agent_tool
+from ._tool import Approval, Approve, Tool, ToolContext, tool
+from ._tool_stage import ToolStage
+from ._tools import ToolDecisionElement, ToolLike, Tools
+
+__all__ = [
+    "AgentAnswer",
+    "AgentStage",
+    "Approval",
+    "Approve",
+    "Finish",
+    "Limits",
+    "Price",
+    "Prices",
+    "Tool",
+    "ToolContext",
+    "ToolDecisionElement",
+    "ToolLike",
+    "ToolStage",
+    "Tools",
+    "agent_tool",
+    "open_mcp_tools",
+    "tool",
+]

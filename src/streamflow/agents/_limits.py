@@ -1,0 +1,144 @@
+"""How far an agent may go in one turn, and what its model calls cost.
+
+Above: `_turn`, users. Below: `elements`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from ..elements import Usage
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Finish", "Limits", "Price", "Prices", "Spent"]
+
+Finish = Literal["stop", "answer"]
+"""How a turn ends at a limit: at once, or with one more answer of the model, without tools."""
+
+LimitKind = Literal["rounds", "calls", "tokens", "cost", "time"]
+"""Which limit has ended a turn."""
+
+_PER = 1_000_000  # prices are told per million tokens
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far an agent may go in one turn. At a limit the turn ends, and all that was done is kept.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+    """
+
+    rounds: int = 20
+    """Most answers of the model."""
+    calls: int | None = None
+    """Most calls of tools; None: no limit."""
+    tokens: int | None = None
+    """Most tokens, read and written, looked at after each answer; None: no limit."""
+    cost_usd: float | None = None
+    """Most that the model calls may cost, in US dollars, looked at after each answer; None: no limit."""
+    time_s: float | None = None
+    """Longest time, in seconds; None: no limit."""
+    finish: Finish = "stop"
+    """How a turn ends at a limit; that of time always ends it at once."""
+
+    def __post_init__(self) -> None:
+        for field, least in (("rounds", 1), ("calls", 0), ("tokens", 1)):
+            value = getattr(self, field)
+            if value is not None and value < least:
+                raise ConfigError(f"Limits.{field}", f"{value} is out of range; give {least} or more")
+        for field, number in (("cost_usd", self.cost_usd), ("time_s", self.time_s)):
+            if number is not None and not (number > 0 and math.isfinite(number)):
+                raise ConfigError(f"Limits.{field}", f"{number} is out of range; give more than 0")
+        if self.finish not in {"stop", "answer"}:
+            raise ConfigError("Limits.finish", f"{self.finish!r} is none; give 'stop' or 'answer'")
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: float
+    """Tokens read."""
+    output: float
+    """Tokens written."""
+    cached: float | None = None
+    """Tokens read from the provider's cache; None: as `input`."""
+    cache_write: float | None = None
+    """Tokens written to the provider's cache; None: as `input`."""
+
+
+class Prices:
+    """What models cost, as you know it: nothing is guessed.
+
+    Args:
+        by_model: Prices by the name of the model, as the server tells it in its usage.
+    """
+
+    def __init__(self, by_model: Mapping[str, Price]) -> None:
+        self._by_model = dict(by_model)
+
+    def cost_of(self, usage: Usage) -> float | None:
+        """Return what a model call has cost, in US dollars: what the provider says, else by these prices; None: not known."""
+        if usage.cost_usd is not None:
+            return usage.cost_usd
+        price = self._by_model.get(usage.model or "")
+        if price is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
+        total = (
+            (usage.input_tokens - cached - written) * price.input
+            + cached * (price.input if price.cached is None else price.cached)
+            + written * (price.input if price.cache_write is None else price.cache_write)
+            + usage.output_tokens * price.output
+        )
+        return total / _PER
+
+    def priced(self, usage: Usage) -> Usage:
+        """Return the usage with its cost, as far as it is known."""
+        return msgspec.structs.replace(usage, cost_usd=self.cost_of(usage))
+
+
+class Spent:
+    """What a turn has used, and which limit that exceeds."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.rounds: int = 0
+        """Answers of the model."""
+        self.calls: int = 0
+        """Calls of tools that were made."""
+        self.usage: Usage = Usage()
+        """What the model calls have used, summed."""
+        self._is_cost_known = True
+
+    def add(self, usage: Usage | None) -> None:
+        """Count what a model call has used; None: nobody knows."""
+        if usage is not None:
+            self.usage += usage
+        self._is_cost_known = self._is_cost_known and usage is not None and usage.cost_usd is not None
+
+    @property
+    def calls_left(self) -> int | None:
+        """How many calls may still be made; None: any number."""
+        return None if self._limits.calls is None else max(self._limits.calls - self.calls, 0)
+
+    def exceeded(self) -> LimitKind | None:
+        """Return the limit that is reached. A cost that nobody knows counts as reached: it cannot be kept."""
+        limits = self._limits
+        if self.rounds >= limits.rounds:
+            return "rounds"
+        if limits.calls is not None and self.calls > limits.calls:
+            return "calls"
+        if limits.tokens is not None and self.usage.total_tokens >= limits.tokens:
+            return "tokens"
+        cost = self.usage.cost_usd or 0.0
+        if limits.cost_usd is not None and (not self._is_cost_known or cost >= limits.cost_usd):
+            return "cost"
+        return None

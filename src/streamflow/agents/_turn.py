@@ -1,0 +1,310 @@
+"""One turn of an agent: the model is asked, tools run, the model is asked again, until it has an answer or a limit is reached.
+
+Above: `_agent_stage`. Below: `_calls`, `_limits`, `_tools`, `providers`.
+Rules: what goes out is a lawful history at every moment but while tools run, and `settle()` makes it one then: behind a message
+with calls stands the message with one result for each. A message, once begun, is sent whole, cut or not. Which limit is reached
+is looked at before the model is asked, so what tools have done is never thrown away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..elements import (
+    Message,
+    MessageElement,
+    Metadata,
+    ToolCallElement,
+    TurnReset,
+    Usage,
+    UsageElement,
+    repair_history,
+    survives_interruption,
+)
+from ..errors import ProviderError
+from ..providers import ModelRequest, Sent
+from ._calls import Calls
+from ._limits import Spent
+from ._tools import Repeats
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from ..elements import StopReason, StreamElement
+    from ..providers import Provider, ToolChoice
+    from ._limits import LimitKind, Limits, Prices
+    from ._tools import ToolDecisionElement, Tools
+
+__all__ = ["AgentOptions", "AgentTurn", "open_calls"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """What all turns of an agent have in common."""
+
+    provider: Provider
+    tools: Tools
+    request: ModelRequest
+    limits: Limits
+    prices: Prices | None
+
+
+class AgentTurn:
+    """A turn in the making.
+
+    Args:
+        options: Of the agent.
+        conversation: What was said, oldest first; calls that have no result are answered as cancelled, unless `decisions` are given
+            and they stand at the end: then they are run, or not, as was decided.
+        send: Sends an element on.
+        deps: What tools find in their context.
+        decisions: What persons have decided about calls that wait.
+        index: Number of the turn.
+        is_stale: Says whether what is sent now is dropped, because of an interruption.
+    """
+
+    def __init__(
+        self,
+        options: AgentOptions,
+        conversation: Iterable[Message],
+        *,
+        send: Callable[[StreamElement], Awaitable[None]],
+        deps: object,
+        decisions: Mapping[str, ToolDecisionElement],
+        index: int = 0,
+        is_stale: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.messages: list[Message] = []
+        """The conversation, as it goes on."""
+        self.stop_reason: StopReason = "stop"
+        """Why the turn has ended."""
+        self.limit: LimitKind | None = None
+        """The limit that has ended it."""
+        self.pending: tuple[str, ...] = ()
+        """Calls that wait for a person."""
+        self._options = options
+        self._send = send
+        self._deps = deps
+        self._decisions = decisions
+        self._index = index
+        self._is_stale = is_stale
+        self._spent = Spent(options.limits)
+        self._repeats = Repeats(options.tools.max_repeats)
+        self._calls: Calls | None = None
+        self._sent: Sent | None = None
+        self._was_cut = False
+        self._begin(tuple(conversation))
+
+    @property
+    def usage(self) -> Usage:
+        """What all model calls of the turn have used, those of agents that it has called included."""
+        return self._spent.usage
+
+    @property
+    def account(self) -> Metadata:
+        """What the turn has used, in numbers."""
+        told: dict[str, object] = {
+            "rounds": self._spent.rounds,
+            "calls": self._spent.calls,
+            "usage": msgspec.to_builtins(self._spent.usage),
+        }
+        if self.limit is not None:
+            told["limit"] = self.limit
+        return Metadata(told)  # type: ignore[arg-type]  # JSON all through, which to_builtins() does not say
+
+    async def play(self) -> None:
+        """Go on until there is an answer, a limit, or a call that waits for a person.
+
+        Cancellation: ends the model call and the tools; `settle()` then makes the history lawful.
+
+        Raises:
+            ProviderError: If the model fails.
+        """
+        if self._open is not None and await self._resume(*self._open):
+            return
+        while True:
+            self.limit = self._spent.exceeded()
+            if self.limit is not None and self._options.limits.finish == "stop":
+                self.stop_reason = "length"
+                return
+            async with self._new_calls() as calls:
+                message = await self._ask(calls)
+                is_over = await self._deal(calls, message)
+            if is_over:
+                return
+
+    async def settle(self, stop_reason: StopReason, limit: LimitKind | None = None) -> None:
+        """Send what is missing after a cancellation: what was said as a cut message, a result for each call. Idempotent."""
+        self.stop_reason, self.limit = stop_reason, limit
+        sent, calls = self._sent, self._calls
+        self._sent = self._calls = None
+        if sent is not None:
+            cut = sent.cut()
+            if cut is not None:
+                await self._send(cut)
+                self.messages.append(cut.message)
+            if calls is not None:
+                calls.adopt(cut.message if cut is not None else Message("assistant", ""))
+            usage = sent.usage_so_far()
+            if usage is not None:
+                await self._tell_usage(usage)
+        if calls is not None:
+            await calls.settle()
+            self._keep(calls)
+
+    def release(self) -> None:
+        """Let go of what runs: it knows the turn, and would keep it alive after a cancellation."""
+        self._calls = None
+
+    def _begin(self, conversation: tuple[Message, ...]) -> None:
+        """Take the conversation; decided calls at its end are to be gone on with."""
+        self._open = open_calls(conversation) if self._decisions else None
+        if self._open is None:
+            self.messages = list(repair_history(conversation))
+            return
+        message, _ = self._open
+        place = next(place for place, one in enumerate(conversation) if one is message)
+        self.messages = [*repair_history(conversation[:place]), *conversation[place:]]
+
+    def _new_calls(self) -> Calls:
+        self._calls = Calls(
+            self._options.tools,
+            self._tell,
+            deps=self._deps,
+            repeats=self._repeats,
+            decisions=self._decisions,
+        )
+        return self._calls
+
+    async def _resume(self, message: Message, answered: frozenset[str]) -> bool:
+        """Go on with calls that a person has decided about; returns whether the turn is over, because others wait still."""
+        async with self._new_calls() as calls:
+            calls.adopt(message, answered=answered)
+            await self._run(calls)
+        return bool(self.pending)
+
+    async def _run(self, calls: Calls) -> None:
+        left = self._spent.calls_left
+        self._spent.calls += len(calls.calls)
+        await calls.run(at_most=left)
+        self._keep(calls)
+        self.pending = calls.pending
+        if self.pending:
+            self.stop_reason = "approval"
+
+    def _keep(self, calls: Calls) -> None:
+        """Know that the results of an answer have been sent."""
+        results = calls.message()
+        if results is not None:
+            self.messages.append(results)
+        self._calls = None
+
+    async def _ask(self, calls: Calls) -> Message:
+        """Ask the model, and send what it answers."""
+        request = self._request()
+        self._spent.rounds += 1
+        answer: MessageElement | None = None
+        usage: UsageElement | None = None
+        sent = self._sent = Sent()
+        async with aclosing(self._options.provider.stream(request)) as stream:
+            async for element in stream:
+                if isinstance(element, UsageElement) and element.final:
+                    usage = element
+                elif isinstance(element, MessageElement) and answer is None:
+                    answer = element
+                elif answer is not None:
+                    raise self._broken(f"sent {type(element).__name__} after its message")
+                else:
+                    await self._pass(element, calls, sent)
+        if answer is None:
+            raise self._broken("ended without its message")
+        await self._send(answer)
+        self._sent = None
+        self.messages.append(answer.message)
+        calls.adopt(answer.message)
+        if usage is not None:
+            await self._tell_usage(usage)
+        else:
+            self._spent.add(None)
+        return answer.message
+
+    async def _pass(self, element: StreamElement, calls: Calls, sent: Sent) -> None:
+        """Send on what comes before the message."""
+        if isinstance(element, TurnReset):
+            calls.forget()
+            element = element.replace(index=self._index)
+        await self._send(element)
+        if not self._is_stale() or survives_interruption(element):
+            sent.note(element)
+            if isinstance(element, ToolCallElement):
+                calls.note(element)
+
+    async def _deal(self, calls: Calls, message: Message) -> bool:
+        """Do what the answer asks for; returns whether the turn is over."""
+        reason = message.stop_reason or "stop"
+        if self.limit is not None:
+            await calls.refuse(reason)
+            self._keep(calls)
+            self.stop_reason = "length" if reason == "tool_calls" else reason
+            return True
+        if reason == "tool_calls" and calls.calls:
+            self._was_cut = False
+            await self._run(calls)
+            return bool(self.pending)
+        if calls.calls:
+            await calls.refuse(reason)
+            self._keep(calls)
+            if reason == "length" and not self._was_cut:
+                self._was_cut = True  # the model is told once that its call was cut off
+                return False
+        self._calls = None
+        self.stop_reason = "stop" if reason == "tool_calls" else reason
+        return reason != "pause"
+
+    def _request(self) -> ModelRequest:
+        given = self._options.request
+        choice: ToolChoice = given.tool_choice
+        if self.limit is not None:
+            choice = "none"
+        elif self._spent.rounds and choice not in {"auto", "none"}:
+            choice = "auto"  # one that forces a call would force one for ever
+        specs = self._options.tools.specs
+        return msgspec.structs.replace(
+            given,
+            messages=(*given.messages, *self.messages),
+            tools=specs,
+            tool_choice=choice if specs else "auto",
+        )
+
+    async def _tell_usage(self, usage: UsageElement) -> None:
+        prices = self._options.prices
+        if prices is not None:
+            usage = usage.replace(usage=prices.priced(usage.usage))
+        await self._send(usage)
+        self._spent.add(usage.usage)
+
+    async def _tell(self, element: StreamElement) -> None:
+        """Send what tools tell. What an agent among them has used is used by this turn."""
+        await self._send(element)
+        if isinstance(element, UsageElement) and element.final:
+            self._spent.add(element.usage)
+
+    def _broken(self, what: str) -> ProviderError:
+        return ProviderError("protocol", f"provider {self._options.provider.name!r} {what}")
+
+
+def open_calls(conversation: tuple[Message, ...]) -> tuple[Message, frozenset[str]] | None:
+    """Return the message at the end of a conversation whose calls have not all a result, and the ids of those that have one."""
+    answered: set[str] = set()
+    for message in reversed(conversation):
+        if message.tool_calls:
+            is_open = any(call.call_id not in answered for call in message.tool_calls)
+            return (message, frozenset(answered)) if is_open else None
+        if not message.tool_results:
+            return None
+        answered.update(result.call_id for result in message.tool_results)
+    return None
