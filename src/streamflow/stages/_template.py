@@ -116,7 +116,7 @@ class VariablesStage(ConversationStage):
                 raise ConfigError(f"sources[{place}]", f"stage {name!r}: give a dict or a function, got {source!r:.80}")
         if not sources:
             raise ConfigError("sources", f"stage {name!r}: give at least one dict or function")
-        self._sources = tuple(Metadata(one) if isinstance(one, Mapping) else one for one in sources)
+        self._sources = tuple(one if callable(one) else Metadata(one) for one in sources)
 
     async def assemble(self, messages: list[MessageElement], run: RunContext[object]) -> Sequence[StreamElement]:
         """Return the messages, the user's last one with its variables."""
@@ -126,7 +126,7 @@ class VariablesStage(ConversationStage):
         asked = messages[place]
         known = dict(variables_of(asked))
         for source in self._sources:
-            made = source if isinstance(source, Mapping) else source(run, asked)
+            made = source(run, asked) if callable(source) else source
             known.update(await made if inspect.isawaitable(made) else made)
         return [*messages[:place], asked.with_metadata(**{VARIABLES: known}), *messages[place + 1 :]]
 
