@@ -41,10 +41,6 @@ FACTS = [
 async def test_the_index_finds_by_rare_words_first():
     """semantics 21.10: BM25, the best first, at most k; nothing for words that nobody wrote."""
     index = KeywordIndex(FACTS)
-    assert [one.id for one in await index.retrieve("what about norway and returns?", 2)] == [
-        "fjord",
-        "shipping",
-    ] or True
     assert [one.id for one in await index.retrieve("NORWAY", 5)] == ["fjord", "shipping"]
     assert [one.id for one in await index.retrieve("norway", 1)] == ["fjord"]
     assert [one.id for one in await index.retrieve("free returns", 5)] == ["returns"]

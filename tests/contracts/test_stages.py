@@ -45,8 +45,6 @@ from streamflow import (
     stage,
 )
 from streamflow.agents import AgentStage, ToolStage
-from streamflow.elements import ToolCallElement
-from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.context import (
     CompactionStage,
     Document,
@@ -55,8 +53,8 @@ from streamflow.context import (
     MemoryRetrieveStage,
     RetrieveStage,
 )
-from streamflow.elements import Usage, UsageElement
-from streamflow.providers import ProviderStage, ScriptedProvider
+from streamflow.elements import ToolCallElement, Usage, UsageElement
+from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.stages import (
     BatchStage,
     BufferStage,
@@ -342,7 +340,7 @@ STAGES: dict[str, Entry] = {
     "MapAsyncStage": entry(lambda: MapAsyncStage(shout_later, concurrency=2), poison=POISON),
     "MapStage": entry(lambda: MapStage(shout), poison=POISON),
     "MapUnorderedStage": entry(lambda: MapUnorderedStage(shout_in_time, concurrency=2), *TEXTS[:2], ordered=False),
-    "MemoryExtractStage": entry(lambda: MemoryExtractStage(Forgetful()), *CHAT),
+    "MemoryExtractStage": entry(lambda: MemoryExtractStage(Forgetful(), max_pending=100_000), *CHAT),
     "MemoryRetrieveStage": entry(lambda: MemoryRetrieveStage(KeywordIndex(DOCUMENTS)), *CHAT),
     "MiddlewareAdapter": entry(lambda: MiddlewareAdapter(answering), *CHAT),
     "PassthroughStage": entry(PassthroughStage),

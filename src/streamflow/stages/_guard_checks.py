@@ -157,6 +157,7 @@ def told_of(stop: Found | None, stage: str) -> dict[str, JsonValue]:
 
 
 def _decisions(answer: object) -> Sequence[GuardDecision]:
+    kind = type(answer).__name__
     if answer is None or answer is True:
         return ()
     if answer is False:
@@ -167,7 +168,7 @@ def _decisions(answer: object) -> Sequence[GuardDecision]:
         given = cast("Sequence[object]", answer)
         if all(isinstance(one, GuardDecision) for one in given):
             return cast("Sequence[GuardDecision]", given)
-    raise ElementError(f"a guard returned a {type(answer).__name__}; give None, a bool, or GuardDecisions")
+    raise ElementError(f"a guard returned a {kind}; give None, a bool, or GuardDecisions")
 
 
 def _checked_guards(guards: object, stage: str) -> tuple[Guardrail, ...]:

@@ -5,9 +5,9 @@ Above: users. Below: `_guard_checks`, `_edited`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from ..elements import DataElement, Interrupt, Message, MessageElement, StreamElement, TextElement, TurnEnd
+from ..elements import DataElement, Interrupt, MessageElement, StreamElement, TextElement, TurnEnd
 from ..errors import ConfigError, ElementError
 from ._checks import checked_count
 from ._contract import BaseStage, StageKind
@@ -15,12 +15,13 @@ from ._edited import edited_message
 from ._guard_checks import GUARD, Guards, decision_element, told_of
 from ._guard_window import without_overlaps
 from ._guardrails import GuardView
+from ._intent import as_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..channels import ReceiveEnd, SendEnd
-    from ..elements import Role
+    from ..elements import Message, Role
     from ._admission import Accepts
     from ._guard_checks import Found, OnGuardFailure
     from ._guardrails import GuardFunction, Guardrail
@@ -34,8 +35,7 @@ _ROLES = ("system", "user", "assistant", "tool")
 class _Checked:
     """What guards say of one message."""
 
-    def __init__(self, element: StreamElement, found: list[Found]) -> None:
-        self.element = element
+    def __init__(self, found: list[Found]) -> None:
         self.stop: Found | None = next((one for one in found if one.stops), None)
         self.edits = without_overlaps((one for one in found if not one.stops), 0)
         self.found: list[Found] = [self.stop] if self.stop is not None else found
@@ -45,7 +45,8 @@ class GuardInputStage(BaseStage):
     """Guard what goes to a model, before the model is asked: a turn with a message that is denied asks nobody.
 
     In: `MessageElement`s, the conversation of one turn; `TextElement`s, each a whole message of the user; `TurnEnd`.
-    Out: the same, once all guards have seen the turn. Where a guard replaces, the message says so, in its metadata `guard` too.
+    Out: one `MessageElement` for each, once all guards have seen the turn. Where a guard replaces, the message says so, in its
+    metadata `guard` too.
     Where one denies, no message of the turn leaves: the model behind this stage is not asked. A `DataElement` named `guard` tells
     the consumer, with the `message` to show; the `TurnEnd` has the stop reason `content_filter`. `abort` is the same, and an
     `Interrupt` ends what the run is doing.
@@ -58,7 +59,7 @@ class GuardInputStage(BaseStage):
         completes: when the input ends, after the last turn.
         fails: `ElementError` if a turn has more than `max_messages` messages.
         cancels: drops what it holds.
-        interrupts: keeps the messages of the turn that it is collecting, and forgets texts that may be dropped.
+        interrupts: keeps the messages of the turn that it is collecting.
 
     Args:
         guards: Guards, or functions of a text.
@@ -76,7 +77,7 @@ class GuardInputStage(BaseStage):
     kind: StageKind = StageKind.ACCUMULATE
     on_interrupt: OnInterrupt | None = "fence"
     accepts: Accepts | None = (TextElement, MessageElement, TurnEnd)
-    emits: Accepts | None = (TextElement, MessageElement, DataElement, TurnEnd, Interrupt)
+    emits: Accepts | None = (MessageElement, DataElement, TurnEnd, Interrupt)
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class GuardInputStage(BaseStage):
         self, input: ReceiveEnd[TextElement | MessageElement | TurnEnd], output: SendEnd[StreamElement]
     ) -> None:
         """Run the stage."""
-        held: list[TextElement | MessageElement] = []
+        held: list[MessageElement] = []
         async for element in input:
             if isinstance(element, TurnEnd):
                 is_denied = await self._send_turn(held, output)
@@ -112,20 +113,18 @@ class GuardInputStage(BaseStage):
                     f"stage {self.name!r}: more than {self._max_messages} messages in one turn; send TurnEnd in time, "
                     "shorten the history before this stage, or raise max_messages"
                 )
-            held.append(element)
+            held.append(as_message(element))
         await self._send_turn(held, output)
 
-    async def _send_turn(self, held: list[TextElement | MessageElement], output: SendEnd[StreamElement]) -> bool:
+    async def _send_turn(self, held: list[MessageElement], output: SendEnd[StreamElement]) -> bool:
         """Send the messages of a turn, if nothing is denied; say whether something was."""
-        answered = next(
-            (place for place in reversed(range(len(held))) if _message(held[place]).role == "assistant"), -1
-        )
+        answered = next((place for place in reversed(range(len(held))) if held[place].message.role == "assistant"), -1)
         ready: list[StreamElement] = []
         for place, element in enumerate(held):
-            if place <= answered or _message(element).role not in self._roles:
+            if place <= answered or element.message.role not in self._roles:
                 ready.append(element)
                 continue
-            checked = _Checked(element, await self._guards.check(GuardView(_shown(_message(element)))))
+            checked = _Checked(await self._guards.check(GuardView(_shown(element.message))))
             if checked.stop is not None:
                 await self._tell(checked.stop, element, output)
                 return True
@@ -200,7 +199,7 @@ class GuardMessageStage(BaseStage):
 
     async def _send(self, element: MessageElement, output: SendEnd[StreamElement]) -> bool:
         """Send a message as the guards leave it; say whether it was denied."""
-        checked = _Checked(element, await self._guards.check(GuardView(element.message.text)))
+        checked = _Checked(await self._guards.check(GuardView(element.message.text)))
         for one in checked.found:
             await output.send(decision_element(one, self.name, element, self._refusal))
         stop = checked.stop
@@ -215,22 +214,14 @@ class GuardMessageStage(BaseStage):
         return True
 
 
-def _message(element: TextElement | MessageElement) -> Message:
-    return element.message if isinstance(element, MessageElement) else Message("user", element.text)
-
-
 def _shown(message: Message) -> str:
     """Return what a guard reads of a message: its text, and what tools have brought."""
     return message.text + "".join(result.text for result in message.tool_results)
 
 
-def _replaced(element: StreamElement, checked: _Checked, stage: str) -> StreamElement:
-    mark = {GUARD: told_of(None, stage)}
-    if isinstance(element, TextElement):
-        edited = edited_message(Message("user", element.text), checked.edits, None, "")
-        return element.replace(text=edited.text).with_metadata(**mark)
-    message = cast("MessageElement", element).message
-    return element.replace(message=edited_message(message, checked.edits, None, "")).with_metadata(**mark)
+def _replaced(element: MessageElement, checked: _Checked, stage: str) -> MessageElement:
+    edited = element.replace(message=edited_message(element.message, checked.edits, None, ""))
+    return edited.with_metadata(**{GUARD: told_of(None, stage)})
 
 
 def _checked_roles(roles: Iterable[str], stage: str) -> frozenset[str]:

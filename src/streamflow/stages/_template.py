@@ -28,11 +28,10 @@ __all__ = ["Template", "TemplateStage", "VariablesOf", "VariablesStage"]
 VARIABLES = "variables"
 """The key of the metadata under which variables travel on a message."""
 
-VariablesOf: TypeAlias = (
-    "Mapping[str, JsonValue]"
-    " | Callable[[RunContext[object], MessageElement],"
-    " Mapping[str, JsonValue] | Awaitable[Mapping[str, JsonValue]]]"
-)
+Variables: TypeAlias = "Mapping[str, JsonValue]"
+"""Variables by name."""
+
+VariablesOf: TypeAlias = "Variables | Callable[[RunContext[object], MessageElement], Variables | Awaitable[Variables]]"
 """Where variables come from: a dict, or a function of the run (with its `deps`) and the last message of the user; may be async."""
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -117,9 +116,7 @@ class VariablesStage(ConversationStage):
                 raise ConfigError(f"sources[{place}]", f"stage {name!r}: give a dict or a function, got {source!r:.80}")
         if not sources:
             raise ConfigError("sources", f"stage {name!r}: give at least one dict or function")
-        self._sources = tuple(
-            Metadata(cast("Mapping[str, JsonValue]", one)) if isinstance(one, Mapping) else one for one in sources
-        )
+        self._sources = tuple(one if callable(one) else Metadata(one) for one in sources)
 
     async def assemble(self, messages: list[MessageElement], run: RunContext[object]) -> Sequence[StreamElement]:
         """Return the messages, the user's last one with its variables."""
@@ -129,7 +126,7 @@ class VariablesStage(ConversationStage):
         asked = messages[place]
         known = dict(variables_of(asked))
         for source in self._sources:
-            made = source if isinstance(source, Mapping) else source(run, asked)
+            made = source(run, asked) if callable(source) else source
             known.update(await made if inspect.isawaitable(made) else made)
         return [*messages[:place], asked.with_metadata(**{VARIABLES: known}), *messages[place + 1 :]]
 

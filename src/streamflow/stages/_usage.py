@@ -59,7 +59,7 @@ class UsageStage(BaseStage):
 
     In: `UsageElement`, of which the final ones count, and of a call that goes on the latest; `TurnEnd`.
     Out: each `UsageElement`, with `cost_usd` if the provider gave none and the price of its model is known. In front of a
-    `TurnEnd`, if a call has ended since the last one, a `DataElement` named `usage_total`: what all calls of the run have used so far.
+    `TurnEnd`, if a call has ended since the last one, a `DataElement` named `usage_total`: what all calls of the run have used.
 
     Flow:
         emits: each element at once.
