@@ -188,7 +188,12 @@ def _openai_responses(pieces: Sequence[str], paths: Sequence[str]) -> Take:
     answer |= {"parallel_tool_calls": True, "tool_choice": "auto", "status": "in_progress"}
     call = {"type": "function_call", "id": "i1", "call_id": "t1", "name": "f", "arguments": ""}
     place: dict[str, Any] = {"item_id": "i1", "output_index": 0}
-    opened: dict[str, Any] = {"type": "response.output_item.added", "sequence_number": 1, "output_index": 0, "item": call}
+    opened: dict[str, Any] = {
+        "type": "response.output_item.added",
+        "sequence_number": 1,
+        "output_index": 0,
+        "item": call,
+    }
     begun = {"type": "response.created", "sequence_number": 0, "response": answer}
     state: Any = ResponseStreamState(input_tools=[], text_format=omit)
     state.handle_event(ResponseCreatedEvent.model_validate(begun))

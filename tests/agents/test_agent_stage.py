@@ -3,7 +3,7 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from agent_kit import ASK, calling, check, end, results, said, saying, script
+from agent_kit import ASK, calling, check, end, results, said, saying, script, within_a_stage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,14 +11,13 @@ from streamflow import Message, MessageElement, PipelineBuilder, PipelineConfig,
 from streamflow.agents import (
     AgentStage,
     Limits,
-    Price,
-    Prices,
     ToolContext,
     ToolDecisionElement,
     Tools,
     agent_tool,
     tool,
 )
+from streamflow.agents._limits import priced
 from streamflow.elements import (
     ToolCallDelta,
     ToolCallPart,
@@ -41,6 +40,7 @@ from streamflow.providers import (
     ToolSpec,
     UsageStep,
 )
+from streamflow.stages import ModelPrice
 from streamflow.state import MemoryStore, StateStoreLoadStage, StateStoreSaveStage
 from streamflow.testing import run_stage
 
@@ -95,7 +95,7 @@ async def test_usage_is_told_per_call_and_summed_and_priced():
         ScriptTurn([ToolCallStep("add", {"a": 0, "b": 1}), spent(1000, 100, "m")]),
         ScriptTurn([TextStep("1"), spent(2000, 200, "m")]),
     ]
-    prices = Prices({"scripted": Price(input=1.0, output=10.0)})
+    prices = {"scripted": ModelPrice(input=1.0, output=10.0)}
     got = await run_stage(AgentStage(script(*turns), [add], prices=prices), ASK)
     finals = [one.usage for one in got if isinstance(one, UsageElement) and one.final]
 
@@ -107,12 +107,13 @@ async def test_usage_is_told_per_call_and_summed_and_priced():
 
 def test_a_price_counts_cached_tokens_apart():
     """semantics 20.11: per million tokens; a model that is not in the table has no cost."""
-    prices = Prices({"m": Price(input=10, output=100, cached=1)})
+    prices = {"m": ModelPrice(input=10, output=100, cached=1)}
     usage = Usage(input_tokens=1_000_000, cached_tokens=500_000, output_tokens=10_000, model="m")
 
-    assert prices.cost_of(usage) == pytest.approx(5 + 0.5 + 1)
-    assert prices.cost_of(Usage(input_tokens=1, output_tokens=1, model="x")) is None
-    assert prices.cost_of(Usage(cost_usd=2.0)) == 2.0
+    assert priced(usage, prices).cost_usd == pytest.approx(5 + 0.5 + 1)
+    assert priced(Usage(input_tokens=1, output_tokens=1, model="x"), prices).cost_usd is None
+    assert priced(Usage(model="m"), prices).cost_usd is None
+    assert priced(Usage(cost_usd=2.0, model="m"), prices).cost_usd == 2.0
 
 
 @pytest.mark.parametrize(
@@ -389,7 +390,7 @@ async def test_agents_are_inside_each_other_up_to_a_depth():
     assert end(got).stop_reason == "stop"
 
 
-async def test_an_agent_answers_outside_of_a_pipeline():
+async def test_an_agent_answers_within_a_stage_of_yours():
     """semantics 20.12: `answer()` is the same loop."""
     seen = []
 
@@ -398,7 +399,7 @@ async def test_an_agent_answers_outside_of_a_pipeline():
         seen.append(element)
 
     agent = AgentStage(script(calling(("add", {"a": 0, "b": 1})), saying("One.")), [add])
-    answer = await agent.answer([Message("user", "0+1?")], look)
+    answer = await within_a_stage(lambda: agent.answer([Message("user", "0+1?")], look))
 
     assert (answer.text, answer.stop_reason, answer.limit) == ("One.", "stop", None)
     assert answer.usage.total_tokens > 0

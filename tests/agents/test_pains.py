@@ -1,7 +1,7 @@
 """What users of agent frameworks complain of, each as a test that it does not happen here."""
 
 import anyio
-from agent_kit import ASK, calling, check, end, results, said, saying, script
+from agent_kit import ASK, calling, check, end, results, said, saying, script, within_a_stage
 
 from streamflow import PipelineBuilder, PipelineConfig, TextElement
 from streamflow.agents import AgentStage, Limits, ToolContext, Tools, agent_tool, tool
@@ -74,7 +74,8 @@ async def test_leaving_the_loop_ends_model_and_tools():
 async def test_a_limit_of_rounds_throws_nothing_away():
     """semantics 20.10: openai-agents #719, #844: `max_turns` raised, and the work was gone."""
     provider = script(calling(("look", {}), times=None))
-    answer = await AgentStage(provider, Tools([look], max_repeats=99), limits=Limits(rounds=2)).answer(ASK_MESSAGES)
+    agent = AgentStage(provider, Tools([look], max_repeats=99), limits=Limits(rounds=2))
+    answer = await within_a_stage(lambda: agent.answer(ASK_MESSAGES))
 
     assert (answer.limit, answer.stop_reason, provider.calls) == ("rounds", "length", 2)
     assert [one.role for one in answer.messages] == ["user", *["assistant", "tool"] * 2]

@@ -4,7 +4,7 @@ import threading
 
 import anyio
 import anyio.lowlevel
-from agent_kit import ASK, calling, check, end, results, said, saying, script
+from agent_kit import ASK, calling, check, end, results, said, saying, script, within_a_stage
 
 from streamflow.agents import AgentStage, Tools, tool
 from streamflow.elements import MessageElement, ToolCallElement, ToolResultElement
@@ -45,7 +45,7 @@ async def test_calls_are_told_before_their_tools_run():
             seen.append(type(element).__name__)
 
     agent = AgentStage(script(calling(("tell", {})), saying("x")), [tell])
-    await agent.answer([ASK[0].message], watch)
+    await within_a_stage(lambda: agent.answer([ASK[0].message], watch))
 
     assert seen == ["ToolCallElement", "ran", "ToolResultElement"]
 

@@ -45,8 +45,6 @@ from streamflow import (
     stage,
 )
 from streamflow.agents import AgentStage, ToolStage
-from streamflow.elements import ToolCallElement
-from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.context import (
     CompactionStage,
     Document,
@@ -55,8 +53,8 @@ from streamflow.context import (
     MemoryRetrieveStage,
     RetrieveStage,
 )
-from streamflow.elements import Usage, UsageElement
-from streamflow.providers import ProviderStage, ScriptedProvider
+from streamflow.elements import ToolCallElement, Usage, UsageElement
+from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.stages import (
     BatchStage,
     BufferStage,

@@ -336,5 +336,8 @@ async def test_a_server_without_tls_is_refused_where_tls_was_asked_for(address):
 
 async def test_a_wrong_path_is_told_with_what_the_server_says(address):
     """The commonest mistake: an address without `/v1`."""
-    with pytest.raises(ProviderError, match=r"HTTP 404: no /chat/completions here, .*; check base_url, which /chat/completions is appended to"):
+    with pytest.raises(
+        ProviderError,
+        match=r"HTTP 404: no /chat/completions here, .*; check base_url, which /chat/completions is appended to",
+    ):
         await ask(OpenAIProvider(address), call())

@@ -29,6 +29,8 @@ from streamflow import (
     UsageElement,
     stage,
 )
+from streamflow.graph import Zip
+from streamflow.stages import MapAsyncStage
 from streamflow.testing import EdgeLedger, assert_all_stages_stopped
 
 every_capacity = pytest.mark.parametrize("capacity", [1, 2, 16, 100])
@@ -306,6 +308,59 @@ async def test_a_branch_of_a_branch_and_a_pass_through_change_nothing() -> None:
     assert by_type(result.elements, AudioElement).count(SOUND) == 1
     assert by_type(result.elements, AudioElement).count(AudioElement(b"\0\0\0\0")) == 1
     assert by_type(result.elements, TurnEnd) == [TurnEnd()]
+
+
+async def test_a_boundary_made_on_one_of_two_ways_does_not_stand_for_the_copy_on_the_other() -> None:
+    """semantics 4.9: what comes behind a join may be the work of one of its inputs; the copy itself is still to come."""
+
+    @stage(name="slow", accepts=(TextElement, TurnEnd))
+    async def slow(input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+        async for element in input:
+            await anyio.sleep(1)
+            await output.send(element)
+
+    @stage(name="own", accepts=(TextElement, TurnEnd))
+    async def own(input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+        async for element in input:
+            if isinstance(element, TurnEnd):
+                await output.send(TurnEnd(id="own"))
+
+    builder = PipelineBuilder().add(passing("head"), slow, own, tagged("join"), passing("side"))
+    pipeline = builder.branch("head", "slow", "own", "side").merge("join", "slow", "own").build()
+    result = await pipeline.run([TextElement("a"), TurnEnd(id="1"), TextElement("b"), TurnEnd(id="2")])
+
+    kept = [one for one in result.elements if not (isinstance(one, TurnEnd) and one.id == "own")]
+    first = next(number for number, one in enumerate(kept) if isinstance(one, TurnEnd))
+    assert sorted(one.text for one in by_type(kept[:first], TextElement)) == ["a", "ajoin"]
+    assert [one.id for one in by_type(kept, TurnEnd)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+async def test_what_several_calls_still_hold_is_not_overtaken_by_a_boundary(capacity: int) -> None:
+    """semantics 4.9: a stage with calls at work keeps what it has taken in a channel of its own; it is on the way all the same."""
+
+    async def call(element: TextElement) -> TextElement:
+        await anyio.sleep(1)
+        return element
+
+    def pair(one: TextElement, other: TextElement) -> TextElement:
+        return TextElement(one.text + other.text)
+
+    builder = PipelineBuilder(PipelineConfig(buffer_size=capacity))
+    builder.add(passing("head"), passing("inner"), passing("left"), MapAsyncStage(call, concurrency=3, name="calls"))
+    builder.add(passing("pairs"), passing("side")).branch("head", "inner", "side").branch("inner", "left", "calls")
+    builder.merge("pairs", "left", "calls", policy=Zip(pair))
+    result = await builder.build().run([*texts("a", "b", "c"), TurnEnd(id="1"), *texts("d"), TurnEnd(id="2")])
+
+    first = next(number for number, one in enumerate(result.elements) if isinstance(one, TurnEnd))
+    assert sorted(one.text for one in by_type(result.elements[:first], TextElement)) == [
+        "a",
+        "aa",
+        "b",
+        "bb",
+        "c",
+        "cc",
+    ]
 
 
 async def test_an_accumulator_in_one_branch_keeps_the_turn_together() -> None:

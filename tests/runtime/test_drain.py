@@ -325,17 +325,17 @@ async def test_what_does_not_end_is_named_with_what_was_not_delivered() -> None:
 async def test_who_was_being_woken_at_the_deadline_is_not_counted_with_what_it_still_sent(times: int) -> None:
     """semantics 7.5: the consumer makes room in the tick in which the deadline strikes; each element is told once."""
     source, got = Endless(0), []
-    async with pipeline_of(*steps_of([("ticks", 0)]), buffer_size=1).execute(source()) as run:
-        async with anyio.create_task_group() as tasks:
+    pipeline = pipeline_of(*steps_of([("ticks", 0)]), buffer_size=1)
+    async with pipeline.execute(source()) as run, anyio.create_task_group() as tasks:
 
-            async def drain() -> None:
-                await anyio.sleep(1 + times)
-                await run.drain(0)
+        async def drain() -> None:
+            await anyio.sleep(1 + times)
+            await run.drain(0)
 
-            tasks.start_soon(drain)
-            async for element in run:
-                got.append(element)
-                await anyio.sleep(0.5)
+        tasks.start_soon(drain)
+        async for element in run:
+            got.append(element)
+            await anyio.sleep(0.5)
 
     first = run.stats().edges["source → ticks0"].counts
     lost = dict(run.undelivered)

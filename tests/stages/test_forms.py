@@ -530,3 +530,17 @@ async def test_every_form_behaves_as_one_task_that_reads_and_writes(form: Form, 
             assert isinstance(error.__cause__, BoomError)
             assert end.reason == "error"
             assert isinstance(seen[-2], ErrorElement)
+
+
+def test_options_count_however_the_function_is_given() -> None:
+    """how we work 5: `stage(func, name=…)` is `stage(name=…)(func)`; nothing that was given is passed over without a word."""
+
+    async def work(input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+        async for element in input:
+            await output.send(element)
+
+    made = stage(work, name="mine", accepts=(TextElement,), max_held=3)
+
+    assert (made.name, made.accepts, made.max_held) == ("mine", (TextElement,), 3)
+    with pytest.raises(TypeError, match="colour"):
+        stage(work, colour="red")  # type: ignore[call-overload]

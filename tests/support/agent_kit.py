@@ -1,8 +1,6 @@
 """What tests of tools and agents share."""
 
-from __future__ import annotations
-
-from streamflow import Message, MessageElement, TurnEnd
+from streamflow import Message, MessageElement, PipelineBuilder, ReceiveEnd, SendEnd, TextElement, TurnEnd, stage
 from streamflow.elements import ToolCallElement, ToolResultElement, check_history
 from streamflow.providers import ScriptedProvider, ScriptTurn, StopStep, TextStep, ToolCallStep, When
 
@@ -65,4 +63,17 @@ def check(elements, asked=GO) -> None:
     assert sorted(one[0] for one in results(elements)) == sorted(called)
 
 
-__all__ = ["ASK", "When", "call", "calling", "check", "end", "results", "said", "saying", "script"]
+async def within_a_stage(work):
+    """Return what an async function returns that is called from within a stage."""
+    returned = []
+
+    @stage(name="asks")
+    async def asks(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        async for _ in input:
+            returned.append(await work())
+
+    await PipelineBuilder().chain(asks).build().run([TextElement("go")])
+    return returned[0]
+
+
+__all__ = ["ASK", "When", "call", "calling", "check", "end", "results", "said", "saying", "script", "within_a_stage"]

@@ -327,10 +327,12 @@ async def test_a_silence_can_be_filled_with_pings():
         assert (await client.post("http://fake/v1/chat/completions", json=asked)).text.count(": ping\n\n") == 3
         asked = body("chat", model="m?stall=1&keep_alive=0.25")
         with anyio.move_on_after(1.1) as scope:
-            async with client.stream("POST", "http://fake/v1/chat/completions", json=asked) as answer:
-                async with aclosing(answer.aiter_bytes()) as pieces:
-                    async for piece in pieces:
-                        seen.append(piece)
+            async with (
+                client.stream("POST", "http://fake/v1/chat/completions", json=asked) as answer,
+                aclosing(answer.aiter_bytes()) as pieces,
+            ):
+                async for piece in pieces:
+                    seen.append(piece)
 
     assert scope.cancelled_caught
     assert (seen[0][:5], seen[1:]) == (b"data:", [b": ping\n\n"] * 4)

@@ -6,7 +6,7 @@ Above: users, `apps`. Below: `providers`, `stages`, `wire`, `elements`.
 from __future__ import annotations
 
 from ._agent_stage import AgentAnswer, AgentStage
-from ._limits import Finish, Limits, Price, Prices
+from ._limits import Finish, LimitKind, Limits
 from ._mcp import open_mcp_tools
 from ._nested import agent_tool
 from ._tool import Approval, Approve, Tool, ToolContext, tool
@@ -19,9 +19,8 @@ __all__ = [
     "Approval",
     "Approve",
     "Finish",
+    "LimitKind",
     "Limits",
-    "Price",
-    "Prices",
     "Tool",
     "ToolContext",
     "ToolDecisionElement",

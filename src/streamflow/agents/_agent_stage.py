@@ -39,13 +39,13 @@ from ._tools import ToolDecisionElement, as_tools
 from ._turn import AgentOptions, AgentTurn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import StopReason
     from ..providers import Provider
-    from ..stages import Accepts, OnInterrupt, RunContext
-    from ._limits import LimitKind, Prices
+    from ..stages import Accepts, ModelPrice, OnInterrupt, RunContext
+    from ._limits import LimitKind
     from ._tools import ToolLike, Tools
 
 __all__ = ["AgentAnswer", "AgentStage"]
@@ -105,7 +105,7 @@ class AgentStage(BaseStage):
         request: What each model call is made with: model, temperature, tool choice, …. Its messages go before the conversation; a
             tool choice that forces a call holds for the first call of a turn alone.
         limits: How far the agent may go in one turn.
-        prices: What models cost, for `Usage.cost_usd`; None: what the provider says.
+        prices: What models cost, by the name that the provider gives, for `Usage.cost_usd`; None: what the provider says.
         max_messages: Most messages of one turn.
 
     Raises:
@@ -142,7 +142,7 @@ class AgentStage(BaseStage):
         instructions: str = "",
         request: ModelRequest | None = None,
         limits: Limits | None = None,
-        prices: Prices | None = None,
+        prices: Mapping[str, ModelPrice] | None = None,
         max_messages: int = 1000,
     ) -> None:
         super().__init__(name)
@@ -164,7 +164,7 @@ class AgentStage(BaseStage):
             tools=known,
             request=given,
             limits=limits if limits is not None else Limits(),
-            prices=prices,
+            prices=dict(prices or {}),
         )
         self._max_messages = max_messages
 
@@ -175,7 +175,7 @@ class AgentStage(BaseStage):
         *,
         deps: object = None,
     ) -> AgentAnswer:
-        """Answer one conversation outside of a pipeline, and return what came of it.
+        """Answer one conversation from within another stage, or a tool, and return what came of it.
 
         Args:
             messages: The conversation, oldest first.
@@ -186,6 +186,7 @@ class AgentStage(BaseStage):
 
         Raises:
             ProviderError: If a model call fails.
+            RunStateError: If the caller is not inside a stage, whose helpers the tools are.
         """
         turn = AgentTurn(self._options, messages, send=send if send is not None else _nowhere, deps=deps, decisions={})
         try:

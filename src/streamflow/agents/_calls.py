@@ -1,6 +1,6 @@
 """The calls of one answer of a model: which of them run, when, and that each has exactly one result.
 
-Above: `_turn`, `_tool_stage`. Below: `_tools`, `_tool`, `_content`.
+Above: `_turn`, `_tool_stage`. Below: `_tools`, `_tool`, `_content`, `stages`, whose context starts the tools' tasks.
 Rules: a call runs only when the answer that it is part of has ended with the stop reason `tool_calls`; a tool that says `eager` may
 begin before, and its result is kept back until then. Results leave in the order of the calls. Whatever a tool does, its siblings do
 not notice; only a `BaseException` that is no cancellation passes. `settle()` gives a result to each call that has none.
@@ -8,6 +8,8 @@ not notice; only a `BaseException` that is no cancellation passes. `settle()` gi
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 from typing import TYPE_CHECKING, Final, Self
 
@@ -16,7 +18,8 @@ import anyio.lowlevel
 import msgspec
 
 from ..elements import Message, MessageElement, ToolCallElement, ToolResultElement
-from ..errors import ToolError
+from ..errors import RunStateError, ToolError
+from ..stages import current_run
 from ._arguments import ArgumentsError
 from ._content import capped, content_of
 from ._tool import ToolContext
@@ -52,7 +55,7 @@ class _One:
         self.is_started = False
         self.is_sent = False
         self.done = anyio.Event()
-        self.scope = anyio.CancelScope()
+        self.helper: _Helper | None = None
 
     def finish(self, result: ToolResultElement | None) -> None:
         """Know the result, None: a person is to be asked. The first one stays."""
@@ -62,9 +65,23 @@ class _One:
 
     def decide(self, result: ToolResultElement) -> None:
         """Give it this result, whatever its tool is doing, or has done."""
-        self.scope.cancel()
+        self.cancel()
         self.result, self.is_pending = result, False
         self.done.set()
+
+    def cancel(self) -> None:
+        """End its tool, if it runs."""
+        if self.helper is not None:
+            self.helper.scope.cancel()
+
+
+class _Helper:
+    """A task of the stage, as far as is known of it here."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.has_begun = False
+        self.ended = anyio.Event()
 
 
 class Calls:
@@ -96,25 +113,22 @@ class Calls:
         self._calls: dict[str, _One] = {}
         self._limiter = anyio.CapacityLimiter(tools.max_parallel)
         self._threads = anyio.CapacityLimiter(tools.max_parallel)
-        self._group = anyio.create_task_group()
+        self._run = current_run()
+        self._helpers: list[_Helper] = []
         self._told = False
 
     async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # What fails beside the tools leaves as it is, and not in a group: the tools are ended first.
-        try:
-            if error is None or isinstance(error, Exception):
-                self._group.cancel_scope.cancel()
-                await self._group.__aexit__(None, None, None)
-            else:
-                await self._group.__aexit__(kind, error, traceback)
-        finally:
-            del error, traceback  # an error that passes here again would hold this frame, and the frame the error
+        for helper in self._helpers:
+            helper.scope.cancel()
+        with anyio.CancelScope(shield=True):
+            for helper in self._helpers:
+                if helper.has_begun:  # one that has not is cancelled before it does anything
+                    await helper.ended.wait()
 
     def know(self, call: ToolCallElement) -> None:
         """Know a call that is complete."""
@@ -132,7 +146,7 @@ class Calls:
     def forget(self) -> None:
         """Know that the answer begins anew: calls of it never were."""
         for one in self._calls.values():
-            one.scope.cancel()
+            one.cancel()
         self._calls.clear()
 
     def adopt(self, message: Message, *, answered: Iterable[str] = ()) -> None:
@@ -153,7 +167,7 @@ class Calls:
             self._calls[part.call_id] = one
         for call_id, one in known.items():
             if call_id not in self._calls:
-                one.scope.cancel()
+                one.cancel()
 
     @property
     def calls(self) -> tuple[ToolCallElement, ...]:
@@ -177,7 +191,7 @@ class Calls:
             if at_most is not None and place >= at_most and not one.is_started:
                 one.is_started = True
                 one.finish(_result(one.call, "denied", OVER_LIMIT))
-        self._group.start_soon(self._start_all)
+        self._spawn(self._start_all, "tools")
         for one in self._calls.values():
             await one.done.wait()
             await self._tell(one)
@@ -234,18 +248,34 @@ class Calls:
             text = f"The call was not run: it has been made {self._tools.max_repeats} times already, with the same arguments."
             one.finish(_result(one.call, "error", f"{text} Do something else, or answer with what you have."))
         else:
-            self._group.start_soon(self._work, one, name=f"tool {one.call.name}")
+            one.helper = self._spawn(functools.partial(self._work, one), f"tool {one.call.name}")
 
     async def _work(self, one: _One) -> None:
-        with one.scope:
+        try:
+            async with self._limiter:
+                result = await self._judged(one.call)
+        except anyio.get_cancelled_exc_class():
+            # Ours goes on its way; one that the tool itself has raised ends here, or it would look like ours to whoever waits.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            result = _result(one.call, "cancelled", CANCELLED)
+        one.finish(result)
+
+    def _spawn(self, work: Callable[[], Awaitable[None]], name: str) -> _Helper:
+        """Start a helper of the stage, which ends at the latest when this object is left."""
+        helper = _Helper()
+
+        async def body() -> None:
+            helper.has_begun = True
             try:
-                async with self._limiter:
-                    result = await self._judged(one.call)
-            except anyio.get_cancelled_exc_class():
-                # Ours goes on its way; one that the tool itself has raised ends here, or it would look like ours to whoever waits.
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                result = _result(one.call, "cancelled", CANCELLED)
-            one.finish(result)
+                with helper.scope:
+                    await work()
+            finally:
+                helper.ended.set()
+
+        with contextlib.suppress(RunStateError):  # the stage is being cancelled, and so is whoever waits for this
+            self._run.start_soon(body, name=name)
+            self._helpers.append(helper)
+        return helper
 
     async def _judged(self, call: ToolCallElement) -> ToolResultElement | None:
         """Return what a call comes to; None: a person is to be asked."""

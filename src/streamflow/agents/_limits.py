@@ -1,6 +1,6 @@
 """How far an agent may go in one turn, and what its model calls cost.
 
-Above: `_turn`, users. Below: `elements`.
+Above: `_turn`, users. Below: `stages`, `elements`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Finish", "Limits", "Price", "Prices", "Spent"]
+    from ..stages import ModelPrice
+
+__all__ = ["Finish", "LimitKind", "Limits", "Spent", "priced"]
 
 Finish = Literal["stop", "answer"]
 """How a turn ends at a limit: at once, or with one more answer of the model, without tools."""
 
 LimitKind = Literal["rounds", "calls", "tokens", "cost", "time"]
 """Which limit has ended a turn."""
-
-_PER = 1_000_000  # prices are told per million tokens
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,48 +61,12 @@ class Limits:
             raise ConfigError("Limits.finish", f"{self.finish!r} is none; give 'stop' or 'answer'")
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model costs, in US dollars per million tokens."""
-
-    input: float
-    """Tokens read."""
-    output: float
-    """Tokens written."""
-    cached: float | None = None
-    """Tokens read from the provider's cache; None: as `input`."""
-    cache_write: float | None = None
-    """Tokens written to the provider's cache; None: as `input`."""
-
-
-class Prices:
-    """What models cost, as you know it: nothing is guessed.
-
-    Args:
-        by_model: Prices by the name of the model, as the server tells it in its usage.
-    """
-
-    def __init__(self, by_model: Mapping[str, Price]) -> None:
-        self._by_model = dict(by_model)
-
-    def cost_of(self, usage: Usage) -> float | None:
-        """Return what a model call has cost, in US dollars: what the provider says, else by these prices; None: not known."""
-        if usage.cost_usd is not None:
-            return usage.cost_usd
-        price = self._by_model.get(usage.model or "")
-        if price is None or usage.input_tokens is None or usage.output_tokens is None:
-            return None
-        cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
-        total = (
-            (usage.input_tokens - cached - written) * price.input
-            + cached * (price.input if price.cached is None else price.cached)
-            + written * (price.input if price.cache_write is None else price.cache_write)
-            + usage.output_tokens * price.output
-        )
-        return total / _PER
-
-    def priced(self, usage: Usage) -> Usage:
-        """Return the usage with its cost, as far as it is known."""
-        return msgspec.structs.replace(usage, cost_usd=self.cost_of(usage))
+def priced(usage: Usage, prices: Mapping[str, ModelPrice]) -> Usage:
+    """Return a usage with its cost: what the provider says, else by these prices. What is not known is not guessed."""
+    price = prices.get(usage.model or "")
+    if usage.cost_usd is not None or price is None or usage.input_tokens is None or usage.output_tokens is None:
+        return usage
+    return msgspec.structs.replace(usage, cost_usd=price.cost_usd(usage))
 
 
 class Spent:

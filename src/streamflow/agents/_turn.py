@@ -28,7 +28,7 @@ from ..elements import (
 from ..errors import ProviderError
 from ..providers import ModelRequest, Sent
 from ._calls import Calls
-from ._limits import Spent
+from ._limits import Spent, priced
 from ._tools import Repeats
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from ..elements import StopReason, StreamElement
     from ..providers import Provider, ToolChoice
-    from ._limits import LimitKind, Limits, Prices
+    from ..stages import ModelPrice
+    from ._limits import LimitKind, Limits
     from ._tools import ToolDecisionElement, Tools
 
 __all__ = ["AgentOptions", "AgentTurn", "open_calls"]
@@ -50,7 +51,7 @@ class AgentOptions:
     tools: Tools
     request: ModelRequest
     limits: Limits
-    prices: Prices | None
+    prices: Mapping[str, ModelPrice]
 
 
 class AgentTurn:
@@ -281,9 +282,7 @@ class AgentTurn:
         )
 
     async def _tell_usage(self, usage: UsageElement) -> None:
-        prices = self._options.prices
-        if prices is not None:
-            usage = usage.replace(usage=prices.priced(usage.usage))
+        usage = usage.replace(usage=priced(usage.usage, self._options.prices))
         await self._send(usage)
         self._spent.add(usage.usage)
 

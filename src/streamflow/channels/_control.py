@@ -177,6 +177,12 @@ class ControlJoin:
         known = self._copied.get(id(element))
         return known is not None and known.has_left and number in known.awaited | known.late
 
+    def is_pending(self, element: ControlElement) -> bool:
+        """Say whether a boundary is still to leave: it is held, or some input has still to show it."""
+        known = self._copied.get(id(element))
+        is_held = any(one is element for one in self.held.values())
+        return known is not None and not known.has_left and (is_held or bool(known.awaited))
+
     def is_awaited(self, number: int, element: ControlElement) -> bool:
         """Say whether a copy of an element is waited for at input `number`."""
         known = self._copied.get(id(element))

@@ -70,12 +70,12 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         self._turns: deque[Turn] = deque()
         self._sender: SendEnd[Any] | None = None
         self._forward: SendEnd[Any] | None = None
+        self._feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
         self._aside: deque[Any] | None = None
         self._owes = False  # the reader keeps something whose results have not been sent
         self._waiter: Waiter | None = None
         self._make_waiter: Callable[[], Waiter] | None = None
-        self._receiving = False
-        self._closed = False
+        self._receiving = self._closed = False
         self._end: int | None = None
         self._checkpoint_at = _BUDGET
         self._watch = watch
@@ -86,7 +86,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self._overseers: tuple[
             Overseer, ...
-        ] = ()  # merges below, and others, that want to know when somebody waits here
+        ] = ()  # merges below, and others: who wants to know that somebody waits here
         self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
         self._copies: PortCopies | None = None  # for an input of several
         self.attention: int = int(watch is not None or capacity > WIDE)
@@ -98,8 +98,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, in the order in which it leaves; to be looked at only."""
-        self._half = capacity // 2
-        self._low = self._half
+        self._half = self._low = capacity // 2
         self._cause: BaseException | None = None
         self._discarded: dict[str, int] = {}
         self.name: str = name
@@ -109,7 +108,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         self.state: ChannelState = "open"
         """Open, or how the channel ended."""
         self.reason: CloseReason = "no_more_needed"
-        """Why the reader closed; meaningful once `state` is `cancelled`."""
+        """Why the reader closed, once `state` is `cancelled`."""
         self.end_was_told: bool = False
         """Whether the reader has been told that the channel has ended."""
 
@@ -197,6 +196,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         channel ends, stay for `pass_rest()`.
         """
         self._forward = output
+        self._feeds = self._feeds or output
         here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
         for edge in output._edges:
             edge._fed_by += (here,)

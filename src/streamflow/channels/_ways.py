@@ -44,12 +44,12 @@ def readers_between(forks: Collection[SendEnd[Any]], target: ReceiveEnd[Any]) ->
     while following:
         writer, edge = following.pop()
         reader = edge if edge is target else _reader_of(edge)
-        if reader is merge or reader._forward in forks:
+        if reader is merge or reader._feeds in forks:
             continue
         if reader not in before:
             before[reader] = []
-            if reader is not target and reader._forward is not None:
-                following += [(reader, one) for one in reader._forward._edges]
+            if reader is not target and reader._feeds is not None:
+                following += [(reader, one) for one in reader._feeds._edges]
         before[reader].append(writer)
     if target not in before:
         return None
@@ -113,7 +113,7 @@ class Ways:
         found: set[ReceiveEnd[Any]] = set()
         following = list(origins)
         while following:
-            output = _reader_of(following.pop())._forward
+            output = _reader_of(following.pop())._feeds
             new = [edge for edge in output._edges if edge not in found] if output is not None else []
             found.update(new)
             following += new
@@ -138,7 +138,7 @@ class Ways:
 
     def _goes_on(self, first: ReceiveEnd[Any], *, before: bool) -> bool:
         """Say whether the stage that reads `first`, and what else is read by the same stage, may take or send something."""
-        output = first._forward
+        output = first._feeds
         if output is not None and not output.is_open:
             return False
         edges = output._edges if output is not None else ()
@@ -146,11 +146,19 @@ class Ways:
         self._listen(*edges, *readers)
         waiting = [one for one in readers if one._waiter is not None]
         full = [edge for edge in edges if _is_waited_for(edge)]
-        if not waiting and not full:
+        if not full and (not waiting or any(self._has_inside(one) for one in readers)):
             return True
         if any(self._receives(one, before=before) for one in waiting):
             return True
         return bool(full) and all(self._is_taken_from(edge) for edge in full)
+
+    def _has_inside(self, reader: ReceiveEnd[Any]) -> bool:
+        """Say whether a stage that has a channel of its own between what it reads and what it sends has something there."""
+        if reader._forward is None or reader._forward is reader._feeds:
+            return False
+        between = reader._forward._edges
+        self._listen(*between)
+        return any(one._buffer or one._waiter is None for one in between)
 
     def _receives(self, reader: ReceiveEnd[Any], *, before: bool) -> bool:
         """Say whether a reader that waits may get something."""
@@ -180,7 +188,7 @@ def _reader_of(edge: ReceiveEnd[Any]) -> ReceiveEnd[Any]:
 def _alive(edge: ReceiveEnd[Any]) -> list[ReceiveEnd[Any]]:
     """Return what the stage that writes an edge reads, as far as it is known."""
     ends = (one() for one in edge._fed_by)
-    return [one for one in ends if one is not None and one._forward is not None and edge in one._forward._edges]
+    return [one for one in ends if one is not None and one._feeds is not None and edge in one._feeds._edges]
 
 
 def _is_waited_for(edge: ReceiveEnd[Any]) -> bool:

@@ -1,9 +1,9 @@
 """A request as OpenAI's chat completions write it. Waits for nothing.
 
 Above: `_wires`. Below: `_encoding`.
-This wire has no place of its own for thoughts, nor for media in what the assistant has said. Thoughts are left out, unless the server is
-known to have a field for them; sound goes back as its transcript; pictures go back in the field in which servers that make them send
-them.
+This wire has no place of its own for thoughts, nor for media in what the assistant has said. Thoughts are left out, unless the
+server is known to have a field for them; sound goes back as its transcript; pictures go back in the field in which servers that
+make them send them.
 """
 
 from __future__ import annotations

@@ -159,8 +159,8 @@ class OpenAIClientProvider(ClientProvider):
         max_answer_chars: Longest answer: text, thoughts, arguments of tools, media as they are encoded.
         max_tokens_field: What the server calls the limit of tokens in chat completions; None: `max_completion_tokens` at OpenAI's
             own address, `max_tokens` elsewhere.
-        thoughts_field: Field of chat completions in which the server wants to have its thoughts back, such as `reasoning_content` of
-            DeepSeek, which refuses a tool's result without them; None: they are not sent, because older servers refuse them.
+        thoughts_field: Field of chat completions in which the server wants to have its thoughts back, such as `reasoning_content`
+            of DeepSeek, which refuses a tool's result without them; None: they are not sent, because other servers refuse them.
         name: What it is called in errors and usage.
 
     Raises:

@@ -53,8 +53,8 @@ class OpenAIProvider(HTTPProvider):
         max_answer_chars: Longest answer: text, thoughts, arguments of tools, media as they are encoded.
         max_tokens_field: What the server calls the limit of tokens in chat completions; None: `max_completion_tokens` at OpenAI's
             own address, `max_tokens` elsewhere.
-        thoughts_field: Field of chat completions in which the server wants to have its thoughts back, such as `reasoning_content` of
-            DeepSeek, which refuses a tool's result without them; None: they are not sent, because older servers refuse them.
+        thoughts_field: Field of chat completions in which the server wants to have its thoughts back, such as `reasoning_content`
+            of DeepSeek, which refuses a tool's result without them; None: they are not sent, because other servers refuse them.
         headers: Further headers, such as one that a gateway asks for; secret like the key.
         name: What it is called in errors and usage.
         client: Your own client, with your own proxies or certificates. It is used as it is, and closed by you.

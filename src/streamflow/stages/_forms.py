@@ -114,7 +114,23 @@ class FunctionStage(BaseStage, Generic[P, R_co]):
 
 
 @overload
-def stage(func: Callable[P, R_co], /) -> FunctionStage[P, R_co]: ...
+def stage(
+    func: Callable[P, R_co],
+    /,
+    *,
+    name: str | None = None,
+    kind: StageKind | None = None,
+    accepts: Accepts | None = None,
+    emits: Accepts | None = None,
+    max_held: int | None = None,
+    timeout_s: float | None = None,
+    bypass: Bypass = "late",
+    on_interrupt: OnInterrupt | None = None,
+    inputs: Mapping[str, Accepts] = NO_PORTS,
+    outputs: Mapping[str, Accepts | None] = NO_PORTS,
+    resources: tuple[Resource[object], ...] = (),
+    helpers: bool | None = None,
+) -> FunctionStage[P, R_co]: ...
 @overload
 def stage(
     *,
@@ -147,7 +163,7 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     default keep it, except one called `run`.
 
     Args:
-        func: The function, when used as `@stage` without parentheses.
+        func: The function, when used as `@stage` without parentheses, or called as `stage(func, name="…")`.
         options: `name` in the graph, default the function's; `kind`; `accepts` and `emits`, default what the annotations say;
             `max_held`, most elements that it holds; `timeout_s`, longest time in seconds between two dealings with its edges;
             `bypass`, when what an accumulating one does not accept leaves; `on_interrupt`, `"reenter"` or `"fence"`, what an
@@ -163,7 +179,7 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
     if func is None:
         return functools.partial(_stage_of, **options)
-    return _stage_of(func)
+    return _stage_of(func, **options)
 
 
 def _stage_of(func: object, **options: Any) -> FunctionStage[..., object]:

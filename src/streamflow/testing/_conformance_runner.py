@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import anyio
 
 from ..errors import ConfigError
+from ..runtime._jobs import leaf_of
 from ._clock import virtual_time
 from ._conformance import BACKENDS, NotApplicable, Rule, Trial, check_of, rules_of
 from ._conformance_report import ConformanceError, Report, Verdict
@@ -169,8 +170,7 @@ class _Court:
 
 
 def _failed(rule: Rule, trial: Trial[object], error: BaseException) -> Verdict:
-    while isinstance(error, BaseExceptionGroup):  # of a check that has several tasks: what failed first says most
-        error = error.exceptions[0]
+    error = leaf_of(error)  # of a check that has several tasks: what failed first says most
     text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
     cause = error.__cause__
     while cause is not None:

@@ -275,8 +275,9 @@ async def _loop_is_lost(trial: StageTrial) -> None:
         with _no_garbage_collection(), warnings.catch_warnings():
             warnings.simplefilter("error")
             iterator = aiter(running(trial, pipeline, source))
-            for _ in range(wanted):
-                await anext(iterator, None)
+            with anyio.move_on_after(_patience_s(trial)):
+                for _ in range(wanted):
+                    await anext(iterator, None)
             del iterator
             for _ in range(_soon(trial)):
                 if not tasks_alive() - before - resource_tasks():
@@ -289,6 +290,11 @@ async def _loop_is_lost(trial: StageTrial) -> None:
 def _soon(trial: StageTrial) -> int:
     """Return how many rests to wait; where time is real, what is waited for depends on how busy the machine is."""
     return 10 * _SOON if trial.real_time else _SOON
+
+
+def _patience_s(trial: StageTrial) -> float:
+    """Return how long to wait for what a stage may have nothing to say to."""
+    return 1.0 if trial.real_time else 100.0
 
 
 @contextlib.contextmanager
@@ -348,7 +354,8 @@ async def _clean_up_ends(trial: StageTrial) -> None:
         async with running(trial, pipeline_of(trial, before=[neighbour]), CountingSource(items, forever=True)) as run:
             await checkpoint()
             if trial.subject.sends:
-                await take(run, wanted)
+                with anyio.move_on_after(_patience_s(trial)):
+                    await take(run, wanted)
             else:
                 await trial.rest(wanted)
             run.cancel()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 
 from ..elements import EndOfStream, ErrorElement, StreamElement, TextElement
+from ..errors import OutputClosedError
 from ..runtime import PipelineBuilder, PipelineConfig
 from ..stages import MapStage, StageKind, as_stage
 from ._conformance import BACKENDS, Trial, Variant
@@ -50,6 +51,7 @@ __all__ = [
     "resource_tasks",
     "running",
     "take",
+    "unfinished",
 ]
 
 _SHOWN: Final = 6
@@ -96,6 +98,9 @@ class StageCase:
     _references: dict[tuple[StreamElement, ...], list[StreamElement]] = dataclasses.field(
         default_factory=dict[tuple[StreamElement, ...], list[StreamElement]]
     )
+    _enough: dict[tuple[StreamElement, ...], int] = dataclasses.field(
+        default_factory=dict[tuple[StreamElement, ...], int]
+    )
     _pipelines: dict[tuple[object, ...], Pipeline] = dataclasses.field(
         default_factory=dict[tuple[object, ...], "Pipeline"]
     )
@@ -122,6 +127,16 @@ class StageCase:
         if key not in self._pipelines:
             self._pipelines[key] = pipeline_of(trial)
         return self._pipelines[key]
+
+    async def wanted(self, trial: StageTrial, items: Sequence[StreamElement]) -> int:
+        """Return how many elements of an input leave it wanting more, found out once; all, but where it ends by itself."""
+        key = tuple(items)
+        if key not in self._enough:
+            most = 0
+            while most < len(key) and not await _ends_by_itself(trial, key[: most + 1]):
+                most += 1
+            self._enough[key] = most
+        return self._enough[key]
 
     async def reference(self, items: Sequence[StreamElement]) -> list[StreamElement]:
         """Return what the stage sends for an input where nothing ever waits for room, found out once."""
@@ -231,6 +246,29 @@ def _passing(name: str) -> StageLike:
 
 def _same(element: StreamElement) -> StreamElement:
     return element
+
+
+async def _ends_by_itself(trial: StageTrial, items: Sequence[StreamElement]) -> bool:
+    """Say whether a stage ends although its input is still open."""
+    ends = Ends(trial)
+    async with pipeline_of(trial, capacity=_WIDE, listener=ends).execute(deps=trial.subject.deps) as run:
+        for item in items:
+            try:
+                await run.send(item)
+            except OutputClosedError:
+                return True
+        await trial.rest(60)
+        return "stage.completed" in ends.names
+
+
+async def unfinished(trial: StageTrial, items: list[StreamElement]) -> list[StreamElement]:
+    """Return as much of an input as leaves the stage wanting more; skip the rule where nothing does."""
+    if not items:
+        return items
+    wanted = await trial.subject.wanted(trial, items)
+    if not wanted:
+        trial.skip("the stage has enough after one element")
+    return items[:wanted]
 
 
 class CountingSource:

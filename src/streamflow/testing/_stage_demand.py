@@ -30,6 +30,7 @@ from ._stage_case import (
     reference,
     running,
     take,
+    unfinished,
 )
 from ._tasks import tasks_alive
 
@@ -42,6 +43,8 @@ __all__: list[str] = []
 
 _TURN: Final = 64
 """Most elements that a task may move before others have their turn."""
+_REST_S: Final = 100.0
+"""Time after which nothing moves behind a reader that has stopped; a stage that looks around meanwhile does that often."""
 _STEADY: Final = 10
 """Elements after which a stage has started all tasks that it needs."""
 
@@ -63,12 +66,12 @@ async def _reader_stops(trial: StageTrial) -> None:
             for taken in (0, 1):
                 given(trial, items, f"over and over; the reader takes {taken} and stops")
                 await take(run, taken)
-                await trial.rest(700)  # until the calls in hand have ended, those in threads too
+                await trial.rest(_REST_S)  # until the calls in hand have ended, those in threads too
                 at_rest = len(source.given)
-                await trial.rest(700)
+                await trial.rest(_REST_S)
                 trial.require(
                     len(source.given) == at_rest,
-                    f"the source gave {len(source.given) - at_rest} more elements within 700 seconds, and nobody read",
+                    f"the source gave {len(source.given) - at_rest} more elements within {_REST_S:g} seconds, and nobody read",
                 )
     ledger.check()
 
@@ -115,7 +118,7 @@ def _paces(trial: StageTrial) -> list[tuple[str, Callable[[], float]]]:
 async def _streaming(trial: StageTrial) -> None:
     need_input(trial)
     need_output(trial)
-    items = lengths(trial, 3)[-1]
+    items = await unfinished(trial, lengths(trial, 3)[-1])
     await _one_at_a_time(trial, items)
     given(trial, items, "over and over, and the input stays open")
     async with running(trial, pipeline_of(trial), CountingSource(await _round(trial, items), forever=True)) as run:

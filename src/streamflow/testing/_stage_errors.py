@@ -30,6 +30,7 @@ from ._stage_case import (
     reference,
     running,
     take,
+    unfinished,
 )
 from ._tasks import tasks_alive
 
@@ -98,7 +99,7 @@ async def _fails_on_an_element(trial: StageTrial) -> None:
 )
 async def _fails_while_consumer_works(trial: StageTrial) -> None:
     need_input(trial)
-    items = lengths(trial, 3)[-1]
+    items = await unfinished(trial, lengths(trial, 3)[-1])
     given(trial, items, "then the source fails; the consumer works for ten seconds")
     source = CountingSource(items, failure=PlantedError())
     raised, worked = False, False
@@ -124,7 +125,7 @@ async def _fails_while_consumer_works(trial: StageTrial) -> None:
 async def _several_failures(trial: StageTrial) -> None:
     need_input(trial)
     need_output(trial)
-    items = lengths(trial, 3)[-1]
+    items = await unfinished(trial, lengths(trial, 3)[-1])
 
     async def fails(stream: AsyncIterator[StreamElement]) -> AsyncIterator[StreamElement]:
         async for element in stream:
@@ -148,7 +149,8 @@ async def _several_failures(trial: StageTrial) -> None:
 )
 async def _source_is_closed(trial: StageTrial) -> None:
     need_input(trial)
-    for items in lengths(trial, 0, 1, 3):
+    for some in lengths(trial, 0, 1, 3):
+        items = await unfinished(trial, some)
         for failure in (None, PlantedError()):
             given(trial, items, "then the source fails" if failure else "")
             source = CountingSource(items, failure=failure)
@@ -246,7 +248,8 @@ async def _passes_by(trial: StageTrial, candidates: list[StreamElement]) -> None
     trial.require(
         len(got) == len(passed) + len(empty) or not trial.subject.deterministic, f"it sent {brief(got)} of its own"
     )
-    for items in lengths(trial, 1, 3):
+    for some in lengths(trial, 1, 3):
+        items = await unfinished(trial, some)
         alone = await reference(trial, items)
         for fed, wanted in (([*aside, *items], [*aside, *alone]), ([*items, *aside], [*alone, *aside])):
             given(trial, fed)

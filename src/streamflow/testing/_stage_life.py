@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator  # noqa: TC003 - the runtime reads the annotations of stages
 from typing import TYPE_CHECKING, Final, cast
 
-from ..elements import ControlElement, EndOfStream, StreamElement
+from ..elements import ControlElement, EndOfStream, StreamElement, TurnEnd
 from ..errors import RunStateError
 from ..runtime import PipelineBuilder
 from ..stages import BaseStage, StageKind
@@ -169,6 +169,10 @@ async def _reader_never_reads(trial: StageTrial) -> None:
 
 async def _early_end(trial: StageTrial, counts: Sequence[int]) -> None:
     items = lengths(trial, 3)[-1]
+    if any(counts) and not await reference(trial, items):
+        trial.skip("the stage says nothing to its input, so that nobody behind it can have enough")
+    # What accumulates says something at the end of a turn.
+    over_and_over = [*items, TurnEnd()] if trial.subject.kind is StageKind.ACCUMULATE else items
     for count in counts:
 
         async def some(stream: AsyncIterator[StreamElement], most: int = count) -> AsyncIterator[StreamElement]:
@@ -181,7 +185,7 @@ async def _early_end(trial: StageTrial, counts: Sequence[int]) -> None:
                     return
 
         given(trial, items, f"over and over; the reader leaves after {count}")
-        before, source = tasks_alive(), CountingSource(items, forever=True)
+        before, source = tasks_alive(), CountingSource(over_and_over, forever=True)
         pipeline = pipeline_of(trial, behind=[some])
         async with running(trial, pipeline, source) as run:
             result = await run.result()

@@ -13,8 +13,9 @@ On this wire nothing says where a call ends, and what says where one begins is o
 A name is set once. Before the first characters of the arguments it may still grow, because there are servers that cut it in pieces
 and others that repeat it, longer or not; that is why nothing of a call is given out before. A call without an id gets one then.
 
-There are servers whose every fragment says the arguments from their beginning. That cannot be known before the end: an object may hold
-itself once more. So it is looked for only where the fragments one behind the other are no JSON, and then the whole says the last one.
+There are servers whose every fragment says the arguments from their beginning. That cannot be known before the end: an object may
+hold itself once more. So it is looked for only where the fragments one behind the other are no JSON, and then the whole says the
+last one.
 """
 
 from __future__ import annotations

@@ -44,9 +44,9 @@ __all__ = [
 _FEW: Final = 2  # of what is taken before the end
 
 
-@unusual(max_held=4)
+@unusual(max_held=4, kind=StageKind.ACCUMULATE)
 async def reads_ahead(input: In, output: Out, memory: Memory) -> None:
-    """Reads up to three elements ahead, in a task of its own."""
+    """Reads up to three elements ahead, in a task of its own, and says so: what holds elements between pulls accumulates."""
     ahead: deque[StreamElement] = deque()
     changed = anyio.Event()
     has_ended = False
