@@ -68,6 +68,7 @@ def check_lawful(sent, given_elements):
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 @given(history=histories(), limit=st.integers(1, 8), capacity=st.integers(1, 2))
 async def test_a_window_is_lawful_and_within_its_limit(history, limit, capacity):
     """semantics 21.3: the latest messages; a call with its results is one, system messages stay."""
@@ -81,6 +82,7 @@ async def test_a_window_is_lawful_and_within_its_limit(history, limit, capacity)
     assert len(rest) <= limit or units == 1
 
 
+@pytest.mark.slow
 @given(history=histories(), limit=st.integers(1, 4))
 async def test_a_window_of_turns_begins_with_what_a_person_says(history, limit):
     """semantics 21.3: the last turns, whole."""
@@ -96,6 +98,7 @@ async def test_a_window_of_turns_begins_with_what_a_person_says(history, limit):
     assert len(starts) <= limit
 
 
+@pytest.mark.slow
 @given(
     history=histories(),
     budget=st.integers(1, 40),

@@ -68,6 +68,7 @@ texts = st.text(alphabet="ab xB.\n", max_size=40)
 places = st.lists(st.integers(0, 100), max_size=8)
 
 
+@pytest.mark.slow
 @given(text=texts, places=places, capacity=st.integers(1, 3))
 async def test_what_is_denied_is_never_shown_however_it_is_cut(text, places, capacity):
     """semantics 21.6: the text ends in front of the first forbidden word; the same for every way to divide it."""
@@ -83,6 +84,7 @@ async def test_what_is_denied_is_never_shown_however_it_is_cut(text, places, cap
     assert len(decisions(got)) == (found is not None)
 
 
+@pytest.mark.slow
 @given(
     text=st.text(alphabet="aab b.", max_size=40),
     places=places,
@@ -97,6 +99,7 @@ async def test_what_is_replaced_is_replaced_the_same_however_it_is_cut(text, pla
     assert message(got).text == shown(got)
 
 
+@pytest.mark.slow
 @given(text=texts, places=places, by=st.sampled_from(["characters", "sentences"]), max_chars=st.integers(1, 9))
 async def test_what_no_guard_objects_to_is_not_touched(text, places, by, max_chars):
     """semantics 21.6: text, headers and other elements leave in their order, whatever is held back."""
@@ -118,6 +121,7 @@ async def test_what_no_guard_objects_to_is_not_touched(text, places, by, max_cha
     assert spread(got) == spread([*given_elements, whole(text), TurnEnd()])
 
 
+@pytest.mark.slow
 @given(text=texts, places=places)
 async def test_two_guards_see_the_same_however_it_is_cut(text, places):
     """semantics 21.6: overlapping matches of several guards are settled by the text alone."""
@@ -395,6 +399,7 @@ async def test_a_flood_behind_held_text_is_bounded():
     assert shown(seen) == "ab"
 
 
+@pytest.mark.slow
 @given(text=texts, places=places, capacity=st.integers(1, 2))
 async def test_a_reader_who_leaves_ends_the_guard(text, places, capacity):
     """semantics 3.1: with text held back, at capacity 1, whenever it happens."""
