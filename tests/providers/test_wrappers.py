@@ -1,6 +1,7 @@
 """Providers around providers: try again, ask another one, do not wait for ever. All in virtual time."""
 
 import random
+import weakref
 from contextlib import aclosing
 
 import anyio
@@ -284,3 +285,17 @@ def test_their_reprs_show_what_is_inside():
     assert repr(RetryProvider(fake)) == f"<RetryProvider {inner} attempts=3>"
     assert repr(FallbackProvider(fake, fake)) == f"<FallbackProvider {inner}, {inner}>"
     assert repr(TimeoutProvider(fake, timeout_s=1)) == f"<TimeoutProvider {inner}>"
+
+
+@pytest.mark.usefixtures("no_gc")
+@pytest.mark.parametrize("make", [RetryProvider, lambda fake: FallbackProvider(fake, Fake([WRONG]))])
+async def test_a_failure_is_not_kept_by_its_own_traceback(make):
+    """semantics 18.6: with a failure that outlives its call, the request and all its messages would."""
+    left: list[weakref.ref[ProviderError]] = []
+    async with aclosing(make(Fake([WRONG])).stream(ASKED)) as answer:
+        try:
+            await anext(answer)
+        except ProviderError as failure:
+            left.append(weakref.ref(failure))
+
+    assert [one() for one in left] == [None]

@@ -9,11 +9,13 @@ import queue
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -39,6 +41,7 @@ from streamflow.stages import (
     TakeStage,
     as_stage,
 )
+from streamflow.stages._line_origins import _to_the_end
 from streamflow.stages._origins import Origin
 from streamflow.testing import CancelMode, Outcome, assert_all_stages_stopped, cancel_sweep
 
@@ -474,6 +477,34 @@ def is_alive(pid: str) -> bool:
 async def assert_gone(*pids: str) -> None:
     """Check that processes have ended and been reaped, or are within a moment."""
     await eventually(lambda: not any(map(os.path.exists, (f"/proc/{pid}" for pid in pids))))
+
+
+@pytest.mark.usefixtures("no_gc")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_cancellation_that_waits_for_clean_up_is_not_kept_by_its_own_traceback() -> None:
+    """semantics 5.1: a run whose program was being ended when it was cancelled is not kept alive by that."""
+    kept: list[weakref.ref[object]] = []
+
+    class Mine:
+        pass
+
+    async def clean_up() -> None:
+        await anyio.sleep(1)
+
+    async def end() -> None:
+        mine = Mine()
+        kept.append(weakref.ref(mine))
+        await _to_the_end(clean_up)
+
+    task = asyncio.create_task(end())
+    await anyio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    await anyio.lowlevel.checkpoint()
+
+    assert kept[0]() is None
 
 
 @real_clock

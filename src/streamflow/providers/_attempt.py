@@ -35,13 +35,17 @@ class Attempt:
     def __init__(self, provider: Provider, request: ModelRequest) -> None:
         self.has_begun = False
         """Whether an element of the answer has left."""
-        self.failure: ProviderError | None = None
-        """How it failed before it had begun; None: it did not."""
+        self._failure: ProviderError | None = None
         self._provider = provider
         self._request = request
 
+    def take_failure(self) -> ProviderError | None:
+        """Return, once, how it failed before it had begun; None: it did not. Kept, it and its traceback would hold each other."""
+        failure, self._failure = self._failure, None
+        return failure
+
     async def stream(self) -> AsyncGenerator[StreamElement, None]:
-        """Yield the answer. A failure before it has begun is kept in `failure`, a later one is raised.
+        """Yield the answer. A failure before it has begun is kept for `take_failure()`, a later one is raised.
 
         Raises:
             ProviderError: If the call fails once the answer has begun.
@@ -61,7 +65,7 @@ class Attempt:
         except ProviderError as error:
             if self.has_begun:
                 raise
-            self.failure = error
+            self._failure = error
             return
         finally:
             await answer.aclose()

@@ -132,7 +132,10 @@ class ClientProvider:
             failure = failures.unreachable(reason_of(error))
         except self._base_error() as error:
             failure = failures.not_sent(type(error).__name__)
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame
 
     def _base_error(self) -> type[Exception]:
         error: type[Exception] = getattr(self._sdk, "OpenAIError", None) or self._sdk.AnthropicError

@@ -79,7 +79,7 @@ class FallbackProvider:
             try:
                 async for element in answer:
                     yield element
-                failure = attempt.failure
+                failure = attempt.take_failure()
             except ProviderError as error:
                 if not self._reset:
                     raise
@@ -89,7 +89,10 @@ class FallbackProvider:
             if failure is None:
                 return
             if provider is last or not (self._when is None or self._when(failure)):
-                raise failure
+                try:
+                    raise failure
+                finally:
+                    del failure  # its traceback holds this frame
             emit("model.fallback", {"provider": provider.name, "code": failure.code})
             if attempt.has_begun:
                 yield TurnReset(f"{provider.name}: {failure.code}")

@@ -95,12 +95,15 @@ class RetryProvider:
                     yield element
             finally:
                 await answer.aclose()
-            failure = attempt.failure
+            failure = attempt.take_failure()
             if failure is None:
                 return
             wait_s = self._wait_s(number, failure)
             if wait_s is None:
-                raise failure
+                try:
+                    raise failure
+                finally:
+                    del failure  # its traceback holds this frame
             emit("model.retry", {"provider": self.name, "code": failure.code, "attempt": number + 1, "wait_s": wait_s})
             await anyio.sleep(wait_s)
 

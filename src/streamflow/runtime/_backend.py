@@ -35,6 +35,10 @@ __all__ = ["Backend", "Task", "TaskView", "current_backend", "loop_is_running"]
 class Task(Protocol):
     """A started task."""
 
+    def begin(self) -> None:
+        """Know that its coroutine has begun; to be called by that, first of all."""
+        ...
+
     def press(self, swallowed: Callable[[str], None]) -> Pressure:
         """Ask it to end at its next await, and go on asking; to be called once, from the loop's own thread.
 
@@ -64,7 +68,7 @@ class Backend(Protocol):
     ) -> Task:
         """Start a task that runs in `context`. The coroutine lets nothing out but its own cancellation.
 
-        Where a task can end before its first step, `ended` is called when it has ended.
+        Where a task can end before its first step, `ended` is called when it has; not once it has begun.
         """
         ...
 
@@ -106,12 +110,21 @@ class TaskView:
 
 
 class _AsyncioTask:
-    __slots__ = ("_loop", "_mark", "task")
+    __slots__ = ("_loop", "_mark", "_struck", "task")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], struck: Callable[[object], None] | None
+    ) -> None:
         self._loop = loop
         self._mark: weakref.ref[Mark] | None = None  # in the cancellation that is to be taken back
+        self._struck = struck
         self.task = task
+
+    def begin(self) -> None:
+        if self._struck is not None:
+            # Called back, the task would outlive its last step by a turn of the loop, and all that its context holds with it.
+            self.task.remove_done_callback(self._struck)
+            self._struck = None
 
     def press(self, swallowed: Callable[[str], None]) -> Pressure:
         return Redelivery(self.task, self._loop.call_later, swallowed, self._mark)
@@ -139,9 +152,11 @@ class _AsyncioBackend:
         ended: Callable[[], None] | None = None,
     ) -> Task:
         task = self._loop.create_task(coroutine, name=name, context=context)
+        struck: Callable[[object], None] | None = None
         if ended is not None:
-            task.add_done_callback(lambda _: ended(), context=context)
-        return _AsyncioTask(self._loop, task)
+            struck = lambda _: ended()  # noqa: E731 - it is taken back by its identity
+            task.add_done_callback(struck, context=context)
+        return _AsyncioTask(self._loop, task, struck)
 
     def is_here(self) -> bool:
         try:
@@ -185,6 +200,9 @@ class _TrioTask:
         self._make_scope = make_scope
         self._scope = make_scope()
         self.task: trio.lowlevel.Task
+
+    def begin(self) -> None:
+        """Do nothing: a task of trio takes its first step whatever comes."""
 
     def press(self, swallowed: Callable[[str], None]) -> Pressure:
         throttle = Throttle(self.task.coro, swallowed)

@@ -109,6 +109,8 @@ class Job:
         # Asyncio would throw a cancellation into a task before its first step, and no line of it would run, so cancel() waits
         # until the task has begun.
         self._begun = True
+        if self._task is not None:
+            self._task.begin()
         error: BaseException | None = None
         try:
             work = self.instead if self.cancel_requested or self._is_struck else self._work

@@ -320,5 +320,8 @@ async def _to_the_end(clean_up: Callable[[], Awaitable[None]]) -> None:
             done = True
         except anyio.get_cancelled_exc_class() as error:
             cancellation = error
-    if cancellation is not None:
-        raise cancellation
+    try:
+        if cancellation is not None:
+            raise cancellation
+    finally:
+        del cancellation  # its traceback holds this frame
