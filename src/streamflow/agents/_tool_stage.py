@@ -17,13 +17,14 @@ from ..elements import (
     StreamElement,
     ToolCallElement,
     ToolCallPart,
+    ToolDecisionElement,
     ToolResultElement,
     TurnEnd,
     survives_interruption,
 )
 from ..stages import BaseStage, StageKind, turn_scope
 from ._calls import Calls
-from ._tools import Repeats, ToolDecisionElement, as_tools
+from ._tools import Repeats, as_tools
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
