@@ -4,7 +4,7 @@ import pytest
 from agent_kit import ASK, calling, check, end, results, said, saying, script
 
 from streamflow import Message, MessageElement, PipelineBuilder, TextElement, TurnEnd
-from streamflow.agents import AgentStage, ToolDecisionElement, tool
+from streamflow.agents import AgentStage, ToolDecisionElement, ToolStage, tool
 from streamflow.elements import ToolCallPart, check_history
 from streamflow.errors import HistoryError
 from streamflow.providers import ProviderStage, ScriptedProvider
@@ -173,6 +173,25 @@ async def test_a_continued_turn_that_is_left_is_stored_as_a_lawful_one(store):
         (turn,) = await desk.turns()
         check_history(turn.messages)
         assert [(one.call_id, one.status) for one in _results(turn.messages)] == [("1", "ok"), ("2", "ok")]
+
+
+async def test_a_tool_stage_goes_on_with_a_stored_turn_too(store):
+    """semantics 20.7: calls of the history do not run again; the one that was decided does, and its result is stored."""
+    async with store:
+        desk = Desk(store)
+        await desk.run(script(calling(*CALLS)), ASK)
+        load = StateStoreLoadStage(store, conversation="c")
+        chain = PipelineBuilder().chain(load, ToolStage(desk.tools()), StateStoreSaveStage(store))
+        pipeline = chain.build()
+        got = [one async for one in pipeline.execute([ToolDecisionElement("2", True), TurnEnd()])]
+        assert [one[:2] for one in results(got)] == [("2", "ok")]
+        again = [one async for one in pipeline.execute([TextElement("thanks"), TurnEnd()])]
+        assert not results(again)
+
+        assert desk.ran == ["look a", "delete b"]
+        (turn,) = await desk.turns()
+        assert [(one.call_id, one.status) for one in _results(turn.messages)] == [("1", "ok"), ("2", "ok")]
+        check_history(turn.messages)
 
 
 def _results(messages):

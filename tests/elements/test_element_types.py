@@ -31,6 +31,7 @@ from streamflow.elements import (
     ThinkingElement,
     ToolCallDelta,
     ToolCallElement,
+    ToolDecisionElement,
     ToolResultElement,
     ToolResultPart,
     TurnEnd,
@@ -53,6 +54,7 @@ DATA = [
     MessageElement(Message("user", "hi")),
     ToolCallDelta("1", "search"),
     ToolCallElement("1", "search"),
+    ToolDecisionElement("1", True),
     ToolResultElement("1", "search"),
     DataElement("progress"),
     BatchElement([TextElement("hi"), TurnEnd()]),
@@ -76,7 +78,11 @@ def name_of(value):
 
 def test_these_are_all_the_types_and_their_tags_are_stable():
     """The tags are part of the encoding: a rename of a class must not change them."""
-    tags = {tag: cls.__name__ for tag, cls in registered_elements().items() if cls.__module__.startswith("streamflow.")}
+    tags = {
+        tag: cls.__name__
+        for tag, cls in registered_elements().items()
+        if cls.__module__.startswith("streamflow.elements.")
+    }
 
     assert tags == {
         "text": "TextElement",
@@ -87,6 +93,7 @@ def test_these_are_all_the_types_and_their_tags_are_stable():
         "message": "MessageElement",
         "tool_call_delta": "ToolCallDelta",
         "tool_call": "ToolCallElement",
+        "agents.tool_decision": "ToolDecisionElement",
         "tool_result": "ToolResultElement",
         "data": "DataElement",
         "batch": "BatchElement",
