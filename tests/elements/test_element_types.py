@@ -131,7 +131,7 @@ def test_control_is_told_by_its_base(element):
 @pytest.mark.parametrize("element", ALL, ids=name_of)
 def test_wholes_are_told_by_their_base(element):
     """semantics 1.3: fragment or whole is a type, not a flag."""
-    whole = isinstance(element, MessageElement | ToolCallElement | ToolResultElement)
+    whole = isinstance(element, MessageElement | ToolCallElement | ToolDecisionElement | ToolResultElement)
 
     assert isinstance(element, WholeElement) == whole
 
