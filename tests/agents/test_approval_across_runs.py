@@ -3,7 +3,7 @@
 import pytest
 from agent_kit import ASK, calling, check, end, results, said, saying, script
 
-from streamflow import Message, MessageElement, PipelineBuilder, TextElement, TurnEnd
+from streamflow import Message, MessageElement, PipelineBuilder, PipelineConfig, TextElement, TurnEnd
 from streamflow.agents import AgentStage, ToolDecisionElement, ToolStage, tool
 from streamflow.elements import ToolCallPart, check_history
 from streamflow.errors import HistoryError
@@ -37,7 +37,9 @@ class Desk:
     async def run(self, provider, items, **load):
         agent = AgentStage(provider, self.tools())
         stages = StateStoreLoadStage(self.store, conversation="c", **load), agent, StateStoreSaveStage(self.store)
-        return [one async for one in PipelineBuilder().chain(*stages).build().execute(items)]
+        return [
+            one async for one in PipelineBuilder(PipelineConfig(buffer_size=1)).chain(*stages).build().execute(items)
+        ]
 
     async def turns(self):
         return (await self.store.load("c")).turns
@@ -138,7 +140,8 @@ async def test_a_decision_about_nothing_that_waits_changes_nothing(store):
         provider = script()
         for call_id in ("1", "other"):
             got = await desk.run(provider, [ToolDecisionElement(call_id, True), TurnEnd()])
-            assert not results(got)
+            assert [type(one) for one in got] == [TurnEnd]
+            assert not end(got).pending
         assert desk.ran == ["look a"]
         assert [turn.status for turn in await desk.turns()] == ["cut"]
 
