@@ -5,7 +5,7 @@ from agent_kit import ASK, calling, check, end, results, said, saying, script
 
 from streamflow import Message, MessageElement, PipelineBuilder, PipelineConfig, TextElement, TurnEnd
 from streamflow.agents import AgentStage, ToolDecisionElement, ToolStage, tool
-from streamflow.elements import ToolCallPart, check_history
+from streamflow.elements import EndOfStream, ToolCallPart, check_history
 from streamflow.errors import HistoryError
 from streamflow.providers import ProviderStage, ScriptedProvider
 from streamflow.state import MemoryStore, SQLiteStore, StateStoreLoadStage, StateStoreSaveStage, Turn
@@ -140,7 +140,7 @@ async def test_a_decision_about_nothing_that_waits_changes_nothing(store):
         provider = script()
         for call_id in ("1", "other"):
             got = await desk.run(provider, [ToolDecisionElement(call_id, True), TurnEnd()])
-            assert [type(one) for one in got] == [TurnEnd]
+            assert [type(one) for one in got] == [TurnEnd, EndOfStream]
             assert not end(got).pending
         assert desk.ran == ["look a"]
         assert [turn.status for turn in await desk.turns()] == ["cut"]
