@@ -31,6 +31,7 @@ from streamflow.elements import (
     ThinkingElement,
     ToolCallDelta,
     ToolCallElement,
+    ToolDecisionElement,
     ToolResultElement,
     ToolResultPart,
     TurnEnd,
@@ -53,6 +54,7 @@ DATA = [
     MessageElement(Message("user", "hi")),
     ToolCallDelta("1", "search"),
     ToolCallElement("1", "search"),
+    ToolDecisionElement("1", True),
     ToolResultElement("1", "search"),
     DataElement("progress"),
     BatchElement([TextElement("hi"), TurnEnd()]),
@@ -91,6 +93,7 @@ def test_these_are_all_the_types_and_their_tags_are_stable():
         "message": "MessageElement",
         "tool_call_delta": "ToolCallDelta",
         "tool_call": "ToolCallElement",
+        "agents.tool_decision": "ToolDecisionElement",
         "tool_result": "ToolResultElement",
         "data": "DataElement",
         "batch": "BatchElement",
@@ -128,7 +131,7 @@ def test_control_is_told_by_its_base(element):
 @pytest.mark.parametrize("element", ALL, ids=name_of)
 def test_wholes_are_told_by_their_base(element):
     """semantics 1.3: fragment or whole is a type, not a flag."""
-    whole = isinstance(element, MessageElement | ToolCallElement | ToolResultElement)
+    whole = isinstance(element, MessageElement | ToolCallElement | ToolDecisionElement | ToolResultElement)
 
     assert isinstance(element, WholeElement) == whole
 

@@ -23,6 +23,7 @@ from ..elements import (
     ThinkingElement,
     ToolCallDelta,
     ToolCallElement,
+    ToolDecisionElement,
     ToolResultElement,
     TurnEnd,
     TurnReset,
@@ -35,7 +36,7 @@ from ..providers import ModelRequest, NamedTool
 from ..stages import BaseStage, StageKind, turn_scope
 from ._limits import Limits
 from ._tool_stage import sender
-from ._tools import ToolDecisionElement, as_tools
+from ._tools import as_tools
 from ._turn import AgentOptions, AgentTurn
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class AgentStage(BaseStage):
 
     A turn that reaches a limit ends with the stop reason `length`. One that waits for a person ends with `approval` and names the
     calls in `pending`; it goes on when `ToolDecisionElement`s come in, with a `TurnEnd` behind them: what has run does not run
-    again. In another run the conversation comes in with them, as it was when the turn ended.
+    again. In another run the conversation comes in with them, as it was when the turn ended: from a loading stage, or from you.
 
     Flow:
         emits: while the model answers and tools run, after each `TurnEnd`; for the rest when the input ends.

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
-    from ..elements import StopReason, StreamElement, ToolCallPart, ToolStatus
+    from ..elements import StopReason, StreamElement, ToolCallPart, ToolDecisionElement, ToolStatus
     from ._content import Content
     from ._tool import Tool
-    from ._tools import Repeats, ToolDecisionElement, Tools
+    from ._tools import Repeats, Tools
 
 __all__ = ["Calls"]
 

@@ -17,13 +17,15 @@ from ..elements import (
     StreamElement,
     ToolCallElement,
     ToolCallPart,
+    ToolDecisionElement,
     ToolResultElement,
     TurnEnd,
+    open_calls,
     survives_interruption,
 )
 from ..stages import BaseStage, StageKind, turn_scope
 from ._calls import Calls
-from ._tools import Repeats, ToolDecisionElement, as_tools
+from ._tools import Repeats, as_tools
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -46,7 +48,8 @@ class ToolStage(BaseStage):
     as it comes. If a call waits for a person, the `TurnEnd` has the stop reason `approval` and names it in `pending`.
 
     Tools run only if the message, or without one the `TurnEnd`, has the stop reason `tool_calls`. In any other case, and when its
-    arguments cannot be used, a call gets a result that says so.
+    arguments cannot be used, a call gets a result that says so. Calls of a loaded history (`metadata["history"]`) do not run again;
+    those that wait at its end do at the `TurnEnd`, as was decided.
 
     Flow:
         emits: results as soon as they and those of all calls before them are there; what came in at once.
@@ -94,13 +97,22 @@ class ToolStage(BaseStage):
                     await output.send(element)
                 case ToolDecisionElement():
                     work.decisions[element.call_id] = element
+                case MessageElement(message=message) if element.metadata.get("history") is True:
+                    work.history.append(message)
+                    await output.send(element)
                 case MessageElement(message=message) if message.tool_calls:
+                    work.history.clear()
                     await output.send(element)
                     await work.deal(message, message.stop_reason)
+                case MessageElement():
+                    work.history.clear()  # what was waited for there is closed by what is said now
+                    await output.send(element)
                 case TurnEnd():
+                    await work.resume()
                     await output.send(await work.end(element))
                 case _:
                     await output.send(element)
+        await work.resume()
         await work.end(TurnEnd("interrupted"))
 
 
@@ -109,6 +121,7 @@ class _Work:
 
     def __init__(self, tools: Tools, output: SendEnd[StreamElement], deps: object) -> None:
         self.held: list[ToolCallElement] = []
+        self.history: list[Message] = []
         self.decisions: dict[str, ToolDecisionElement] = {}
         self._tools = tools
         self._send = sender(output)
@@ -116,14 +129,24 @@ class _Work:
         self._pending: tuple[str, ...] = ()
         self._repeats = Repeats(tools.max_repeats)
 
-    async def deal(self, message: Message, stop_reason: StopReason | None) -> None:
-        """Run the calls of a message, or answer them as not run."""
+    async def resume(self) -> None:
+        """Go on with the calls that wait at the end of the history, if persons have decided."""
+        found = open_calls(self.history) if self.decisions else None
+        self.history.clear()
+        if found is not None:
+            message, answered = found
+            await self.deal(message, message.stop_reason, answered)
+
+    async def deal(
+        self, message: Message, stop_reason: StopReason | None, answered: frozenset[str] = frozenset()
+    ) -> None:
+        """Run the calls of a message, or answer them as not run, but for those that have been answered."""
         calls = Calls(self._tools, self._send, deps=self._deps, repeats=self._repeats, decisions=self.decisions)
         known, self.held = self.held, []
         async with turn_scope() as turn, calls:
             for call in known:
                 calls.know(call)
-            calls.adopt(message)
+            calls.adopt(message, answered=answered)
             if stop_reason == "tool_calls":
                 await calls.run()
             else:

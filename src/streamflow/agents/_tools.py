@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from ..elements import WholeElement, register_element, thaw
+from ..elements import thaw
 from ..errors import ConfigError
 from ._tool import Tool, check_approve
 
@@ -21,22 +21,10 @@ if TYPE_CHECKING:
     from ..providers import ToolSpec
     from ._tool import Approval, Approve
 
-__all__ = ["Repeats", "ToolDecisionElement", "ToolLike", "Tools", "as_tools"]
+__all__ = ["Repeats", "ToolLike", "Tools", "as_tools"]
 
 ToolLike: TypeAlias = Tool | Callable[..., object]
 """A tool, or a typed function that becomes one."""
-
-
-@register_element
-class ToolDecisionElement(WholeElement, frozen=True, tag="agents.tool_decision"):
-    """What a person has decided about a call that waits, see `TurnEnd.pending`."""
-
-    call_id: str
-    """The call."""
-    allow: bool
-    """Whether it may run."""
-    reason: str = ""
-    """What the model is told if it may not."""
 
 
 class Tools:

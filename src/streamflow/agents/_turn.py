@@ -22,6 +22,7 @@ from ..elements import (
     TurnReset,
     Usage,
     UsageElement,
+    open_calls,
     repair_history,
     survives_interruption,
 )
@@ -34,13 +35,13 @@ from ._tools import Repeats
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from ..elements import StopReason, StreamElement
+    from ..elements import StopReason, StreamElement, ToolDecisionElement
     from ..providers import Provider, ToolChoice
     from ..stages import ModelPrice
     from ._limits import LimitKind, Limits
-    from ._tools import ToolDecisionElement, Tools
+    from ._tools import Tools
 
-__all__ = ["AgentOptions", "AgentTurn", "open_calls"]
+__all__ = ["AgentOptions", "AgentTurn"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,16 +295,3 @@ class AgentTurn:
 
     def _broken(self, what: str) -> ProviderError:
         return ProviderError("protocol", f"provider {self._options.provider.name!r} {what}")
-
-
-def open_calls(conversation: tuple[Message, ...]) -> tuple[Message, frozenset[str]] | None:
-    """Return the message at the end of a conversation whose calls have not all a result, and the ids of those that have one."""
-    answered: set[str] = set()
-    for message in reversed(conversation):
-        if message.tool_calls:
-            is_open = any(call.call_id not in answered for call in message.tool_calls)
-            return (message, frozenset(answered)) if is_open else None
-        if not message.tool_results:
-            return None
-        answered.update(result.call_id for result in message.tool_results)
-    return None

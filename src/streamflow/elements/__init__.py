@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ._base import ControlElement, Priority, StreamElement, WholeElement
 from ._codec import Encoded, Unknown, decode, decode_many, encode, encode_many
-from ._history import check_history, repair_history, with_results
+from ._decisions import ToolDecisionElement
+from ._history import check_history, open_calls, repair_history, with_results
 from ._interruptible import survives_interruption
 from ._marker import Marker
 from ._messages import (
@@ -99,6 +100,7 @@ __all__ = [
     "ToolCallDelta",
     "ToolCallElement",
     "ToolCallPart",
+    "ToolDecisionElement",
     "ToolResultElement",
     "ToolResultPart",
     "ToolStatus",
@@ -118,6 +120,7 @@ __all__ = [
     "encode",
     "encode_many",
     "freeze",
+    "open_calls",
     "register_element",
     "registered_elements",
     "repair_history",

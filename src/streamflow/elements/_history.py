@@ -16,11 +16,11 @@ from ..errors import HistoryError
 from ._messages import Message, ToolResultPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ._messages import ToolCallPart
 
-__all__ = ["NO_RESULT", "check_history", "repair_history", "with_results"]
+__all__ = ["NO_RESULT", "check_history", "open_calls", "repair_history", "with_results"]
 
 NO_RESULT = "The call was cancelled before it gave a result."
 """What a model is told in the place of a result that nobody has."""
@@ -109,6 +109,27 @@ def with_results(messages: tuple[Message, ...], known: Mapping[str, ToolResultPa
         for result in message.tool_results:
             open_calls.pop(result.call_id, None)
     return (*messages, _results_of(open_calls.values(), known)) if open_calls else messages
+
+
+def open_calls(messages: Sequence[Message]) -> tuple[Message, frozenset[str]] | None:
+    """Return the message at the end whose calls have not all a result, and the ids of those that have one; None: there is none.
+
+    Calls that could never run are not open: those of a message that has not the stop reason `tool_calls`.
+
+    Args:
+        messages: A conversation, oldest first.
+    """
+    answered: set[str] = set()
+    for message in reversed(messages):
+        if message.tool_calls:
+            is_open = message.stop_reason == "tool_calls" and any(
+                call.call_id not in answered for call in message.tool_calls
+            )
+            return (message, frozenset(answered)) if is_open else None
+        if not message.tool_results:
+            return None
+        answered.update(result.call_id for result in message.tool_results)
+    return None
 
 
 def _refuse_open(open_calls: Mapping[str, int]) -> None:
