@@ -10,6 +10,7 @@
   themselves need is allowed below; a test that must block on purpose does so in a worker thread.
 - **Hypothesis.** `@given` works on async tests: every example gets its own event loop and clock. Profiles: `default`
   and `thorough` (`HYPOTHESIS_PROFILE=thorough`). Where the variable `CI` is set, examples are the same in every run.
+- **Coverage** looks on at the first two cases of each test on each loop: further ones go over the same lines, and slowly.
 - **`no_gc`** keeps the garbage collector off during a test that must not depend on it.
 """
 
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,10 +38,35 @@ settings.register_profile("thorough", deadline=None, max_examples=2000, print_bl
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+_LOOKED_AT = 2
+_REPEATS = pytest.StashKey[bool]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "real_clock: runs on the ordinary clock of its event loop, see tests/conftest.py"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    cases: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        test, _, case = item.nodeid.partition("[")
+        which = test, "trio" if "trio" in case else ""
+        cases[which] += 1
+        item.stash[_REPEATS] = cases[which] > _LOOKED_AT
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    tracer = sys.gettrace()
+    if not item.stash[_REPEATS]:
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
