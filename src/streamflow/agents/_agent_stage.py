@@ -31,9 +31,9 @@ from ..elements import (
     Usage,
     UsageElement,
 )
-from ..errors import ConfigError, ElementError
+from ..errors import ConfigError
 from ..providers import ModelRequest, NamedTool
-from ..stages import BaseStage, StageKind, turn_scope
+from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
 from ._limits import Limits
 from ._tool_stage import sender
 from ._tools import as_tools
@@ -234,11 +234,7 @@ class AgentStage(BaseStage):
             await answer(TurnEnd(index=turns))
 
     def _collect(self, messages: list[Message], message: Message) -> None:
-        if len(messages) == self._max_messages:
-            raise ElementError(
-                f"stage {self.name!r}: more than {self._max_messages} messages in one turn; send TurnEnd in time, "
-                "shorten the history before this stage, or raise max_messages"
-            )
+        check_turn_size(len(messages) + 1, self._max_messages, self.name)
         messages.append(message)
 
     async def _answer(

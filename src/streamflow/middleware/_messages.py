@@ -188,7 +188,7 @@ def to_json(values: Mapping[str, object]) -> tuple[dict[str, JsonValue], list[st
     for key, value in values.items():
         try:
             kept[str(key)] = freeze(msgspec.to_builtins(value, str_keys=True, enc_hook=_plain))
-        except (StreamflowError, TypeError, ValueError, RecursionError, NotImplementedError):
+        except (StreamflowError, TypeError, ValueError, RecursionError):
             lost.append(str(key))
     return kept, lost
 
@@ -200,4 +200,4 @@ def _plain(value: object) -> object:
         convert = getattr(value, method, None)
         if callable(convert):
             return convert()
-    raise NotImplementedError
+    raise TypeError(f"{type(value).__name__} is no JSON value")

@@ -28,8 +28,8 @@ from ..elements import (
     UsageElement,
     survives_interruption,
 )
-from ..errors import ConfigError, ElementError, ProviderError
-from ..stages import BaseStage, StageKind, turn_scope
+from ..errors import ConfigError, ProviderError
+from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
 from ._conversation import Conversation
 from ._cut import Sent
 from ._protocol import ModelRequest, NamedTool
@@ -184,11 +184,7 @@ class ProviderStage(BaseStage):
             await self._answer(conversation, messages, TurnEnd(index=turns), output)
 
     def _collect(self, messages: list[Message], message: Message) -> None:
-        if len(messages) == self._max_messages:
-            raise ElementError(
-                f"stage {self.name!r}: more than {self._max_messages} messages in one turn; send TurnEnd in time, "
-                "shorten the history before this stage, or raise max_messages"
-            )
+        check_turn_size(len(messages) + 1, self._max_messages, self.name)
         messages.append(message)
 
     async def _answer(

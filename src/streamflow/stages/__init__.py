@@ -19,7 +19,7 @@ from ._budget import (
     word_overlap,
 )
 from ._cache import CacheStage
-from ._checks import checked_count
+from ._checks import check_turn_size, checked_count
 from ._chunking import ChunkBy, ChunkTextStage
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
 from ._context import CURRENT_RUN, Guard, RunContext, current_run
@@ -197,6 +197,7 @@ __all__ = [
     "as_message",
     "as_stage",
     "by_chance",
+    "check_turn_size",
     "checked_count",
     "checked_name",
     "checked_seconds",

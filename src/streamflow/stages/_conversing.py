@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..elements import MessageElement, StreamElement, TextElement, TurnEnd
-from ..errors import ElementError
-from ._checks import checked_count
+from ._checks import check_turn_size, checked_count
 from ._contract import BaseStage, StageKind
 from ._intent import as_message
 
@@ -56,11 +55,11 @@ class ConversationStage(BaseStage):
         self.max_held: int | None = checked_count(max_messages, "max_messages", self.name)
 
     async def assemble(self, messages: list[MessageElement], run: RunContext[object]) -> Sequence[StreamElement]:
-        """Return what is sent for the messages of one turn, of which there is at least one.
+        """Return what is sent for the messages of one turn, of which there is at least one. The base sends them as they came.
 
         Cancellation: nothing was sent.
         """
-        raise NotImplementedError
+        return messages
 
     async def process(
         self,
@@ -76,11 +75,7 @@ class ConversationStage(BaseStage):
                 held = []
                 await output.send(element)
                 continue
-            if len(held) == self.max_held:
-                raise ElementError(
-                    f"stage {self.name!r}: more than {self.max_held} messages in one turn; send TurnEnd in time, "
-                    "shorten the history before this stage, or raise max_messages"
-                )
+            check_turn_size(len(held) + 1, self.max_held, self.name)
             held.append(as_message(element))
         await self._flush(held, output, run)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..elements import DataElement, Interrupt, MessageElement, StreamElement, TextElement, TurnEnd
-from ..errors import ConfigError, ElementError
-from ._checks import checked_count
+from ..errors import ConfigError
+from ._checks import check_turn_size, checked_count
 from ._contract import BaseStage, StageKind
 from ._edited import edited_message
 from ._guard_checks import GUARD, Guards, decision_element, told_of
@@ -108,11 +108,7 @@ class GuardInputStage(BaseStage):
                 held = []
                 await output.send(element.replace(stop_reason="content_filter") if is_denied else element)
                 continue
-            if len(held) == self._max_messages:
-                raise ElementError(
-                    f"stage {self.name!r}: more than {self._max_messages} messages in one turn; send TurnEnd in time, "
-                    "shorten the history before this stage, or raise max_messages"
-                )
+            check_turn_size(len(held) + 1, self._max_messages, self.name)
             held.append(as_message(element))
         await self._send_turn(held, output)
 

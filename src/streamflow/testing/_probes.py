@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -44,7 +45,7 @@ class ProbeError(AssertionError):
     """Something else came than a probe was told to expect; the text says what, and what is in the edges."""
 
 
-class _Probe:
+class _Probe(ABC):
     """What both probes share: who waits for a change, and what a failure says."""
 
     def __init__(self, name: str, limit_s: float) -> None:
@@ -74,8 +75,8 @@ class _Probe:
         lines += [f"  {line}" for run in live_runs() for line in run.splitlines()]
         return ProbeError("\n".join(lines))
 
-    def _state(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _state(self) -> str: ...
 
 
 class SourceProbe(_Probe, ObjectReceiveStream[StreamElement]):
