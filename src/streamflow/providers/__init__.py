@@ -4,7 +4,7 @@ Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 """
 
 from ._anthropic import AnthropicProvider
-from ._chat_client import ChatClient
+from ._chat_client import ChatClient, StreamingChatClient
 from ._clients import AnthropicClientProvider, OpenAIClientProvider
 from ._cut import Sent
 from ._fallback import FallbackProvider
@@ -71,6 +71,7 @@ __all__ = [
     "Sent",
     "Step",
     "StopStep",
+    "StreamingChatClient",
     "TextStep",
     "ThinkingStep",
     "TimeoutProvider",

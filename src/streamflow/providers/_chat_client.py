@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..elements import StreamElement
     from ._protocol import ModelRequest
 
-__all__ = ["ChatClient", "ChatClientProvider", "is_chat_client"]
+__all__ = ["ChatClient", "ChatClientProvider", "StreamingChatClient", "is_chat_client"]
 
 _TEMPERATURE = 0.7  # what the client is asked with where nobody says: its signature wants a number
 _MAX_TOKENS = 1024
@@ -28,15 +28,23 @@ _MAX_ANSWER_CHARS = 10_000_000
 
 
 class ChatClient(Protocol):
-    """A client that answers whole. One that also has `stream_chat(messages, …)`, an async iterator of texts, is streamed."""
+    """A client that answers whole; if it has `stream_chat()` as well, that one is asked."""
 
     async def chat(self, messages: list[dict[str, str]], model: str, temperature: float, max_tokens: int) -> str:
         """Return the answer to messages that have `role` and `content`; all is given by keyword."""
         ...
 
 
+class StreamingChatClient(Protocol):
+    """A client that answers piece by piece."""
+
+    def stream_chat(self, messages: list[dict[str, str]]) -> AsyncIterator[str]:
+        """Return the pieces of the answer as they come; `model`, `temperature` and `max_tokens` are given where they are taken."""
+        ...
+
+
 class ChatClientProvider:
-    """A `Provider` that asks a `ChatClient`.
+    """A `Provider` that asks a `ChatClient` or a `StreamingChatClient`.
 
     Args:
         client: Used as it is, and not closed.

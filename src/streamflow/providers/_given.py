@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     import anthropic
     import openai
 
-    from ._chat_client import ChatClient
+    from ._chat_client import ChatClient, StreamingChatClient
     from ._protocol import Provider
 
 __all__ = ["PROVIDER_NAMES", "ProviderLike", "as_provider"]
 
-ProviderLike: TypeAlias = "str | Provider | ChatClient | openai.AsyncOpenAI | anthropic.AsyncAnthropic"
+ProviderLike: TypeAlias = (
+    "str | Provider | ChatClient | StreamingChatClient | openai.AsyncOpenAI | anthropic.AsyncAnthropic"
+)
 """What `as_provider()` takes: `name:model`, an address, a provider, a client with `chat(…)`, or a client of a vendor's SDK."""
 
 _MOCK_ANSWER = "This is a streaming response from the agent with multiple tokens."
