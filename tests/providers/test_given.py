@@ -9,7 +9,16 @@ import anyio
 import openai
 import pytest
 
-from streamflow import ConfigError, ErrorElement, Message, MessageElement, PipelineBuilder, TextElement, TurnEnd
+from streamflow import (
+    ConfigError,
+    ErrorElement,
+    Message,
+    MessageElement,
+    PipelineBuilder,
+    TextElement,
+    TurnEnd,
+    UsageElement,
+)
 from streamflow.errors import ProviderError
 from streamflow.providers import (
     AnthropicClientProvider,
@@ -133,9 +142,10 @@ async def test_a_client_with_chat_is_asked_as_the_seed_asks() -> None:
     messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"}]
     expected = {"messages": messages, "model": "llama-3.1-8b-instant", "temperature": 0.7, "max_tokens": 1024}
     assert client.asked == expected
-    assert [type(one) for one in got] == [TextElement, MessageElement]
-    assert got[0].id == got[1].id == got[1].message.id != ""
-    assert got[0].text == got[1].message.text == "Hello you"
+    assert [type(one) for one in got] == [TextElement, UsageElement, MessageElement]
+    assert got[0].id == got[2].id == got[2].message.id != ""
+    assert got[0].text == got[2].message.text == "Hello you"
+    assert (got[1].usage.provider, got[1].usage.model) == ("Whole", "llama-3.1-8b-instant")
 
 
 async def test_a_client_with_stream_chat_streams_and_is_closed_early() -> None:

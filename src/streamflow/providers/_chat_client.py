@@ -11,7 +11,7 @@ import inspect
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..elements import Message, MessageElement, TextElement, TextPart, ThinkingPart
+from ..elements import Message, MessageElement, TextElement, TextPart, ThinkingPart, Usage, UsageElement
 from ..errors import ConfigError, ProviderError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ChatClientProvider:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamElement, None]:
         """Ask the client, and give its answer: as it arrives from `stream_chat()`, in one piece from `chat()`.
 
-        Out: as `Provider.stream` says; no usage, which such a client does not tell.
+        Out: as `Provider.stream` says; the usage names provider and model, and no numbers, which such a client does not tell.
 
         Cancellation: cancels the client's call, and closes its stream.
 
@@ -101,6 +101,7 @@ class ChatClientProvider:
                     yield TextElement(piece, id=id)
         finally:
             await pieces.aclose()
+        yield UsageElement(Usage(provider=self.name, model=request.model or self._model), final=True)
         yield MessageElement(Message("assistant", "".join(texts), id=id, stop_reason="stop"), id=id)
 
     async def _pieces(self, asked: Mapping[str, object]) -> AsyncGenerator[str, None]:
