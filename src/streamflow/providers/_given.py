@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import openai
 
     from ._chat_client import ChatClient, StreamingChatClient
+    from ._openai import OpenAIAPI
     from ._protocol import Provider
 
 __all__ = ["PROVIDER_NAMES", "ProviderLike", "as_provider"]
@@ -121,7 +122,7 @@ def _named(given: str, model: str | None) -> Provider:
     key, address, default = _environment(server.variables)
     if server.needs_key:
         _require(key, address, server.variables)
-    api = "responses" if name == "openai-responses" else "chat"
+    api: OpenAIAPI = "responses" if name == "openai-responses" else "chat"
     provider_name = "openai" if name == "openai-responses" else name
     return OpenAIProvider(address or server.base_url, model=chosen or default, api_key=key, api=api, name=provider_name)
 
