@@ -27,6 +27,10 @@ class ChatTokenStage(BaseStage):
     With `partial`, the event also has `partial_response`, the text so far. It is joined when it is looked at, and at no other time:
     an answer costs what it is long, unless a listener looks at every token.
 
+    Flow:
+        emits: each element at once, behind its event.
+        backpressures: while the output is full; with `partial` it also keeps the texts of the answer.
+
     Args:
         partial: Whether events have `partial_response`.
         name: Name in the graph.

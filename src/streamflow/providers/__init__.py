@@ -5,7 +5,7 @@ Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 
 from ._anthropic import AnthropicProvider
 from ._chat_client import ChatClient, StreamingChatClient
-from ._clients import AnthropicClientProvider, OpenAIClientProvider
+from ._clients import AnthropicClientProvider, OpenAIClientProvider, SDKClient
 from ._cut import Sent
 from ._fallback import FallbackProvider
 from ._given import PROVIDER_NAMES, ProviderLike, as_provider
@@ -66,6 +66,7 @@ __all__ = [
     "RefusalStep",
     "RetryProvider",
     "Rule",
+    "SDKClient",
     "ScriptTurn",
     "ScriptedProvider",
     "Sent",

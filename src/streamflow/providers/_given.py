@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from ..errors import ConfigError
 from ._anthropic import AnthropicProvider
@@ -18,18 +18,14 @@ from ._openai import OpenAIProvider
 from ._scripted import ScriptedProvider
 
 if TYPE_CHECKING:
-    import anthropic
-    import openai
-
     from ._chat_client import ChatClient, StreamingChatClient
+    from ._clients import SDKClient
     from ._openai import OpenAIAPI
     from ._protocol import Provider
 
 __all__ = ["PROVIDER_NAMES", "ProviderLike", "as_provider"]
 
-ProviderLike: TypeAlias = (
-    "str | Provider | ChatClient | StreamingChatClient | openai.AsyncOpenAI | anthropic.AsyncAnthropic"
-)
+ProviderLike: TypeAlias = "str | Provider | ChatClient | StreamingChatClient | SDKClient"
 """What `as_provider()` takes: `name:model`, an address, a provider, a client with `chat(…)`, or a client of a vendor's SDK."""
 
 _MOCK_ANSWER = "This is a streaming response from the agent with multiple tokens."
@@ -84,9 +80,9 @@ def as_provider(given: ProviderLike, *, model: str | None = None) -> Provider:
         raise ConfigError("provider", f"the class {cast('type', given).__name__} is given; give an object of it")
     kinds = {(one.__module__.partition(".")[0], one.__name__) for one in type(given).__mro__}
     if kinds & {("openai", "AsyncOpenAI"), ("openai", "OpenAI")}:
-        return OpenAIClientProvider(cast("openai.AsyncOpenAI", given), model=model)
+        return OpenAIClientProvider(cast("Any", given), model=model)
     if kinds & {("anthropic", "AsyncAnthropic"), ("anthropic", "Anthropic")}:
-        return AnthropicClientProvider(cast("anthropic.AsyncAnthropic", given), model=model)
+        return AnthropicClientProvider(cast("Any", given), model=model)
     if inspect.isroutine(getattr(given, "stream", None)) and isinstance(getattr(given, "name", None), str):
         if model is not None:
             raise ConfigError("model", "a provider has its own; name the model where the provider is made")
