@@ -46,7 +46,7 @@ exec(compile(PROGRAM, "seed_000", "exec"), SEED)
 
 
 @on_asyncio
-@pytest.mark.filterwarnings("ignore:UnifiedStageGraph.run:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:stageflow", "ignore:.*:DeprecationWarning")
 async def test_c8_and_c9_the_seeds_program_through_the_adapter_prints_what_it_prints_itself() -> None:
     """C8, C9: the stages of the seed, unchanged, in our pipeline: the seed's output byte for byte, and the original's."""
     graph = wrap_middleware("router", SEED["RouterStage"])
