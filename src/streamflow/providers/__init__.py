@@ -3,9 +3,9 @@
 Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 """
 
+from ._answer import AnswerReader
 from ._anthropic import AnthropicProvider
 from ._clients import AnthropicClientProvider, OpenAIClientProvider
-from ._cut import Sent
 from ._fallback import FallbackProvider
 from ._openai import OpenAIAPI, OpenAIProvider
 from ._protocol import CITATION, Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
@@ -39,6 +39,7 @@ from ._timeout import TimeoutProvider
 __all__ = [
     "CITATION",
     "Answer",
+    "AnswerReader",
     "AnthropicClientProvider",
     "AnthropicProvider",
     "AudioStep",
@@ -63,7 +64,6 @@ __all__ = [
     "Rule",
     "ScriptTurn",
     "ScriptedProvider",
-    "Sent",
     "Step",
     "StopStep",
     "TextStep",
