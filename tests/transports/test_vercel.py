@@ -44,6 +44,7 @@ class Reader:
     def __init__(self):
         self.parts = {}
         self.calls = {}
+        self.step_calls = set()
         self.in_step = False
         self.ended = None
 
@@ -66,8 +67,11 @@ class Reader:
         assert self.in_step == (kind != "start-step")
         if kind == "reset-step":
             self.parts.clear()
-            self.calls = {id: state for id, state in self.calls.items() if state == "answered"}
+            for call in self.step_calls:
+                del self.calls[call]
+            self.step_calls.clear()
             return
+        self.step_calls.clear()
         assert not self.parts
         assert "streaming" not in self.calls.values()
         self.in_step = kind == "start-step"
@@ -84,17 +88,19 @@ class Reader:
 
     def take_call(self, chunk, state):
         needed, then = {
-            "tool-input-start": (None, "streaming"),
-            "tool-input-delta": ("streaming", "streaming"),
-            "tool-input-available": ("streaming", "whole"),
-            "tool-input-error": ("streaming", "whole"),
-            "tool-approval-request": ("whole", "whole"),
-            "tool-output-available": ("whole", "whole" if chunk.get("preliminary") else "answered"),
-            "tool-output-error": ("whole", "answered"),
-            "tool-output-denied": ("whole", "answered"),
+            "tool-input-start": ({None, "failed"}, "streaming"),
+            "tool-input-delta": ({"streaming"}, "streaming"),
+            "tool-input-available": ({"streaming"}, "whole"),
+            "tool-input-error": ({"streaming", "whole", "failed"}, "failed"),
+            "tool-approval-request": ({"whole"}, "whole"),
+            "tool-output-available": ({"whole", "failed"}, "whole" if chunk.get("preliminary") else "answered"),
+            "tool-output-error": ({"whole", "failed"}, "answered"),
+            "tool-output-denied": ({"whole", "failed"}, "answered"),
         }[chunk["type"]]
-        assert state == needed
+        assert state in needed
         assert self.in_step or state is not None
+        if chunk["type"] == "tool-input-start":
+            self.step_calls.add(chunk["toolCallId"])
         self.calls[chunk["toolCallId"]] = then
 
 

@@ -230,10 +230,10 @@ class AgUiEncoder(EventEncoder):
     def _take_back(self, gone: TakenBack, reason: str) -> Iterator[ServerEvent]:
         for key in gone.parts:
             yield from self._close_part(key)
-        for call_id in gone.open_call_ids:
+        for call_id in sorted(gone.open_calls):
             yield self._event("TOOL_CALL_END", toolCallId=call_id)
         if self._messages is None:
-            told = {"reason": reason, "messageIds": gone.message_ids, "toolCallIds": gone.call_ids}
+            told = {"reason": reason, "messageIds": gone.message_ids, "toolCallIds": list(gone.calls)}
             yield self._custom("turn_reset", told)
             return
         messages = [told for place, one in enumerate(self._messages) for told in message_for_client(one, place)]

@@ -132,9 +132,9 @@ class TakenBack:
     parts: tuple[TextKey, ...]
     """Those that were open."""
     message_ids: tuple[str, ...]
-    call_ids: tuple[str, ...]
-    """All of them."""
-    open_call_ids: tuple[str, ...]
+    calls: Mapping[str, str]
+    """All of them: names of tools by call id."""
+    open_calls: frozenset[str]
     """Those that were open."""
 
 
@@ -303,16 +303,16 @@ class Lifecycle:
         parts = tuple(key for key in self._open if key.message_id in ids)
         for key in parts:
             del self._open[key]
-        calls = tuple(
-            call_id for call_id, call in self._calls.items() if call.message_id in ids and not call.is_answered
-        )
-        open_calls = tuple(call_id for call_id in calls if not self._calls[call_id].is_closed)
+        calls = {
+            call_id: call for call_id, call in self._calls.items() if call.message_id in ids and not call.is_answered
+        }
         for call_id in calls:
             del self._calls[call_id]
         gone = tuple(ids)
         ids.clear()
         self._unnamed += 1
-        return TakenBack(parts, gone, calls, open_calls)
+        names = {call_id: call.name for call_id, call in calls.items()}
+        return TakenBack(parts, gone, names, frozenset(id for id, call in calls.items() if not call.is_closed))
 
     def _close(self, key: TextKey) -> PartClosed:
         return PartClosed(key, self._open.pop(key))

@@ -34,6 +34,7 @@ from ..providers import CITATION
 from ._content import is_web_address, media_for_client, output_for_client
 from ._encoder import EventEncoder, ServerEvent, delta_event, json_event
 from ._lifecycle import (
+    CUT_CALL,
     CallAnswered,
     CallClosed,
     CallGrew,
@@ -104,6 +105,7 @@ class VercelEncoder(EventEncoder):
         self._parts = Lifecycle(self.message_id)
         self._open: dict[TextKey, str] = {}
         self._open_calls: set[str] = set()
+        self._step_calls: set[str] = set()
         self._ids = 0
         self._in_step = False
         self._answer_is_whole = False
@@ -178,13 +180,10 @@ class VercelEncoder(EventEncoder):
             case CallOpened() | CallGrew() | CallClosed():
                 yield from self._tell_call(step)
             case CallAnswered(result):
-                yield _result(result)
+                if result.status == "ok" or not result.preliminary:  # the protocol has no failure that is preliminary
+                    yield _result(result)
             case TakenBack():
-                for key in step.parts:
-                    self._open.pop(key, None)
-                self._open_calls.difference_update(step.call_ids)
-                if self._in_step and not self._answer_is_whole:
-                    yield _chunk("reset-step")
+                yield from self._take_back(step)
             case _:
                 assert_never(step)
 
@@ -211,6 +210,7 @@ class VercelEncoder(EventEncoder):
                 yield from self._begin_step()
                 self._message_ids.add(message_id)
                 self._open_calls.add(call_id)
+                self._step_calls.add(call_id)
                 yield _chunk("tool-input-start", toolCallId=call_id, toolName=name)
             case CallGrew(call_id, args):
                 yield _delta("tool-input-delta", "toolCallId", call_id, "inputTextDelta", args)
@@ -220,6 +220,20 @@ class VercelEncoder(EventEncoder):
                 yield _chunk(kind, toolCallId=call_id, toolName=name, input=args, errorText=error)
             case _:
                 assert_never(step)
+
+    def _take_back(self, gone: TakenBack) -> Iterator[ServerEvent]:
+        """Reset the step, if all of it is taken back: streams that were merged can have put a whole answer into it."""
+        is_reset = self._in_step and not self._answer_is_whole
+        for key in gone.parts:
+            if (id := self._open.pop(key, None)) is not None and not is_reset:
+                yield _chunk("text-end" if key.kind == "text" else "reasoning-end", id=id)
+        for call_id, name in gone.calls.items():
+            self._open_calls.discard(call_id)
+            if not is_reset or call_id not in self._step_calls:
+                yield _chunk("tool-input-error", toolCallId=call_id, toolName=name, input={}, errorText=CUT_CALL)
+        if is_reset:
+            self._step_calls.clear()
+            yield _chunk("reset-step")
 
     def _begin_step(self) -> Iterator[ServerEvent]:
         """Begin the step of a new answer. One that is told among others stays in their step."""
@@ -233,6 +247,7 @@ class VercelEncoder(EventEncoder):
         if self._in_step:
             yield _chunk("finish-step")
         self._in_step = self._answer_is_whole = False
+        self._step_calls.clear()
 
     def _delta(self, key: TextKey, text: str) -> ServerEvent:
         if key.agent:
