@@ -150,6 +150,7 @@ class _Call:
     message_id: str
     has_args: bool = False
     is_closed: bool = False
+    is_failed: bool = False
     is_answered: bool = False
 
 
@@ -199,8 +200,12 @@ class Lifecycle:
         yield from self._cut_calls()
 
     def unanswered(self) -> tuple[str, ...]:
-        """Return the ids of the calls that are whole and have no result."""
-        return tuple(call_id for call_id, call in self._calls.items() if call.is_closed and not call.is_answered)
+        """Return the ids of the calls that can run and have no result."""
+        return tuple(
+            call_id
+            for call_id, call in self._calls.items()
+            if call.is_closed and not (call.is_failed or call.is_answered)
+        )
 
     def knows_call(self, call_id: str) -> bool:
         """Say whether a call is there and was not taken back."""
@@ -258,7 +263,7 @@ class Lifecycle:
             return
         if not call.has_args:
             yield CallGrew(whole.call_id, whole.raw or _encode(whole.args).decode())
-        call.is_closed = True
+        call.is_closed, call.is_failed = True, whole.error is not None
         yield CallClosed(whole.call_id, call.name, whole.args, whole.error)
 
     def _answer(self, result: ToolResultElement) -> Iterator[Step]:
@@ -331,5 +336,5 @@ class Lifecycle:
         """Close the calls that are open, or one of them, as cut off."""
         for call_id, call in list(self._calls.items()):
             if not call.is_closed and only in {None, call_id}:
-                call.is_closed = True
+                call.is_closed = call.is_failed = True
                 yield CallClosed(call_id, call.name, {}, CUT_CALL)
