@@ -3,6 +3,8 @@
 Above: `apps`. Below: `wire`, `elements`.
 """
 
+from ._ag_ui import AgUiEncoder
+from ._ag_ui_request import AgUiRequest, read_ag_ui
 from ._encoder import (
     EncoderFactory,
     EventEncoder,
@@ -13,14 +15,24 @@ from ._encoder import (
     merge_events,
     snapshot_event,
 )
+from ._request import RequestLimits
+from ._vercel import VercelEncoder
+from ._vercel_request import VercelRequest, read_vercel
 
 __all__ = [
+    "AgUiEncoder",
+    "AgUiRequest",
     "EncoderFactory",
     "EventEncoder",
+    "RequestLimits",
     "ServerEvent",
     "StreamEnd",
+    "VercelEncoder",
+    "VercelRequest",
     "delta_event",
     "json_event",
     "merge_events",
+    "read_ag_ui",
+    "read_vercel",
     "snapshot_event",
 ]
