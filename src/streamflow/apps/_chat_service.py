@@ -31,7 +31,7 @@ from ..errors import ConfigError, ElementError, StateError
 from ..providers import ModelRequest
 from ..runtime import PipelineBuilder
 from ..state import StateStoreLoadStage, StateStoreSaveStage
-from ..transports import ChatEventReader
+from ..transports import ChatServiceReader
 from ._chat_records import (
     ChatConversation,
     ChatConversationPage,
@@ -244,8 +244,8 @@ class ChatService:
             raise ElementError("stream_response() takes what the user says: a text that is not empty, or a Message")
         source = (MessageElement(said, metadata=Metadata({"conversation": id})), TurnEnd())
 
-        async def begin() -> tuple[Run, ChatEventReader]:
-            return await self._begin(id, source, tools, thinking, deps), ChatEventReader(snapshots=snapshots)
+        async def begin() -> tuple[Run, ChatServiceReader]:
+            return await self._begin(id, source, tools, thinking, deps), ChatServiceReader(snapshots=snapshots)
 
         self._chosen(tools)
         return ChatStream(begin)
@@ -281,13 +281,13 @@ class ChatService:
         told = [ToolDecisionElement(call, allow=bool(yes), metadata=where) for call, yes in decisions.items()]
         source = (*told, TurnEnd())
 
-        async def begin() -> tuple[Run, ChatEventReader]:
+        async def begin() -> tuple[Run, ChatServiceReader]:
             await self.conversation(id)
             turns = (await self._store.load(id, last=1)).turns
             waiting = turns[-1].messages if turns else ()
             if open_calls(waiting) is None:
                 raise StateError("not_found", f"no call of conversation {id!r:.80} waits for a decision")
-            reader = ChatEventReader(snapshots=snapshots, after=waiting)
+            reader = ChatServiceReader(snapshots=snapshots, after=waiting)
             return await self._begin(id, source, tools, thinking, deps), reader
 
         self._chosen(tools)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
     from ..runtime import Run
-    from ..transports import ChatEvent, ChatEventReader
+    from ..transports import ChatServiceEvent, ChatServiceReader
 
-    Begin: TypeAlias = Callable[[], Awaitable[tuple[Run, ChatEventReader]]]
+    Begin: TypeAlias = Callable[[], Awaitable[tuple[Run, ChatServiceReader]]]
 
 __all__ = ["ChatStream"]
 
@@ -50,9 +50,9 @@ class ChatStream:
         self._begin = begin
         self._run: Run | None = None
         self._elements: _Elements | None = None
-        self._reader: ChatEventReader | None = None
+        self._reader: ChatServiceReader | None = None
 
-    def __aiter__(self) -> AsyncIterator[ChatEvent]:
+    def __aiter__(self) -> AsyncIterator[ChatServiceEvent]:
         return _Events(self._take())
 
     def elements(self) -> AsyncIterator[StreamElement]:
@@ -106,10 +106,10 @@ class ChatStream:
 class _Elements:
     """One iteration of a response. It begins with the first element, and does not hold the run, which it would keep alive."""
 
-    def __init__(self, begin: Begin, begun: tuple[Run, ChatEventReader] | None = None) -> None:
+    def __init__(self, begin: Begin, begun: tuple[Run, ChatServiceReader] | None = None) -> None:
         self._begin = begin
         self._iterator: AsyncIterator[StreamElement] | None = None
-        self.reader: ChatEventReader | None = None
+        self.reader: ChatServiceReader | None = None
         self.has_begun = False
         """Whether the turn has begun, as far as it was taken."""
         if begun is not None:
@@ -118,7 +118,7 @@ class _Elements:
     def __aiter__(self) -> Self:
         return self
 
-    async def begin(self) -> ChatEventReader:
+    async def begin(self) -> ChatServiceReader:
         """Begin, unless that was done, and return the reader of the events."""
         if self.reader is None:
             run, self.reader = await self._begin()
@@ -155,14 +155,14 @@ class _Events:
 
     def __init__(self, elements: _Elements) -> None:
         self._elements = elements
-        self._ready: deque[ChatEvent] = deque()
+        self._ready: deque[ChatServiceEvent] = deque()
         self._failure: ErrorElement | None = None
         self._is_over = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> ChatEvent:
+    async def __anext__(self) -> ChatServiceEvent:
         reader = await self._elements.begin()
         while not self._ready:
             if self._is_over:
@@ -173,7 +173,7 @@ class _Events:
                 self._ready.append(reader.finish(end))
         return self._ready.popleft()
 
-    async def _pull(self, reader: ChatEventReader) -> StreamEnd | None:
+    async def _pull(self, reader: ChatServiceReader) -> StreamEnd | None:
         """Take an element; returns how the stream has ended, if it has."""
         try:
             element = await anext(self._elements)

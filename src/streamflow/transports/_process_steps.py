@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..elements import Message, Metadata, StreamElement
     from ._encoder import StreamEnd
 
-__all__ = ["ChatDone", "ChatError", "ChatEvent", "ChatEventReader", "ProcessStepEncoder", "usage_of"]
+__all__ = ["ChatDone", "ChatError", "ChatServiceEvent", "ChatServiceReader", "ProcessStepEncoder", "usage_of"]
 
 _TOO_MANY_ROUNDS = "Exceeded maximum tool call iterations"
 _TEXTS: Mapping[str, str] = MappingProxyType(
@@ -73,11 +73,11 @@ class ChatError(msgspec.Struct, frozen=True):
     """Id under which what was done is stored; empty if that is not known."""
 
 
-ChatEvent: TypeAlias = StepShown | StepReset | ChatDone | ChatError
+ChatServiceEvent: TypeAlias = StepShown | StepReset | ChatDone | ChatError
 """What a chat service tells its client."""
 
 
-class ChatEventReader:
+class ChatServiceReader:
     """Makes the events of a chat service of the elements of a response: its steps, and one end.
 
     Args:
@@ -91,7 +91,7 @@ class ChatEventReader:
         self._message = ""
         self._end: TurnEnd | None = None
 
-    def take(self, element: StreamElement) -> Sequence[ChatEvent]:
+    def take(self, element: StreamElement) -> Sequence[ChatServiceEvent]:
         """Return what one element tells."""
         if isinstance(element, UsageElement) and element.final:
             self._usage += element.usage
@@ -143,7 +143,7 @@ class ProcessStepEncoder(EventEncoder):
     """
 
     def __init__(self, *, snapshots: bool = False, after: Iterable[Message] = ()) -> None:
-        self._reader = ChatEventReader(snapshots=snapshots, after=after)
+        self._reader = ChatServiceReader(snapshots=snapshots, after=after)
 
     def encode(self, element: StreamElement) -> Sequence[ServerEvent]:
         """Return the events of one element.
@@ -167,7 +167,7 @@ def usage_of(usage: Usage) -> dict[str, int]:
     }
 
 
-def _server_event(event: ChatEvent) -> ServerEvent:
+def _server_event(event: ChatServiceEvent) -> ServerEvent:
     match event:
         case StepShown(step=step, delta=True):
             before = f'{{"step":{{"id":"{step.id}","index":{step.index},"type":"{step.type}","delta":"'
