@@ -3,6 +3,8 @@
 Above: `apps`. Below: `wire`, `elements`.
 """
 
+from ._ag_ui import AgUiEncoder
+from ._ag_ui_request import AgUiRequest, read_ag_ui
 from ._asgi import ASGIReply, Receive, Scope, Send
 from ._encoder import (
     EncoderFactory,
@@ -19,10 +21,16 @@ from ._hub import StreamHub, StreamInfo
 from ._log import EventLog, LoggedEvent, LogReader
 from ._pump import Elements, ErrorTeller
 from ._raw import RawEncoder
+from ._request import RequestLimits
 from ._response import OnDisconnect, SSEResponse, sse_response
+from ._starlette import starlette_response
+from ._vercel import VercelEncoder
+from ._vercel_request import VercelRequest, read_vercel
 
 __all__ = [
     "ASGIReply",
+    "AgUiEncoder",
+    "AgUiRequest",
     "Elements",
     "EncoderFactory",
     "ErrorTeller",
@@ -33,6 +41,7 @@ __all__ = [
     "OnDisconnect",
     "RawEncoder",
     "Receive",
+    "RequestLimits",
     "SSEResponse",
     "Scope",
     "Send",
@@ -40,10 +49,15 @@ __all__ = [
     "StreamEnd",
     "StreamHub",
     "StreamInfo",
+    "VercelEncoder",
+    "VercelRequest",
     "delta_event",
     "json_event",
     "may_merge",
     "merge_events",
+    "read_ag_ui",
+    "read_vercel",
     "snapshot_event",
     "sse_response",
+    "starlette_response",
 ]
