@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from ..elements import EndOfStream, Message, MessageElement, StreamElement, TextElement, TextPart, TurnEnd
+from ..elements import EndOfStream, Message, MessageElement, StreamElement, TextElement, TextPart, TurnEnd, TurnReset
 from ..errors import ConfigError, ElementError, RunStateError, RunTimeoutError, StageError
 from ._response import LLMResponse, ResponseNotes
 
@@ -110,6 +110,8 @@ class _Turn:
         self.notes.see(element, self.elapsed_s)
         if isinstance(element, MessageElement) and element.message.role in {"assistant", "tool"}:
             self._answers.append(element.message)
+        elif isinstance(element, TurnReset):
+            self._answers = [one for one in self._answers if element.answer and one.id != element.answer]
         is_end = isinstance(element, TurnEnd) or (isinstance(element, EndOfStream) and element.reason == "done")
         if is_end and not self._is_kept and any(one.role == "assistant" for one in self._answers):
             self._is_kept = True
@@ -180,6 +182,8 @@ class ChatReply:
         async for element in self:
             if isinstance(element, MessageElement) and element.message.role == "assistant":
                 answer = element.message
+            elif isinstance(element, TurnReset) and not element.answer:
+                answer = None
         if answer is None:
             raise RunStateError(f"{self._run.run_id} gave no message of the assistant; end the pipeline with a model")
         return answer

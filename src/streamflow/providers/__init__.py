@@ -3,10 +3,10 @@
 Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 """
 
+from ._answer import AnswerReader
 from ._anthropic import AnthropicProvider
 from ._chat_client import ChatClient, StreamingChatClient
 from ._clients import AnthropicClientProvider, OpenAIClientProvider, SDKClient
-from ._cut import Sent
 from ._fallback import FallbackProvider
 from ._given import PROVIDER_NAMES, ProviderLike, as_provider
 from ._openai import OpenAIAPI, OpenAIProvider
@@ -42,6 +42,7 @@ __all__ = [
     "CITATION",
     "PROVIDER_NAMES",
     "Answer",
+    "AnswerReader",
     "AnthropicClientProvider",
     "AnthropicProvider",
     "AudioStep",
@@ -69,7 +70,6 @@ __all__ = [
     "SDKClient",
     "ScriptTurn",
     "ScriptedProvider",
-    "Sent",
     "Step",
     "StopStep",
     "StreamingChatClient",

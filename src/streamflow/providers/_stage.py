@@ -1,6 +1,6 @@
 """The stage that asks a model: messages in, the streamed answer out.
 
-Above: users and `apps`. Below: `_protocol`, `_conversation`, `_cut`, `stages`.
+Above: users and `apps`. Below: `_protocol`, `_conversation`, `_answer`, `stages`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from ..elements import (
 )
 from ..errors import ChannelClosedError, ConfigError, OutputClosedError, ProviderError, StreamflowError
 from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
+from ._answer import AnswerReader
 from ._conversation import Conversation
-from ._cut import Sent
 from ._protocol import ModelRequest, NamedTool
 
 if TYPE_CHECKING:
@@ -215,31 +215,20 @@ class ProviderStage(BaseStage):
     ) -> None:
         """Send one turn, from its `TurnStart` to `end`."""
         asked = conversation.with_turn(messages)
-        answer: MessageElement | None = None
-        usage: UsageElement | None = None
-        sent = Sent()
+        reader = AnswerReader(self._provider)
         await output.send(TurnStart(index=end.index))
         request = msgspec.structs.replace(self._request, messages=asked)
         async with turn_scope() as turn, aclosing(self._provider.stream(request)) as stream:
             async for element in stream:
-                # A provider gives its usage before the whole; the contract of a turn has it after.
-                if isinstance(element, UsageElement) and element.final:
-                    usage = element
-                elif isinstance(element, MessageElement) and answer is None:
-                    answer = element
-                elif answer is not None:
-                    raise self._broken(f"sent {type(element).__name__} after its message")
-                else:
-                    told = element.replace(index=end.index) if isinstance(element, TurnReset) else element
-                    if self._streams:
-                        await self._send(told, output)
-                    if not turn.interrupted or survives_interruption(told):
-                        sent.note(told)
-        if answer is None and turn.interrupted:
-            answer = sent.cut()
-            usage = usage or sent.usage_so_far()
-        elif answer is None:
-            raise self._broken("ended without its message")
+                if reader.keeps(element):
+                    continue
+                told = reader.reset(element, end.index) if isinstance(element, TurnReset) else element
+                if self._streams:
+                    await self._send(told, output)
+                if not turn.interrupted or survives_interruption(told):
+                    reader.note(told)
+        answer = reader.message_so_far() if turn.interrupted else reader.message()
+        usage = reader.usage_so_far() if turn.interrupted else reader.usage()
         if answer is not None:
             await output.send(answer)
         if usage is not None:
@@ -255,9 +244,6 @@ class ProviderStage(BaseStage):
                 await output.send(element)
         else:
             await output.send(element)
-
-    def _broken(self, what: str) -> ProviderError:
-        return ProviderError("protocol", f"provider {self._provider.name!r} {what}")
 
 
 def _notice(failure: Exception, stage: str) -> ErrorElement:
