@@ -17,43 +17,52 @@ from ._encoder import (
     merge_events,
     snapshot_event,
 )
+from ._hub import StreamHub, StreamInfo
+from ._log import EventLog, LoggedEvent, LogReader
+from ._process_steps import ChatDone, ChatError, ChatServiceEvent, ChatServiceReader, ProcessStepEncoder
+from ._pump import Elements, ErrorTeller
+from ._raw import RawEncoder
 from ._request import RequestLimits
+from ._response import OnDisconnect, SSEResponse, sse_response
+from ._steps import ProcessStep, StepChange, StepKind, StepReader, StepReset, StepShown, steps_of
 from ._vercel import VercelEncoder
 from ._vercel_request import VercelRequest, read_vercel
 
 __all__ = [
+    "ASGIReply",
     "AgUiEncoder",
     "AgUiRequest",
-from ._hub import StreamHub, StreamInfo
-from ._log import EventLog, LoggedEvent, LogReader
-from ._pump import Elements, ErrorTeller
-from ._raw import RawEncoder
-from ._response import OnDisconnect, SSEResponse, sse_response
-
-__all__ = [
-    "ASGIReply",
+    "ChatDone",
+    "ChatError",
+    "ChatServiceEvent",
+    "ChatServiceReader",
     "Elements",
     "EncoderFactory",
     "ErrorTeller",
     "EventEncoder",
-    "RequestLimits",
-    "ServerEvent",
-    "StreamEnd",
-    "VercelEncoder",
-    "VercelRequest",
     "EventLog",
     "LogReader",
     "LoggedEvent",
     "OnDisconnect",
+    "ProcessStep",
+    "ProcessStepEncoder",
     "RawEncoder",
     "Receive",
+    "RequestLimits",
     "SSEResponse",
     "Scope",
     "Send",
     "ServerEvent",
+    "StepChange",
+    "StepKind",
+    "StepReader",
+    "StepReset",
+    "StepShown",
     "StreamEnd",
     "StreamHub",
     "StreamInfo",
+    "VercelEncoder",
+    "VercelRequest",
     "delta_event",
     "json_event",
     "may_merge",
@@ -62,4 +71,5 @@ __all__ = [
     "read_vercel",
     "snapshot_event",
     "sse_response",
+    "steps_of",
 ]
