@@ -3,7 +3,37 @@
 Above: `cli`, users. Below: everything else.
 """
 
-from ._chat import DEFAULT_RULES, DEFAULT_SYSTEM, chat_pipeline
+from ._agent import StreamChatAgent
+from ._chat import DEFAULT_RULES, DEFAULT_SYSTEM, ChatEvents, chat_pipeline
+from ._chat_config import ChatConfig
+from ._enrich import Enricher, EnrichFunction, EnrichStage
+from ._enriched_chat import EnrichedSystem, enriched_chat_pipeline, enriched_system
+from ._response import LLMResponse
 from ._session import ChatReply, ChatSession
+from ._strategies import ChatStrategy, HasPipeline, StreamingStrategy, WholeStrategy
+from ._token_stream import TokenStream
+from ._tokens import ChatTokenStage
 
-__all__ = ["DEFAULT_RULES", "DEFAULT_SYSTEM", "ChatReply", "ChatSession", "chat_pipeline"]
+__all__ = [
+    "DEFAULT_RULES",
+    "DEFAULT_SYSTEM",
+    "ChatConfig",
+    "ChatEvents",
+    "ChatReply",
+    "ChatSession",
+    "ChatStrategy",
+    "ChatTokenStage",
+    "EnrichFunction",
+    "EnrichStage",
+    "EnrichedSystem",
+    "Enricher",
+    "HasPipeline",
+    "LLMResponse",
+    "StreamChatAgent",
+    "StreamingStrategy",
+    "TokenStream",
+    "WholeStrategy",
+    "chat_pipeline",
+    "enriched_chat_pipeline",
+    "enriched_system",
+]

@@ -11,7 +11,7 @@ from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
 from ._subscription import Subscription
-from ._sync import BackendName, SyncStream
+from ._sync import BackendName, SyncStream, check_backend, forbid_inside_a_loop
 
 __all__ = [
     "BackendName",
@@ -26,5 +26,7 @@ __all__ = [
     "Subscription",
     "SyncStream",
     "Timings",
+    "check_backend",
+    "forbid_inside_a_loop",
     "live_runs",
 ]
