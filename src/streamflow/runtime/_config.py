@@ -13,6 +13,7 @@ import msgspec
 
 from ..elements import Priority
 from ..errors import ConfigError
+from ..observe import Tracing
 from ._loading import load_environment, load_toml, no_such_setting
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Most runs of one pipeline at a time, from 1 up; one more gets `PipelineBusyError`. None: no limit."""
     metrics: bool = False
     """Whether edges measure how full they were and how long their ends waited, for `run.stats()`. Edges are watched when set."""
-    tracing: bool = False
-    """Whether each element that leaves an edge is told as an `ElementMoved` event. Edges are watched when set."""
+    tracing: bool | Tracing = False
+    """Whether elements are followed and spans told; or how, as a `Tracing`. Listeners hear of each element that leaves an edge, as
+    an `ElementMoved` event; edges are watched then."""
     event_buffer: int = 1000
     """Most events that wait for one asynchronous listener, or for one reader of `run.events()`; more become a gap that is told."""
 
@@ -88,7 +90,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("shutdown_timeout_s", message)
         for field in ("priority", "fuse", "metrics", "tracing"):
             switch: object = getattr(self, field)
-            if not isinstance(switch, bool):
+            if not isinstance(switch, bool) and not (field == "tracing" and isinstance(switch, Tracing)):
                 raise ConfigError(field, f"a switch is True or False, got {switch!r:.80}")
         if self.priority and self.buffer_size < len(Priority):
             message = (
@@ -136,9 +138,13 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         return load_toml(cls, path, table)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the settings that differ from their defaults, as values that JSON can hold; `replace(**…)` takes them."""
+        """Return the settings that differ from their defaults, as values that JSON can hold; `replace(**…)` takes them.
+
+        Of a `Tracing` it says that there is one: its sinks are objects of this process.
+        """
         default = type(self)()
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["tracing"] = bool(self.tracing)
         return {name: value for name, value in fields.items() if value != getattr(default, name)}
 
     def replace(self, **changes: object) -> Self:
@@ -184,11 +190,11 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         return self.replace(metrics=enabled)
 
-    def with_tracing(self, enabled: bool = True) -> Self:
-        """Return a copy with `tracing` on or off. Source: seed 001.
+    def with_tracing(self, enabled: bool | Tracing = True) -> Self:
+        """Return a copy with `tracing` on or off, or as a `Tracing` says. Source: seed 001.
 
         Raises:
-            ConfigError: If it is no bool.
+            ConfigError: If it is neither a bool nor a `Tracing`.
         """
         return self.replace(tracing=enabled)
 

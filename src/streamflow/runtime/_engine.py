@@ -106,6 +106,7 @@ class Engine(RunView):
         super().__init__(reporter.run_id, plan)
         self.config: PipelineConfig = config
         self.reporter: Reporter = reporter
+        self.tracer = reporter.tracer
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
         self.draining: bool = False
@@ -143,7 +144,8 @@ class Engine(RunView):
         _LIVE.add(self)
         clock = RunClock(self.jobs.backend.now)
         further = self._context.get(EDGE_WATCH)
-        watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
+        tell = self.reporter.moved if self.reporter.has_listeners else None
+        watches = edge_watches(self.plan, self.config, clock, further, tell, tracer=self.tracer)
         self.deadlocks = DeadlockWatch(self)
         self._stages, wiring = wire(
             self.plan, watches, weakref.ref(self), self.deadlocks.pulse, is_live=not self._sources
@@ -221,6 +223,8 @@ class Engine(RunView):
         )
         CURRENT_RUN.set(run)
         stage.context = run
+        if self.tracer is not None:
+            self.tracer.enter(run)
         return run
 
     async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:

@@ -33,6 +33,7 @@ from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncStream, check_backend, forbid_inside_a_loop
+from ._tracing import tracer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
     from ..graph import Graph, MergePolicy, Router
-    from ..observe import AsyncListener, Listener
+    from ..observe import AsyncListener, Listener, TraceContext
     from ..stages import Source, StageLike, Supervision
     from ._result import Result
     from ._sync import BackendName
@@ -77,6 +78,7 @@ class Pipeline:
         *,
         deps: object = None,
         kill_switch: KillSwitch | None = None,
+        trace: TraceContext | str | None = None,
     ) -> Run:
         """Return a run, which starts when its `async with` or `async for` is entered.
 
@@ -86,10 +88,12 @@ class Pipeline:
                 None: feed it with `run.send()` and `run.close_input()`.
             deps: What stages find as `run.deps`.
             kill_switch: Ends this run, and all others that it was given to.
+            trace: Where the trace of the run goes on, if it is traced: a context, or a `traceparent`. None: in the span that the
+                caller is part of, of this library or of OpenTelemetry, if there is one.
 
         Raises:
             SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
-            ConfigError: If `kill_switch` is none.
+            ConfigError: If `kill_switch` is none, or `trace` is no context.
         """
         given = cast("object", kill_switch)
         if given is not None and not isinstance(given, KillSwitch):
@@ -98,6 +102,8 @@ class Pipeline:
             )
         opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
+        if trace is not None or self._config.tracing:
+            reporter.trace(tracer_of(self._config.tracing, reporter.run_id, trace))
         engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
         return Run(engine, caller_of_package(), live=source is None and self.takes_source, kill_switch=kill_switch)
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..channels import SendEnd
     from ..errors import StageError
-    from ..observe import Event
+    from ..observe import ElementTrace, Event, TraceContext
     from ._engine import Engine
     from ._kill_switch import KillSwitch
     from ._stats import RunStats
@@ -318,6 +318,20 @@ class Run(InterruptibleRun):
             message = f"{self._engine.run_id} has ended and tells nothing more; call events() before you iterate it"
             raise RunStateError(message)
         return self._engine.reporter.open_queue()
+
+    def traces(self) -> tuple[ElementTrace, ...]:
+        """Return the ways of the elements that have ended so far, oldest first: the newest 1000, or `Tracing.keep`.
+
+        Empty when the run is not traced.
+        """
+        tracer = self._engine.reporter.tracer
+        return () if tracer is None else tracer.traces()
+
+    @property
+    def trace_context(self) -> TraceContext | None:
+        """The span of the run, for whoever goes on in its trace; None when the run is not traced."""
+        tracer = self._engine.reporter.tracer
+        return None if tracer is None else tracer.context
 
     def stats(self) -> RunStats:
         """Return what the run has done so far: what moved on each edge, and how full it was if `metrics` is on.
