@@ -30,25 +30,50 @@ from ._events import (
     StageStarted,
 )
 from ._logging import log_events
+from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
+from ._record_encoding import Entry, Noted, entry_of, tag_of
+from ._record_file import RecordFile, open_record_file
+from ._record_frames import EndFrame, GapFrame, RunFrame, frame_of
+from ._record_reading import RecordedElement, RecordedFile, RecordedRun, read_recording
+from ._record_settings import EDGES, INPUT, OUTPUT, Media, Recording, Redact, checked_recording
 
 __all__ = [
+    "DEFAULT_IGNORED",
+    "EDGES",
+    "INPUT",
+    "OUTPUT",
+    "RULES",
     "AsyncListener",
+    "Difference",
     "EdgeGrown",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
     "ElementMoved",
     "ElementRetried",
+    "EndFrame",
+    "Entry",
     "Event",
     "EventBus",
     "EventGap",
+    "GapFrame",
+    "Ignored",
     "Listener",
+    "Media",
+    "Noted",
     "PipelineCancelled",
     "PipelineCompleted",
     "PipelineEnded",
     "PipelineEvent",
     "PipelineFailed",
     "PipelineStarted",
+    "RecordFile",
+    "RecordedElement",
+    "RecordedFile",
+    "RecordedRun",
+    "Recording",
+    "Redact",
+    "RunFrame",
     "RunInterrupted",
     "RunStalled",
     "StageCancelled",
@@ -58,6 +83,14 @@ __all__ = [
     "StageFailed",
     "StageRestarted",
     "StageStarted",
+    "checked_recording",
+    "checked_rules",
+    "entry_of",
+    "first_difference",
+    "frame_of",
     "is_async_listener",
     "log_events",
+    "open_record_file",
+    "read_recording",
+    "tag_of",
 ]

@@ -140,7 +140,10 @@ class Engine(RunView):
         self.started = True
         _LIVE.add(self)
         clock = RunClock(self.jobs.backend.now)
-        further = self._context.get(EDGE_WATCH)
+        recorder = self.reporter.recorder
+        further = (
+            self._context.get(EDGE_WATCH) if recorder is None else recorder.watching(self._context.get(EDGE_WATCH))
+        )
         watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
         self.deadlocks = DeadlockWatch(self)
         self._stages, wiring = wire(
@@ -180,6 +183,8 @@ class Engine(RunView):
         if self.config.stall_report_s is not None:
             work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+        if recorder is not None:
+            recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages) - shared
         self.jobs.start(*self._feeders.values(), *self._watchdogs, *(stage.job for stage in self._stages))
