@@ -8,21 +8,7 @@ from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
 from ._bounded import open_channel
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
-from ._chained import (
-    NOTHING,
-    ChainedSendEnd,
-    Unusual,
-    has_plain,
-    is_plain_edge,
-    open_chained,
-    pass_head,
-    pump_each,
-    pump_filter,
-    pump_flat_map,
-    pump_map,
-    pump_pass,
-    pump_tee,
-)
+from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
@@ -35,7 +21,19 @@ from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
 from ._pulse import Pulse
-from ._receive_end import ASIDE, WIDE, ReceiveEnd
+from ._pump import (
+    NOTHING,
+    Unusual,
+    can_pump,
+    pump_each,
+    pump_filter,
+    pump_flat_map,
+    pump_map,
+    pump_pass,
+    pump_tee,
+)
+from ._receive_end import ASIDE, ReceiveEnd
+from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._sweep import Fence, Herald, sweep_edge
@@ -87,6 +85,7 @@ __all__ = [
     "WholeEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "can_pump",
     "checked_overflow",
     "checked_weight",
     "count_waits_between",
@@ -104,6 +103,8 @@ __all__ = [
     "open_feedback",
     "oversee",
     "pass_head",
+    "pull_into",
+    "pull_when_asked",
     "pump_each",
     "pump_filter",
     "pump_flat_map",

@@ -16,6 +16,7 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
 from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-    from ..elements import ControlElement
     from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
@@ -36,9 +36,6 @@ __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
-WIDE = 64
-"""Widest edge that needs no checkpoints of its own, in elements; gaps of other tasks stay below 0.1 ms at this width."""
-
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
@@ -46,7 +43,7 @@ _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
-class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
+class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
@@ -81,7 +78,6 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         self._watch = watch
         self._hand: Hand | None = None
         self._wide = capacity > WIDE
-        self._merges = False  # whether the elements come from other edges, see `_merge`
         self._relay: Relay | None = None  # of the merge that reads this edge
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self._overseers: tuple[
@@ -171,7 +167,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
                 return cast("T_co", hand.give())
             hand.clear()
         while True:
-            if self._merges and not self._buffer:
+            if self._is_refilled and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
                 if self._gate is not None and not self._gate.open_nowait():
@@ -243,7 +239,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         if self._receiving:
             raise ChannelBusyError(self.name)
         await self.pass_aside()
-        while self._buffer or (self._merges and self._refill()):
+        while self._buffer or (self._is_refilled and self._refill()):
             await self._pass_one()
 
     async def pass_aside(self) -> None:
@@ -382,7 +378,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         while True:
             if self._wide and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
-            if self._merges and not self._buffer:
+            if self._is_refilled and not self._buffer:
                 self._refill()
             if self._buffer and not self.attention:
                 self.received += 1
@@ -434,18 +430,6 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
             else:
                 await self._pass_one()
 
-    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
-        """Return the edges that this one merges and that it is ready to take from, and what the others are held back by."""
-        return [], {}
-
-    def _refill(self) -> bool:
-        """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
-        return False
-
-    def _behind(self) -> int:
-        """Return how many elements are in the edges that this one merges."""
-        return 0
-
     def _put_aside(self, aside: deque[Any]) -> None:
         if len(aside) >= ASIDE:
             message = (
@@ -461,7 +445,8 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
             await anyio.lowlevel.checkpoint()
         finally:
             self._end_waiting()
-        self._checkpoint_at = self.received + _BUDGET
+        # An edge that is not wide, but pulled, is moved along by one end alone.
+        self._checkpoint_at = self.received + (_BUDGET if self._pull is None or self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:

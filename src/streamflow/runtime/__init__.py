@@ -13,7 +13,7 @@ from ._replay import Replay, replay
 from ._result import Result, Timings
 from ._run import Run
 from ._subscription import Subscription
-from ._sync import BackendName, SyncStream
+from ._sync import BackendName, SyncStream, check_backend, forbid_inside_a_loop
 
 __all__ = [
     "BackendName",
@@ -30,6 +30,8 @@ __all__ = [
     "Subscription",
     "SyncStream",
     "Timings",
+    "check_backend",
+    "forbid_inside_a_loop",
     "live_runs",
     "replay",
 ]
