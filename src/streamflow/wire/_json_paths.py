@@ -86,8 +86,7 @@ def is_selected(path: Iterable[str | int], select: str) -> bool:
     for step in path:
         if node is None:
             return False
-        is_place = isinstance(step, int)
-        node = node.items.get(step, node.other_item) if is_place else node.keys.get(step, node.other_key)
+        node = node.items.get(step, node.other_item) if isinstance(step, int) else node.keys.get(step, node.other_key)
     return node is not None and node.is_wanted
 
 
