@@ -31,7 +31,7 @@ from streamflow.elements import (
     TurnStart,
 )
 from streamflow.testing import elements as any_elements
-from streamflow.transports import EventEncoder, ServerEvent, StreamEnd, merge_events
+from streamflow.transports import EventEncoder, ServerEvent, StreamEnd, may_merge, merge_events
 
 IDS = st.sampled_from(["", "a", "b"])
 CALLS = st.sampled_from(["x", "y", "z"])
@@ -88,14 +88,13 @@ def parsed(events: list[ServerEvent]) -> list[dict[str, Any]]:
 
 def coalesced(events: list[ServerEvent]) -> list[ServerEvent]:
     """Return as few events as may be made of these."""
-    kept: list[ServerEvent] = []
+    kept: list[list[ServerEvent]] = []
     for event in events:
-        merged = merge_events(kept[-1], event) if kept else None
-        if merged is None:
-            kept.append(event)
+        if kept and may_merge(kept[-1][-1], event):
+            kept[-1].append(event)
         else:
-            kept[-1] = merged
-    return kept
+            kept.append([event])
+    return [merge_events(alike) for alike in kept]
 
 
 A_TOOL_TURN: list[StreamElement] = [
