@@ -88,13 +88,13 @@ def parsed(events: list[ServerEvent]) -> list[dict[str, Any]]:
 
 def coalesced(events: list[ServerEvent]) -> list[ServerEvent]:
     """Return as few events as may be made of these."""
-    kept: list[list[ServerEvent]] = []
+    kept: list[ServerEvent] = []
     for event in events:
-        if kept and may_merge(kept[-1][-1], event):
-            kept[-1].append(event)
+        if kept and may_merge(kept[-1], event):
+            kept[-1] = merge_events([kept[-1], event])
         else:
-            kept.append([event])
-    return [merge_events(alike) for alike in kept]
+            kept.append(event)
+    return kept
 
 
 A_TOOL_TURN: list[StreamElement] = [

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._metering import EdgeMeter
     from ._plan import Plan
     from ._supervision import Tally
+    from ._tracing import RunTracer
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
@@ -31,6 +32,9 @@ __all__ = ["RunView"]
 
 class RunView(SweptRun):
     """What there is to see of one run; the engine fills it."""
+
+    tracer: RunTracer | None = None
+    """Follows its elements; None: it is not traced."""
 
     def __init__(self, run_id: str, plan: Plan) -> None:
         self.run_id: str = run_id
@@ -155,6 +159,8 @@ class RunView(SweptRun):
         self._taken.add(name)
         if isinstance(self.outlet, MergeEnd):
             self.outlet.detach(leaf)
+            if self.tracer is not None:
+                self.tracer.leaf(leaf)
         else:
             self.outlet = ended_input("consumer")
         return leaf

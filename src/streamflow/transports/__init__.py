@@ -24,6 +24,7 @@ from ._pump import Elements, ErrorTeller
 from ._raw import RawEncoder
 from ._request import RequestLimits
 from ._response import OnDisconnect, SSEResponse, sse_response
+from ._starlette import starlette_response
 from ._steps import ProcessStep, StepChange, StepKind, StepReader, StepReset, StepShown, steps_of
 from ._vercel import VercelEncoder
 from ._vercel_request import VercelRequest, read_vercel
@@ -71,5 +72,6 @@ __all__ = [
     "read_vercel",
     "snapshot_event",
     "sse_response",
+    "starlette_response",
     "steps_of",
 ]
