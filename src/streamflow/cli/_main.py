@@ -1,6 +1,6 @@
 """The `streamflow` command: its options, and the dispatch to what they ask for.
 
-Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`.
+Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`, `_serve_chat`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ._fake_llm import add_fake_llm, fake_llm
 from ._history import open_history
 from ._options import ChatOptions
 from ._screen import Screen
+from ._serve_chat import add_serve_chat, serve_chat
 from ._tools import BUNDLED, tools_for
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def _run(argv: Sequence[str] | None, screen: Screen) -> int:
         return MISUSED
     if given.command == "fake-llm":
         return fake_llm(given, screen)
+    if given.command == "serve-chat":
+        return serve_chat(given, screen)
     if given.backend == "trio" and importlib.util.find_spec("trio") is None:
         raise MissingExtraError("trio", "trio")
     given.tools = tuple(given.tools)
@@ -161,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help="pause between the offline provider's words; default 0.03 in a terminal, else 0",
     )
     add_fake_llm(commands.add_parser)
+    add_serve_chat(commands.add_parser)
     talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
     return parser
 
