@@ -29,6 +29,7 @@ from ._events import (
     StageRestarted,
     StageStarted,
 )
+from ._histogram import Histogram, Tally
 from ._logging import log_events
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Event",
     "EventBus",
     "EventGap",
+    "Histogram",
     "Listener",
     "PipelineCancelled",
     "PipelineCompleted",
@@ -58,6 +60,7 @@ __all__ = [
     "StageFailed",
     "StageRestarted",
     "StageStarted",
+    "Tally",
     "is_async_listener",
     "log_events",
 ]

@@ -3,6 +3,7 @@
 Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 """
 
+from ._bottleneck import Bottleneck
 from ._config import PipelineConfig
 from ._engine import live_runs
 from ._interruption import Interruption
@@ -10,11 +11,14 @@ from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
+from ._stats import EdgeStats, RunStats, StageStats, StageTimes, TurnStats
 from ._subscription import Subscription
 from ._sync import BackendName, SyncStream
 
 __all__ = [
     "BackendName",
+    "Bottleneck",
+    "EdgeStats",
     "Interruption",
     "KillSwitch",
     "KillSwitchState",
@@ -23,8 +27,12 @@ __all__ = [
     "PipelineConfig",
     "Result",
     "Run",
+    "RunStats",
+    "StageStats",
+    "StageTimes",
     "Subscription",
     "SyncStream",
     "Timings",
+    "TurnStats",
     "live_runs",
 ]
