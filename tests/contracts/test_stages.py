@@ -45,6 +45,7 @@ from streamflow import (
     stage,
 )
 from streamflow.agents import AgentStage, ToolStage
+from streamflow.apps import ChatTokenStage, EnrichStage
 from streamflow.context import (
     CompactionStage,
     Document,
@@ -274,6 +275,11 @@ def what_is_said(element: StreamElement) -> object:
     return type(element), getattr(element, "message", None), getattr(element, "text", None)
 
 
+async def knowing(said: MessageElement) -> Mapping[str, str]:
+    await anyio.lowlevel.checkpoint()
+    return {"said": said.message.text}
+
+
 class Forgetful:
     """A memory that is asked and keeps nothing."""
 
@@ -317,6 +323,7 @@ STAGES: dict[str, Entry] = {
     "BatchStage": entry(lambda: BatchStage(2, max_wait_s=5), *TURNS),
     "BufferStage": entry(lambda: BufferStage(2)),
     "CacheStage": entry(lambda: CacheStage(FlatMapStage(letters_later)), *TEXTS, *TEXTS),
+    "ChatTokenStage": entry(lambda: ChatTokenStage(partial=True)),
     "ChunkTextStage": entry(lambda: ChunkTextStage(4, max_wait_s=5), *TURNS),
     "CircuitBreakerStage": entry(lambda: CircuitBreakerStage(streaming)),
     "CoalesceStage": entry(lambda: CoalesceStage(1)),
@@ -326,6 +333,7 @@ STAGES: dict[str, Entry] = {
     "DebugStage": entry(DebugStage),
     "DedupeStage": entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), *TEXTS, *TEXTS),
     "DelayStage": entry(lambda: DelayStage(5, max_held=2)),
+    "EnrichStage": entry(lambda: EnrichStage(knowing, name="profile"), *CHAT),
     "ExtractJsonStage": entry(lambda: ExtractJsonStage(["a", "b"]), *JSON),
     "FallbackStage": entry(lambda: FallbackStage(failing_early, joining), *TURNS),
     "FileLinesSource": source(lambda: FileLinesSource(LINES), clock="real"),

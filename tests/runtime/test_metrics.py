@@ -193,7 +193,7 @@ async def test_each_state_is_told_as_long_as_it_lasts() -> None:
 async def test_service_is_what_each_element_took_and_wait_is_how_long_it_was_queued(form: str) -> None:
     """semantics 24.2: a duration for each element; waiting on edges is no service."""
     builder = PipelineBuilder(config(buffer_size=2)).chain(FORMS[form]("a", 2))
-    stats, _lives = await measured(builder, ["x"] * 4, 5)
+    stats, _lives = await measured(builder, source([0.0] * 4), 5)
 
     service, wait = stats.stages["a"].service, stats.edges["source → a"].wait
     assert service is not None

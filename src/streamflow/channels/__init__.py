@@ -8,14 +8,23 @@ from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
 from ._bounded import open_channel
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
-from ._chained import (
+from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
+from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
+from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
+from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
+from ._fork import ForkEnd
+from ._hand import Hand, drop_backlog
+from ._holding import hold_edges
+from ._hub import HubEnd
+from ._merge import MergeEnd
+from ._ordering import OrderedEnd, Ordering, SortedEnd
+from ._pairing import ZipEnd, ZipLatestEnd
+from ._ports import join_ports
+from ._pulse import Pulse
+from ._pump import (
     NOTHING,
-    ChainedSendEnd,
     Unusual,
-    has_plain,
-    is_plain_edge,
-    open_chained,
-    pass_head,
+    can_pump,
     pump_each,
     pump_filter,
     pump_flat_map,
@@ -23,21 +32,25 @@ from ._chained import (
     pump_pass,
     pump_tee,
 )
-from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
-from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
-from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
-from ._fork import ForkEnd
-from ._hand import Hand, drop_backlog
-from ._hub import HubEnd
-from ._merge import MergeEnd
-from ._ordering import OrderedEnd, Ordering, SortedEnd
-from ._pairing import ZipEnd, ZipLatestEnd
-from ._ports import join_ports
-from ._pulse import Pulse
-from ._receive_end import ASIDE, WIDE, ReceiveEnd
+from ._receive_end import ASIDE, ReceiveEnd
+from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._sweep import Fence, Herald, sweep_edge
+from ._traced import (
+    CollectingPlace,
+    DepthBuffer,
+    EndPlace,
+    Hop,
+    MergePlace,
+    Origin,
+    Root,
+    SeveralPlace,
+    StagePlace,
+    TracedBuffer,
+    trace_edge,
+    trace_merge,
+)
 from ._wait import running_trio
 from ._waits import (
     EdgeWait,
@@ -68,34 +81,45 @@ __all__ = [
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
+    "CollectingPlace",
     "ConcatEnd",
     "ControlJoin",
+    "DepthBuffer",
     "EdgeBound",
     "EdgeWait",
+    "EndPlace",
     "FeedbackMergeEnd",
     "Fence",
     "ForkEnd",
     "Hand",
     "Herald",
+    "Hop",
     "HubEnd",
     "MergeEnd",
+    "MergePlace",
     "OrderedEnd",
     "Ordering",
+    "Origin",
     "Overflow",
     "PriorityEnd",
     "Pulse",
     "RaceEnd",
     "ReceiveEnd",
+    "Root",
     "Rounds",
     "RouteEnd",
     "SendEnd",
+    "SeveralPlace",
     "SortedEnd",
+    "StagePlace",
+    "TracedBuffer",
     "Unroutable",
     "Unusual",
     "Weight",
     "WholeEnd",
     "ZipEnd",
     "ZipLatestEnd",
+    "can_pump",
     "checked_overflow",
     "checked_weight",
     "count_waits_between",
@@ -103,6 +127,7 @@ __all__ = [
     "end_loop",
     "has_plain",
     "has_waiting_sender",
+    "hold_edges",
     "is_awaited",
     "is_plain_edge",
     "join_ports",
@@ -112,6 +137,8 @@ __all__ = [
     "open_feedback",
     "oversee",
     "pass_head",
+    "pull_into",
+    "pull_when_asked",
     "pump_each",
     "pump_filter",
     "pump_flat_map",
@@ -122,6 +149,8 @@ __all__ = [
     "stands_at",
     "sweep_edge",
     "tell_waits",
+    "trace_edge",
+    "trace_merge",
     "waits_on",
     "widen",
     "written_edges",

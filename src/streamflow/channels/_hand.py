@@ -65,7 +65,7 @@ async def drop_backlog(edge: ReceiveEnd[object]) -> int:
         ChannelClosedError: If the edge was closed while it waited.
     """
     left, dropped = len(edge._buffer) + edge._behind(), 0
-    while left and (edge._buffer or (edge._merges and edge._refill())):
+    while left and (edge._buffer or (edge._is_refilled and edge._refill())):
         left -= 1
         if isinstance(edge._buffer[0], ControlElement):
             await edge._pass_one()

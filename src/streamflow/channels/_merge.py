@@ -95,7 +95,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         join: ControlJoin | None = None,
     ) -> None:
         super().__init__(name, 1, admit, watch)
-        self._merges = True
+        self._merges = self._is_refilled = True
         self._wide = sum(one.capacity for one in inputs) > WIDE
         self._inputs: dict[int, ReceiveEnd[Any]] = dict(enumerate(inputs))  # those that have not ended, in their order
         self._count_of_inputs = len(inputs)

@@ -16,6 +16,7 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
 from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-    from ..elements import ControlElement
     from ._hand import Hand
     from ._merge import Relay
     from ._ports import PortCopies
@@ -36,9 +36,6 @@ __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
-WIDE = 64
-"""Widest edge that needs no checkpoints of its own, in elements; gaps of other tasks stay below 0.1 ms at this width."""
-
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
@@ -46,15 +43,42 @@ _BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
-class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
+class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
 
+    # What most edges never need, or need late, is told by the class: an edge has few attributes of its own, so that they are found
+    # fast and thousands of runs fit into memory.
+    _forward: SendEnd[Any] | None = None
+    _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
+    _aside: deque[Any] | None = None
+    _owes: bool = False  # the reader keeps something whose results have not been sent
+    _make_waiter: Callable[[], Waiter] | None = None
+    _receiving: bool = False
+    _closed: bool = False
+    _end: int | None = None
+    _checkpoint_at: int = _BUDGET
+    _watch: ChannelWatch | None = None
+    _hand: Hand | None = None
+    _wide: bool = False
+    _relay: Relay | None = None  # of the merge that reads this edge
+    _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
+    _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
+    _copies: PortCopies | None = None  # for an input of several
+    _cause: BaseException | None = None
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
+    asked_at: int = -1
+    """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
+    state: ChannelState = "open"
+    """Open, or how the channel ended."""
+    reason: CloseReason = "no_more_needed"
+    """Why the reader closed, once `state` is `cancelled`."""
+    end_was_told: bool = False
+    """Whether the reader has been told that the channel has ended."""
 
     def __init__(
         self,
@@ -67,50 +91,29 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = deque()
         self._plain: set[type] = set()
         self._admit = admit
-        self._turns: deque[Turn] = deque()
+        self._turns: list[Turn] = []
         self._sender: SendEnd[Any] | None = None
-        self._forward: SendEnd[Any] | None = None
-        self._feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
-        self._aside: deque[Any] | None = None
-        self._owes = False  # the reader keeps something whose results have not been sent
         self._waiter: Waiter | None = None
-        self._make_waiter: Callable[[], Waiter] | None = None
-        self._receiving = self._closed = False
-        self._end: int | None = None
-        self._checkpoint_at = _BUDGET
-        self._watch = watch
-        self._hand: Hand | None = None
-        self._wide = capacity > WIDE
-        self._merges = False  # whether the elements come from other edges, see `_merge`
-        self._relay: Relay | None = None  # of the merge that reads this edge
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self._overseers: tuple[
-            Overseer, ...
-        ] = ()  # merges below, and others: who wants to know that somebody waits here
-        self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
-        self._copies: PortCopies | None = None  # for an input of several
-        self.attention: int = int(watch is not None or capacity > WIDE)
+        self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
         """Elements handed out or passed on so far."""
-        self.asked_at: int = -1
-        """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, in the order in which it leaves; to be looked at only."""
-        self._half = self._low = capacity // 2
-        self._cause: BaseException | None = None
+        self._low = capacity // 2
         self._discarded: dict[str, int] = {}
         self.name: str = name
         """The edge, as `a → b`."""
         self.capacity: int = capacity
         """The bound, in elements."""
-        self.state: ChannelState = "open"
-        """Open, or how the channel ended."""
-        self.reason: CloseReason = "no_more_needed"
-        """Why the reader closed, once `state` is `cancelled`."""
-        self.end_was_told: bool = False
-        """Whether the reader has been told that the channel has ended."""
+        if capacity > WIDE:
+            self._wide = True
+            self.attention = 1
+        if watch is not None:
+            self._watch = watch
+            self.attention = 1
 
     def __aiter__(self) -> Self:
         return self
@@ -171,7 +174,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
                 return cast("T_co", hand.give())
             hand.clear()
         while True:
-            if self._merges and not self._buffer:
+            if self._is_refilled and not self._buffer:
                 self._refill()
             if self._buffer and self._accepts(self._buffer[0]):
                 if self._gate is not None and not self._gate.open_nowait():
@@ -243,7 +246,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         if self._receiving:
             raise ChannelBusyError(self.name)
         await self.pass_aside()
-        while self._buffer or (self._merges and self._refill()):
+        while self._buffer or (self._is_refilled and self._refill()):
             await self._pass_one()
 
     async def pass_aside(self) -> None:
@@ -382,7 +385,7 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
         while True:
             if self._wide and self.received >= self._checkpoint_at:
                 await self._take_checkpoint()
-            if self._merges and not self._buffer:
+            if self._is_refilled and not self._buffer:
                 self._refill()
             if self._buffer and not self.attention:
                 self.received += 1
@@ -434,18 +437,6 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
             else:
                 await self._pass_one()
 
-    def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
-        """Return the edges that this one merges and that it is ready to take from, and what the others are held back by."""
-        return [], {}
-
-    def _refill(self) -> bool:
-        """Take the next element from the edges that this one merges, and say whether there was one; see `_merge`."""
-        return False
-
-    def _behind(self) -> int:
-        """Return how many elements are in the edges that this one merges."""
-        return 0
-
     def _put_aside(self, aside: deque[Any]) -> None:
         if len(aside) >= ASIDE:
             message = (
@@ -461,7 +452,8 @@ class ReceiveEnd(SweptEnd, Wakes, ObjectReceiveStream[T_co]):
             await anyio.lowlevel.checkpoint()
         finally:
             self._end_waiting()
-        self._checkpoint_at = self.received + _BUDGET
+        # An edge that is not wide, but pulled, is moved along by one end alone.
+        self._checkpoint_at = self.received + (_BUDGET if self._pull is None or self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from ._protocol import ModelRequest
     from ._wires import Wire
 
-__all__ = ["AnthropicClientProvider", "ClientProvider", "OpenAIClientProvider"]
+__all__ = ["AnthropicClientProvider", "ClientProvider", "OpenAIClientProvider", "SDKClient"]
+
+SDKClient: TypeAlias = "openai.AsyncOpenAI | anthropic.AsyncAnthropic"
+"""A client of a vendor's SDK that can be waited for."""
 
 _HEADERS = {"accept": "text/event-stream", "accept-encoding": "identity"}
 

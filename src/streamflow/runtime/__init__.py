@@ -9,11 +9,13 @@ from ._engine import live_runs
 from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
+from ._record_points import RecordingState
+from ._replay import Replay, replay
 from ._result import Result, Timings
 from ._run import Run
 from ._stats import EdgeStats, RunStats, StageStats, StageTimes, TurnStats
 from ._subscription import Subscription
-from ._sync import BackendName, SyncStream
+from ._sync import BackendName, SyncStream, check_backend, forbid_inside_a_loop
 
 __all__ = [
     "BackendName",
@@ -25,6 +27,8 @@ __all__ = [
     "Pipeline",
     "PipelineBuilder",
     "PipelineConfig",
+    "RecordingState",
+    "Replay",
     "Result",
     "Run",
     "RunStats",
@@ -34,5 +38,8 @@ __all__ = [
     "SyncStream",
     "Timings",
     "TurnStats",
+    "check_backend",
+    "forbid_inside_a_loop",
     "live_runs",
+    "replay",
 ]

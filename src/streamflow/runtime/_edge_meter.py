@@ -3,8 +3,7 @@
 Above: `_task_meter`, which tells when a task at one of the ends has had its turn. Below: `channels`, `observe` (histograms).
 
 While one task has its turn no other moves anything. So what it has put in is the growth of the edge during that turn, and the edge
-is never fuller than at the end of such a turn: nothing has to be noted for each element. Elements of one turn are taken for spread
-evenly over it.
+is never fuller than at the end of such a turn: nothing has to be noted for each element.
 """
 
 # ruff: noqa: SLF001 - the state of an edge, looked at where a call would be felt
@@ -12,7 +11,7 @@ evenly over it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..elements import TurnEnd
 from ..observe import Tally
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeMeter"]
 
-_NEGLIGIBLE_S = 1e-4
-"""Turns that are shorter are taken for one moment: nobody wants to know more of them."""
+_MOMENT_S: Final = 1e-3
+"""What is shorter is taken for one moment, in its middle; what is longer for spread evenly."""
 
 
 class EdgeMeter:
@@ -100,7 +99,7 @@ class EdgeMeter:
         self.looked_s = now
 
     def was_read(self, since: float, now: float) -> int:
-        """Note what was taken by a task that had its turn since then, and return how much that is."""
+        """Note what was taken by a task that had its turn since then, and return how much that is in all."""
         end = self.end
         count = end.received - self.taken
         if count:
@@ -111,14 +110,9 @@ class EdgeMeter:
                 self._ages.append((unseen, self.looked_s, since))
             elif unseen:
                 self._forget(-unseen)
-            ages = self._ages
-            if ages and ages[0][0] == count and now - ages[0][1] <= _NEGLIGIBLE_S:  # what nearly always happens
-                self._known -= count
-                self.wait.add(since - ages.popleft()[2], count)
-            else:
-                self._take(count, since, now)
+            self._take(count, since, now)
         self.looked_s = now
-        return count
+        return end.received
 
     def settle(self, now: float) -> None:
         """Note that by now all has been taken that is not there any more: of an edge whose reader is no task of the run."""
@@ -141,16 +135,16 @@ class EdgeMeter:
     def _take(self, count: int, since: float, now: float) -> None:
         """Note that the oldest were taken, spread evenly over that time."""
         self._known -= count
-        ages, wait = self._ages, self.wait
-        if now - since > _NEGLIGIBLE_S:
+        if now - since > _MOMENT_S:
             self._take_slowly(count, since, (now - since) / count)
             return
+        ages, wait, at = self._ages, self.wait, (since + now) / 2
         while count > 0 and ages:
             held, begun, ended = ages[0]
-            if ended - begun > _NEGLIGIBLE_S:
-                self._take_slowly(count, now, 0.0)
+            if ended - begun > _MOMENT_S:
+                self._take_slowly(count, at, 0.0)
                 return
-            waited = now - ended
+            waited = at - (begun + ended) / 2
             if held > count:
                 ages[0] = held - count, begun, ended
                 held = count

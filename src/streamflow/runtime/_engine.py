@@ -38,14 +38,15 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission, close_source, feed
+from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission
 from ._backend import current_backend
 from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._dump import describe_run
-from ._edge_watches import edge_watches, run_limits, watch_run
+from ._edge_watches import edge_watches, run_limits, watch_run, watches_all
 from ._failures import notice_of, stage_error
+from ._feeding import feeder_of
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
@@ -103,8 +104,9 @@ class Engine(RunView):
         lifetime: Lifetime,
     ) -> None:
         super().__init__(reporter.run_id, plan)
-        self.config: PipelineConfig = config
+        self.config = config
         self.reporter: Reporter = reporter
+        self.tracer = reporter.tracer
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
         self.draining: bool = False
@@ -123,6 +125,7 @@ class Engine(RunView):
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
+        self._is_measured = watches_all(config) or plan.limits_stages  # so that sources have tasks, which can wait
         self._supervisors: Mapping[str, Supervisor] = {}
 
     # Starting
@@ -139,8 +142,10 @@ class Engine(RunView):
         self.started = True
         _LIVE.add(self)
         clock = RunClock(self.jobs.backend.now)
-        further = self._context.get(EDGE_WATCH)
-        watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
+        recorder, given = self.reporter.recorder, self._context.get(EDGE_WATCH)
+        further = given if recorder is None else recorder.watching(given)
+        tell = self.reporter.moved if self.reporter.has_listeners else None
+        watches = edge_watches(self.plan, self.config, clock, further, tell, tracer=self.tracer)
         self.deadlocks = DeadlockWatch(self)
         self._stages, wiring = wire(
             self.plan, watches, weakref.ref(self), self.deadlocks.pulse, is_live=not self._sources
@@ -161,9 +166,7 @@ class Engine(RunView):
             limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
         for head, source in self._sources.items():
-            work = partial(feed, source, self.inlets[head])
-            feeder = self._feeders[head] = self._job(self.source_name(head), work, partial(self._feeder_ended, head))
-            feeder.instead = partial(close_source, source)
+            self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
         shared = 0
         for places in self.plan.chains:
@@ -178,13 +181,26 @@ class Engine(RunView):
         if self.config.stall_report_s is not None:
             work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
-        if self.config.metrics:
-            self.measure()
+        self.measure()
+        if recorder is not None:
+            recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        self.deadlocks.pulse.runnable = len(self._feeders) + len(self._stages) - shared
-        self.jobs.start(*self._feeders.values(), *self._watchdogs, *(stage.job for stage in self._stages))
+        feeders = [one for one in self._feeders.values() if one.weight]
+        self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
+        self.jobs.start(*feeders, *self._watchdogs, *(stage.job for stage in self._stages))
         if self.draining:
             begin_drain(self)
+
+    def _feeder(self, head: str, source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> Job:
+        edge = self._edges[self.plan.heads[head]]
+        return feeder_of(
+            source,
+            (self.inlets[head], edge),
+            name=self.source_name(head),
+            ended=partial(self._feeder_ended, head),
+            context=self._context.copy(),
+            may_be_pulled=not self._is_measured and any(stage.inputs == (edge,) for stage in self._stages),
+        )
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
@@ -209,6 +225,8 @@ class Engine(RunView):
         )
         CURRENT_RUN.set(run)
         stage.context = run
+        if self.tracer is not None:
+            self.tracer.enter(run)
         return run
 
     async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
@@ -263,8 +281,8 @@ class Engine(RunView):
         end_stage(stage)
         for one in self._supervisors.values():
             one.look()
-        for head, feeder in self._feeders.items():
-            if self._last_stages.isdisjoint(self.plan.served[head]):
+        for head, feeder in tuple(self._feeders.items()):
+            if self._last_stages.isdisjoint(self.plan.served[head]) or not (feeder.weight or self.inlets[head].is_open):
                 feeder.cancel()
         self._settle(job.weight)
 
@@ -293,7 +311,8 @@ class Engine(RunView):
             else:
                 self._fail(failure, head)
         self.inlets[head].close()
-        self._settle()
+        if job.weight:
+            self._settle()
 
     def _watchdog_ended(self, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
@@ -389,12 +408,15 @@ class Engine(RunView):
 
     def stop_sources(self) -> None:
         """End all input: the sources are cancelled and closed, and nothing can be sent. What is inside goes on. Idempotent."""
-        for feeder in self._feeders.values():
-            feeder.cancel()
+        self._cancel_sources()
         for inlet in self.inlets.values():
             inlet.close()
         for supervisor in self._supervisors.values():
             supervisor.hurry()
+
+    def _cancel_sources(self) -> None:
+        for feeder in tuple(self._feeders.values()):
+            feeder.cancel()
 
     def cancel(self) -> None:
         """End the run because the caller wants no more: everything is cancelled, nothing more comes out. Idempotent."""
@@ -403,6 +425,7 @@ class Engine(RunView):
             if self.notice is None:
                 self.reason = "cancelled"
             self.open_account()
+            self._cancel_sources()
             self.jobs.cancel()
             for outlet in (self.outlet, *self.leaves.values()):
                 outlet.close()

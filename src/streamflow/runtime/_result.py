@@ -63,15 +63,15 @@ class Result:
     @property
     def text(self) -> str:
         """The text fragments, joined, without those that a `TurnReset` took back."""
-        turns: list[list[str]] = [[]]
+        turns: list[list[TextElement]] = [[]]
         for one in self.elements:
             if isinstance(one, TextElement):
-                turns[-1].append(one.text)
+                turns[-1].append(one)
             elif isinstance(one, (TurnStart, TurnEnd)):
                 turns.append([])
             elif isinstance(one, TurnReset):
-                turns[-1].clear()
-        return "".join(text for turn in turns for text in turn)
+                turns[-1] = [text for text in turns[-1] if one.answer and text.id != one.answer]
+        return "".join(text.text for turn in turns for text in turn)
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
     from ..channels import SendEnd
     from ..errors import StageError
-    from ..observe import Event
+    from ..observe import ElementTrace, Event, TraceContext
     from ._bottleneck import Bottleneck
     from ._engine import Engine
     from ._kill_switch import KillSwitch
+    from ._record_points import RecordingState
     from ._stats import RunStats
 
 __all__ = ["Run"]
@@ -307,6 +308,12 @@ class Run(InterruptibleRun):
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
         return tuple(self._engine.tolerated)
 
+    @property
+    def recording(self) -> RecordingState | None:
+        """How far the recording of this run has come, and whether it has failed; None: it is not recorded."""
+        recorder = self._engine.reporter.recorder
+        return None if recorder is None else recorder.state
+
     def events(self) -> AsyncIterator[Event]:
         """Iterate what happens in this run from now on, until it has ended: to be read in a task of its own, beside the output.
 
@@ -322,6 +329,20 @@ class Run(InterruptibleRun):
             message = f"{self._engine.run_id} has ended and tells nothing more; call events() before you iterate it"
             raise RunStateError(message)
         return self._engine.reporter.open_queue()
+
+    def traces(self) -> tuple[ElementTrace, ...]:
+        """Return the ways of the elements that have ended so far, oldest first: the newest 1000, or `Tracing.keep`.
+
+        Empty when the run is not traced.
+        """
+        tracer = self._engine.reporter.tracer
+        return () if tracer is None else tracer.traces()
+
+    @property
+    def trace_context(self) -> TraceContext | None:
+        """The span of the run, for whoever goes on in its trace; None when the run is not traced."""
+        tracer = self._engine.reporter.tracer
+        return None if tracer is None else tracer.context
 
     def stats(self) -> RunStats:
         """Return what the run has done so far: what moved on each edge, and how full it was if `metrics` is on.

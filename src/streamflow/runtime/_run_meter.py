@@ -13,6 +13,7 @@ from ..channels import is_awaited, oversee
 from ..observe import Tally
 from ._chain import Part
 from ._edge_meter import EdgeMeter
+from ._feeding import PulledSource
 from ._task_meter import BLOCKED, IDLE, UnitMeter
 
 if TYPE_CHECKING:
@@ -153,6 +154,9 @@ class RunMeter:
         """Make the meters of sources and stages, which are about to begin."""
         for head, job in feeders.items():
             job.meter = self.sources[head] = self._unit((), (), (self._plan.heads[head],), self.began_s)
+            if isinstance(job, PulledSource):
+                job.meter.state = BLOCKED
+                job.hears = partial(self._pulled, head)
         self.chained = frozenset(edge for places in self._plan.chains for edge in self._between(places))
         for places in self._plan.chains:
             job = stages[places[0]].job
@@ -247,6 +251,13 @@ class RunMeter:
     ) -> UnitMeter:
         inputs, outputs = [self.edges[one] for one in into], [self.edges[one] for one in out]
         return UnitMeter(self._backend, began_s, reads=reads, inputs=inputs, outputs=outputs, pulse=self._pulse)
+
+    def _pulled(self, head: str, since: float) -> None:
+        now = self._backend.now()
+        self.sources[head].gave(since, now)
+        reader = self._plan.edges[self._plan.heads[head]].target
+        assert reader is not None, "who pulls is a stage"
+        self.units[self._name(reader)].pulled(since, now)
 
     def _hear_output(self, leaf: int, is_end: bool, now: float) -> None:
         self.consumer.end(now)

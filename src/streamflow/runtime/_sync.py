@@ -30,14 +30,18 @@ BackendName = Literal["asyncio", "trio"]
 """An event loop that a blocking call can run on; `trio` needs the extra of that name."""
 
 
-def forbid_inside_a_loop(call: str) -> None:
+def forbid_inside_a_loop(call: str, *instead: str) -> None:
     """Refuse a blocking call where it would stop an event loop.
+
+    Args:
+        call: What was called.
+        instead: What to write there, where that is no method of a pipeline.
 
     Raises:
         SyncInAsyncError: If an event loop is running in this thread.
     """
     if loop_is_running():
-        raise SyncInAsyncError(call)
+        raise SyncInAsyncError(call, *instead)
 
 
 def check_backend(backend: str) -> None:

