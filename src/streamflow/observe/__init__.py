@@ -32,6 +32,8 @@ from ._events import (
 from ._logging import log_events
 from ._trace_context import TraceContext, new_span_id, new_trace_id
 from ._trace_elements import ElementTrace, TraceLink, Visit
+from ._trace_otel import OpenTelemetrySink
+from ._trace_perfetto import PerfettoFile
 from ._trace_spans import (
     ActiveSpan,
     AttributeValue,
@@ -44,6 +46,7 @@ from ._trace_spans import (
     enter_span,
     error_type,
     start_span,
+    trace_headers,
 )
 from ._tracing import Sampler, TraceList, TraceSink, Tracing, decide, parent_based, ratio_based
 
@@ -62,6 +65,8 @@ __all__ = [
     "EventBus",
     "EventGap",
     "Listener",
+    "OpenTelemetrySink",
+    "PerfettoFile",
     "PipelineCancelled",
     "PipelineCompleted",
     "PipelineEnded",
@@ -100,4 +105,5 @@ __all__ = [
     "parent_based",
     "ratio_based",
     "start_span",
+    "trace_headers",
 ]
