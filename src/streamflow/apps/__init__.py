@@ -3,9 +3,13 @@
 Above: `cli`, users. Below: everything else.
 """
 
+from ..transports import ChatDone, ChatError, ChatServiceEvent, ProcessStep, StepReset, StepShown
 from ._agent import StreamChatAgent
 from ._chat import DEFAULT_RULES, DEFAULT_SYSTEM, ChatEvents, chat_pipeline
 from ._chat_config import ChatConfig
+from ._chat_records import ChatConversation, ChatConversationPage, ChatMessage, ChatSettings
+from ._chat_service import ChatService, ProviderOf
+from ._chat_stream import ChatStream
 from ._enrich import Enricher, EnrichFunction, EnrichStage
 from ._enriched_chat import EnrichedSystem, enriched_chat_pipeline, enriched_system
 from ._response import LLMResponse
@@ -18,10 +22,19 @@ __all__ = [
     "DEFAULT_RULES",
     "DEFAULT_SYSTEM",
     "ChatConfig",
+    "ChatConversation",
+    "ChatConversationPage",
+    "ChatDone",
+    "ChatError",
     "ChatEvents",
+    "ChatMessage",
     "ChatReply",
+    "ChatService",
+    "ChatServiceEvent",
     "ChatSession",
+    "ChatSettings",
     "ChatStrategy",
+    "ChatStream",
     "ChatTokenStage",
     "EnrichFunction",
     "EnrichStage",
@@ -29,6 +42,10 @@ __all__ = [
     "Enricher",
     "HasPipeline",
     "LLMResponse",
+    "ProcessStep",
+    "ProviderOf",
+    "StepReset",
+    "StepShown",
     "StreamChatAgent",
     "StreamingStrategy",
     "TokenStream",

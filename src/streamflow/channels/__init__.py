@@ -14,6 +14,7 @@ from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
+from ._holding import hold_edges
 from ._hub import HubEnd
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
@@ -116,6 +117,7 @@ __all__ = [
     "end_loop",
     "has_plain",
     "has_waiting_sender",
+    "hold_edges",
     "is_awaited",
     "is_plain_edge",
     "join_ports",

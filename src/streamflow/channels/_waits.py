@@ -127,8 +127,7 @@ def widen(end: ReceiveEnd[T], capacity: int) -> None:
             end._wide = True
             end._checkpoint_at = end.received
             end.attention += 1
-        end.capacity, end._half = capacity, capacity // 2
-        end._low = end._half
+        end.capacity, end._low = capacity, capacity // 2
         merge = None if end._relay is None else end._relay.merge()
         if merge is not None:
             merge._wide = merge._wide or end._wide

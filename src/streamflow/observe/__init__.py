@@ -30,6 +30,12 @@ from ._events import (
     StageStarted,
 )
 from ._logging import log_events
+from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
+from ._record_encoding import Entry, Noted, entry_of, tag_of
+from ._record_file import RecordFile, open_record_file
+from ._record_frames import EndFrame, GapFrame, RunFrame, frame_of
+from ._record_reading import RecordedElement, RecordedFile, RecordedRun, read_recording
+from ._record_settings import EDGES, INPUT, OUTPUT, Media, Recording, Redact, checked_recording
 from ._trace_context import TraceContext, new_span_id, new_trace_id
 from ._trace_elements import ElementTrace, TraceLink, Visit
 from ._trace_otel import OpenTelemetrySink
@@ -51,9 +57,15 @@ from ._trace_spans import (
 from ._tracing import Sampler, TraceList, TraceSink, Tracing, decide, parent_based, ratio_based
 
 __all__ = [
+    "DEFAULT_IGNORED",
+    "EDGES",
+    "INPUT",
+    "OUTPUT",
+    "RULES",
     "ActiveSpan",
     "AsyncListener",
     "AttributeValue",
+    "Difference",
     "EdgeGrown",
     "ElementDeadLettered",
     "ElementDropped",
@@ -61,10 +73,16 @@ __all__ = [
     "ElementMoved",
     "ElementRetried",
     "ElementTrace",
+    "EndFrame",
+    "Entry",
     "Event",
     "EventBus",
     "EventGap",
+    "GapFrame",
+    "Ignored",
     "Listener",
+    "Media",
+    "Noted",
     "OpenTelemetrySink",
     "PerfettoFile",
     "PipelineCancelled",
@@ -73,6 +91,13 @@ __all__ = [
     "PipelineEvent",
     "PipelineFailed",
     "PipelineStarted",
+    "RecordFile",
+    "RecordedElement",
+    "RecordedFile",
+    "RecordedRun",
+    "Recording",
+    "Redact",
+    "RunFrame",
     "RunInterrupted",
     "RunStalled",
     "Sampler",
@@ -94,16 +119,24 @@ __all__ = [
     "TraceSink",
     "Tracing",
     "Visit",
+    "checked_recording",
+    "checked_rules",
     "current_span",
     "decide",
     "enter_span",
+    "entry_of",
     "error_type",
+    "first_difference",
+    "frame_of",
     "is_async_listener",
     "log_events",
     "new_span_id",
     "new_trace_id",
+    "open_record_file",
     "parent_based",
     "ratio_based",
+    "read_recording",
     "start_span",
+    "tag_of",
     "trace_headers",
 ]

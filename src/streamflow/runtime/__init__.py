@@ -8,6 +8,8 @@ from ._engine import live_runs
 from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
+from ._record_points import RecordingState
+from ._replay import Replay, replay
 from ._result import Result, Timings
 from ._run import Run
 from ._subscription import Subscription
@@ -21,6 +23,8 @@ __all__ = [
     "Pipeline",
     "PipelineBuilder",
     "PipelineConfig",
+    "RecordingState",
+    "Replay",
     "Result",
     "Run",
     "Subscription",
@@ -29,4 +33,5 @@ __all__ = [
     "check_backend",
     "forbid_inside_a_loop",
     "live_runs",
+    "replay",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -62,6 +62,10 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     tracing: bool | Tracing = False
     """Whether elements are followed and spans told; or how, as a `Tracing`. Listeners hear of each element that leaves an edge, as
     an `ElementMoved` event; edges are watched then."""
+    record: str | None = None
+    """File in which runs are recorded, input and output; `{run_id}` in it stands for the run's id. `record=` of `execute()` goes
+    before it.
+    None: they are not. Points are watched when set."""
     event_buffer: int = 1000
     """Most events that wait for one asynchronous listener, or for one reader of `run.events()`; more become a gap that is told."""
 
@@ -80,11 +84,6 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         if not _is_count(self.deadlock_grow_limit):
             message = f"an edge that grows has a bound, from 1 element up, got {self.deadlock_grow_limit!r:.80}"
             raise ConfigError("deadlock_grow_limit", f"{message}; the default is 1024")
-        for field in _DURATIONS:
-            value: object = getattr(self, field)
-            if value is not None and not _is_duration(value):
-                message = f"a limit is a positive number of seconds, or None for none, got {value!r:.80}"
-                raise ConfigError(field, message)
         if not _is_duration(self.shutdown_timeout_s):
             message = f"a shutdown needs a deadline: a positive number of seconds, got {self.shutdown_timeout_s!r:.80}"
             raise ConfigError("shutdown_timeout_s", message)
@@ -92,6 +91,10 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             switch: object = getattr(self, field)
             if not isinstance(switch, bool) and not (field == "tracing" and isinstance(switch, Tracing)):
                 raise ConfigError(field, f"a switch is True or False, got {switch!r:.80}")
+        record = cast("object", self.record)
+        if record is not None and not (isinstance(record, str) and 0 < len(record) <= _LONGEST_PATH):
+            raise ConfigError("record", f"the path of a file was expected, as text, got {record!r:.80}")
+        _check_durations(self)
         if self.priority and self.buffer_size < len(Priority):
             message = (
                 f"with priority an edge needs a place for each lane: {len(Priority)} or more, got {self.buffer_size}"
@@ -200,6 +203,17 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DURATIONS = ("timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s", "stall_report_s")
+
+
+_LONGEST_PATH = 4096  # characters: what Linux takes
+
+
+def _check_durations(config: PipelineConfig) -> None:
+    for field in _DURATIONS:
+        value: object = getattr(config, field)
+        if value is not None and not _is_duration(value):
+            message = f"a limit is a positive number of seconds, or None for none, got {value!r:.80}"
+            raise ConfigError(field, message)
 
 
 def _is_count(value: object) -> bool:

@@ -42,7 +42,7 @@ def edge_watches(
     plan: Plan,
     config: PipelineConfig,
     clock: RunClock,
-    further: Callable[[str, EdgeBound | None], ChannelWatch] | None,
+    further: Callable[[str, EdgeBound | None], ChannelWatch | None] | None,
     tell: Tell | None,
     *,
     tracer: RunTracer | None,
@@ -53,7 +53,7 @@ def edge_watches(
         plan: Its stages may have limits.
         config: So may the whole run; and edges may be measured.
         clock: The run's.
-        further: Makes one more watch for each edge, by its name and bound.
+        further: Makes one more watch for each edge, by its name and bound; None for an edge that needs none.
         tell: Called with each element that leaves an edge, when the run is traced; None: nobody listens.
         tracer: Follows the elements, when the run is traced.
     """
@@ -70,7 +70,7 @@ class EdgeWatches:
         self,
         config: PipelineConfig,
         clock: RunClock,
-        further: Callable[[str, EdgeBound | None], ChannelWatch] | None,
+        further: Callable[[str, EdgeBound | None], ChannelWatch | None] | None,
         tell: Tell | None,
         *,
         tracer: RunTracer | None,
@@ -131,8 +131,9 @@ class EdgeWatches:
                 yield Limit("backpressure", seconds, f"edge {edge.name}", partial(_full_since, one), edge.target)
 
     def _as_one(self, name: str, bound: EdgeBound | None, watches: list[ChannelWatch]) -> ChannelWatch | None:
-        if self._further is not None:
-            watches.append(self._further(name, bound))
+        further = None if self._further is None else self._further(name, bound)
+        if further is not None:
+            watches.append(further)
         return watches[0] if len(watches) == 1 else Watches(*watches) if watches else None
 
 

@@ -143,7 +143,8 @@ class Engine(RunView):
         self.started = True
         _LIVE.add(self)
         clock = RunClock(self.jobs.backend.now)
-        further = self._context.get(EDGE_WATCH)
+        recorder, given = self.reporter.recorder, self._context.get(EDGE_WATCH)
+        further = given if recorder is None else recorder.watching(given)
         tell = self.reporter.moved if self.reporter.has_listeners else None
         watches = edge_watches(self.plan, self.config, clock, further, tell, tracer=self.tracer)
         self.deadlocks = DeadlockWatch(self)
@@ -182,6 +183,8 @@ class Engine(RunView):
         if self.config.stall_report_s is not None:
             work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+        if recorder is not None:
+            recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared

@@ -33,7 +33,7 @@ _MAX_NAMED = 10
 _NOT_SETTINGS = ("DEBUG",)
 """Variables that are read elsewhere: `STREAMFLOW_DEBUG` keeps the runtime's own frames in tracebacks."""
 
-_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 class _Given(NamedTuple):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..observe import ElementTrace, Event, TraceContext
     from ._engine import Engine
     from ._kill_switch import KillSwitch
+    from ._record_points import RecordingState
     from ._stats import RunStats
 
 __all__ = ["Run"]
@@ -302,6 +303,12 @@ class Run(InterruptibleRun):
     def failures(self) -> tuple[StageError, ...]:
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
         return tuple(self._engine.tolerated)
+
+    @property
+    def recording(self) -> RecordingState | None:
+        """How far the recording of this run has come, and whether it has failed; None: it is not recorded."""
+        recorder = self._engine.reporter.recorder
+        return None if recorder is None else recorder.state
 
     def events(self) -> AsyncIterator[Event]:
         """Iterate what happens in this run from now on, until it has ended: to be read in a task of its own, beside the output.
