@@ -102,7 +102,11 @@ async def test_a_model_call_says_when_it_began_to_answer_and_what_it_used() -> N
     assert told["gen_ai.provider.name"] == "scripted"
     assert (told["gen_ai.request.model"], told["gen_ai.response.model"]) == ("m", "m-1")
     assert told["gen_ai.response.time_to_first_chunk"] == 2
-    assert [told[f"gen_ai.usage.{one}"] for one in ("input_tokens", "output_tokens", "cache_read.input_tokens")] == [3, 2, 1]
+    assert [told[f"gen_ai.usage.{one}"] for one in ("input_tokens", "output_tokens", "cache_read.input_tokens")] == [
+        3,
+        2,
+        1,
+    ]
     assert (named(spans, "turn")[0].context.span_id, named(spans, "stage model")[0].context.span_id) == (
         call.parent_id,
         named(spans, "turn")[0].parent_id,
@@ -135,7 +139,12 @@ async def test_a_barge_in_is_a_moment_of_the_call_and_no_failure() -> None:
 
 @pytest.mark.parametrize(
     ("propagate", "told"),
-    [((), set()), (("model.test",), {"traceparent", "tracestate"}), (("*",), {"traceparent"}), (("other.test",), set())],
+    [
+        ((), set()),
+        (("model.test",), {"traceparent", "tracestate"}),
+        (("*",), {"traceparent"}),
+        (("other.test",), set()),
+    ],
     ids=["default", "named", "all", "others"],
 )
 async def test_a_server_hears_of_the_trace_only_where_it_was_named(propagate: tuple[str, ...], told: set[str]) -> None:
@@ -181,12 +190,14 @@ def test_a_client_that_traces_itself_is_not_doubled() -> None:
 
     kept = Kept()
     with OpenTelemetrySink(kept) as sink:  # type: ignore[arg-type]
-        writer = SimpleNamespace(
-            run_id="r", content=None, propagate=frozenset(), now_ns=lambda: 0, end=sink.span
-        )
+        writer = SimpleNamespace(run_id="r", content=None, propagate=frozenset(), now_ns=lambda: 0, end=sink.span)
         enter_span(ActiveSpan("turn", CALLER, writer))
         seen = []
-        for options in ({"traces": {"enabled": True}, "tracer_provider": TracerProvider()}, {"traces": {"enabled": False}}, {}):
+        for options in (
+            {"traces": {"enabled": True}, "tracer_provider": TracerProvider()},
+            {"traces": {"enabled": False}},
+            {},
+        ):
             with start_span("chat"), by_sdk(SimpleNamespace(open_telemetry=options)):
                 seen.append(trace.get_current_span().get_span_context().span_id)
         enter_span(None)

@@ -184,7 +184,9 @@ async def test_what_is_thrown_away_is_told_and_sinks_end_a_way() -> None:
 async def test_lanes_and_leaves_read_alone_lose_no_way() -> None:
     """semantics 24.10: elements that pass others, and an output that is read by its name."""
     config = traced().replace(priority=True)
-    builder = PipelineBuilder(config).add(passing("in"), passing("left"), passing("right")).branch("in", "left", "right")
+    builder = (
+        PipelineBuilder(config).add(passing("in"), passing("left"), passing("right")).branch("in", "left", "right")
+    )
     source = [TextElement(str(one), priority=Priority(one % 4)) for one in range(12)]
     order: list[str] = []
 
@@ -232,7 +234,14 @@ async def test_a_stage_that_knows_better_says_what_it_made_of_what() -> None:
 
 @pytest.mark.parametrize(
     ("sample", "kept"),
-    [("never", 0), ("always", 50), (0.0, 0), (1.0, 50), (lambda trace_id, _parent: trace_id % 2 == 0, None), (0.5, None)],
+    [
+        ("never", 0),
+        ("always", 50),
+        (0.0, 0),
+        (1.0, 50),
+        (lambda trace_id, _parent: trace_id % 2 == 0, None),
+        (0.5, None),
+    ],
     ids=["never", "always", "none", "all", "function", "half"],
 )
 async def test_a_trace_is_kept_or_not_by_its_id(sample: object, kept: int | None) -> None:
@@ -241,7 +250,9 @@ async def test_a_trace_is_kept_or_not_by_its_id(sample: object, kept: int | None
 
     found = await ways(pipeline, map(str, range(50)))
 
-    keeps = sample if callable(sample) else ratio_based(float(sample)) if not isinstance(sample, str) else lambda *_: True
+    keeps = (
+        sample if callable(sample) else ratio_based(float(sample)) if not isinstance(sample, str) else lambda *_: True
+    )
     assert all(keeps(int(one.trace_id, 16), None) for one in found)
     assert len(found) == kept if kept is not None else 5 < len(found) < 45
 
@@ -259,7 +270,10 @@ async def test_a_run_goes_on_in_the_trace_of_its_caller_and_keeps_to_its_decisio
             assert run.trace_context.trace_id == PARENT.trace_id
 
     runs = [one for one in sink.spans if one.name == "invoke_workflow pipeline"]
-    assert [(one.parent_id, one.context.state) for one in runs] == [(PARENT.span_id, "vendor=one"), (PARENT.span_id, "")]
+    assert [(one.parent_id, one.context.state) for one in runs] == [
+        (PARENT.span_id, "vendor=one"),
+        (PARENT.span_id, ""),
+    ]
     with pytest.raises(ConfigError, match="trace: a TraceContext"):
         pipeline.execute(["x"], trace=3)  # type: ignore[arg-type]
     assert not parent_based("always")(1, TraceContext(PARENT.trace_id, PARENT.span_id, sampled=False))

@@ -301,4 +301,6 @@ def _opentelemetry_context() -> TraceContext | None:
     found = module.get_current_span().get_span_context()
     if not found.is_valid:
         return None
-    return TraceContext(f"{found.trace_id:032x}", f"{found.span_id:016x}", bool(found.trace_flags & 1))
+    return TraceContext(
+        f"{found.trace_id:032x}", f"{found.span_id:016x}", bool(found.trace_flags & 1), found.trace_state.to_header()
+    )
