@@ -1,6 +1,6 @@
 """The `streamflow` command: its options, and the dispatch to what they ask for.
 
-Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`.
+Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`, `_replay`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ._chat import FAILED, INTERRUPTED, MISUSED, chat
 from ._connect import connection_for
 from ._fake_llm import add_fake_llm, fake_llm
 from ._options import ChatOptions
+from ._replay import add_replay, replay_command
 from ._screen import Screen
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def _run(argv: Sequence[str] | None, screen: Screen) -> int:
         return MISUSED
     if given.command == "fake-llm":
         return fake_llm(given, screen)
+    if given.command == "replay":
+        return replay_command(given, screen)
     if given.backend == "trio" and importlib.util.find_spec("trio") is None:
         raise MissingExtraError("trio", "trio")
     options = ChatOptions(**{name: value for name, value in vars(given).items() if name != "command"})
@@ -128,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         help="pause between the offline provider's words; default 0.03 in a terminal, else 0",
     )
     add_fake_llm(commands.add_parser)
+    add_replay(commands.add_parser)
     talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
     return parser
 
