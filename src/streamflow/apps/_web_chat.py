@@ -20,6 +20,7 @@ from contextlib import AsyncExitStack
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
+import anyio.to_thread
 import msgspec
 
 from ..elements import Message, TextPart
@@ -34,7 +35,7 @@ from ..transports import (
     read_vercel,
     sse_response,
 )
-from ._web_guard import LOOPBACK, Guard, headers_of, read_body, refusal
+from ._web_guard import LOOPBACK_HOSTS, Guard, headers_of, read_body, refusal
 from ._web_turns import chats_of
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ class ChatApp:
         self._max_responses = max_responses
         self._on_disconnect: OnDisconnect = on_disconnect
         self._heartbeat_s = heartbeat_s
-        self._page = _page(title)
+        self._title = title
+        self._page: _Page | None = None
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
         self._resources = tuple(resources)
         self._hub: StreamHub | None = None
@@ -130,6 +132,8 @@ class ChatApp:
 
     async def __aenter__(self) -> Self:
         """Open the application, and before it its resources."""
+        if self._page is None:
+            self._page = await anyio.to_thread.run_sync(_page, self._title)
         async with AsyncExitStack() as stack:
             for resource in self._resources:
                 await stack.enter_async_context(resource)
@@ -201,7 +205,7 @@ class ChatApp:
 
     async def _do(self, name: str, chat: str, body: bytes, query: str) -> Answer:
         match name:
-            case "page":
+            case "page" if self._page is not None:
                 return self._page
             case "create":
                 return ASGIReply(201, {"id": secrets.token_urlsafe(16)})
@@ -222,8 +226,10 @@ class ChatApp:
                 return self._stop(chat)
             case "ag_ui":
                 return await self._ag_ui(body)
-            case _:
+            case "vercel":
                 return await self._vercel(body)
+            case _:
+                return refusal(503, "closed", "the application is not open")
 
     async def _show(self, chat: str) -> Answer:
         """Return what was said, and what is being answered."""
@@ -335,7 +341,7 @@ def chat_app(
     title: str = "streamflow",
     settings: ChatSettings | None = None,
     resources: Iterable[AbstractAsyncContextManager[object]] = (),
-    hosts: Iterable[str] = LOOPBACK,
+    hosts: Iterable[str] = LOOPBACK_HOSTS,
     origins: Iterable[str] = (),
     on_disconnect: OnDisconnect = "cancel",
     max_message_chars: int = 20_000,
