@@ -2,7 +2,7 @@
 
 Above: `cli`, users. Below: `_web_guard`, `_web_turns`, `transports`.
 
-The history is the server's: of what a client sends, the newest message of the user counts, and what a person has decided about calls
+The history is the server's: of what a client sends, the newest message of the user counts, and what a person decides about calls
 that wait. A response belongs to its chat and not to the connection that has asked for it, so a page can be loaded anew in the
 middle of one.
 """
@@ -16,6 +16,7 @@ import html
 import re
 import secrets
 from collections import OrderedDict
+from contextlib import AsyncExitStack
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -37,13 +38,15 @@ from ._web_guard import LOOPBACK, Guard, headers_of, read_body, refusal
 from ._web_turns import chats_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
 
     from ..elements import ToolDecisionElement
     from ..runtime import Pipeline
-    from ..transports import EncoderFactory, OnDisconnect, Receive, Scope, Send
+    from ..transports import Elements, EncoderFactory, OnDisconnect, Receive, Scope, Send
+    from ._chat_records import ChatSettings
     from ._chat_service import ChatService
 
     Answer: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -103,6 +106,8 @@ class ChatApp:
         chats: ChatService | Pipeline,
         guard: Guard,
         *,
+        settings: ChatSettings | None,
+        resources: Iterable[AbstractAsyncContextManager[object]],
         title: str,
         limits: RequestLimits,
         max_chats: int,
@@ -110,7 +115,7 @@ class ChatApp:
         on_disconnect: OnDisconnect,
         heartbeat_s: float,
     ) -> None:
-        self._chats = chats_of(chats, max_chats)
+        self._chats = chats_of(chats, settings, max_chats)
         self._guard = guard
         self._limits = limits
         self._max_chats = max_chats
@@ -119,22 +124,25 @@ class ChatApp:
         self._heartbeat_s = heartbeat_s
         self._page = _page(title)
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._resources = tuple(resources)
         self._hub: StreamHub | None = None
+        self._opened_with = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Open the application."""
-        hub = StreamHub(max_streams=self._max_responses)
-        await hub.__aenter__()
-        self._hub = hub
+        """Open the application, and before it its resources."""
+        async with AsyncExitStack() as stack:
+            for resource in self._resources:
+                await stack.enter_async_context(resource)
+            self._hub = await stack.enter_async_context(StreamHub(max_streams=self._max_responses))
+            self._opened_with = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop all responses, and wait until they have ended."""
-        hub, self._hub = self._hub, None
-        if hub is not None:
-            await hub.__aexit__(kind, error, traceback)
+        """Stop all responses, wait until they have ended, and close the resources."""
+        self._hub = None
+        await self._opened_with.__aexit__(kind, error, traceback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection.
@@ -261,7 +269,7 @@ class ChatApp:
         self,
         chat: str,
         turn: _Turn,
-        elements: Callable[..., object],
+        elements: Elements,
         encoder: EncoderFactory,
         on_disconnect: OnDisconnect,
     ) -> Answer:
@@ -272,7 +280,7 @@ class ChatApp:
         while len(self._turns) > max(self._max_chats, self._max_responses):
             self._turns.popitem(last=False)
         return sse_response(
-            elements,  # type: ignore[arg-type]
+            elements,
             encoder=encoder,
             hub=self._opened(),
             stream_id=turn.stream,
@@ -325,6 +333,8 @@ def chat_app(
     chats: ChatService | Pipeline,
     *,
     title: str = "streamflow",
+    settings: ChatSettings | None = None,
+    resources: Iterable[AbstractAsyncContextManager[object]] = (),
     hosts: Iterable[str] = LOOPBACK,
     origins: Iterable[str] = (),
     on_disconnect: OnDisconnect = "cancel",
@@ -363,6 +373,8 @@ def chat_app(
         chats: Who answers and keeps the history: a service, in its store; or a pipeline, such as `chat_pipeline()`, whose chats are
             kept in memory.
         title: Shown on the page.
+        settings: How the chats are answered that are made here, with a service; None: as usual.
+        resources: Opened with the application, in this order, and closed behind it: a store, a provider.
         hosts: Names under which the server may be asked for; others are refused, which keeps out pages that give their own name
             this server's address. `*` for any.
         origins: Pages of other servers that may ask, as in `http://localhost:3000`.
@@ -387,6 +399,8 @@ def chat_app(
     return ChatApp(
         chats,
         Guard(hosts, origins),
+        settings=settings,
+        resources=resources,
         title=title,
         limits=RequestLimits(max_bytes=max_request_bytes, max_text_chars=max_message_chars),
         max_chats=max_chats,
@@ -432,7 +446,7 @@ def _sending(send: Send, more: Mapping[str, str]) -> Send:
     """Return a `send` that puts further headers into the answer."""
     extra = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
 
-    async def sending(message: dict[str, object]) -> None:
+    async def sending(message: MutableMapping[str, object]) -> None:
         if message["type"] == "http.response.start":
             own = cast("Iterable[tuple[bytes, bytes]]", message.get("headers") or ())
             message = {**message, "headers": [*own, (b"x-content-type-options", b"nosniff"), *extra]}

@@ -29,6 +29,7 @@ from ._events import (
     StageRestarted,
     StageStarted,
 )
+from ._histogram import Histogram, Tally
 from ._logging import log_events
 from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
 from ._record_encoding import Entry, Noted, entry_of, tag_of
@@ -79,6 +80,7 @@ __all__ = [
     "EventBus",
     "EventGap",
     "GapFrame",
+    "Histogram",
     "Ignored",
     "Listener",
     "Media",
@@ -113,6 +115,7 @@ __all__ = [
     "StageFailed",
     "StageRestarted",
     "StageStarted",
+    "Tally",
     "TraceContext",
     "TraceLink",
     "TraceList",

@@ -323,6 +323,8 @@ class Chain:
         work, ended = partial(engine._work, stage, rest), partial(engine._stage_ended, stage)
         stage.job = Job(stage.name, work, ended, member.context)
         stage.job.instead = partial(_give_up, stage, rest)
+        if engine.meter is not None:
+            engine.meter.take_over(stage)
         engine.deadlocks.pulse.runnable += 1
         engine.jobs.start(stage.job)
         engine.jobs.remove(member.part)
