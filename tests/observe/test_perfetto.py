@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -64,7 +65,7 @@ def test_a_file_is_what_the_format_says(tmp_path: Path) -> None:
             visits[one["pid"], one["tid"]].append((one["ts"], one["ts"] + one["dur"]))
     for taken in visits.values():
         taken.sort()
-        assert all(before[1] <= after[0] + 0.001 for before, after in zip(taken, taken[1:], strict=False))
+        assert all(before[1] <= after[0] + 0.001 for before, after in pairwise(taken))
     assert sum(named[key] == "calls" for key in visits) > 1  # calls side by side
 
     flows = defaultdict(list)

@@ -61,12 +61,15 @@ def pipeline(sink: OpenTelemetrySink, other: TraceList | None = None):
 def test_spans_arrive_as_protobuf_with_their_times_places_and_failures() -> None:
     """semantics 24.18: run and stages, as they were; the ways of elements, each a trace of its own."""
     other = TraceList()
-    with receiver() as (url, got, keys):
-        with OpenTelemetrySink(endpoint=url, headers={"x-key": "k"}, service="svc", elements=True) as sink:
-            run = pipeline(sink, other)
-            run.execute_sync(["x"])
-            with pytest.raises(StageError):
-                run.execute_sync(["x", ""])
+    with (
+        receiver() as (url, got, keys),
+        OpenTelemetrySink(endpoint=url, headers={"x-key": "k"}, service="svc", elements=True) as sink,
+    ):
+        run = pipeline(sink, other)
+        run.execute_sync(["x"])
+        with pytest.raises(StageError):
+            run.execute_sync(["x", ""])
+        sink.close()
     spans = [span for one in got for group in one.resource_spans for scope in group.scope_spans for span in scope.spans]
     resource = {one.key: one.value.string_value for one in got[0].resource_spans[0].resource.attributes}
 

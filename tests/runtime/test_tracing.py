@@ -1,4 +1,4 @@
-"""Elements followed over edges, and the spans of runs and stages. The exactness of ways is tried in `tests/properties/test_traces.py`."""
+"""Elements followed over edges, and spans of runs and stages. How exact ways are is tried in `tests/properties/test_traces.py`."""
 
 from __future__ import annotations
 
