@@ -51,7 +51,7 @@ from ._traced import (
     trace_edge,
     trace_merge,
 )
-from ._wait import running_trio
+from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen, written_edges
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
@@ -105,6 +105,7 @@ __all__ = [
     "TracedBuffer",
     "Unroutable",
     "Unusual",
+    "Waiter",
     "Weight",
     "WholeEnd",
     "ZipEnd",
@@ -135,11 +136,13 @@ __all__ = [
     "pump_map",
     "pump_pass",
     "pump_tee",
+    "running_clock",
     "running_trio",
     "sweep_edge",
     "tell_waits",
     "trace_edge",
     "trace_merge",
+    "waiter_factory",
     "waits_on",
     "widen",
     "written_edges",
