@@ -52,7 +52,17 @@ from ._traced import (
     trace_merge,
 )
 from ._wait import Waiter, running_clock, running_trio, waiter_factory
-from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen, written_edges
+from ._waits import (
+    EdgeWait,
+    has_waiting_sender,
+    is_awaited,
+    oversee,
+    stands_at,
+    tell_waits,
+    waits_on,
+    widen,
+    written_edges,
+)
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
 
@@ -138,6 +148,7 @@ __all__ = [
     "pump_tee",
     "running_clock",
     "running_trio",
+    "stands_at",
     "sweep_edge",
     "tell_waits",
     "trace_edge",
