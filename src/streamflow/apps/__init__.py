@@ -10,6 +10,8 @@ from ._chat_config import ChatConfig
 from ._chat_records import ChatConversation, ChatConversationPage, ChatMessage, ChatSettings
 from ._chat_service import ChatService, ProviderOf
 from ._chat_stream import ChatStream
+from ._classification import Classification, ClassificationListener, ClassificationStream, save_to
+from ._classify_stages import ClassificationProgressStage, ClassifyStage, SaveFunction, ValidateFunction
 from ._enrich import Enricher, EnrichFunction, EnrichStage
 from ._enriched_chat import EnrichedSystem, enriched_chat_pipeline, enriched_system
 from ._response import LLMResponse
@@ -41,6 +43,11 @@ __all__ = [
     "ChatStrategy",
     "ChatStream",
     "ChatTokenStage",
+    "Classification",
+    "ClassificationListener",
+    "ClassificationProgressStage",
+    "ClassificationStream",
+    "ClassifyStage",
     "EnrichFunction",
     "EnrichStage",
     "EnrichedSystem",
@@ -49,14 +56,17 @@ __all__ = [
     "LLMResponse",
     "ProcessStep",
     "ProviderOf",
+    "SaveFunction",
     "StepReset",
     "StepShown",
     "StreamChatAgent",
     "StreamingStrategy",
     "TokenStream",
+    "ValidateFunction",
     "WholeStrategy",
     "chat_app",
     "chat_pipeline",
     "enriched_chat_pipeline",
     "enriched_system",
+    "save_to",
 ]

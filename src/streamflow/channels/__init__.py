@@ -52,7 +52,17 @@ from ._traced import (
     trace_merge,
 )
 from ._wait import running_trio
-from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen, written_edges
+from ._waits import (
+    EdgeWait,
+    has_waiting_sender,
+    is_awaited,
+    oversee,
+    stands_at,
+    tell_waits,
+    waits_on,
+    widen,
+    written_edges,
+)
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
 
@@ -136,6 +146,7 @@ __all__ = [
     "pump_pass",
     "pump_tee",
     "running_trio",
+    "stands_at",
     "sweep_edge",
     "tell_waits",
     "trace_edge",

@@ -29,6 +29,7 @@ from ._events import (
     StageRestarted,
     StageStarted,
 )
+from ._histogram import Histogram, Tally
 from ._logging import log_events
 from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
 from ._record_encoding import Entry, Noted, entry_of, tag_of
@@ -38,6 +39,8 @@ from ._record_reading import RecordedElement, RecordedFile, RecordedRun, read_re
 from ._record_settings import EDGES, INPUT, OUTPUT, Media, Recording, Redact, checked_recording
 from ._trace_context import TraceContext, new_span_id, new_trace_id
 from ._trace_elements import ElementTrace, TraceLink, Visit
+from ._trace_otel import OpenTelemetrySink
+from ._trace_perfetto import PerfettoFile
 from ._trace_spans import (
     ActiveSpan,
     AttributeValue,
@@ -50,6 +53,7 @@ from ._trace_spans import (
     enter_span,
     error_type,
     start_span,
+    trace_headers,
 )
 from ._tracing import Sampler, TraceList, TraceSink, Tracing, decide, parent_based, ratio_based
 
@@ -76,10 +80,13 @@ __all__ = [
     "EventBus",
     "EventGap",
     "GapFrame",
+    "Histogram",
     "Ignored",
     "Listener",
     "Media",
     "Noted",
+    "OpenTelemetrySink",
+    "PerfettoFile",
     "PipelineCancelled",
     "PipelineCompleted",
     "PipelineEnded",
@@ -108,6 +115,7 @@ __all__ = [
     "StageFailed",
     "StageRestarted",
     "StageStarted",
+    "Tally",
     "TraceContext",
     "TraceLink",
     "TraceList",
@@ -133,4 +141,5 @@ __all__ = [
     "read_recording",
     "start_span",
     "tag_of",
+    "trace_headers",
 ]

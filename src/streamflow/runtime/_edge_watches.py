@@ -1,4 +1,4 @@
-"""The watches of a run's edges, and the limits that they serve: made where a limit, a measurement or a test asks for them.
+"""The watches of a run's edges, and the limits that they serve: made where a limit, tracing or a test asks for them.
 
 Above: `_engine` makes one of it for a run, `_wiring` asks it for each edge. Below: `_watchdog`, `_metering`.
 """
@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import RunTimeoutError
-from ._metering import EdgeMeter, EdgeTracer, Watches
+from ._metering import EdgeTracer, Watches
 from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 def watches_all(config: PipelineConfig) -> bool:
     """Say whether the settings ask for a watch on every edge."""
     limits = config.idle_timeout_s, config.backpressure_timeout_s
-    return config.metrics or bool(config.tracing) or any(one is not None for one in limits)
+    return bool(config.tracing) or any(one is not None for one in limits)
 
 
 def edge_watches(
@@ -51,7 +51,7 @@ def edge_watches(
 
     Args:
         plan: Its stages may have limits.
-        config: So may the whole run; and edges may be measured.
+        config: So may the whole run; and elements may be traced.
         clock: The run's.
         further: Makes one more watch for each edge, by its name and bound; None for an edge that needs none.
         tell: Called with each element that leaves an edge, when the run is traced; None: nobody listens.
@@ -85,8 +85,6 @@ class EdgeWatches:
         self._is_limited = is_limited
         self._stages: Sequence[StageRun] = ()
         self._clocks: list[EdgeClock] = []  # of all edges, where the run has a limit that is about them
-        self.meters: list[EdgeMeter | None] = []
-        """What measures each edge, if it is measured, in the order of the plan."""
 
     def begin(self, plan: Plan, stages: Sequence[StageRun]) -> None:
         """Give a clock to the stages that have a limit."""
@@ -106,9 +104,6 @@ class EdgeWatches:
             clock = EdgeClock(edge.name, self._clock, writer=writer, reader=reader)
             self._clocks.append(clock)
             watches.append(clock)
-        self.meters.append(EdgeMeter(self._clock.now) if self._config.metrics else None)
-        if self.meters[-1] is not None:
-            watches.append(self.meters[-1])
         if self._tell is not None:
             watches.append(EdgeTracer(self._clock.now, partial(self._tell, edge.name)))
         return self._as_one(edge.name, edge.bound, watches)

@@ -104,7 +104,7 @@ class Engine(RunView):
         lifetime: Lifetime,
     ) -> None:
         super().__init__(reporter.run_id, plan)
-        self.config: PipelineConfig = config
+        self.config = config
         self.reporter: Reporter = reporter
         self.tracer = reporter.tracer
         self.started: bool = False
@@ -115,7 +115,6 @@ class Engine(RunView):
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
         self.tolerated: list[StageError] = []
-        self.deadlocks: DeadlockWatch
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
@@ -164,7 +163,6 @@ class Engine(RunView):
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
-            self._meters = watches.meters
             limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
         for head, source in self._sources.items():
@@ -183,6 +181,7 @@ class Engine(RunView):
         if self.config.stall_report_s is not None:
             work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+        self.measure()
         if recorder is not None:
             recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
@@ -200,7 +199,8 @@ class Engine(RunView):
             name=self.source_name(head),
             ended=partial(self._feeder_ended, head),
             context=self._context.copy(),
-            may_be_pulled=not self._is_measured and any(stage.inputs == (edge,) for stage in self._stages),
+            may_be_pulled=not (self._is_measured or self.reporter.recorder)
+            and any(stage.inputs == (edge,) for stage in self._stages),
         )
 
     def _job(
@@ -258,6 +258,8 @@ class Engine(RunView):
         seen = contextvars.copy_context()  # what the stage has set so far
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers[helper] = None
+        if stage.job.meter is not None:
+            stage.job.meter.adopt(helper)
         self.deadlocks.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
@@ -349,6 +351,7 @@ class Engine(RunView):
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
+        self.failed_stages.add(stage.name)
         attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
         failure = stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):

@@ -228,7 +228,8 @@ class Pipeline:
         """
         config = self._config
         fusion = fused(self._graph, config)
-        return explain(self._graph, buffer_size=config.buffer_size, priority=config.priority, fusion=fusion)
+        size, lanes, is_measured = config.buffer_size, config.priority, config.metrics
+        return explain(self._graph, buffer_size=size, priority=lanes, fusion=fusion, is_measured=is_measured)
 
     def to_mermaid(self) -> str:
         """Return a picture as Mermaid text, which GitHub and many editors draw."""
