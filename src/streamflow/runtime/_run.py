@@ -355,6 +355,11 @@ class Run(InterruptibleRun):
             raise RunStateError(message)
         return self._engine.stats()
 
+    @property
+    def source_length(self) -> int | None:
+        """How many elements its sources give in all, where they have a `len()` and the run is measured; else None."""
+        return self._engine.source_length
+
     def bottleneck(self) -> Bottleneck:
         """Return what limits the run so far: the stage, source, consumer or edge that the rest waits for, and why.
 
