@@ -20,10 +20,12 @@ from ._strategies import ChatStrategy, HasPipeline, StreamingStrategy, WholeStra
 from ._token_stream import TokenStream
 from ._tokens import ChatTokenStage
 from ._web_chat import ChatApp, ChatFormat, chat_app
+from ._web_guard import LOOPBACK_HOSTS
 
 __all__ = [
     "DEFAULT_RULES",
     "DEFAULT_SYSTEM",
+    "LOOPBACK_HOSTS",
     "ChatApp",
     "ChatConfig",
     "ChatConversation",

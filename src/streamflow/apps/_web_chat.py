@@ -1,6 +1,6 @@
 """A chat as a web application: a page, and the same chats for the clients of AG-UI and of the Vercel AI SDK.
 
-Above: `cli`, users. Below: `_web_guard`, `_web_turns`, `transports`.
+Above: `cli`, users. Below: `_web_guard`, `_web_page`, `_web_turns`, `transports`.
 
 The history is the server's: of what a client sends, the newest message of the user counts, and what a person decides about calls
 that wait. A response belongs to its chat and not to the connection that has asked for it, so a page can be loaded anew in the
@@ -9,17 +9,14 @@ middle of one.
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import html
 import re
 import secrets
 from collections import OrderedDict
 from contextlib import AsyncExitStack
-from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
+import anyio.to_thread
 import msgspec
 
 from ..elements import Message, TextPart
@@ -34,7 +31,8 @@ from ..transports import (
     read_vercel,
     sse_response,
 )
-from ._web_guard import LOOPBACK, Guard, headers_of, read_body, refusal
+from ._web_guard import LOOPBACK_HOSTS, Guard, headers_of, read_body, refusal
+from ._web_page import read_page
 from ._web_turns import chats_of
 
 if TYPE_CHECKING:
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from ..transports import Elements, EncoderFactory, OnDisconnect, Receive, Scope, Send
     from ._chat_records import ChatSettings
     from ._chat_service import ChatService
+    from ._web_page import Page
 
     Answer: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -122,7 +121,8 @@ class ChatApp:
         self._max_responses = max_responses
         self._on_disconnect: OnDisconnect = on_disconnect
         self._heartbeat_s = heartbeat_s
-        self._page = _page(title)
+        self._title = title
+        self._page: Page | None = None
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
         self._resources = tuple(resources)
         self._hub: StreamHub | None = None
@@ -130,6 +130,8 @@ class ChatApp:
 
     async def __aenter__(self) -> Self:
         """Open the application, and before it its resources."""
+        if self._page is None:
+            self._page = await anyio.to_thread.run_sync(read_page, self._title)
         async with AsyncExitStack() as stack:
             for resource in self._resources:
                 await stack.enter_async_context(resource)
@@ -201,7 +203,7 @@ class ChatApp:
 
     async def _do(self, name: str, chat: str, body: bytes, query: str) -> Answer:
         match name:
-            case "page":
+            case "page" if self._page is not None:
                 return self._page
             case "create":
                 return ASGIReply(201, {"id": secrets.token_urlsafe(16)})
@@ -222,8 +224,10 @@ class ChatApp:
                 return self._stop(chat)
             case "ag_ui":
                 return await self._ag_ui(body)
-            case _:
+            case "vercel":
                 return await self._vercel(body)
+            case _:
+                return refusal(503, "closed", "the application is not open")
 
     async def _show(self, chat: str) -> Answer:
         """Return what was said, and what is being answered."""
@@ -335,7 +339,7 @@ def chat_app(
     title: str = "streamflow",
     settings: ChatSettings | None = None,
     resources: Iterable[AbstractAsyncContextManager[object]] = (),
-    hosts: Iterable[str] = LOOPBACK,
+    hosts: Iterable[str] = LOOPBACK_HOSTS,
     origins: Iterable[str] = (),
     on_disconnect: OnDisconnect = "cancel",
     max_message_chars: int = 20_000,
@@ -453,43 +457,3 @@ def _sending(send: Send, more: Mapping[str, str]) -> Send:
         await send(message)
 
     return sending
-
-
-class _Page:
-    """The page, and what the browser may do for it: run its own script, and ask its own server."""
-
-    def __init__(self, body: bytes, policy: str) -> None:
-        self._body = body
-        self._headers = {
-            "content-type": "text/html; charset=utf-8",
-            "content-length": str(len(body)),
-            "content-security-policy": policy,
-            "referrer-policy": "no-referrer",
-            "cache-control": "no-cache",
-            "cross-origin-opener-policy": "same-origin",
-            "cross-origin-resource-policy": "same-origin",
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self._body, "more_body": False})
-
-
-def _page(title: str) -> _Page:
-    text = (
-        files(__package__ or "").joinpath("_chat_page.html").read_text("utf-8").replace("{{title}}", html.escape(title))
-    )
-    own = {tag: _hash_of(text, tag) for tag in ("script", "style")}
-    policy = (
-        f"default-src 'none'; script-src {own['script']}; style-src {own['style']}; connect-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return _Page(text.encode(), policy)
-
-
-def _hash_of(page: str, tag: str) -> str:
-    """Return what lets a browser run the one script, or use the one style, of the page, and no other."""
-    _, _, rest = page.partition(f"<{tag}>")
-    inner, _, _ = rest.partition(f"</{tag}>")
-    return f"'sha256-{base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()}'"

@@ -1,6 +1,6 @@
 """The `streamflow` command: its options, and the dispatch to what they ask for.
 
-Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`, `_serve_chat`.
+Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`, `_replay`, `_serve_chat`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ._connect import connection_for
 from ._fake_llm import add_fake_llm, fake_llm
 from ._history import open_history
 from ._options import ChatOptions
+from ._replay import add_replay, replay_command
 from ._screen import Screen
 from ._serve_chat import add_serve_chat, serve_chat
 from ._tools import BUNDLED, tools_for
@@ -93,6 +94,8 @@ def _run(argv: Sequence[str] | None, screen: Screen) -> int:
         return fake_llm(given, screen)
     if given.command == "serve-chat":
         return serve_chat(given, screen)
+    if given.command == "replay":
+        return replay_command(given, screen)
     if given.backend == "trio" and importlib.util.find_spec("trio") is None:
         raise MissingExtraError("trio", "trio")
     given.tools = tuple(given.tools)
@@ -165,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_fake_llm(commands.add_parser)
     add_serve_chat(commands.add_parser)
+    add_replay(commands.add_parser)
     talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
     return parser
 

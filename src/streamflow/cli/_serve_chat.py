@@ -6,10 +6,11 @@ Above: `_main`. Below: `apps`, `_connect`, `_server`.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..apps import ChatService, ChatSettings, chat_app
+from ..apps import LOOPBACK_HOSTS, ChatService, ChatSettings, chat_app
 from ..errors import ConfigError
 from ..runtime import PipelineConfig
 from ..state import MemoryStore, SQLiteStore
@@ -116,17 +117,13 @@ def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
             if not given.public:
                 raise ConfigError("--host", f"{host} can be reached by other machines; give --public if that is meant")
             screen.error(f"warning: {host} can be reached by other machines, and this server asks for no key")
+        # A server that listens everywhere has no name by that.
+        named = () if ipaddress.ip_address(host.strip("[]")).is_unspecified else (host,)
         app = chat_app(
             ChatService(store, connection.provider, config=config),
             title=given.title,
             settings=ChatSettings(system=given.system),
-            hosts=(
-                "127.0.0.1",
-                "localhost",
-                "[::1]",
-                *([] if given.host in {"0.0.0.0", "::"} else [host]),
-                *given.allow_host,
-            ),
+            hosts=(*LOOPBACK_HOSTS, *named, *given.allow_host),
             origins=given.allow_origin,
             resources=(store, connection.opened),
         )

@@ -199,7 +199,8 @@ class Engine(RunView):
             name=self.source_name(head),
             ended=partial(self._feeder_ended, head),
             context=self._context.copy(),
-            may_be_pulled=not self._is_measured and any(stage.inputs == (edge,) for stage in self._stages),
+            may_be_pulled=not (self._is_measured or self.reporter.recorder)
+            and any(stage.inputs == (edge,) for stage in self._stages),
         )
 
     def _job(

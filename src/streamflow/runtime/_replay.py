@@ -132,8 +132,10 @@ async def replay(
     compared: dict[str, int] = {}
     for number, point in enumerate(points.names):
         expected = [one.element for one in seen if one.point == point]
+        if point not in at:
+            continue
         compared[point] = len(expected)
-        if found is None and point in at:
+        if found is None:
             found = first_difference(point, expected, tape.seen[number], ignore=rules, coalesce=coalesce, is_cut=is_cut)
     if found is None and not is_cut:
         found = _difference_of_ends(run, end)

@@ -154,8 +154,9 @@ def recorded_provider(recording: RecordedRun | str | os.PathLike[str], stage: st
 
 
 def recorded_tool(recording: RecordedRun | str | os.PathLike[str], stage: str, tool: Tool) -> Tool:
-    """Return a tool that gives the results that it gave in a recorded run, by the ids of the calls; it runs nothing. Reads the
-    file.
+    """Return a tool that gives the results that it gave in a recorded run, by the ids of the calls.
+
+    It runs nothing. Reads the file, blocking.
 
     Args:
         recording: The run, or the file, whose newest run is meant; recorded as for `recorded_provider()`.
