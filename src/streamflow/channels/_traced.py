@@ -54,9 +54,11 @@ __all__ = [
 Root: TypeAlias = int
 """Where a trace begins: how many there were before it in its run; `~` of that where what came before was cut off."""
 
-Hop: TypeAlias = "tuple[Any, int, float, float]"
-"""One way over one edge: the `Origin`; the edge's number, or that of the merge that has made it; when it entered and when it left,
-on the event loop's clock. No class: one is made for each element and edge."""
+Entry: TypeAlias = "tuple[Any, int, float]"
+"""What is noted of an element in an edge: its `Origin`, the edge's number, when it entered, on the event loop's clock."""
+
+Hop: TypeAlias = "tuple[Entry, float]"
+"""One way over one edge, or through a merge: the entry, and when it left. No class: one is made for each element and edge."""
 
 Origin: TypeAlias = "Hop | Root | list[Hop]"
 """What an element comes from: one that had come so far, several, or nothing before it."""
@@ -243,7 +245,7 @@ class MergePlace:
             return hop
         self._held.clear()  # what it was made of does not leave by itself
         now = self._now()
-        return [(*one[:3], now) for one in self._latest.values() if one is not None] or None
+        return [(one[0], now) for one in self._latest.values() if one is not None] or None
 
 
 class EndPlace(StagePlace):
@@ -252,16 +254,22 @@ class EndPlace(StagePlace):
     Args:
         begin: Returns the root of a new trace, or None.
         ended: Told of each element that is taken, and of its last hop if it is followed.
+        is_final: Whether it sends nothing, not even a dead letter.
     """
 
-    def __init__(self, begin: Callable[[], Root | None], ended: Callable[[object, Hop | None], None]) -> None:
+    def __init__(
+        self, begin: Callable[[], Root | None], ended: Callable[[object, Hop | None], None], *, is_final: bool
+    ) -> None:
         super().__init__(begin)
-        self._ended = ended
+        self.ended: Callable[[object, Hop | None], None] = ended
+        """Told of each element."""
+        self.is_final: bool = is_final
+        """Whether it sends nothing."""
 
     def took(self, item: object, hop: Hop | None) -> None:
         """Tell it."""
         self.hop = hop
-        self._ended(item, hop)
+        self.ended(item, hop)
 
 
 class TracedBuffer(deque[object]):
@@ -288,7 +296,7 @@ class TracedBuffer(deque[object]):
         super().__init__()
         self.edge: int = edge
         """The edge's number."""
-        self.records: deque[tuple[Origin, float] | None] = deque()
+        self.records: deque[Entry | None] = deque()
         """What is noted of each element; None: it is not followed."""
         self._now = now
         self._dropped = dropped
@@ -303,6 +311,8 @@ class TracedBuffer(deque[object]):
         self._took: Callable[[object, Hop | None], None] | None = None  # told of what it has; None: its `hop` is set
         if isinstance(target, MergePlace):
             self._took = partial(target.pulled, self.edge)
+        elif type(target) is EndPlace:
+            self._took = target.ended if target.is_final else target.took
         elif type(target) is not StagePlace:
             self._took = target.took
 
@@ -314,13 +324,13 @@ class TracedBuffer(deque[object]):
             origin = place.hop
             if origin is _BEGINNING:
                 origin = place.begin()
-        self.records.append(None if origin is None else (origin, self._now()))
+        self.records.append(None if origin is None else (origin, self.edge, self._now()))
         _append(self, item)
 
     def popleft(self) -> object:
         item = _popleft(self)
         record = self.records.popleft()
-        hop = None if record is None else (record[0], self.edge, record[1], self._now())
+        hop = None if record is None else (record, self._now())
         if self._took is None:
             self._reader.hop = hop
         else:
@@ -333,13 +343,14 @@ class TracedBuffer(deque[object]):
 
     def insert(self, index: int, item: object, /) -> None:
         origin = self._origin(item)
-        self.records.insert(index, None if origin is None else (origin, self._now()))
+        self.records.insert(index, None if origin is None else (origin, self.edge, self._now()))
         _insert(self, index, item)
 
-    def __delitem__(self, index: SupportsIndex, /) -> None:  # type: ignore[override]  # as in deque itself
-        self._drop(self.records[index], self[index])
-        del self.records[index]
-        _delete(self, index)
+    def __delitem__(self, index: SupportsIndex | slice, /) -> None:
+        place = cast("SupportsIndex", index)
+        self._drop(self.records[place], self[place])
+        del self.records[place]
+        _delete(self, place)
 
     def clear(self) -> None:
         for record, item in zip(self.records, self, strict=True):
@@ -351,9 +362,9 @@ class TracedBuffer(deque[object]):
         origin = self._source.origin(item)
         return origin if self._most is None or origin is None else _cut(origin, self._most)
 
-    def _drop(self, record: tuple[Origin, float] | None, item: object) -> None:
+    def _drop(self, record: Entry | None, item: object) -> None:
         if record is not None:
-            self._dropped(item, (record[0], self.edge, record[1], self._now()))
+            self._dropped(item, (record, self._now()))
 
 
 class DepthBuffer(TracedBuffer):
@@ -389,8 +400,8 @@ class _MergedBuffer(deque[object]):
     def append(self, item: object, /) -> None:
         origin = self.merge.origin(item)
         if isinstance(origin, list):
-            now = origin[0][3]
-            origin = (origin if len(origin) > 1 else origin[0], self.merge.number, now, now)
+            now = origin[0][1]
+            origin = (origin if len(origin) > 1 else origin[0], self.merge.number, now), now
         self.hops.append(cast("Hop | None", origin))
         _append(self, item)
 
@@ -398,12 +409,13 @@ class _MergedBuffer(deque[object]):
         item = _popleft(self)
         hop = self.hops.popleft()
         # The wait for the other inputs counts as time in the queue.
-        self._target.took(item, None if hop is None else (*hop[:3], self._now()))
+        self._target.took(item, None if hop is None else (hop[0], self._now()))
         return item
 
-    def __delitem__(self, index: SupportsIndex, /) -> None:  # type: ignore[override]  # as in deque itself
-        del self.hops[index]
-        _delete(self, index)
+    def __delitem__(self, index: SupportsIndex | slice, /) -> None:
+        place = cast("SupportsIndex", index)
+        del self.hops[place]
+        _delete(self, place)
 
     def clear(self) -> None:
         self.hops.clear()
@@ -443,6 +455,6 @@ def _cut(origin: Origin, most: int) -> Origin:
     """Return an origin, or its root alone if it is too long."""
     length, one = 0, origin
     while not isinstance(one, int):
-        before: Origin = (one[0] if isinstance(one, list) else one)[0]
+        before: Origin = (one[0] if isinstance(one, list) else one)[0][0]
         length, one = length + 1, before
     return origin if length < most else one if one < 0 else ~one
