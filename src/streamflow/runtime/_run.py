@@ -331,7 +331,7 @@ class Run(InterruptibleRun):
         return self._engine.reporter.open_queue()
 
     def traces(self) -> tuple[ElementTrace, ...]:
-        """Return the ways of the elements that have ended so far, oldest first: the newest 1000, or `Tracing.keep`.
+        """Return the ways of the elements that have ended so far, oldest first: the newest 100, or `Tracing.keep`.
 
         Empty when the run is not traced.
         """
