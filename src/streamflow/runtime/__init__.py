@@ -9,7 +9,7 @@ from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
 from ._record_points import RecordingState
-from ._replay import Replay, replay
+from ._replay import Replay, replay, replay_sync
 from ._result import Result, Timings
 from ._run import Run
 from ._subscription import Subscription
@@ -34,4 +34,5 @@ __all__ = [
     "forbid_inside_a_loop",
     "live_runs",
     "replay",
+    "replay_sync",
 ]
