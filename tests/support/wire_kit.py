@@ -31,7 +31,7 @@ from streamflow.elements import (
     TurnStart,
 )
 from streamflow.testing import elements as any_elements
-from streamflow.transports import EventEncoder, ServerEvent, StreamEnd, merge_events
+from streamflow.transports import EventEncoder, ServerEvent, StreamEnd, may_merge, merge_events
 
 IDS = st.sampled_from(["", "a", "b"])
 CALLS = st.sampled_from(["x", "y", "z"])
@@ -90,11 +90,10 @@ def coalesced(events: list[ServerEvent]) -> list[ServerEvent]:
     """Return as few events as may be made of these."""
     kept: list[ServerEvent] = []
     for event in events:
-        merged = merge_events(kept[-1], event) if kept else None
-        if merged is None:
-            kept.append(event)
+        if kept and may_merge(kept[-1], event):
+            kept[-1] = merge_events([kept[-1], event])
         else:
-            kept[-1] = merged
+            kept.append(event)
     return kept
 
 

@@ -66,7 +66,7 @@ def open_chained(
     if receive._wide:
         # Both its ends are one task: the edges around the chain see to it that others have their turn.
         receive._wide = False
-        receive.attention -= 1
+        receive.attention = int(watch is not None)
     send: ChainedSendEnd[T] = ChainedSendEnd(receive)
     receive._sender = send
     return send, receive
@@ -78,7 +78,9 @@ def is_plain_edge(end: ReceiveEnd[object] | SendEnd[Never]) -> bool:
 
 
 def has_plain(source: ReceiveEnd[object]) -> bool:
-    """Say whether there is an element that can be taken without a second look."""
+    """Say whether there is an element that can be taken without a second look; pull some, where nothing is there."""
+    if not source._buffer and source._is_refilled and source.received < source._checkpoint_at:
+        source._refill()
     return bool(source._buffer) and not source.attention
 
 

@@ -223,7 +223,7 @@ class Queues:
         turns: All who wait, in the order of their arrival.
     """
 
-    def __init__(self, turns: deque[Turn]) -> None:
+    def __init__(self, turns: list[Turn]) -> None:
         self._turns = turns
         self._of_lane: tuple[deque[LaneTurn], ...] = tuple(deque() for _ in _LANES)
         self._fences: deque[LaneTurn] = deque()
@@ -321,7 +321,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         for turn in self._queues.heads():
             if turn.waiter is None or turn.waiter.done():
                 continue
-            is_low = size <= self._half or lanes.held[turn.lane] <= turn.mark
+            is_low = size <= self.capacity // 2 or lanes.held[turn.lane] <= turn.mark
             if (at_once or is_low) and lanes.has_room(turn.lane):
                 self._wake_turn(turn)
             else:
@@ -330,7 +330,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
     def look_for(self, turn: LaneTurn) -> None:
         """See to it that the waiting senders are woken no later than it may be the turn of this one."""
         to_leave = self._lanes.held[turn.lane] - turn.mark
-        self._low = max(self._low, self._half, len(self._buffer) - max(to_leave, 1))
+        self._low = max(self._low, self.capacity // 2, len(self._buffer) - max(to_leave, 1))
 
     def _open_limit(self) -> int:
         limit = self.limit_of_one_lane

@@ -50,8 +50,35 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
 
+    # What most edges never need, or need late, is told by the class: an edge has few attributes of its own, so that they are found
+    # fast and thousands of runs fit into memory.
+    _forward: SendEnd[Any] | None = None
+    _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
+    _aside: deque[Any] | None = None
+    _owes: bool = False  # the reader keeps something whose results have not been sent
+    _make_waiter: Callable[[], Waiter] | None = None
+    _receiving: bool = False
+    _closed: bool = False
+    _end: int | None = None
+    _checkpoint_at: int = _BUDGET
+    _watch: ChannelWatch | None = None
+    _hand: Hand | None = None
+    _wide: bool = False
+    _relay: Relay | None = None  # of the merge that reads this edge
+    _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
+    _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
+    _copies: PortCopies | None = None  # for an input of several
+    _cause: BaseException | None = None
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
+    asked_at: int = -1
+    """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
+    state: ChannelState = "open"
+    """Open, or how the channel ended."""
+    reason: CloseReason = "no_more_needed"
+    """Why the reader closed, once `state` is `cancelled`."""
+    end_was_told: bool = False
+    """Whether the reader has been told that the channel has ended."""
 
     def __init__(
         self,
@@ -64,49 +91,29 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = deque()
         self._plain: set[type] = set()
         self._admit = admit
-        self._turns: deque[Turn] = deque()
+        self._turns: list[Turn] = []
         self._sender: SendEnd[Any] | None = None
-        self._forward: SendEnd[Any] | None = None
-        self._feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
-        self._aside: deque[Any] | None = None
-        self._owes = False  # the reader keeps something whose results have not been sent
         self._waiter: Waiter | None = None
-        self._make_waiter: Callable[[], Waiter] | None = None
-        self._receiving = self._closed = False
-        self._end: int | None = None
-        self._checkpoint_at = _BUDGET
-        self._watch = watch
-        self._hand: Hand | None = None
-        self._wide = capacity > WIDE
-        self._relay: Relay | None = None  # of the merge that reads this edge
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self._overseers: tuple[
-            Overseer, ...
-        ] = ()  # merges below, and others: who wants to know that somebody waits here
-        self._fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
-        self._copies: PortCopies | None = None  # for an input of several
-        self.attention: int = int(watch is not None or capacity > WIDE)
+        self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
         """Elements handed out or passed on so far."""
-        self.asked_at: int = -1
-        """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, in the order in which it leaves; to be looked at only."""
-        self._half = self._low = capacity // 2
-        self._cause: BaseException | None = None
+        self._low = capacity // 2
         self._discarded: dict[str, int] = {}
         self.name: str = name
         """The edge, as `a → b`."""
         self.capacity: int = capacity
         """The bound, in elements."""
-        self.state: ChannelState = "open"
-        """Open, or how the channel ended."""
-        self.reason: CloseReason = "no_more_needed"
-        """Why the reader closed, once `state` is `cancelled`."""
-        self.end_was_told: bool = False
-        """Whether the reader has been told that the channel has ended."""
+        if capacity > WIDE:
+            self._wide = True
+            self.attention = 1
+        if watch is not None:
+            self._watch = watch
+            self.attention = 1
 
     def __aiter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -117,13 +117,14 @@ class SendEnd(ObjectSendStream[T_contra]):
 
         Cancellation: as `send()`.
         """
-        buffer, plain, peer, last = self._buffer, self._plain, self._peer, None
+        plain, peer, last = self._plain, self._peer, None
+        buffer: deque[Any] = self._buffer
         async for item in items:
             # The fast path of send(), without the call; most streams are of one type.
             kind = type(item)
             if (kind is last or kind in plain) and len(buffer) < self._limit:
                 last = kind
-                buffer.append(cast("T_contra", item))
+                buffer.append(item)
                 if peer._waiter is not None:
                     peer._wake()
             else:
@@ -133,12 +134,13 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
-        buffer, plain, peer, last = self._buffer, self._plain, self._peer, None
+        plain, peer, last = self._plain, self._peer, None
+        buffer: deque[Any] = self._buffer
         for item in items:
             kind = type(item)
             if (kind is last or kind in plain) and len(buffer) < self._limit:
                 last = kind
-                buffer.append(cast("T_contra", item))
+                buffer.append(item)
                 if peer._waiter is not None:
                     peer._wake()
             else:

@@ -29,6 +29,7 @@ __all__ = [
     "has_waiting_sender",
     "is_awaited",
     "oversee",
+    "stands_at",
     "tell_waits",
     "waits_on",
     "widen",
@@ -127,10 +128,28 @@ def widen(end: ReceiveEnd[T], capacity: int) -> None:
             end._wide = True
             end._checkpoint_at = end.received
             end.attention += 1
-        end.capacity, end._half = capacity, capacity // 2
-        end._low = end._half
+        end.capacity, end._low = capacity, capacity // 2
         merge = None if end._relay is None else end._relay.merge()
         if merge is not None:
             merge._wide = merge._wide or end._wide
         end._reopen_sender()
         end._wake_senders()
+
+
+def stands_at(
+    reads: Iterable[ReceiveEnd[object]], writes: Iterable[ReceiveEnd[object]]
+) -> Literal["send", "receive"] | None:
+    """Say where a stage stands still now: its task, or one of them, waits for room, or its reader waits for an element.
+
+    Args:
+        reads: The ends that it reads.
+        writes: The edges that it writes, by their reading ends. Who waits for room comes first.
+    """
+    for edge in writes:
+        for turn in edge._turns:
+            if turn.waiter is not None and not turn.waiter.done():
+                return "send"
+    for end in reads:
+        if end._waiter is not None and not end._waiter.done():
+            return "receive"
+    return None

@@ -25,12 +25,11 @@ class Wakes(ABC):
     """The tasks that wait on one edge: its reader, and a queue of senders. The edge fills it."""
 
     _buffer: deque[Any]
-    _turns: deque[Turn]
+    _turns: list[Turn]
     _waiter: Waiter | None
     _make_waiter: Callable[[], Waiter] | None
     _pulse: Pulse | None
     _senders_pulse: Pulse | None
-    _half: int
     _low: int
     capacity: int
 
@@ -70,7 +69,7 @@ class Wakes(ABC):
 
     def _end_turn(self) -> None:
         """A sender has left the queue, with or without sending: let the next one look, or open the fast path again."""
-        self._low = self._half
+        self._low = self.capacity // 2
         if self._turns and len(self._buffer) < self.capacity:
             self._wake_sender()
         self._reopen_sender()

@@ -29,6 +29,7 @@ from ._events import (
     StageRestarted,
     StageStarted,
 )
+from ._histogram import Histogram, Tally
 from ._logging import log_events
 from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
 from ._record_encoding import Entry, Noted, entry_of, tag_of
@@ -36,6 +37,25 @@ from ._record_file import RecordFile, open_record_file
 from ._record_frames import EndFrame, GapFrame, RunFrame, frame_of
 from ._record_reading import RecordedElement, RecordedFile, RecordedRun, read_recording
 from ._record_settings import EDGES, INPUT, OUTPUT, Media, Recording, Redact, checked_recording
+from ._trace_context import TraceContext, new_span_id, new_trace_id
+from ._trace_elements import ElementTrace, TraceLink, Visit
+from ._trace_otel import OpenTelemetrySink
+from ._trace_perfetto import PerfettoFile
+from ._trace_spans import (
+    ActiveSpan,
+    AttributeValue,
+    Span,
+    SpanEvent,
+    SpanKind,
+    SpanScope,
+    SpanWriter,
+    current_span,
+    enter_span,
+    error_type,
+    start_span,
+    trace_headers,
+)
+from ._tracing import Sampler, TraceList, TraceSink, Tracing, decide, parent_based, ratio_based
 
 __all__ = [
     "DEFAULT_IGNORED",
@@ -43,7 +63,9 @@ __all__ = [
     "INPUT",
     "OUTPUT",
     "RULES",
+    "ActiveSpan",
     "AsyncListener",
+    "AttributeValue",
     "Difference",
     "EdgeGrown",
     "ElementDeadLettered",
@@ -51,16 +73,20 @@ __all__ = [
     "ElementFailed",
     "ElementMoved",
     "ElementRetried",
+    "ElementTrace",
     "EndFrame",
     "Entry",
     "Event",
     "EventBus",
     "EventGap",
     "GapFrame",
+    "Histogram",
     "Ignored",
     "Listener",
     "Media",
     "Noted",
+    "OpenTelemetrySink",
+    "PerfettoFile",
     "PipelineCancelled",
     "PipelineCompleted",
     "PipelineEnded",
@@ -76,6 +102,12 @@ __all__ = [
     "RunFrame",
     "RunInterrupted",
     "RunStalled",
+    "Sampler",
+    "Span",
+    "SpanEvent",
+    "SpanKind",
+    "SpanScope",
+    "SpanWriter",
     "StageCancelled",
     "StageCompleted",
     "StageEnded",
@@ -83,14 +115,31 @@ __all__ = [
     "StageFailed",
     "StageRestarted",
     "StageStarted",
+    "Tally",
+    "TraceContext",
+    "TraceLink",
+    "TraceList",
+    "TraceSink",
+    "Tracing",
+    "Visit",
     "checked_recording",
     "checked_rules",
+    "current_span",
+    "decide",
+    "enter_span",
     "entry_of",
+    "error_type",
     "first_difference",
     "frame_of",
     "is_async_listener",
     "log_events",
+    "new_span_id",
+    "new_trace_id",
     "open_record_file",
+    "parent_based",
+    "ratio_based",
     "read_recording",
+    "start_span",
     "tag_of",
+    "trace_headers",
 ]

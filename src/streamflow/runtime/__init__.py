@@ -3,6 +3,7 @@
 Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 """
 
+from ._bottleneck import Bottleneck
 from ._config import PipelineConfig
 from ._engine import live_runs
 from ._interruption import Interruption
@@ -12,11 +13,14 @@ from ._record_points import RecordingState
 from ._replay import Replay, replay, replay_sync
 from ._result import Result, Timings
 from ._run import Run
+from ._stats import EdgeStats, RunStats, StageStats, StageTimes, TurnStats
 from ._subscription import Subscription
 from ._sync import BackendName, SyncStream, check_backend, forbid_inside_a_loop
 
 __all__ = [
     "BackendName",
+    "Bottleneck",
+    "EdgeStats",
     "Interruption",
     "KillSwitch",
     "KillSwitchState",
@@ -27,9 +31,13 @@ __all__ = [
     "Replay",
     "Result",
     "Run",
+    "RunStats",
+    "StageStats",
+    "StageTimes",
     "Subscription",
     "SyncStream",
     "Timings",
+    "TurnStats",
     "check_backend",
     "forbid_inside_a_loop",
     "live_runs",

@@ -35,7 +35,7 @@ from ._jobs import Job, is_made_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..channels import ReceiveEnd, SendEnd
+    from ..channels import ReceiveEnd, SendEnd, Unusual
     from ..stages import Step
     from ._backend import Backend, TaskView
     from ._engine import Engine
@@ -100,7 +100,12 @@ class _Member:
         self.source: ReceiveEnd[Any] = stage.inputs[0]
         self.target: SendEnd[Any] = stage.output
         self.failure: BaseException | None = None  # with which it has left when another one ended it
-        self.is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
+        is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
+        pump = step.pump if is_plain else partial(pump_each, pick=step.pick)
+        self.burst: Callable[[], Unusual] = partial(
+            context.run, pump, step.func, source=self.source, target=self.target
+        )
+        """Moves what is there, as far as there is room, in the stage's own context."""
 
     def cut_off(self) -> None:
         """Leave it to the next stage when it reads what this one sends."""
@@ -193,8 +198,7 @@ class Chain:
         while True:
             self._at = first
             if has_plain(source):
-                await self._pump(member)
-                await self.go_on(first + 1)
+                await self._pass_through(first)
                 if not source.backlog:
                     continue
                 self._at = first
@@ -209,12 +213,25 @@ class Chain:
             await finish_body(member.stage)
         await member.stage.pass_rest()
 
+    async def _pass_through(self, first: int) -> None:
+        """Move what is there from edge to edge, to the end: one burst of each stage, if nothing is unusual on its way."""
+        is_left = False
+        for place in range(first, self._end):
+            self._at = place
+            member = self._members[place]
+            unusual = member.burst()
+            if unusual is not None:
+                await self._send(place, *unusual)
+                is_left = True
+                break
+            is_left = place > first and bool(member.source.backlog)
+            if is_left:
+                break
+        if is_left:
+            await self.go_on(first + 1)
+
     async def _pump(self, member: _Member) -> None:
-        step, run = member.step, member.context.run
-        if member.is_plain:
-            unusual = run(step.pump, step.func, member.source, member.target)
-        else:
-            unusual = run(pump_each, step.func, step.pick, member.source, member.target)
+        unusual = member.burst()
         if unusual is not None:
             await self._send(member.part.place, *unusual)
 
@@ -306,6 +323,8 @@ class Chain:
         work, ended = partial(engine._work, stage, rest), partial(engine._stage_ended, stage)
         stage.job = Job(stage.name, work, ended, member.context)
         stage.job.instead = partial(_give_up, stage, rest)
+        if engine.meter is not None:
+            engine.meter.take_over(stage)
         engine.deadlocks.pulse.runnable += 1
         engine.jobs.start(stage.job)
         engine.jobs.remove(member.part)

@@ -13,6 +13,7 @@ import msgspec
 
 from ..elements import Priority
 from ..errors import ConfigError
+from ..observe import Tracing
 from ._loading import load_environment, load_toml, no_such_setting
 
 if TYPE_CHECKING:
@@ -57,9 +58,11 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_runs: int | None = None
     """Most runs of one pipeline at a time, from 1 up; one more gets `PipelineBusyError`. None: no limit."""
     metrics: bool = False
-    """Whether edges measure how full they were and how long their ends waited, for `run.stats()`. Edges are watched when set."""
-    tracing: bool = False
-    """Whether each element that leaves an edge is told as an `ElementMoved` event. Edges are watched when set."""
+    """Whether runs measure what stages do with their time, how full edges were and what limits them: `run.stats()`,
+    `run.bottleneck()`. Elements pay nothing for it, each turn of a task does."""
+    tracing: bool | Tracing = False
+    """Whether elements are followed and spans told; or how, as a `Tracing`. Listeners hear of each element that leaves an edge, as
+    an `ElementMoved` event; edges are watched then."""
     record: str | None = None
     """File in which runs are recorded, input and output; `{run_id}` in it stands for the run's id. `record=` of `execute()` goes
     before it.
@@ -87,7 +90,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("shutdown_timeout_s", message)
         for field in ("priority", "fuse", "metrics", "tracing"):
             switch: object = getattr(self, field)
-            if not isinstance(switch, bool):
+            if not isinstance(switch, bool) and not (field == "tracing" and isinstance(switch, Tracing)):
                 raise ConfigError(field, f"a switch is True or False, got {switch!r:.80}")
         record = cast("object", self.record)
         if record is not None and not (isinstance(record, str) and 0 < len(record) <= _LONGEST_PATH):
@@ -139,9 +142,13 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         return load_toml(cls, path, table)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the settings that differ from their defaults, as values that JSON can hold; `replace(**…)` takes them."""
+        """Return the settings that differ from their defaults, as values that JSON can hold; `replace(**…)` takes them.
+
+        Of a `Tracing` it says that there is one: its sinks are objects of this process.
+        """
         default = type(self)()
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["tracing"] = bool(self.tracing)
         return {name: value for name, value in fields.items() if value != getattr(default, name)}
 
     def replace(self, **changes: object) -> Self:
@@ -187,11 +194,11 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         return self.replace(metrics=enabled)
 
-    def with_tracing(self, enabled: bool = True) -> Self:
-        """Return a copy with `tracing` on or off. Source: seed 001.
+    def with_tracing(self, enabled: bool | Tracing = True) -> Self:
+        """Return a copy with `tracing` on or off, or as a `Tracing` says. Source: seed 001.
 
         Raises:
-            ConfigError: If it is no bool.
+            ConfigError: If it is neither a bool nor a `Tracing`.
         """
         return self.replace(tracing=enabled)
 

@@ -104,8 +104,9 @@ class Engine(RunView):
         lifetime: Lifetime,
     ) -> None:
         super().__init__(reporter.run_id, plan)
-        self.config: PipelineConfig = config
+        self.config = config
         self.reporter: Reporter = reporter
+        self.tracer = reporter.tracer
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
         self.draining: bool = False
@@ -114,7 +115,6 @@ class Engine(RunView):
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
         self.tolerated: list[StageError] = []
-        self.deadlocks: DeadlockWatch
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
@@ -142,11 +142,10 @@ class Engine(RunView):
         self.started = True
         _LIVE.add(self)
         clock = RunClock(self.jobs.backend.now)
-        recorder = self.reporter.recorder
-        further = (
-            self._context.get(EDGE_WATCH) if recorder is None else recorder.watching(self._context.get(EDGE_WATCH))
-        )
-        watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
+        recorder, given = self.reporter.recorder, self._context.get(EDGE_WATCH)
+        further = given if recorder is None else recorder.watching(given)
+        tell = self.reporter.moved if self.reporter.has_listeners else None
+        watches = edge_watches(self.plan, self.config, clock, further, tell, tracer=self.tracer)
         self.deadlocks = DeadlockWatch(self)
         self._stages, wiring = wire(
             self.plan, watches, weakref.ref(self), self.deadlocks.pulse, is_live=not self._sources
@@ -164,7 +163,6 @@ class Engine(RunView):
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
-            self._meters = watches.meters
             limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
         for head, source in self._sources.items():
@@ -183,6 +181,7 @@ class Engine(RunView):
         if self.config.stall_report_s is not None:
             work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+        self.measure()
         if recorder is not None:
             recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
@@ -227,6 +226,8 @@ class Engine(RunView):
         )
         CURRENT_RUN.set(run)
         stage.context = run
+        if self.tracer is not None:
+            self.tracer.enter(run)
         return run
 
     async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
@@ -257,6 +258,8 @@ class Engine(RunView):
         seen = contextvars.copy_context()  # what the stage has set so far
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers[helper] = None
+        if stage.job.meter is not None:
+            stage.job.meter.adopt(helper)
         self.deadlocks.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
@@ -348,6 +351,7 @@ class Engine(RunView):
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
+        self.failed_stages.add(stage.name)
         attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
         failure = stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):

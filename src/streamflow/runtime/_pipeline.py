@@ -36,6 +36,7 @@ from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncStream, check_backend, forbid_inside_a_loop
+from ._tracing import tracer_of
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
     from ..graph import Graph, MergePolicy, Router
-    from ..observe import AsyncListener, Listener, Recording
+    from ..observe import AsyncListener, Listener, Recording, TraceContext
     from ..stages import Source, StageLike, Supervision
     from ._record_points import PointWatcher
     from ._result import Result
@@ -82,6 +83,7 @@ class Pipeline:
         *,
         deps: object = None,
         kill_switch: KillSwitch | None = None,
+        trace: TraceContext | str | None = None,
         record: Recording | str | os.PathLike[str] | None = None,
     ) -> Run:
         """Return a run, which starts when its `async with` or `async for` is entered.
@@ -92,11 +94,13 @@ class Pipeline:
                 None: feed it with `run.send()` and `run.close_input()`.
             deps: What stages find as `run.deps`.
             kill_switch: Ends this run, and all others that it was given to.
+            trace: Where the trace of the run goes on, if it is traced: a context, or a `traceparent`. None: in the span that the
+                caller is part of, of this library or of OpenTelemetry, if there is one.
             record: The file in which the run is recorded, or a `Recording` that says more; None: what the configuration says.
 
         Raises:
             SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
-            ConfigError: If `kill_switch` is none, or `record` names a point that there is not.
+            ConfigError: If `kill_switch` is none, `trace` is no context, or `record` names a point that there is not.
         """
         given = cast("object", kill_switch)
         if given is not None and not isinstance(given, KillSwitch):
@@ -105,6 +109,8 @@ class Pipeline:
             )
         opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
+        if trace is not None or self._config.tracing:
+            reporter.trace(tracer_of(self._config.tracing, reporter.run_id, trace))
         reporter.recorder = self._recorder(record, reporter.run_id)
         engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
         return Run(engine, caller_of_package(), live=source is None and self.takes_source, kill_switch=kill_switch)
@@ -222,7 +228,8 @@ class Pipeline:
         """
         config = self._config
         fusion = fused(self._graph, config)
-        return explain(self._graph, buffer_size=config.buffer_size, priority=config.priority, fusion=fusion)
+        size, lanes, is_measured = config.buffer_size, config.priority, config.metrics
+        return explain(self._graph, buffer_size=size, priority=lanes, fusion=fusion, is_measured=is_measured)
 
     def to_mermaid(self) -> str:
         """Return a picture as Mermaid text, which GitHub and many editors draw."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ._backend import Backend
     from ._interruption import Interruption
     from ._record_points import PointWatcher
+    from ._tracing import RunTracer
     from ._wiring import StageRun
 
 __all__ = ["Reporter"]
@@ -61,12 +62,16 @@ class Reporter:
         buffer: Bound of each queue, in events.
     """
 
+    tracer: RunTracer | None = None
+    """Follows the run, which is traced; None: it is not."""
+
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
         self._async_listeners = [one for one in listeners if is_async_listener(one)]
         self._bus = EventBus([one for one in listeners if not is_async_listener(one)])
         self._buffer = buffer
+        self._listens = bool(listeners)
         self._queues: list[EventQueue] = []
         self._tasks: JobGroup | None = None
         self._backend: Backend | None = None
@@ -85,10 +90,22 @@ class Reporter:
             self.recorder is not None and self.recorder.is_at_work
         )
 
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens but the tracer."""
+        return self._listens
+
+    def trace(self, tracer: RunTracer | None) -> None:
+        """Let the run be followed; None: it is not."""
+        self.tracer = tracer
+        if tracer is not None:
+            self._bus.add(tracer.hear)
+
     def open_queue(self) -> EventQueue:
         """Return a queue of all events from now on; it ends with the run."""
         queue = EventQueue(self._buffer)
         self._queues.append(queue)
+        self._listens = True
         self._bus.add(queue.publish)
         return queue
 

@@ -32,6 +32,7 @@ __all__ = [
     "StreamEnd",
     "delta_event",
     "json_event",
+    "may_merge",
     "merge_events",
     "snapshot_event",
 ]
@@ -141,23 +142,31 @@ def snapshot_event(of: str, value: object, *, event: str | None = None) -> Serve
     return ServerEvent(_json(value), event, None, of)
 
 
-def merge_events(first: ServerEvent, second: ServerEvent) -> ServerEvent | None:
-    """Return one event that says what two neighbours say, or None if only both can say it."""
+def may_merge(first: ServerEvent, second: ServerEvent) -> bool:
+    """Say whether one event can say what two neighbours say."""
     if first.event != second.event:
-        return None
-    if first.snapshot is not None:
-        return second if first.snapshot == second.snapshot else None
+        return False
     if first.delta is None or second.delta is None:
-        return None
+        return first.snapshot is not None and first.snapshot == second.snapshot
     start, end = first.delta
     other_start, other_end = second.delta
-    if start != other_start or not second.data.startswith(first.data[:start]):
-        return None
-    after = first.data[end:]
-    if second.data[other_end:] != after:
-        return None
-    text = first.data[start:end] + second.data[other_start:other_end]
-    return ServerEvent(first.data[:start] + text + after, first.event, (start, start + len(text)))
+    one, other = first.data, second.data
+    return start == other_start and other.startswith(one[:start]) and one[end:] == other[other_end:]
+
+
+def merge_events(events: Sequence[ServerEvent]) -> ServerEvent:
+    """Return one event that says what these neighbours say.
+
+    Args:
+        events: One or more, each of which may be merged with the one before it.
+    """
+    last = events[-1]
+    if len(events) == 1 or last.delta is None:
+        return last
+    texts = [one.data[one.delta[0] : one.delta[1]] for one in events if one.delta is not None]
+    start, end = last.delta
+    text = "".join(texts)
+    return ServerEvent(last.data[:start] + text + last.data[end:], last.event, (start, start + len(text)))
 
 
 def _plain(value: object) -> object:
