@@ -12,7 +12,7 @@ from ._live_table import live_table
 from ._pipeline import Pipeline, PipelineBuilder
 from ._record_points import RecordingState
 from ._registry import MetricsRegistry
-from ._replay import Replay, replay
+from ._replay import Replay, replay, replay_sync
 from ._result import Result, Timings
 from ._run import Run
 from ._stats import EdgeStats, RunStats, StageStats, StageTimes, TurnStats
@@ -46,4 +46,5 @@ __all__ = [
     "live_runs",
     "live_table",
     "replay",
+    "replay_sync",
 ]
