@@ -3,6 +3,7 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._arrival import ArrivalEnd
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
@@ -37,7 +38,17 @@ from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._sweep import Fence, Herald, sweep_edge
 from ._wait import running_trio
-from ._waits import EdgeWait, has_waiting_sender, is_awaited, oversee, tell_waits, waits_on, widen, written_edges
+from ._waits import (
+    EdgeWait,
+    has_waiting_sender,
+    is_awaited,
+    oversee,
+    tell_loop,
+    tell_waits,
+    waits_on,
+    widen,
+    written_edges,
+)
 from ._watching import EDGE_WATCH, ChannelState, ChannelStatistics, ChannelWatch
 from ._whole import WholeEnd
 
@@ -49,6 +60,7 @@ __all__ = [
     "REMEMBERED",
     "TURNS",
     "WIDE",
+    "ArrivalEnd",
     "BalanceEnd",
     "BarrierEnd",
     "Bell",
@@ -111,6 +123,7 @@ __all__ = [
     "pump_tee",
     "running_trio",
     "sweep_edge",
+    "tell_loop",
     "tell_waits",
     "waits_on",
     "widen",

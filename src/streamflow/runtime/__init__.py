@@ -4,14 +4,14 @@ Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 """
 
 from ._config import PipelineConfig
-from ._engine import live_runs
+from ._dump import live_runs
 from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
 from ._pipeline import Pipeline, PipelineBuilder
 from ._result import Result, Timings
 from ._run import Run
 from ._subscription import Subscription
-from ._sync import BackendName, SyncStream
+from ._sync import BackendName, SyncSession, SyncStream
 
 __all__ = [
     "BackendName",
@@ -24,6 +24,7 @@ __all__ = [
     "Result",
     "Run",
     "Subscription",
+    "SyncSession",
     "SyncStream",
     "Timings",
     "live_runs",

@@ -9,8 +9,6 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-import anyio
-
 from ..errors import ConfigError, DecodeError
 from ..graph import (
     GraphBuilder,
@@ -32,7 +30,7 @@ from ._lifetime import Lifetime
 from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
-from ._sync import SyncStream, check_backend, forbid_inside_a_loop
+from ._sync import SyncSession, SyncStream, check_backend, forbid_inside_a_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,8 +141,24 @@ class Pipeline:
             PipelineBusyError: If there are as many runs as there may be.
         """
         forbid_inside_a_loop("execute_sync")
+        return self.sync_session(backend=backend).execute_alone(source, deps, kill_switch)
+
+    def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
+        """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.
+
+        ```python
+        with pipeline.sync_session() as session:
+            results = [session.execute(line) for line in lines]
+        ```
+
+        Raises:
+            SyncInAsyncError: If called inside a running event loop.
+            ConfigError: If there is no such backend.
+            MissingExtraError: If trio is asked for and not installed.
+        """
+        forbid_inside_a_loop("sync_session")
         check_backend(backend)
-        return anyio.run(functools.partial(self._run_alone, source, deps, kill_switch), backend=backend)
+        return SyncSession(self.run, self._lifetime.close_resources, backend)
 
     def stream_sync(
         self,
@@ -332,14 +346,6 @@ class Pipeline:
 
     def _or_nothing(self, source: Source | Mapping[str, Source] | None) -> Source | Mapping[str, Source] | None:
         return dict.fromkeys(self._plan.heads, ()) if source is None and self.takes_source else source
-
-    async def _run_alone(
-        self, source: Source | Mapping[str, Source] | None, deps: object, kill_switch: KillSwitch | None
-    ) -> Result:
-        try:
-            return await self.run(source, deps=deps, kill_switch=kill_switch)
-        finally:
-            await self._lifetime.close_resources()
 
 
 def _parts_of(data: object) -> tuple[Mapping[str, object], Mapping[str, object]]:
