@@ -19,16 +19,21 @@ from ._session import ChatReply, ChatSession
 from ._strategies import ChatStrategy, HasPipeline, StreamingStrategy, WholeStrategy
 from ._token_stream import TokenStream
 from ._tokens import ChatTokenStage
+from ._web_chat import ChatApp, ChatFormat, chat_app
+from ._web_guard import LOOPBACK_HOSTS
 
 __all__ = [
     "DEFAULT_RULES",
     "DEFAULT_SYSTEM",
+    "LOOPBACK_HOSTS",
+    "ChatApp",
     "ChatConfig",
     "ChatConversation",
     "ChatConversationPage",
     "ChatDone",
     "ChatError",
     "ChatEvents",
+    "ChatFormat",
     "ChatMessage",
     "ChatReply",
     "ChatService",
@@ -59,6 +64,7 @@ __all__ = [
     "TokenStream",
     "ValidateFunction",
     "WholeStrategy",
+    "chat_app",
     "chat_pipeline",
     "enriched_chat_pipeline",
     "enriched_system",

@@ -14,7 +14,7 @@ from ._lanes import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE
-from ._wait import key_of_wait
+from ._wait import key_of_wait, waiter_factory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,8 @@ __all__ = [
     "has_waiting_sender",
     "is_awaited",
     "oversee",
+    "stands_at",
+    "tell_loop",
     "tell_waits",
     "waits_on",
     "widen",
@@ -66,6 +68,13 @@ def tell_waits(
         edge._senders_pulse = pulse
     for one in read:
         one._pulse = pulse
+
+
+def tell_loop(ends: Iterable[ReceiveEnd[object]]) -> None:
+    """Tell ends which event loop is running, so that none of them has to find out by itself."""
+    factory = waiter_factory()
+    for one in ends:
+        one._make_waiter = factory
 
 
 def waits_on(ends: Iterable[ReceiveEnd[object]], pulse: Pulse) -> dict[object, EdgeWait]:
@@ -133,3 +142,22 @@ def widen(end: ReceiveEnd[T], capacity: int) -> None:
             merge._wide = merge._wide or end._wide
         end._reopen_sender()
         end._wake_senders()
+
+
+def stands_at(
+    reads: Iterable[ReceiveEnd[object]], writes: Iterable[ReceiveEnd[object]]
+) -> Literal["send", "receive"] | None:
+    """Say where a stage stands still now: its task, or one of them, waits for room, or its reader waits for an element.
+
+    Args:
+        reads: The ends that it reads.
+        writes: The edges that it writes, by their reading ends. Who waits for room comes first.
+    """
+    for edge in writes:
+        for turn in edge._turns:
+            if turn.waiter is not None and not turn.waiter.done():
+                return "send"
+    for end in reads:
+        if end._waiter is not None and not end._waiter.done():
+            return "receive"
+    return None

@@ -29,7 +29,10 @@ from ._events import (
     StageRestarted,
     StageStarted,
 )
+from ._histogram import Histogram, Tally
 from ._logging import log_events
+from ._metric_families import PROMETHEUS_CONTENT_TYPE, Labels, MetricFamily, MetricSample, prometheus_text
+from ._metric_instruments import GenAIMetrics, observe_families
 from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
 from ._record_encoding import Entry, Noted, entry_of, tag_of
 from ._record_file import RecordFile, open_record_file
@@ -38,6 +41,8 @@ from ._record_reading import RecordedElement, RecordedFile, RecordedRun, read_re
 from ._record_settings import EDGES, INPUT, OUTPUT, Media, Recording, Redact, checked_recording
 from ._trace_context import TraceContext, new_span_id, new_trace_id
 from ._trace_elements import ElementTrace, TraceLink, Visit
+from ._trace_otel import OpenTelemetrySink
+from ._trace_perfetto import PerfettoFile
 from ._trace_spans import (
     ActiveSpan,
     AttributeValue,
@@ -50,6 +55,7 @@ from ._trace_spans import (
     enter_span,
     error_type,
     start_span,
+    trace_headers,
 )
 from ._tracing import Sampler, TraceList, TraceSink, Tracing, decide, parent_based, ratio_based
 
@@ -58,6 +64,7 @@ __all__ = [
     "EDGES",
     "INPUT",
     "OUTPUT",
+    "PROMETHEUS_CONTENT_TYPE",
     "RULES",
     "ActiveSpan",
     "AsyncListener",
@@ -76,10 +83,17 @@ __all__ = [
     "EventBus",
     "EventGap",
     "GapFrame",
+    "GenAIMetrics",
+    "Histogram",
     "Ignored",
+    "Labels",
     "Listener",
     "Media",
+    "MetricFamily",
+    "MetricSample",
     "Noted",
+    "OpenTelemetrySink",
+    "PerfettoFile",
     "PipelineCancelled",
     "PipelineCompleted",
     "PipelineEnded",
@@ -108,6 +122,7 @@ __all__ = [
     "StageFailed",
     "StageRestarted",
     "StageStarted",
+    "Tally",
     "TraceContext",
     "TraceLink",
     "TraceList",
@@ -127,10 +142,13 @@ __all__ = [
     "log_events",
     "new_span_id",
     "new_trace_id",
+    "observe_families",
     "open_record_file",
     "parent_based",
+    "prometheus_text",
     "ratio_based",
     "read_recording",
     "start_span",
     "tag_of",
+    "trace_headers",
 ]

@@ -58,7 +58,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_runs: int | None = None
     """Most runs of one pipeline at a time, from 1 up; one more gets `PipelineBusyError`. None: no limit."""
     metrics: bool = False
-    """Whether edges measure how full they were and how long their ends waited, for `run.stats()`. Edges are watched when set."""
+    """Whether runs measure what stages do with their time, how full edges were and what limits them: `run.stats()`,
+    `run.bottleneck()`. Elements pay nothing for it, each turn of a task does."""
     tracing: bool | Tracing = False
     """Whether elements are followed and spans told; or how, as a `Tracing`. Listeners hear of each element that leaves an edge, as
     an `ElementMoved` event; edges are watched then."""

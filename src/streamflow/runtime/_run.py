@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..channels import SendEnd
     from ..errors import StageError
     from ..observe import ElementTrace, Event, TraceContext
+    from ._bottleneck import Bottleneck
     from ._engine import Engine
     from ._kill_switch import KillSwitch
     from ._record_points import RecordingState
@@ -166,7 +167,8 @@ class Run(InterruptibleRun):
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
         total_s = anyio.current_time() - self._outcome.began_s
-        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures)
+        stats = self._engine.stats() if self._engine.meter is not None else None
+        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
 
     # Feeding a live run
 
@@ -194,6 +196,8 @@ class Run(InterruptibleRun):
             if not self._engine.draining:
                 raise
             raise RunStateError(f"send(): {self.run_id} is draining and takes no more; this was not sent") from None
+        if self._engine.meter is not None:
+            self._engine.meter.user_wrote(inlet)
 
     def close_input(self, to: str | None = None) -> None:
         """Say that nothing more will be sent, to one stage or to all; the run then ends by itself. Idempotent.
@@ -327,7 +331,7 @@ class Run(InterruptibleRun):
         return self._engine.reporter.open_queue()
 
     def traces(self) -> tuple[ElementTrace, ...]:
-        """Return the ways of the elements that have ended so far, oldest first: the newest 1000, or `Tracing.keep`.
+        """Return the ways of the elements that have ended so far, oldest first: the newest 100, or `Tracing.keep`.
 
         Empty when the run is not traced.
         """
@@ -351,6 +355,25 @@ class Run(InterruptibleRun):
             raise RunStateError(message)
         return self._engine.stats()
 
+    @property
+    def source_length(self) -> int | None:
+        """How many elements its sources give in all, where they have a `len()` and the run is measured; else None."""
+        return self._engine.source_length
+
+    def bottleneck(self) -> Bottleneck:
+        """Return what limits the run so far: the stage, source, consumer or edge that the rest waits for, and why.
+
+        Raises:
+            RunStateError: If the run has not been started, or is not measured.
+        """
+        found = self.stats().bottleneck
+        if found is None:
+            message = (
+                f"bottleneck(): {self._engine.run_id} is not measured; switch it on with PipelineConfig(metrics=True)"
+            )
+            raise RunStateError(message)
+        return found
+
     def __repr__(self) -> str:
         state = "over" if self._outcome.over else "running" if self._engine.started else "not started"
         return f"<Run {self._engine.run_id} {state}>"
@@ -370,7 +393,7 @@ class Run(InterruptibleRun):
     def _start(self) -> None:
         if not self._engine.started:
             self._engine.start()
-            self._outcome.began_s = anyio.current_time()
+            self._outcome.began_s = self._engine.began_s
             if self._kill_switch is not None:
                 self._kill_switch.attach(self._engine)
 

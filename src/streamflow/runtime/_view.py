@@ -5,11 +5,13 @@ Above: `_engine`, which is one; `_deadlock` and others that look at it. Below: `
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 from ..channels import MergeEnd
 from ..errors import RunStateError
 from ._account import Account
+from ._run_meter import RunMeter
 from ._stats import RunStats, stats_of
 from ._swept_run import SweptRun
 from ._wiring import ended_input
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
     from ..channels import ForkEnd, ReceiveEnd, SendEnd
     from ..elements import StreamElement
+    from ._config import PipelineConfig
+    from ._deadlock import DeadlockWatch
     from ._jobs import Job, JobGroup
-    from ._metering import EdgeMeter
     from ._plan import Plan
     from ._supervision import Tally
     from ._tracing import RunTracer
@@ -32,6 +35,8 @@ __all__ = ["RunView"]
 
 class RunView(SweptRun):
     """What there is to see of one run; the engine fills it."""
+
+    config: PipelineConfig
 
     tracer: RunTracer | None = None
     """Follows its elements; None: it is not traced."""
@@ -47,7 +52,10 @@ class RunView(SweptRun):
         self._taken: set[str] = set()
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
-        self._meters: Sequence[EdgeMeter | None] = ()
+        self.meter: RunMeter | None = None
+        self.source_length: int | None = None
+        self.failed_stages: set[str] = set()
+        self.deadlocks: DeadlockWatch
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
         self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._tallies: Mapping[str, Tally] = {}
@@ -86,14 +94,15 @@ class RunView(SweptRun):
         """Return what the run has done so far."""
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
-        meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
         return stats_of(
             self.run_id,
             duration_s,
             self.plan,
             counts,
-            meters=meters,
+            until=until,
+            meter=self.meter,
+            failed=self.failed_stages,
             forks=self._forks,
             merges=self._merges,
             tallies=self._tallies,
@@ -139,10 +148,24 @@ class RunView(SweptRun):
 
     def waits_since(self, edge: str, end: str) -> float | None:
         """Return since when somebody waits at one end of an edge; None where nobody does, and where it is not measured."""
-        for one, meter in zip(self._edges, self._meters, strict=False):
-            if one.name == edge and meter is not None:
-                return meter.waits_since(end)
-        return None
+        if self.meter is None:
+            return None
+        number = next((number for number, one in enumerate(self._edges) if one.name == edge), None)
+        return None if number is None else self.meter.waits_since(number, end)
+
+    def measure_sources(self, sources: Mapping[str, object]) -> None:
+        """Note how much comes, where that is known, if the run is to be measured."""
+        if self.config.metrics and sources and all(isinstance(one, Sized) for one in sources.values()):
+            self.source_length = sum(len(one) for one in sources.values() if isinstance(one, Sized))
+
+    def measure(self) -> None:
+        """Make what measures the run, if it is to be measured; to be called when all is made and nothing has begun."""
+        if not self.config.metrics:
+            return
+        its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
+        its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
+        its.begin(self._feeders, self._stages)
+        self.meter = its
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.
