@@ -79,6 +79,13 @@ async def test_c8_the_native_chat_with_the_seeds_client_says_what_the_seed_says(
     assert printed == OUTPUT + "\n"
 
 
+def test_c8_the_example_prints_the_seeds_output() -> None:
+    """C8: what example 35 prints first, as `tests/docs/test_examples.py` holds, is the seed's output byte for byte."""
+    expected = SEEDS.parents[2] / "examples/expected/35_chat_pipeline.txt"
+
+    assert expected.read_text(encoding="utf-8").startswith(OUTPUT + "\n")
+
+
 class MockLLMClient:
     """Answers as seed 000's."""
 
