@@ -432,6 +432,17 @@ async def test_a_stream_without_a_hub_is_not_begun_again() -> None:
     assert (got.status, begun) == (410, [])
 
 
+async def test_head_starts_nothing() -> None:
+    """semantics 23.1: the headers alone."""
+    begun: list[bool] = []
+    exchange = Exchange()
+    response = sse_response(lambda: begun.append(True) or texts("a"))
+    await response({**scope_of(), "method": "HEAD"}, exchange.receive, exchange.send)
+
+    assert (exchange.status, exchange.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert (exchange.body, begun) == (b"", [])
+
+
 async def test_only_http_is_answered() -> None:
     """`SSEResponse`: another kind of connection is a mistake of the application."""
     with pytest.raises(ConfigError, match="not 'websocket'"):
