@@ -165,6 +165,16 @@ def test_what_is_taken_back_leaves_the_client_with_the_conversation():
     check_order(unknown)
 
 
+@pytest.mark.parametrize(("answer", "left"), [("", ["u1"]), ("m2", ["u1", "m1", "c1-result"])])
+def test_one_answer_or_all_of_the_turn_is_taken_back(answer, left):
+    """semantics 23.10: `TurnReset.answer` says which; results go with the calls that are taken back."""
+    elements = [*A_TOOL_TURN[:12], TextElement("Wro", id="m2"), TurnReset("failed over", answer=answer)]
+    events = parsed(told(encoder(conversation=[Message("user", "Hi", id="u1")]), elements))
+
+    snapshot = next(event for event in events if event["type"] == "MESSAGES_SNAPSHOT")
+    assert [message["id"] for message in snapshot["messages"]] == left
+
+
 def test_calls_that_wait_for_a_person_interrupt_the_run():
     """semantics 23.11: an interrupt for each; and calls that the client is to run are named."""
     call = [TurnStart(), ToolCallElement("c1", "send", {}, "{}", id="m1")]

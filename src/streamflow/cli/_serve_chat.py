@@ -17,6 +17,7 @@ from ..state import MemoryStore, SQLiteStore
 from ._connect import connection_for
 from ._options import ChatOptions
 from ._server import address_of, import_uvicorn, is_loopback, listen, port, serve
+from ._tools import BUNDLED, tools_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,16 @@ def add_serve_chat(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--history", metavar="PATH", help="keep the chats in this SQLite file; default: in memory")
     command.add_argument("--title", metavar="TEXT", default="streamflow chat", help="title of the page")
     command.add_argument("--system", metavar="TEXT", default="", help="what the model is told first")
+    command.add_argument(
+        "--tools",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="what the model may call: bundled, or module:name; may be repeated; default: bundled offline, else none",
+    )
+    command.add_argument(
+        "--provider", choices=("openai", "anthropic", "scripted"), help="whose wire the server speaks; as for chat"
+    )
     command.add_argument("--base-url", metavar="URL", help="address of an OpenAI-compatible server")
     command.add_argument("--model", metavar="NAME", help="name of the model; default: the server's choice")
     command.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds the key")
@@ -103,6 +114,7 @@ def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
     """
     import_uvicorn()  # before anything else is done
     connection = connection_for(_chat_options(given), is_watched=True)
+    tools = tools_for(given.tools or ((BUNDLED,) if connection.is_offline else ()))
     store = SQLiteStore(given.history) if given.history else MemoryStore()
     config = PipelineConfig(timeout_s=given.timeout_s, shutdown_timeout_s=_SHUTDOWN_S)
     try:
@@ -120,7 +132,7 @@ def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
         # A server that listens everywhere has no name by that.
         named = () if ipaddress.ip_address(host.strip("[]")).is_unspecified else (host,)
         app = chat_app(
-            ChatService(store, connection.provider, config=config),
+            ChatService(store, connection.provider, tools=tools, config=config),
             title=given.title,
             settings=ChatSettings(system=given.system),
             hosts=(*LOOPBACK_HOSTS, *named, *given.allow_host),
@@ -135,11 +147,16 @@ def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
 
 def _chat_options(given: argparse.Namespace) -> ChatOptions:
     return ChatOptions(
+        provider=given.provider,
         base_url=given.base_url,
         model=given.model,
         api_key_env=given.api_key_env,
         offline=given.offline,
         system=given.system,
+        tools=tuple(given.tools),
+        history=given.history,
+        resume=None,
+        list=False,
         timeout_s=given.timeout_s,
         wait_s=0.0,
         delay_s=given.delay_s,
