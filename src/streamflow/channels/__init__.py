@@ -51,7 +51,7 @@ from ._traced import (
     trace_edge,
     trace_merge,
 )
-from ._wait import running_trio
+from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import (
     EdgeWait,
     has_waiting_sender,
@@ -115,6 +115,7 @@ __all__ = [
     "TracedBuffer",
     "Unroutable",
     "Unusual",
+    "Waiter",
     "Weight",
     "WholeEnd",
     "ZipEnd",
@@ -145,12 +146,14 @@ __all__ = [
     "pump_map",
     "pump_pass",
     "pump_tee",
+    "running_clock",
     "running_trio",
     "stands_at",
     "sweep_edge",
     "tell_waits",
     "trace_edge",
     "trace_merge",
+    "waiter_factory",
     "waits_on",
     "widen",
     "written_edges",

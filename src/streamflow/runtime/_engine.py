@@ -165,6 +165,7 @@ class Engine(RunView):
         if watches is not None:
             limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
+        self.measure_sources(self._sources)
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
