@@ -3,6 +3,7 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._arrival import ArrivalEnd
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
@@ -21,17 +22,7 @@ from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
 from ._pulse import Pulse
-from ._pump import (
-    NOTHING,
-    Unusual,
-    can_pump,
-    pump_each,
-    pump_filter,
-    pump_flat_map,
-    pump_map,
-    pump_pass,
-    pump_tee,
-)
+from ._pump import NOTHING, Unusual, can_pump, pump_each, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
 from ._receive_end import ASIDE, ReceiveEnd
 from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
@@ -58,6 +49,7 @@ from ._waits import (
     is_awaited,
     oversee,
     stands_at,
+    tell_loop,
     tell_waits,
     waits_on,
     widen,
@@ -74,6 +66,7 @@ __all__ = [
     "REMEMBERED",
     "TURNS",
     "WIDE",
+    "ArrivalEnd",
     "BalanceEnd",
     "BarrierEnd",
     "Bell",
@@ -150,6 +143,7 @@ __all__ = [
     "running_trio",
     "stands_at",
     "sweep_edge",
+    "tell_loop",
     "tell_waits",
     "trace_edge",
     "trace_merge",

@@ -393,7 +393,7 @@ class Run(InterruptibleRun):
     def _start(self) -> None:
         if not self._engine.started:
             self._engine.start()
-            self._outcome.began_s = anyio.current_time()
+            self._outcome.began_s = self._engine.began_s
             if self._kill_switch is not None:
                 self._kill_switch.attach(self._engine)
 
