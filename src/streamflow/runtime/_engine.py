@@ -49,6 +49,7 @@ from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
+from ._lag import watch_lag
 from ._quiescence import LoopWatch, watch_loops
 from ._stalls import watch_stalls
 from ._supervision import supervisors
@@ -177,11 +178,8 @@ class Engine(RunView):
             if not stage.has_job:
                 stage.job = self._job(stage.name, partial(self._work, stage), partial(self._stage_ended, stage))
         if limits:
-            work = partial(watch_run, self, limits, clock)
-            self._watchdogs.append(self._job("watchdog", work, self._watchdog_ended))
-        if self.config.stall_report_s is not None:
-            work = partial(watch_stalls, self, self.config.stall_report_s)
-            self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+            self._watch("watchdog", partial(watch_run, self, limits, clock))
+        self._watch_further()
         self.measure()
         if recorder is not None:
             recorder.begin(self)
@@ -202,6 +200,15 @@ class Engine(RunView):
             context=self._context.copy(),
             may_be_pulled=not self._is_measured and any(stage.inputs == (edge,) for stage in self._stages),
         )
+
+    def _watch_further(self) -> None:
+        if self.config.stall_report_s is not None:
+            self._watch("stall watch", partial(watch_stalls, self, self.config.stall_report_s))
+        if self.config.lag_warning_s is not None:
+            self._watch("lag watch", partial(watch_lag, self, self.config.lag_warning_s))
+
+    def _watch(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        self._watchdogs.append(self._job(name, work, self._watchdog_ended))
 
     def _job(
         self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
