@@ -45,7 +45,7 @@ from streamflow import (
     stage,
 )
 from streamflow.agents import AgentStage, ToolStage
-from streamflow.apps import ChatTokenStage, EnrichStage
+from streamflow.apps import ChatTokenStage, ClassificationProgressStage, ClassifyStage, EnrichStage
 from streamflow.context import (
     CompactionStage,
     Document,
@@ -54,7 +54,7 @@ from streamflow.context import (
     MemoryRetrieveStage,
     RetrieveStage,
 )
-from streamflow.elements import ToolCallElement, Usage, UsageElement
+from streamflow.elements import ToolCallDelta, ToolCallElement, Usage, UsageElement
 from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.stages import (
     BatchStage,
@@ -302,6 +302,14 @@ CALLS = (
 )
 
 
+FORM = (
+    ToolCallDelta("c", "classify", '{"route"'),
+    ToolCallDelta("c", "classify", ': "a"}'),
+    ToolCallElement("c", "classify", {"route": "a"}, '{"route": "a"}'),
+    TurnEnd("tool_calls"),
+)
+
+
 async def say_later(seconds: float) -> str:
     """Say something, after a while."""
     await anyio.sleep(seconds)
@@ -326,6 +334,8 @@ STAGES: dict[str, Entry] = {
     "ChatTokenStage": entry(lambda: ChatTokenStage(partial=True)),
     "ChunkTextStage": entry(lambda: ChunkTextStage(4, max_wait_s=5), *TURNS),
     "CircuitBreakerStage": entry(lambda: CircuitBreakerStage(streaming)),
+    "ClassificationProgressStage": entry(lambda: ClassificationProgressStage("classify", 14), *FORM),
+    "ClassifyStage": entry(lambda: ClassifyStage("classify", fallback={"route": "none"}), *FORM),
     "CoalesceStage": entry(lambda: CoalesceStage(1)),
     "CollectStage": entry(lambda: CollectStage([])),
     "CompactionStage": entry(lambda: CompactionStage(lambda _messages: "so far", above_tokens=1), *CHAT),

@@ -81,7 +81,9 @@ FORMS: dict[str, Form] = {
     "generator": generated,
     "process": written,
     "flat": lambda name, _: FlatMapStage(lambda one: [on(one, name)] * 2, name=name, accepts=TextElement),
-    "filter": lambda name, _: FilterStage(lambda one: crc32(one.text.encode()) % 4 != 0, name=name, accepts=TextElement),
+    "filter": lambda name, _: FilterStage(
+        lambda one: crc32(one.text.encode()) % 4 != 0, name=name, accepts=TextElement
+    ),
     "pass": lambda name, _: PassthroughStage(name=name),
     "async": lambda name, s: MapAsyncStage(waiting(name, s), concurrency=3, name=name, accepts=TextElement),
     "unordered": lambda name, s: MapUnorderedStage(waiting(name, s), concurrency=3, name=name, accepts=TextElement),

@@ -21,7 +21,7 @@ from streamflow.elements import (
     UsageElement,
 )
 from streamflow.providers import ScriptedProvider, ScriptTurn, TextStep, ThinkingStep, ToolCallStep, split_chars
-from streamflow.transports import ProcessStepEncoder, ServerEvent, StreamEnd, merge_events, steps_of
+from streamflow.transports import ProcessStepEncoder, ServerEvent, StreamEnd, may_merge, merge_events, steps_of
 
 ASK = [MessageElement(Message("user", "go")), TurnEnd()]
 
@@ -96,13 +96,14 @@ def test_a_response_is_what_clients_of_the_seed_read() -> None:
 def test_pieces_may_be_joined_for_a_slow_client() -> None:
     """semantics 22.16: two pieces of one step are one event; two snapshots are the later one; of two steps neither."""
     one, two, other, *_ = encoded(TextElement('a"', id="m"), TextElement("\nä", id="m"), ThinkingElement("x", id="m"))
-    joined = merge_events(one, two)
+    joined = merge_events([one, two])
     first, second, *_ = encoded(TextElement("a", id="m"), TextElement("b", id="m"), snapshots=True)
 
-    assert joined is not None
+    assert may_merge(one, two)
     assert json.loads(joined.data) == {"step": {"id": "step-0", "index": 0, "type": "text", "delta": 'a"\nä'}}
-    assert merge_events(joined, other) is None
-    assert merge_events(first, second) == second
+    assert not may_merge(joined, other)
+    assert may_merge(first, second)
+    assert merge_events([first, second]) == second
 
 
 @pytest.mark.parametrize(

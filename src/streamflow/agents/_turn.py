@@ -25,7 +25,7 @@ from ..elements import (
     repair_history,
     survives_interruption,
 )
-from ..providers import AnswerReader, ModelRequest
+from ..providers import AnswerReader, ModelRequest, ModelSpan
 from ._calls import Calls
 from ._limits import Spent, priced
 from ._tools import Repeats
@@ -208,10 +208,13 @@ class AgentTurn:
         request = self._request()
         self._spent.rounds += 1
         reader = self._reader = AnswerReader(self._options.provider)
-        async with aclosing(self._options.provider.stream(request)) as stream:
-            async for element in stream:
-                if not reader.keeps(element):
-                    await self._pass(element, calls, reader)
+        provider = self._options.provider
+        with ModelSpan(provider, request) as span:
+            async with aclosing(provider.stream(request)) as stream:
+                async for element in stream:
+                    span.note(element)
+                    if not reader.keeps(element):
+                        await self._pass(element, calls, reader)
         answer, usage = reader.message(), reader.usage()
         await self._send(answer)
         self._reader = None

@@ -10,6 +10,8 @@ from ._chat_config import ChatConfig
 from ._chat_records import ChatConversation, ChatConversationPage, ChatMessage, ChatSettings
 from ._chat_service import ChatService, ProviderOf
 from ._chat_stream import ChatStream
+from ._classification import Classification, ClassificationListener, ClassificationStream, save_to
+from ._classify_stages import ClassificationProgressStage, ClassifyStage, SaveFunction, ValidateFunction
 from ._enrich import Enricher, EnrichFunction, EnrichStage
 from ._enriched_chat import EnrichedSystem, enriched_chat_pipeline, enriched_system
 from ._response import LLMResponse
@@ -17,16 +19,21 @@ from ._session import ChatReply, ChatSession
 from ._strategies import ChatStrategy, HasPipeline, StreamingStrategy, WholeStrategy
 from ._token_stream import TokenStream
 from ._tokens import ChatTokenStage
+from ._web_chat import ChatApp, ChatFormat, chat_app
+from ._web_guard import LOOPBACK_HOSTS
 
 __all__ = [
     "DEFAULT_RULES",
     "DEFAULT_SYSTEM",
+    "LOOPBACK_HOSTS",
+    "ChatApp",
     "ChatConfig",
     "ChatConversation",
     "ChatConversationPage",
     "ChatDone",
     "ChatError",
     "ChatEvents",
+    "ChatFormat",
     "ChatMessage",
     "ChatReply",
     "ChatService",
@@ -36,6 +43,11 @@ __all__ = [
     "ChatStrategy",
     "ChatStream",
     "ChatTokenStage",
+    "Classification",
+    "ClassificationListener",
+    "ClassificationProgressStage",
+    "ClassificationStream",
+    "ClassifyStage",
     "EnrichFunction",
     "EnrichStage",
     "EnrichedSystem",
@@ -44,13 +56,17 @@ __all__ = [
     "LLMResponse",
     "ProcessStep",
     "ProviderOf",
+    "SaveFunction",
     "StepReset",
     "StepShown",
     "StreamChatAgent",
     "StreamingStrategy",
     "TokenStream",
+    "ValidateFunction",
     "WholeStrategy",
+    "chat_app",
     "chat_pipeline",
     "enriched_chat_pipeline",
     "enriched_system",
+    "save_to",
 ]

@@ -63,6 +63,14 @@ class ChatStream:
         """Iterate the pieces of text alone; a failure is raised at the end."""
         return _Text(self._take())
 
+    @property
+    def failure(self) -> StreamflowError | None:
+        """What it has failed with, once its `ChatError` has come, if it was entered with `async with`.
+
+        For whoever runs the service, and not for its clients: it may say more than they should see.
+        """
+        return None if self._elements is None else self._elements.failure
+
     def stop(self) -> None:
         """Have the model stop: what was said is stored as cut, and `ChatDone` tells so with the stop reason `interrupted`.
 
@@ -112,6 +120,8 @@ class _Elements:
         self.reader: ChatServiceReader | None = None
         self.has_begun = False
         """Whether the turn has begun, as far as it was taken."""
+        self.failure: StreamflowError | None = None
+        """What it has failed with."""
         if begun is not None:
             self._iterator, self.reader = aiter(begun[0]), begun[1]
 
@@ -188,7 +198,7 @@ class _Events:
         except StopAsyncIteration:
             return StreamEnd("cancelled")
         except StreamflowError as error:
-            _tell(error)
+            self._note(error)
             code = "timeout" if isinstance(error, RunTimeoutError) else "failed"
             return StreamEnd("error", self._failure or ErrorElement(code, "", fatal=True))
         return None
@@ -198,7 +208,11 @@ class _Events:
         try:
             await anext(self._elements, None)
         except StreamflowError as error:
-            _tell(error)
+            self._note(error)
+
+    def _note(self, error: StreamflowError) -> None:
+        self._elements.failure = error
+        _tell(error)
 
 
 def _tell(error: StreamflowError) -> None:

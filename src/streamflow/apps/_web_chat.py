@@ -1,24 +1,22 @@
 """A chat as a web application: a page, and the same chats for the clients of AG-UI and of the Vercel AI SDK.
 
-Above: `cli`, users. Below: `_web_guard`, `_web_turns`, `transports`.
+Above: `cli`, users. Below: `_web_guard`, `_web_page`, `_web_turns`, `transports`.
 
-The history is the server's: of what a client sends, the newest message of the user counts, and what a person has decided about calls
+The history is the server's: of what a client sends, the newest message of the user counts, and what a person decides about calls
 that wait. A response belongs to its chat and not to the connection that has asked for it, so a page can be loaded anew in the
 middle of one.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import html
 import re
 import secrets
 from collections import OrderedDict
-from importlib.resources import files
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
+import anyio.to_thread
 import msgspec
 
 from ..elements import Message, TextPart
@@ -33,18 +31,22 @@ from ..transports import (
     read_vercel,
     sse_response,
 )
-from ._web_guard import LOOPBACK, Guard, headers_of, read_body, refusal
+from ._web_guard import LOOPBACK_HOSTS, Guard, headers_of, read_body, refusal
+from ._web_page import read_page
 from ._web_turns import chats_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
 
     from ..elements import ToolDecisionElement
     from ..runtime import Pipeline
-    from ..transports import EncoderFactory, OnDisconnect, Receive, Scope, Send
+    from ..transports import Elements, EncoderFactory, OnDisconnect, Receive, Scope, Send
+    from ._chat_records import ChatSettings
     from ._chat_service import ChatService
+    from ._web_page import Page
 
     Answer: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -103,6 +105,8 @@ class ChatApp:
         chats: ChatService | Pipeline,
         guard: Guard,
         *,
+        settings: ChatSettings | None,
+        resources: Iterable[AbstractAsyncContextManager[object]],
         title: str,
         limits: RequestLimits,
         max_chats: int,
@@ -110,31 +114,37 @@ class ChatApp:
         on_disconnect: OnDisconnect,
         heartbeat_s: float,
     ) -> None:
-        self._chats = chats_of(chats, max_chats)
+        self._chats = chats_of(chats, settings, max_chats)
         self._guard = guard
         self._limits = limits
         self._max_chats = max_chats
         self._max_responses = max_responses
         self._on_disconnect: OnDisconnect = on_disconnect
         self._heartbeat_s = heartbeat_s
-        self._page = _page(title)
+        self._title = title
+        self._page: Page | None = None
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._resources = tuple(resources)
         self._hub: StreamHub | None = None
+        self._opened_with = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Open the application."""
-        hub = StreamHub(max_streams=self._max_responses)
-        await hub.__aenter__()
-        self._hub = hub
+        """Open the application, and before it its resources."""
+        if self._page is None:
+            self._page = await anyio.to_thread.run_sync(read_page, self._title)
+        async with AsyncExitStack() as stack:
+            for resource in self._resources:
+                await stack.enter_async_context(resource)
+            self._hub = await stack.enter_async_context(StreamHub(max_streams=self._max_responses))
+            self._opened_with = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop all responses, and wait until they have ended."""
-        hub, self._hub = self._hub, None
-        if hub is not None:
-            await hub.__aexit__(kind, error, traceback)
+        """Stop all responses, wait until they have ended, and close the resources."""
+        self._hub = None
+        await self._opened_with.__aexit__(kind, error, traceback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection.
@@ -193,7 +203,7 @@ class ChatApp:
 
     async def _do(self, name: str, chat: str, body: bytes, query: str) -> Answer:
         match name:
-            case "page":
+            case "page" if self._page is not None:
                 return self._page
             case "create":
                 return ASGIReply(201, {"id": secrets.token_urlsafe(16)})
@@ -214,8 +224,10 @@ class ChatApp:
                 return self._stop(chat)
             case "ag_ui":
                 return await self._ag_ui(body)
-            case _:
+            case "vercel":
                 return await self._vercel(body)
+            case _:
+                return refusal(503, "closed", "the application is not open")
 
     async def _show(self, chat: str) -> Answer:
         """Return what was said, and what is being answered."""
@@ -261,7 +273,7 @@ class ChatApp:
         self,
         chat: str,
         turn: _Turn,
-        elements: Callable[..., object],
+        elements: Elements,
         encoder: EncoderFactory,
         on_disconnect: OnDisconnect,
     ) -> Answer:
@@ -272,7 +284,7 @@ class ChatApp:
         while len(self._turns) > max(self._max_chats, self._max_responses):
             self._turns.popitem(last=False)
         return sse_response(
-            elements,  # type: ignore[arg-type]
+            elements,
             encoder=encoder,
             hub=self._opened(),
             stream_id=turn.stream,
@@ -325,7 +337,9 @@ def chat_app(
     chats: ChatService | Pipeline,
     *,
     title: str = "streamflow",
-    hosts: Iterable[str] = LOOPBACK,
+    settings: ChatSettings | None = None,
+    resources: Iterable[AbstractAsyncContextManager[object]] = (),
+    hosts: Iterable[str] = LOOPBACK_HOSTS,
     origins: Iterable[str] = (),
     on_disconnect: OnDisconnect = "cancel",
     max_message_chars: int = 20_000,
@@ -363,6 +377,8 @@ def chat_app(
         chats: Who answers and keeps the history: a service, in its store; or a pipeline, such as `chat_pipeline()`, whose chats are
             kept in memory.
         title: Shown on the page.
+        settings: How the chats are answered that are made here, with a service; None: as usual.
+        resources: Opened with the application, in this order, and closed behind it: a store, a provider.
         hosts: Names under which the server may be asked for; others are refused, which keeps out pages that give their own name
             this server's address. `*` for any.
         origins: Pages of other servers that may ask, as in `http://localhost:3000`.
@@ -387,6 +403,8 @@ def chat_app(
     return ChatApp(
         chats,
         Guard(hosts, origins),
+        settings=settings,
+        resources=resources,
         title=title,
         limits=RequestLimits(max_bytes=max_request_bytes, max_text_chars=max_message_chars),
         max_chats=max_chats,
@@ -432,50 +450,10 @@ def _sending(send: Send, more: Mapping[str, str]) -> Send:
     """Return a `send` that puts further headers into the answer."""
     extra = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
 
-    async def sending(message: dict[str, object]) -> None:
+    async def sending(message: MutableMapping[str, object]) -> None:
         if message["type"] == "http.response.start":
             own = cast("Iterable[tuple[bytes, bytes]]", message.get("headers") or ())
             message = {**message, "headers": [*own, (b"x-content-type-options", b"nosniff"), *extra]}
         await send(message)
 
     return sending
-
-
-class _Page:
-    """The page, and what the browser may do for it: run its own script, and ask its own server."""
-
-    def __init__(self, body: bytes, policy: str) -> None:
-        self._body = body
-        self._headers = {
-            "content-type": "text/html; charset=utf-8",
-            "content-length": str(len(body)),
-            "content-security-policy": policy,
-            "referrer-policy": "no-referrer",
-            "cache-control": "no-cache",
-            "cross-origin-opener-policy": "same-origin",
-            "cross-origin-resource-policy": "same-origin",
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self._body, "more_body": False})
-
-
-def _page(title: str) -> _Page:
-    text = (
-        files(__package__ or "").joinpath("_chat_page.html").read_text("utf-8").replace("{{title}}", html.escape(title))
-    )
-    own = {tag: _hash_of(text, tag) for tag in ("script", "style")}
-    policy = (
-        f"default-src 'none'; script-src {own['script']}; style-src {own['style']}; connect-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return _Page(text.encode(), policy)
-
-
-def _hash_of(page: str, tag: str) -> str:
-    """Return what lets a browser run the one script, or use the one style, of the page, and no other."""
-    _, _, rest = page.partition(f"<{tag}>")
-    inner, _, _ = rest.partition(f"</{tag}>")
-    return f"'sha256-{base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()}'"

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ..transports import Receive, Scope
 
-__all__ = ["LOOPBACK", "Guard", "headers_of", "read_body", "refusal"]
+__all__ = ["LOOPBACK_HOSTS", "Guard", "headers_of", "read_body", "refusal"]
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """The names under which this machine knows itself."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?", re.ASCII)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..elements import Message, StreamElement
     from ..runtime import Pipeline
-    from ._chat_records import ChatMessage
+    from ._chat_records import ChatMessage, ChatSettings
 
 __all__ = ["Chats", "chats_of"]
 
@@ -47,14 +47,16 @@ class Chats(Protocol):
         ...
 
 
-def chats_of(given: ChatService | Pipeline, max_chats: int) -> Chats:
+def chats_of(given: ChatService | Pipeline, settings: ChatSettings | None, max_chats: int) -> Chats:
     """Return the chats of a service, or new ones that a pipeline answers, kept in memory.
 
     Raises:
-        ConfigError: If it is neither.
+        ConfigError: If it is neither, or a pipeline with settings.
     """
     if isinstance(given, ChatService):
-        return _ServiceChats(given)
+        return _ServiceChats(given, settings)
+    if settings is not None:
+        raise ConfigError("settings", "a pipeline has its own; give a ChatService, or leave them out")
     if not hasattr(given, "execute"):
         raise ConfigError(
             "chats",
@@ -66,8 +68,9 @@ def chats_of(given: ChatService | Pipeline, max_chats: int) -> Chats:
 class _ServiceChats:
     """Chats of a service, in its store. One that is asked for is made when something is said in it."""
 
-    def __init__(self, service: ChatService) -> None:
+    def __init__(self, service: ChatService, settings: ChatSettings | None) -> None:
         self._service = service
+        self._settings = settings
 
     async def messages(self, chat: str) -> Sequence[Mapping[str, object]]:
         try:
@@ -85,7 +88,7 @@ class _ServiceChats:
         except StateError as error:
             if error.code != "not_found":
                 raise
-            await self._service.create(id=chat)
+            await self._service.create(self._settings, id=chat)
         async with self._service.stream_response(chat, said) as response:
             yield response.elements()
 

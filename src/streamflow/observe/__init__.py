@@ -43,6 +43,8 @@ from ._record_reading import RecordedElement, RecordedFile, RecordedRun, read_re
 from ._record_settings import EDGES, INPUT, OUTPUT, Media, Recording, Redact, checked_recording
 from ._trace_context import TraceContext, new_span_id, new_trace_id
 from ._trace_elements import ElementTrace, TraceLink, Visit
+from ._trace_otel import OpenTelemetrySink
+from ._trace_perfetto import PerfettoFile
 from ._trace_spans import (
     ActiveSpan,
     AttributeValue,
@@ -55,6 +57,7 @@ from ._trace_spans import (
     enter_span,
     error_type,
     start_span,
+    trace_headers,
 )
 from ._tracing import Sampler, TraceList, TraceSink, Tracing, decide, parent_based, ratio_based
 
@@ -93,6 +96,8 @@ __all__ = [
     "MetricFamily",
     "MetricSample",
     "Noted",
+    "OpenTelemetrySink",
+    "PerfettoFile",
     "PipelineCancelled",
     "PipelineCompleted",
     "PipelineEnded",
@@ -149,4 +154,5 @@ __all__ = [
     "read_recording",
     "start_span",
     "tag_of",
+    "trace_headers",
 ]

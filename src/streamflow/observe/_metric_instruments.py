@@ -67,7 +67,7 @@ def observe_families(collect: Callable[[], Iterable[MetricFamily]], provider: ob
 
 def _meter(provider: object | None) -> Any:
     try:
-        from opentelemetry import metrics  # noqa: PLC0415 - an extra
+        from opentelemetry import metrics
     except ImportError as error:
         raise MissingExtraError("opentelemetry", "otel") from error
     its: Any = metrics.get_meter_provider() if provider is None else provider
@@ -75,7 +75,7 @@ def _meter(provider: object | None) -> Any:
 
 
 def _observation(value: float, labels: Mapping[str, object]) -> Any:
-    from opentelemetry.metrics import Observation  # noqa: PLC0415 - an extra
+    from opentelemetry.metrics import Observation
 
     return Observation(value, cast("Any", labels))
 

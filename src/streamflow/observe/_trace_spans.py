@@ -34,6 +34,7 @@ __all__ = [
     "enter_span",
     "error_type",
     "start_span",
+    "trace_headers",
 ]
 
 AttributeValue: TypeAlias = str | bool | int | float | tuple[str, ...]
@@ -85,6 +86,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Traces of elements that it is about; 32 hexadecimal digits each."""
     run_id: str = ""
     """The run that it is part of."""
+    is_told_elsewhere: bool = False
+    """Whether an SDK of a vendor has made a span of the same, which stands for it in what is exported."""
 
     @property
     def duration_s(self) -> float:
@@ -141,6 +144,8 @@ class ActiveSpan:
     """Its moments, so far."""
     error: str | None = None
     """What has gone wrong: the name of an error's type; None: nothing."""
+    is_told_elsewhere: bool = False
+    """Whether an SDK of a vendor makes a span of the same, which stands for it in what is exported."""
     is_over: bool = False
     """Whether it has ended."""
 
@@ -171,8 +176,12 @@ class ActiveSpan:
 
     def fail(self, error: BaseException) -> None:
         """Know what has gone wrong."""
-        self.error = error_type(error)
-        self.set("error.type", self.error)
+        self.fail_as(error_type(error))
+
+    def fail_as(self, what: str) -> None:
+        """Know what has gone wrong, by the name of a kind of error."""
+        self.error = what
+        self.set("error.type", what)
 
     def child(self, name: str, kind: SpanKind = "internal") -> ActiveSpan:
         """Return a span that is part of this one, and begins now. Who takes it has to `finish()` it."""
@@ -197,6 +206,7 @@ class ActiveSpan:
                 attributes=dict(self.attributes),
                 events=tuple(self.events),
                 run_id=self.writer.run_id,
+                is_told_elsewhere=self.is_told_elsewhere,
             )
         )
         self.is_over = True
@@ -274,6 +284,21 @@ def start_span(
     Cancellation: ends the span, as an event and not as a failure.
     """
     return SpanScope(name, kind, attributes)
+
+
+def trace_headers(host: str) -> dict[str, str]:
+    """Return the headers by which a request tells a host of the trace: none, unless `Tracing.propagate` names it.
+
+    Args:
+        host: The host's name, without port.
+    """
+    span = _ACTIVE.get()
+    if span is None:
+        return {}
+    hosts = span.writer.propagate
+    if host.lower() in hosts:
+        return span.context.headers(state=True)
+    return span.context.headers() if "*" in hosts else {}
 
 
 def error_type(error: BaseException) -> str:

@@ -35,6 +35,7 @@ from ._script import (
 )
 from ._script_file import load_script
 from ._scripted import Answer, Rule, ScriptedProvider
+from ._spans import ModelSpan, told_usage
 from ._stage import ProviderStage
 from ._timeout import TimeoutProvider
 
@@ -56,6 +57,7 @@ __all__ = [
     "ImageStep",
     "MalformedStep",
     "ModelRequest",
+    "ModelSpan",
     "NamedTool",
     "OpenAIAPI",
     "OpenAIClientProvider",
@@ -86,4 +88,5 @@ __all__ = [
     "split_chars",
     "split_randomly",
     "split_words",
+    "told_usage",
 ]

@@ -24,6 +24,7 @@ from ._failures import Failures
 from ._http import import_httpx2
 from ._openai import OpenAIAPI, openai_wire
 from ._secrets import Secrets
+from ._spans import by_sdk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -120,13 +121,14 @@ class ClientProvider:
 
     async def _post(self, body: object, failures: Failures) -> Any:
         try:
-            return await self._client.post(
-                self._wire.path,
-                cast_to=import_httpx2().Response,
-                body=body,
-                options={"headers": _HEADERS, "follow_redirects": False},
-                stream=True,
-            )
+            with by_sdk(self._client):
+                return await self._client.post(
+                    self._wire.path,
+                    cast_to=import_httpx2().Response,
+                    body=body,
+                    options={"headers": _HEADERS, "follow_redirects": False},
+                    stream=True,
+                )
         except self._sdk.APIStatusError as error:
             failure = failures.of_status(error.status_code, error.response.content, error.response.headers)
         except self._sdk.APITimeoutError:

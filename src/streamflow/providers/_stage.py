@@ -31,10 +31,12 @@ from ..elements import (
     survives_interruption,
 )
 from ..errors import ChannelClosedError, ConfigError, OutputClosedError, ProviderError, StreamflowError
+from ..observe import start_span
 from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
 from ._answer import AnswerReader
 from ._conversation import Conversation
 from ._protocol import ModelRequest, NamedTool
+from ._spans import ModelSpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -201,7 +203,8 @@ class ProviderStage(BaseStage):
     ) -> None:
         """Send one turn, and end it in order where its call fails and that is what was asked for."""
         try:
-            await self._answer(conversation, messages, end, output)
+            with start_span("turn", attributes={"streamflow.turn.index": end.index}):
+                await self._answer(conversation, messages, end, output)
         except (OutputClosedError, ChannelClosedError):  # our own output's
             raise
         except Exception as failure:
@@ -218,15 +221,19 @@ class ProviderStage(BaseStage):
         reader = AnswerReader(self._provider)
         await output.send(TurnStart(index=end.index))
         request = msgspec.structs.replace(self._request, messages=asked)
-        async with turn_scope() as turn, aclosing(self._provider.stream(request)) as stream:
-            async for element in stream:
-                if reader.keeps(element):
-                    continue
-                told = reader.reset(element, end.index) if isinstance(element, TurnReset) else element
-                if self._streams:
-                    await self._send(told, output)
-                if not turn.interrupted or survives_interruption(told):
-                    reader.note(told)
+        with ModelSpan(self._provider, request) as span:
+            async with turn_scope() as turn, aclosing(self._provider.stream(request)) as stream:
+                async for element in stream:
+                    span.note(element)
+                    if reader.keeps(element):
+                        continue
+                    told = reader.reset(element, end.index) if isinstance(element, TurnReset) else element
+                    if self._streams:
+                        await self._send(told, output)
+                    if not turn.interrupted or survives_interruption(told):
+                        reader.note(told)
+            if turn.interrupted:
+                span.interrupt()
         answer = reader.message_so_far() if turn.interrupted else reader.message()
         usage = reader.usage_so_far() if turn.interrupted else reader.usage()
         if answer is not None:

@@ -6,6 +6,7 @@ A task notes now and then that it had its turn. One thread for each event loop r
 well. A block is told once, while it lasts: by then nothing else in the loop could tell it.
 """
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import dataclasses

@@ -21,6 +21,7 @@ import dataclasses
 import logging
 import os
 import sys
+import threading
 import time
 from collections import deque
 from contextvars import copy_context
@@ -92,6 +93,7 @@ class Recorder(PointWatcher):
         self._path = os.fspath(settings.path).replace("{run_id}", run_id)
         self._fingerprint = fingerprint
         self._key = int.from_bytes(os.urandom(8), "big") >> 1
+        self._lock = threading.Lock()
         self._file: RecordFile | None = None
         self._error: RecordingError | None = None
         self._queue: deque[tuple[int, Noted | _Gap]] = deque()
@@ -203,29 +205,27 @@ class Recorder(PointWatcher):
 
     async def _work(self) -> None:
         try:
-            self._file = await _in_thread(self._open)
-            while True:
+            await _in_thread(self._open)
+            while self._end is None:
                 await self._something_to_write()
                 while self._queue:
                     await self._write_some()
-                if self._end is not None:
-                    break
-            await _in_thread(partial(self._file.end, self._end))
         except RecordingError as error:
             self._fail(error)
-        except anyio.get_cancelled_exc_class():
-            # The event loop ends: what is there is written, which takes a thread and no further turn of the loop.
+        finally:
+            # Also where the event loop ends, and cancels this: what is there is written.
             with anyio.CancelScope(shield=True):
-                await _in_thread(self._write_rest)
-            raise
+                await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await _in_thread(self._write_rest)
+        except RecordingError as error:
+            self._fail(error)
         finally:
             self._release()
             self._queue.clear()
             self._holdable = ()
-            file, self._file = self._file, None
-            if file is not None:
-                with anyio.CancelScope(shield=True):
-                    await _in_thread(partial(file.leave, self._key))
 
     async def _something_to_write(self) -> None:
         """Wait until there is something, and then for more to come with it, unless it is urgent."""
@@ -249,10 +249,9 @@ class Recorder(PointWatcher):
         return self._is_urgent or self._end is not None
 
     async def _write_some(self) -> None:
-        taken = [self._queue.popleft() for _ in range(min(_AT_A_TIME, len(self._queue)))]
-        self._gaps.clear()
-        await _in_thread(partial(self._write, [one for _, one in taken]))
-        self._weight -= sum(weight for weight, _ in taken)
+        most = min(_AT_A_TIME, len(self._queue))
+        self._gaps.clear()  # what is in the queue now does not grow any more
+        self._weight -= await _in_thread(partial(self._write, most))
         if self._weight <= self._settings.buffer_bytes // 2:
             self._release()
 
@@ -269,41 +268,48 @@ class Recorder(PointWatcher):
         if self._lost:
             _log.warning("%s: %d elements were not recorded: they came too fast", self._run_id, self._lost)
 
-    # In worker threads
+    # In worker threads, one at a time: a thread may still be at work when its task has been cancelled
 
-    def _open(self) -> RecordFile:
-        file = open_record_file(self._path, self._settings)
-        try:
-            file.begin(
-                RunFrame(
-                    self._key,
-                    self._run_id,
-                    self._fingerprint(),
-                    _version(),
-                    self._began_unix_s,
-                    self.points.names,
-                )
-            )
-        except BaseException:
-            file.leave(self._key)
-            raise
-        return file
+    def _open(self) -> None:
+        with self._lock:
+            if self._file is None:
+                file = open_record_file(self._path, self._settings)
+                names = self.points.names
+                try:
+                    file.begin(
+                        RunFrame(self._key, self._run_id, self._fingerprint(), _version(), self._began_unix_s, names)
+                    )
+                except BaseException:
+                    file.leave(self._key)
+                    raise
+                self._file = file
 
-    def _write(self, several: list[Noted | _Gap]) -> None:
-        assert self._file is not None, "it has been opened"
-        self._file.write([self._entry(one) for one in several])
+    def _write(self, most: int) -> int:
+        """Write so many of what is in the queue, and return what they took up."""
+        with self._lock:
+            taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            if taken and self._file is not None:
+                self._file.write([self._entry(one) for _, one in taken])
+            return sum(weight for weight, _ in taken)
+
+    def _write_rest(self) -> None:
+        if self._error is None:
+            self._open()
+            self._write(len(self._queue))
+        with self._lock:
+            file, self._file = self._file, None
+            if file is None:
+                return
+            try:
+                if self._end is not None and self._error is None:
+                    file.end(self._end)
+            finally:
+                file.leave(self._key)
 
     def _entry(self, one: Noted | _Gap) -> Entry:
         if isinstance(one, Noted):
             return entry_of(self._key, one, self._settings)
         return Entry(frame_of(GapFrame(self._key, one.point, one.order, one.at_us, one.count)))
-
-    def _write_rest(self) -> None:
-        if self._file is not None:
-            self._write([one for _, one in self._queue])
-            self._queue.clear()
-            if self._end is not None:
-                self._file.end(self._end)
 
 
 def _version() -> str:

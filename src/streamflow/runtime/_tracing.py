@@ -24,7 +24,7 @@ from ..channels import (
     trace_edge,
     trace_merge,
 )
-from ..errors import ConfigError
+from ..errors import ConfigError, StageError
 from ..observe import (
     ActiveSpan,
     ElementFailed,
@@ -135,7 +135,7 @@ class RunTracer:
         self._by_stage = [self._place_of(one) for one in plan.stages]
         self._places = {one.node.name: place for one, place in zip(plan.stages, self._by_stage, strict=True)}
         self._source = StagePlace(self._log.roots())
-        self._consumer = EndPlace(self._log.roots(), self._log.delivered)
+        self._consumer = EndPlace(self._log.roots(), self._log.delivered, is_final=True)
         inputs = [(one, self._by_stage[its.index]) for its in plan.stages for one in its.inputs]
         outlet: list[tuple[InputPlan, StagePlace]] = [(plan.outlet, self._consumer)] if plan.leaves else []
         self._merges: dict[tuple[int, ...], tuple[MergePlace, StagePlace]] = {
@@ -173,7 +173,7 @@ class RunTracer:
         spec = plan.node.stage
         begin = self._log.roots()
         if spec.kind is StageKind.SINK:
-            return EndPlace(begin, self._log.consumed)
+            return EndPlace(begin, self._log.consumed, is_final=False)
         if spec.kind in _COLLECTS or len(plan.inputs) > 1:
             gates = [one.gate for one in plan.inputs]
             return CollectingPlace(begin, lambda item: any(gate(item) for gate in gates), self._tracing.max_links)
@@ -231,7 +231,7 @@ class RunTracer:
         if event.zombies:
             span.set("streamflow.run.zombies", event.zombies)
         if isinstance(event, PipelineFailed):
-            span.fail(event.error)
+            span.fail(_own(event.error))
         elif isinstance(event, PipelineCancelled):
             span.event("cancelled")
         span.finish()
@@ -241,7 +241,7 @@ class RunTracer:
         span.set("streamflow.stage.received", event.received)
         span.set("streamflow.stage.sent", event.sent)
         if isinstance(event, StageFailed):
-            span.fail(event.error)
+            span.fail(_own(event.error))
         elif isinstance(event, StageCancelled):
             span.event("cancelled")
         span.finish()
@@ -274,6 +274,12 @@ class _Writer:
         self._sinks.span(span)
 
 
+def _own(error: BaseException) -> BaseException:
+    """Return what a stage itself has raised."""
+    cause = error.__cause__ if isinstance(error, StageError) else None
+    return error if cause is None else cause
+
+
 def _context_of(trace: object) -> TraceContext | None:
     """Return where a trace goes on."""
     if isinstance(trace, TraceContext):
@@ -295,4 +301,6 @@ def _opentelemetry_context() -> TraceContext | None:
     found = module.get_current_span().get_span_context()
     if not found.is_valid:
         return None
-    return TraceContext(f"{found.trace_id:032x}", f"{found.span_id:016x}", bool(found.trace_flags & 1))
+    return TraceContext(
+        f"{found.trace_id:032x}", f"{found.span_id:016x}", bool(found.trace_flags & 1), found.trace_state.to_header()
+    )

@@ -6,6 +6,12 @@ Above: `apps`. Below: `wire`, `elements`.
 from ._ag_ui import AgUiEncoder
 from ._ag_ui_request import AgUiRequest, read_ag_ui
 from ._asgi import ASGIReply, Receive, Scope, Send
+from ._classification import (
+    CLASSIFICATION,
+    CLASSIFICATION_EVENTS,
+    CLASSIFICATION_PROGRESS,
+    ClassificationEncoder,
+)
 from ._encoder import (
     EncoderFactory,
     EventEncoder,
@@ -30,6 +36,9 @@ from ._vercel import VercelEncoder
 from ._vercel_request import VercelRequest, read_vercel
 
 __all__ = [
+    "CLASSIFICATION",
+    "CLASSIFICATION_EVENTS",
+    "CLASSIFICATION_PROGRESS",
     "ASGIReply",
     "AgUiEncoder",
     "AgUiRequest",
@@ -37,6 +46,7 @@ __all__ = [
     "ChatError",
     "ChatServiceEvent",
     "ChatServiceReader",
+    "ClassificationEncoder",
     "Elements",
     "EncoderFactory",
     "ErrorTeller",
