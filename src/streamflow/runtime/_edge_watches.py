@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import RunTimeoutError
+from ..observe import Tracing
 from ._metering import EdgeTracer, Watches
 from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
 
@@ -35,7 +36,12 @@ Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 def watches_all(config: PipelineConfig) -> bool:
     """Say whether the settings ask for a watch on every edge."""
     limits = config.idle_timeout_s, config.backpressure_timeout_s
-    return bool(config.tracing) or any(one is not None for one in limits)
+    return _follows(config) or any(one is not None for one in limits)
+
+
+def _follows(config: PipelineConfig) -> bool:
+    """Say whether elements are followed."""
+    return config.tracing.follows if isinstance(config.tracing, Tracing) else config.tracing
 
 
 def edge_watches(
@@ -79,7 +85,7 @@ class EdgeWatches:
         self._config = config
         self._clock = clock
         self._further = further
-        self._tell = tell if config.tracing else None
+        self._tell = tell if _follows(config) else None
         self.tracer: RunTracer | None = tracer
         """Follows the elements; None: nobody does."""
         self._is_limited = is_limited
