@@ -18,6 +18,7 @@ from streamflow.apps import (
     StepReset,
     StepShown,
 )
+from streamflow.apps._chat_records import messages_of
 from streamflow.elements import ImagePart, Usage, check_history
 from streamflow.errors import ConfigError, ElementError, RunStateError, StateConflictError, StateError
 from streamflow.providers import (
@@ -33,7 +34,7 @@ from streamflow.providers import (
     split_chars,
 )
 from streamflow.state import MemoryStore
-from streamflow.testing import assert_all_stages_stopped
+from streamflow.testing import assert_all_stages_stopped, cancel_sweep
 from tests.support.agent_kit import calling, saying, script
 
 
@@ -352,6 +353,38 @@ async def test_a_client_that_leaves_ends_the_tools_and_leaves_a_whole_history(cu
     assert [(one.name, one.status) for one in messages[1].steps if one.type == "tool_result"] == [
         *[("look", "ok"), ("hang", "cancelled")]
     ]
+
+
+async def test_a_response_cancelled_at_every_tick_leaves_a_whole_turn_or_none() -> None:
+    """semantics 22.14: cancelled anywhere, a lawful history, one result for each call, no task, and what was shown at least."""
+    seen = set()
+    async with MemoryStore() as store:
+        events: list = []
+
+        async def talk() -> None:
+            provider = script(calling(("look", {}), ("look", {"key": "b"}), text="So."), saying("ab"))
+            events.clear()
+            async with ChatService(store, provider, tools=[look]).stream_response("c", "go") as response:
+                async for event in response:
+                    events.append(event)
+
+        async def check(_outcome) -> None:
+            history = await store.load("c")
+            check_history(history.messages)
+            kept = messages_of(history.turns[0])[1] if history.turns else None
+            seen.add("" if kept is None else kept.status)
+            shown = replayed(events)
+            assert kept is not None or not shown
+            for before, after in zip(shown, kept.steps if kept is not None else (), strict=False):
+                assert (before.id, before.type) == (after.id, after.type)
+                assert before.type == "tool_result" or after.content.startswith(before.content)
+            await store.delete("c")
+            await store.create("c")
+
+        await store.create("c")
+        await cancel_sweep(talk, check=check)
+
+    assert seen == {"", "cut", "whole"}
 
 
 async def test_a_response_that_is_stopped_is_done_and_stored_as_far_as_it_came() -> None:

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sweeping import every_mode, sweep
 
 from streamflow import AudioElement, DataElement, StreamElement, TextElement, TurnEnd, TurnStart, Usage, UsageElement
-from streamflow.channels import WIDE, MergeEnd, ReceiveEnd, SendEnd, open_channel
+from streamflow.channels import WIDE, ArrivalEnd, MergeEnd, ReceiveEnd, SendEnd, open_channel
 from streamflow.errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, OutputClosedError
 from streamflow.stages import EVERYTHING, admission
 from streamflow.testing import EdgeLedger
@@ -49,7 +49,10 @@ class Merge:
             self.sends.append(send)
             self.edges.append(receive)
         record = self.ledger.watch("merge") if watched else None
-        self.end: MergeEnd[StreamElement] = MergeEnd("merge", self.edges, gate, record)
+        # The merge that a run has where nobody watches, and the one for everybody.
+        self.end: MergeEnd[StreamElement] = (
+            ArrivalEnd("merge", self.edges, gate) if record is None else MergeEnd("merge", self.edges, gate, record)
+        )
         if record is not None:
             record.attach(self.end)
         if forward is not None:

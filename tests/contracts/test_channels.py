@@ -9,6 +9,7 @@ import pytest
 
 from streamflow import Weight, channels
 from streamflow.channels import (
+    ArrivalEnd,
     BalanceEnd,
     BarrierEnd,
     ChainedSendEnd,
@@ -171,6 +172,7 @@ CHANNELS = {
     "route": (RouteEnd, forked(routed, "one", times=2)),
     "balance": (BalanceEnd, forked(lambda sends: BalanceEnd("balance", sends), "one", times=2, is_balanced=True)),
     "merge": (MergeEnd, merged(MergeEnd)),
+    "merge of arrivals": (ArrivalEnd, merged(ArrivalEnd)),
     "concat": (ConcatEnd, merged(ConcatEnd)),
     "priority": (PriorityEnd, merged(PriorityEnd)),
     "barrier": (BarrierEnd, merged(lambda *given: BarrierEnd(*given, max_held=1000))),

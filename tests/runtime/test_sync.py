@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from anyio.lowlevel import current_token
 
 from streamflow import (
     EndOfStream,
@@ -15,12 +17,16 @@ from streamflow import (
     PassthroughStage,
     PipelineBuilder,
     PipelineConfig,
+    ReceiveEnd,
+    Resource,
+    RunContext,
     RunTimeoutError,
+    SendEnd,
     StageError,
     TextElement,
     stage,
 )
-from streamflow.errors import ConfigError, MissingExtraError, SourceError, SyncInAsyncError
+from streamflow.errors import ConfigError, MissingExtraError, RunStateError, SourceError, SyncInAsyncError
 
 BACKENDS = ["asyncio", "trio"]
 
@@ -221,3 +227,65 @@ def test_a_missing_trio_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"streamflow-runtime\[trio\]"):
         loud.execute_sync("x", backend="trio")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_session_runs_one_after_the_other_on_one_loop(backend):
+    """9.2: the loop is kept, and what runs share is opened once and closed with it."""
+    log: list[str] = []
+    loops: set[object] = set()
+
+    @asynccontextmanager
+    async def open_model() -> AsyncIterator[str]:
+        log.append("opened")
+        yield "model"
+        log.append("closed")
+
+    model = Resource(open_model)
+
+    async def body(input: ReceiveEnd[TextElement], output: SendEnd[TextElement], run: RunContext[None]) -> None:
+        await run.resource(model)
+        loops.add(current_token())
+        async for element in input:
+            await output.send(element)
+
+    pipeline = PipelineBuilder().chain(stage(body)).build()
+    with pipeline.sync_session(backend=backend) as session:
+        assert [session.execute(text).text for text in "abc"] == ["a", "b", "c"]
+        assert log == ["opened"]
+    assert log == ["opened", "closed"]
+    assert len(loops) == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_session_goes_on_after_a_run_that_failed(backend):
+    """9.2: each run is one of its own."""
+    with broken.sync_session(backend=backend) as session:
+        for _ in range(2):
+            with pytest.raises(StageError, match="ValueError: x"):
+                session.execute("x")
+
+
+def test_a_session_that_is_over_or_belongs_to_another_thread_refuses_to_run():
+    """9.2: it says so at once."""
+    with loud.sync_session() as session:
+        found: list[Exception] = []
+
+        def elsewhere() -> None:
+            try:
+                session.execute("x")
+            except RunStateError as error:
+                found.append(error)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert "another" in str(found[0]) or "thread" in str(found[0])
+    with pytest.raises(RunStateError, match="has been closed"):
+        session.execute("x")
+
+
+async def test_a_session_inside_a_running_loop_is_refused():
+    """5.2: a blocking call would stop the loop."""
+    with pytest.raises(SyncInAsyncError, match="sync_session"):
+        loud.sync_session()

@@ -3,6 +3,7 @@
 Above: stages read and write their ends, the runtime opens one per edge. Below: the event loop.
 """
 
+from ._arrival import ArrivalEnd
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
@@ -21,17 +22,7 @@ from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
 from ._pulse import Pulse
-from ._pump import (
-    NOTHING,
-    Unusual,
-    can_pump,
-    pump_each,
-    pump_filter,
-    pump_flat_map,
-    pump_map,
-    pump_pass,
-    pump_tee,
-)
+from ._pump import NOTHING, Unusual, can_pump, pump_each, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
 from ._receive_end import ASIDE, ReceiveEnd
 from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
@@ -51,13 +42,14 @@ from ._traced import (
     trace_edge,
     trace_merge,
 )
-from ._wait import running_trio
+from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import (
     EdgeWait,
     has_waiting_sender,
     is_awaited,
     oversee,
     stands_at,
+    tell_loop,
     tell_waits,
     waits_on,
     widen,
@@ -74,6 +66,7 @@ __all__ = [
     "REMEMBERED",
     "TURNS",
     "WIDE",
+    "ArrivalEnd",
     "BalanceEnd",
     "BarrierEnd",
     "Bell",
@@ -115,6 +108,7 @@ __all__ = [
     "TracedBuffer",
     "Unroutable",
     "Unusual",
+    "Waiter",
     "Weight",
     "WholeEnd",
     "ZipEnd",
@@ -145,12 +139,15 @@ __all__ = [
     "pump_map",
     "pump_pass",
     "pump_tee",
+    "running_clock",
     "running_trio",
     "stands_at",
     "sweep_edge",
+    "tell_loop",
     "tell_waits",
     "trace_edge",
     "trace_merge",
+    "waiter_factory",
     "waits_on",
     "widen",
     "written_edges",

@@ -63,6 +63,7 @@ def open_channel(
     pulse: Pulse | None = None,
     overflow: Overflow = "block",
     weight: Weight | None = None,
+    plain: set[type] | None = None,
 ) -> tuple[SendEnd[T], ReceiveEnd[T]]:
     """Open a bounded channel and return its two ends.
 
@@ -79,6 +80,8 @@ def open_channel(
         overflow: What becomes of data for which there is no room: see `Overflow`. Control waits for room in any case; unless the
             policy is `block`, it has a room of its own, of `capacity` elements. With lanes, what is least urgent is dropped.
         weight: A bound by what elements weigh, beside the capacity.
+        plain: The types that `admit` has accepted before, which need no second look; what is learned here is added. Channels with
+            the same `admit` may share it.
 
     Raises:
         ConfigError: If `capacity` is no integer from 1 up, or below 4 with lanes, or `overflow` or `weight` is none.
@@ -101,7 +104,7 @@ def open_channel(
         receive_end = reader = LaneReceiveEnd[T](name, capacity, admit or _admit_any, watch, pulse)
         send_end = LaneSendEnd(reader)
     else:
-        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch, pulse)
+        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch, pulse, plain=plain)
         send_end = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
     return send_end, receive_end

@@ -60,9 +60,10 @@ def open_chained(
     admit: Callable[[object], bool],
     watch: ChannelWatch | None = None,
     pulse: Pulse | None = None,
+    plain: set[type] | None = None,
 ) -> tuple[SendEnd[T], ReceiveEnd[T]]:
     """Open an edge inside a chain and return its two ends; see `open_channel()`."""
-    receive: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse)
+    receive: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain)
     if receive._wide:
         # Both its ends are one task: the edges around the chain see to it that others have their turn.
         receive._wide = False

@@ -5,7 +5,8 @@ Above: `stages` (the loops of stages of one function), `runtime` (chains of such
 Rules, besides those of `_bounded`:
 
 1. *Only functions that return at once are pumped*, so a burst delays nothing: no task could have had what it gives any sooner.
-2. *The bound holds*: no more is taken than there is room for, and an element is in one edge or the other, or in the function's hands.
+2. *The bound holds*: no more is taken than there is room for, and an element is in one edge or the other, or in the function's
+   hands.
 3. *A pump stops at whatever is unusual for either end*: a fence, an element that is not plain, no room; and at an outcome that is
    not plain for the writer, which it returns.
 4. *What a function does to the run is seen at once*: it may interrupt it or end it, send to it, or ask what is in its edges.
@@ -128,8 +129,9 @@ def pump_pass(_func: Callable[[T], object], source: ReceiveEnd[T], target: SendE
     taken, given, plain = source._buffer, _buffer_of(target), target._plain
     count = 0
     try:
-        for count in range(1, _room(source, given, target._limit) + 1):
+        for number in range(1, _room(source, given, target._limit) + 1):
             element = taken.popleft()
+            count = number
             if type(element) not in plain:
                 return element, None
             given.append(element)

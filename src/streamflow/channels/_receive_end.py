@@ -87,9 +87,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         admit: Callable[[object], bool],
         watch: ChannelWatch | None,
         pulse: Pulse | None = None,
+        *,
+        plain: set[type] | None = None,
     ) -> None:
         self._buffer: deque[T_co] = deque()
-        self._plain: set[type] = set()
+        self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
         self._turns: list[Turn] = []
         self._sender: SendEnd[Any] | None = None
@@ -222,11 +224,13 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             return False
         if self.state == "open":
             return False
+        if not self._buffer:
+            return True
         if self._end is None:
             # Nothing enters any more, so one look is enough: a look per element would be quadratic in the capacity.
             behind = (number for number, item in enumerate(reversed(self._buffer)) if self._accepts(item))
             self._end = self.position + len(self._buffer) - next(behind, len(self._buffer))
-        return not self._buffer or self.position >= self._end
+        return self.position >= self._end
 
     @property
     def position(self) -> int:
@@ -452,8 +456,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             await anyio.lowlevel.checkpoint()
         finally:
             self._end_waiting()
-        # An edge that is not wide, but pulled, is moved along by one end alone.
-        self._checkpoint_at = self.received + (_BUDGET if self._pull is None or self.capacity > WIDE else WIDE)
+        # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.
+        self._checkpoint_at = self.received + (_BUDGET if self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:

@@ -2,7 +2,7 @@
 
 Above: `_receive_end`, which is one. Below: nothing. `_merge` says what a merge takes from where.
 
-A source that is not async never waits, so a task of its own would only be switched to and back. Who reads its edge pulls it instead:
+A source that is not async never waits, so a task of its own would only be switched to and back. Who reads its edge pulls it:
 
 1. *A burst at a time*, and only when the edge is empty: as much as there is room for, so the bound of the edge holds.
 2. *What has been pulled is in the edge at once*, one by one: a source that interrupts or cancels its run meets it there.
@@ -43,7 +43,7 @@ class RefilledEnd:
     capacity: int
     _merges: bool = False  # whether the elements come from other edges, see `_merge`
     _is_refilled: bool = False  # by those, or by a source
-    _pull: Callable[[], None] | None = None
+    _pull_source: Callable[[], None] | None = None
 
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
         """Return the edges that this one merges and that it is ready to take from, and what the others are held back by."""
@@ -51,8 +51,8 @@ class RefilledEnd:
 
     def _refill(self) -> bool:
         """Take what comes next from where this end is filled from, and say whether there was anything."""
-        if self._pull is not None:
-            self._pull()
+        if self._pull_source is not None:
+            self._pull_source()
         return bool(self._buffer)
 
     def _behind(self) -> int:
@@ -62,7 +62,7 @@ class RefilledEnd:
 
 def pull_when_asked(end: ReceiveEnd[Any], pull: Callable[[], None] | None) -> None:
     """Have `pull` called whenever the reader of an empty edge asks for more; None: no more, the source has ended."""
-    end._pull, end._is_refilled = pull, pull is not None
+    end._pull_source, end._is_refilled = pull, pull is not None
     if pull is not None:
         end._wide, end._checkpoint_at = True, end.received + WIDE
 

@@ -14,7 +14,7 @@ from ._lanes import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE
-from ._wait import key_of_wait
+from ._wait import key_of_wait, waiter_factory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,7 @@ __all__ = [
     "is_awaited",
     "oversee",
     "stands_at",
+    "tell_loop",
     "tell_waits",
     "waits_on",
     "widen",
@@ -67,6 +68,13 @@ def tell_waits(
         edge._senders_pulse = pulse
     for one in read:
         one._pulse = pulse
+
+
+def tell_loop(ends: Iterable[ReceiveEnd[object]]) -> None:
+    """Tell ends which event loop is running, so that none of them has to find out by itself."""
+    factory = waiter_factory()
+    for one in ends:
+        one._make_waiter = factory
 
 
 def waits_on(ends: Iterable[ReceiveEnd[object]], pulse: Pulse) -> dict[object, EdgeWait]:

@@ -31,6 +31,8 @@ from ._events import (
 )
 from ._histogram import Histogram, Tally
 from ._logging import log_events
+from ._metric_families import PROMETHEUS_CONTENT_TYPE, Labels, MetricFamily, MetricSample, prometheus_text
+from ._metric_instruments import GenAIMetrics, observe_families
 from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
 from ._record_encoding import Entry, Noted, entry_of, tag_of
 from ._record_file import RecordFile, open_record_file
@@ -62,6 +64,7 @@ __all__ = [
     "EDGES",
     "INPUT",
     "OUTPUT",
+    "PROMETHEUS_CONTENT_TYPE",
     "RULES",
     "ActiveSpan",
     "AsyncListener",
@@ -80,10 +83,14 @@ __all__ = [
     "EventBus",
     "EventGap",
     "GapFrame",
+    "GenAIMetrics",
     "Histogram",
     "Ignored",
+    "Labels",
     "Listener",
     "Media",
+    "MetricFamily",
+    "MetricSample",
     "Noted",
     "OpenTelemetrySink",
     "PerfettoFile",
@@ -135,8 +142,10 @@ __all__ = [
     "log_events",
     "new_span_id",
     "new_trace_id",
+    "observe_families",
     "open_record_file",
     "parent_based",
+    "prometheus_text",
     "ratio_based",
     "read_recording",
     "start_span",

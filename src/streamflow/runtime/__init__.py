@@ -5,17 +5,19 @@ Above: `apps`, `testing`, users. Below: `graph`, `stages`, `channels`.
 
 from ._bottleneck import Bottleneck
 from ._config import PipelineConfig
-from ._engine import live_runs
+from ._dump import live_runs
 from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
+from ._live_table import live_table
 from ._pipeline import Pipeline, PipelineBuilder
 from ._record_points import RecordingState
+from ._registry import MetricsRegistry
 from ._replay import Replay, replay, replay_sync
 from ._result import Result, Timings
 from ._run import Run
 from ._stats import EdgeStats, RunStats, StageStats, StageTimes, TurnStats
 from ._subscription import Subscription
-from ._sync import BackendName, SyncStream, check_backend, forbid_inside_a_loop
+from ._sync import BackendName, SyncSession, SyncStream, check_backend, forbid_inside_a_loop
 
 __all__ = [
     "BackendName",
@@ -24,6 +26,7 @@ __all__ = [
     "Interruption",
     "KillSwitch",
     "KillSwitchState",
+    "MetricsRegistry",
     "Pipeline",
     "PipelineBuilder",
     "PipelineConfig",
@@ -35,12 +38,14 @@ __all__ = [
     "StageStats",
     "StageTimes",
     "Subscription",
+    "SyncSession",
     "SyncStream",
     "Timings",
     "TurnStats",
     "check_backend",
     "forbid_inside_a_loop",
     "live_runs",
+    "live_table",
     "replay",
     "replay_sync",
 ]

@@ -16,8 +16,11 @@ import sys
 import threading
 import time
 import weakref
+from contextlib import ExitStack
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from anyio.from_thread import start_blocking_portal
 
 from ..channels import running_trio
 from ..errors import RunStateError
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 
     from ._swallowing import Pressure
 
-__all__ = ["Backend", "Task", "TaskView", "current_backend", "loop_is_running"]
+__all__ = ["Backend", "KeptLoop", "Task", "TaskView", "current_backend", "keep_loop", "loop_is_running"]
+
+T = TypeVar("T")
 
 
 class Task(Protocol):
@@ -317,3 +322,52 @@ def loop_is_running() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+class KeptLoop(Protocol):
+    """An event loop for blocking calls, one after the other, from the thread that opened it."""
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work()` to its end, and return what it returns."""
+        ...
+
+    def close(self) -> None:
+        """End the loop. Idempotent."""
+        ...
+
+
+class _KeptAsyncio:
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._runner.get_loop()
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self._runner.run(work())
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+class _KeptTrio:
+    """trio cannot be left and entered again, so it runs in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._portal = self._stack.enter_context(start_blocking_portal("trio"))
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        future = self._portal.start_task_soon(work)
+        try:
+            result: T = future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C reaches the thread that waits, and not the one that works
+            raise
+        return result
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def keep_loop(backend: str) -> KeptLoop:
+    """Open an event loop that waits between blocking calls."""
+    return _KeptTrio() if backend == "trio" else _KeptAsyncio()

@@ -101,10 +101,9 @@ class _Member:
         self.target: SendEnd[Any] = stage.output
         self.failure: BaseException | None = None  # with which it has left when another one ended it
         is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
-        pump = step.pump if is_plain else partial(pump_each, pick=step.pick)
-        self.burst: Callable[[], Unusual] = partial(
-            context.run, pump, step.func, source=self.source, target=self.target
-        )
+        pump: Callable[..., Unusual] = step.pump if is_plain else partial(pump_each, pick=step.pick)
+        run: Callable[..., Unusual] = context.run
+        self.burst: Callable[[], Unusual] = partial(run, pump, step.func, source=self.source, target=self.target)
         """Moves what is there, as far as there is room, in the stage's own context."""
 
     def cut_off(self) -> None:

@@ -11,8 +11,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING
 
-import anyio
-
+from ..channels import ArrivalEnd
 from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
 from ..errors import ChannelClosedError, RunStateError
 
@@ -66,7 +65,7 @@ class Outcome:
                     elements=engine.outlet.received,
                     errors=self.errors,
                     usage=self.usage,
-                    duration_s=anyio.current_time() - self.began_s,
+                    duration_s=engine.jobs.backend.now() - self.began_s,
                 )
                 return EndOfStream(engine.reason, totals)
         self.over = True
@@ -90,6 +89,7 @@ class Iteration:
         self._outcome = outcome
         self._outlet = outcome.engine.outlet
         self._backlog = self._outlet.backlog
+        self._merge = self._outlet if isinstance(self._outlet, ArrivalEnd) else None
         self._run = weakref.ref(run)
 
     def __aiter__(self) -> Self:
@@ -98,6 +98,8 @@ class Iteration:
     def __anext__(self) -> Coroutine[None, None, StreamElement]:
         if self._backlog and not self._outlet.attention:
             return self._outlet.__anext__()  # the next element is there, and is plain data
+        if self._merge is not None and self._merge.shows_plain:
+            return self._merge.__anext__()
         return _pull(self._outlet, self._outcome)
 
     def next_text(self) -> Coroutine[None, None, str]:

@@ -47,11 +47,12 @@ class DeadlockWatch:
         engine: The run. It holds this, so this does not hold it.
     """
 
-    __slots__ = ("_engine", "_is_due", "_left_alone", "_sees_user", "pulse")
+    __slots__ = ("_engine", "_fed_by_user", "_is_due", "_left_alone", "_sees_user", "pulse")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
         self._is_due = self._sees_user = False
+        self._fed_by_user: Sequence[ReceiveEnd[Any]] = ()  # known once it has mattered what the user does
         self._left_alone: frozenset[str] = frozenset()  # stages that have tasks of their own
         # It knows the engine as little as this does: nothing may be left waiting for the garbage collector.
         self.pulse: Pulse = Pulse(0, partial(_suspect, self._engine))
@@ -61,6 +62,9 @@ class DeadlockWatch:
         """Hear that perhaps nothing can go on."""
         engine = self._engine()
         if self._is_due or engine is None or self.pulse.runnable > 0:
+            return
+        # A live run comes here with each element that it waits for, so what is most likely is asked first.
+        if any(edge.state == "open" and is_awaited(edge) for edge in self._fed_by_user):
             return
         if engine.jobs.alive and not self._is_up_to_user(engine):
             self._is_due = True
@@ -94,7 +98,9 @@ class DeadlockWatch:
             return False
         if not self._sees_user:
             self._sees_user = True
-            fed = [engine.edges[edge] for head, edge in engine.plan.heads.items() if not engine.has_feeder(head)]
+            fed = self._fed_by_user = [
+                engine.edges[edge] for head, edge in engine.plan.heads.items() if not engine.has_feeder(head)
+            ]
             user = Pulse(0, partial(_suspect, self._engine))  # with 0 to begin with, it tells of every wait
             tell_waits(user, written=fed, read=[engine.outlet, *engine.leaves.values()])
         return True

@@ -5,6 +5,7 @@ Above: `_engine`. Below: `_deadlock` (who waits for whom).
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from ._deadlock import wait_graph
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from ..errors import Wait
     from ._engine import Engine
 
-__all__ = ["describe_run"]
+__all__ = ["describe_run", "forget", "live_runs", "remember"]
+
+_LIVE: dict[int, weakref.ref[Engine]] = {}  # no WeakSet, whose care costs more than a short run has to spare
 
 
 def describe_run(engine: Engine) -> str:
@@ -32,3 +35,21 @@ def describe_run(engine: Engine) -> str:
 def _told(engine: Engine, wait: Wait, now: float) -> str:
     since = None if wait.edge is None else engine.waits_since(wait.edge, wait.kind)
     return str(wait) if since is None else f"{wait}, for {now - since:g} s"
+
+
+def remember(engine: Engine) -> weakref.ref[Engine]:
+    """Know that a run has tasks, and return a weak link to it."""
+    key = id(engine)
+    link = _LIVE[key] = weakref.ref(engine, lambda _: _LIVE.pop(key, None))
+    return link
+
+
+def forget(engine: Engine) -> None:
+    """Know that the last task of a run has ended."""
+    _LIVE.pop(id(engine), None)
+
+
+def live_runs() -> list[str]:
+    """Return a report on each run that has tasks which have not ended: who is alive, who waits for what, what edges hold."""
+    engines = (link() for link in tuple(_LIVE.values()))
+    return sorted(describe_run(engine) for engine in engines if engine is not None)

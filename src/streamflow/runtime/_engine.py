@@ -22,13 +22,12 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import EDGE_WATCH, ForkEnd, HubEnd, MergeEnd
+from ..channels import ForkEnd, HubEnd, MergeEnd
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -43,14 +42,13 @@ from ._backend import current_backend
 from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
-from ._dump import describe_run
-from ._edge_watches import edge_watches, run_limits, watch_run, watches_all
+from ._dump import forget, remember
+from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
-from ._stalls import watch_stalls
 from ._supervision import supervisors
 from ._view import RunView
 from ._watchdog import RunClock
@@ -68,12 +66,10 @@ if TYPE_CHECKING:
     from ._reporting import Reporter
     from ._supervision import Supervisor
 
-__all__ = ["Engine", "live_runs"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger("streamflow.runtime")
 _NOTHING: Mapping[str, Iterable[StreamElement | str]] = {}
-
-_LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 class Engine(RunView):
@@ -125,7 +121,6 @@ class Engine(RunView):
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
-        self._is_measured = watches_all(config) or plan.limits_stages  # so that sources have tasks, which can wait
         self._supervisors: Mapping[str, Supervisor] = {}
 
     # Starting
@@ -140,31 +135,25 @@ class Engine(RunView):
         self.jobs = JobGroup(current_backend())
         self._lifetime.enter(self)
         self.started = True
-        _LIVE.add(self)
+        self._here = remember(self)
         clock = RunClock(self.jobs.backend.now)
-        recorder, given = self.reporter.recorder, self._context.get(EDGE_WATCH)
-        further = given if recorder is None else recorder.watching(given)
-        tell = self.reporter.moved if self.reporter.has_listeners else None
-        watches = edge_watches(self.plan, self.config, clock, further, tell, tracer=self.tracer)
+        watches = edge_watches(self, clock)
         self.deadlocks = DeadlockWatch(self)
-        self._stages, wiring = wire(
-            self.plan, watches, weakref.ref(self), self.deadlocks.pulse, is_live=not self._sources
-        )
+        self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
-        self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
-        self._merges = {
-            one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
-        }
+        if not self.plan.is_chain:
+            self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+            self._merges = {
+                one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+            }
         if self.plan.supervises:
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
-        limits = list(run_limits(self.config, clock, self.leaves.values()))
-        if watches is not None:
-            limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
+        self.measure_sources(self._sources)
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
@@ -175,32 +164,25 @@ class Engine(RunView):
         for stage in self._stages:
             if not stage.has_job:
                 stage.job = self._job(stage.name, partial(self._work, stage), partial(self._stage_ended, stage))
-        if limits:
-            work = partial(watch_run, self, limits, clock)
-            self._watchdogs.append(self._job("watchdog", work, self._watchdog_ended))
-        if self.config.stall_report_s is not None:
-            work = partial(watch_stalls, self, self.config.stall_report_s)
-            self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+        self._watchdogs += watchdogs_of(self, watches, clock)
         self.measure()
-        if recorder is not None:
-            recorder.begin(self)
+        if self.reporter.recorder is not None:
+            self.reporter.recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        feeders = [one for one in self._feeders.values() if one.weight]
+        feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
         self.jobs.start(*feeders, *self._watchdogs, *(stage.job for stage in self._stages))
         if self.draining:
             begin_drain(self)
 
     def _feeder(self, head: str, source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> Job:
-        edge = self._edges[self.plan.heads[head]]
         return feeder_of(
             source,
-            (self.inlets[head], edge),
+            (self.inlets[head], self._edges[self.plan.heads[head]]),
             name=self.source_name(head),
             ended=partial(self._feeder_ended, head),
             context=self._context.copy(),
-            may_be_pulled=not (self._is_measured or self.reporter.recorder)
-            and any(stage.inputs == (edge,) for stage in self._stages),
+            may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
         )
 
     def _job(
@@ -232,7 +214,7 @@ class Engine(RunView):
 
     async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
         run = stage.context or self._begin(stage)
-        with stage.ended_by_its_input():
+        try:
             if stage.supervisor is not None:
                 await stage.supervisor.work(run)
             else:
@@ -249,6 +231,9 @@ class Engine(RunView):
                         if not was_swept(stage, error):
                             raise
                     await reenter(stage)
+        except anyio.EndOfStream:
+            if not stage.has_met_end():
+                raise
         await pass_rest(stage)
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
@@ -335,7 +320,7 @@ class Engine(RunView):
         if not self._last_stages and self._no_more_waiting is not None:
             self._no_more_waiting.set()
         if not alive:
-            _LIVE.discard(self)
+            forget(self)
             self._stages = []
             self._supervisors = {}
             self._watchdogs, self._loops = [], ()
@@ -512,8 +497,3 @@ class Engine(RunView):
         edge = f"{name} → subscriber {self._subscribers}"
         gate = admission(EVERYTHING, producer=name)
         return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)
-
-
-def live_runs() -> list[str]:
-    """Return a report on each run that has tasks which have not ended: who is alive, who waits for what, what edges hold."""
-    return sorted(describe_run(engine) for engine in _LIVE)

@@ -2,9 +2,9 @@
 
 Above: `_engine`. Below: `channels` (how an edge is filled), `_jobs`.
 
-A source that is not async cannot wait, so nothing goes on beside it, and a task of its own is nothing but two task switches for each
-time that its edge is full. It is pulled where one stage reads one plain edge. In front of a merge, and where it is measured how long
-a source waits, it has a task.
+A source that is not async cannot wait, so nothing goes on beside it, and a task of its own is nothing but two task switches for
+each time that its edge is full. It is pulled where one stage reads one plain edge. In front of a merge, and where it is measured
+how long a source waits, it has a task.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def feeder_of(
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
     """
-    if may_be_pulled and not isinstance(source, AsyncIterable) and all(map(is_plain_edge, ends)):
+    if may_be_pulled and not isinstance(source, AsyncIterable) and all(is_plain_edge(one) for one in ends):
         return PulledSource(name, source, ends, ended, context)
     feeder = Job(name, partial(feed, source, ends[0]), ended, context)
     feeder.instead = partial(close_source, source)

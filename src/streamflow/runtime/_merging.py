@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..channels import (
     BOUNDARIES,
     TURNS,
+    ArrivalEnd,
     BarrierEnd,
     ConcatEnd,
     MergeEnd,
@@ -68,7 +69,7 @@ def open_merge(
     given = plan.name, inputs, plan.gate, watch, join
     match plan.policy:
         case Arrival():
-            return MergeEnd(*given)
+            return MergeEnd(*given) if join or watch else ArrivalEnd(plan.name, inputs, plan.gate)
         case Ordered(key=key) if key is not None:
             return SortedEnd(*given, key=key)
         case Ordered():

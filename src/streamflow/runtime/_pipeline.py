@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-import anyio
 import msgspec
 
 from ..errors import ConfigError, DecodeError
@@ -35,7 +34,7 @@ from ._lifetime import Lifetime
 from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
-from ._sync import SyncStream, check_backend, forbid_inside_a_loop
+from ._sync import SyncSession, SyncStream, check_backend, forbid_inside_a_loop
 from ._tracing import tracer_of
 
 if TYPE_CHECKING:
@@ -160,7 +159,25 @@ class Pipeline:
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        return anyio.run(functools.partial(self._run_alone, source, deps, kill_switch, record), backend=backend)
+        run = functools.partial(self.run, record=record)
+        return SyncSession(run, self._lifetime.close_resources, backend).execute_alone(source, deps, kill_switch)
+
+    def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
+        """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.
+
+        ```python
+        with pipeline.sync_session() as session:
+            results = [session.execute(line) for line in lines]
+        ```
+
+        Raises:
+            SyncInAsyncError: If called inside a running event loop.
+            ConfigError: If there is no such backend.
+            MissingExtraError: If trio is asked for and not installed.
+        """
+        forbid_inside_a_loop("sync_session")
+        check_backend(backend)
+        return SyncSession(self.run, self._lifetime.close_resources, backend)
 
     def stream_sync(
         self,
@@ -368,18 +385,6 @@ class Pipeline:
 
         points = points_of(settings.at, self._plan)
         return Recorder(settings, points, run_id=run_id, fingerprint=lambda: self.fingerprint)
-
-    async def _run_alone(
-        self,
-        source: Source | Mapping[str, Source] | None,
-        deps: object,
-        kill_switch: KillSwitch | None,
-        record: Recording | str | os.PathLike[str] | None,
-    ) -> Result:
-        try:
-            return await self.run(source, deps=deps, kill_switch=kill_switch, record=record)
-        finally:
-            await self._lifetime.close_resources()
 
 
 def _parts_of(data: object) -> tuple[Mapping[str, object], Mapping[str, object]]:

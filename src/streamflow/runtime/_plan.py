@@ -53,6 +53,8 @@ class EdgePlan:
     """How often an element may go around, if it leads back."""
     is_chained: bool = False
     """Whether the stages at its ends share a task."""
+    plain: set[type] = dataclasses.field(default_factory=set[type], compare=False)
+    """The types that the gate has let through to the reader so far, in any run."""
 
     @property
     def capacity(self) -> int:
@@ -179,8 +181,22 @@ class Plan:
     """The heads whose source may fail without failing the run."""
     loops: tuple[LoopPlan, ...] = ()
     """The loops."""
+    is_chain: bool = False
+    """Whether nothing forks and nothing merges."""
+    pulled: frozenset[str] = frozenset()
+    """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     chains: tuple[tuple[int, ...], ...] = ()
     """The stages of each task that several share, in the order in which elements pass them."""
+
+
+def _is_in_chain(stage: StagePlan) -> bool:
+    """Say whether a stage has at most one edge in, and one out."""
+    outputs = stage.outputs
+    return (
+        (not stage.inputs or (len(stage.inputs) == 1 and len(stage.inputs[0].edges) == 1))
+        and (not outputs or (len(outputs) == 1 and len(outputs[0].edges) == 1 and outputs[0].fan is None))
+        and stage.letters is None
+    )
 
 
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
@@ -280,6 +296,8 @@ class _Planner:
             fed=fed,
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
+            is_chain=len(leaves) <= 1 and all(map(_is_in_chain, stages)),
+            pulled=self._pulled(heads, stages),
             chains=self._chains,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
@@ -287,6 +305,12 @@ class _Planner:
             supervises=any(node.supervision is not None for node in self._nodes),
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
+
+    def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
+        if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
+            return frozenset()
+        alone = {one.inputs[0].edges for one in stages if len(one.inputs) == 1}
+        return frozenset(name for name, edge in heads.items() if (edge,) in alone)
 
     def _loop(self, names: frozenset[str]) -> LoopPlan:
         stages = frozenset(self._index[name] for name in names)

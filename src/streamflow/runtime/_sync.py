@@ -6,25 +6,31 @@ Above: `_pipeline`. Below: `_run`.
 from __future__ import annotations
 
 import importlib.util
+import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anyio.from_thread import start_blocking_portal
 
-from ..errors import ConfigError, MissingExtraError, SyncInAsyncError
-from ._backend import loop_is_running
+from ..errors import ConfigError, MissingExtraError, RunStateError, SyncInAsyncError
+from ._backend import keep_loop, loop_is_running
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from types import TracebackType
     from typing import Self
 
     from anyio.from_thread import BlockingPortal
 
     from ..elements import StreamElement
+    from ..stages import Source
+    from ._backend import KeptLoop
+    from ._kill_switch import KillSwitch
+    from ._result import Result
     from ._run import Run
 
-__all__ = ["BackendName", "SyncStream", "check_backend", "forbid_inside_a_loop"]
+__all__ = ["BackendName", "SyncSession", "SyncStream", "check_backend", "forbid_inside_a_loop"]
 
 BackendName = Literal["asyncio", "trio"]
 """An event loop that a blocking call can run on; `trio` needs the extra of that name."""
@@ -55,6 +61,101 @@ def check_backend(backend: str) -> None:
         raise ConfigError("backend", f"there are {' and '.join(map(repr, get_args(BackendName)))}, got {backend!r:.80}")
     if backend == "trio" and importlib.util.find_spec("trio") is None:
         raise MissingExtraError("trio", "trio")
+
+
+class SyncSession:
+    """Blocking runs, one after the other, on one event loop that is kept: opening it costs more than a short run.
+
+    What runs share (`Resource`) is opened once, and closed with the session. It belongs to the thread that made it. Made by
+    `Pipeline.sync_session()`.
+    """
+
+    def __init__(
+        self,
+        run: Callable[..., Coroutine[Any, Any, Result]],
+        tidy_up: Callable[[], Coroutine[Any, Any, None]],
+        backend: BackendName,
+    ) -> None:
+        self._run = run
+        self._tidy_up = tidy_up
+        self._backend: BackendName = backend
+        self._thread = threading.get_ident()
+        self._loop: KeptLoop | None = None
+        self._is_over = False
+
+    def execute(
+        self,
+        source: Source | Mapping[str, Source] | None = None,
+        *,
+        deps: object = None,
+        kill_switch: KillSwitch | None = None,
+    ) -> Result:
+        """Run to the end and return everything that came out, as `Pipeline.execute_sync()`.
+
+        Raises:
+            SyncInAsyncError: If called inside a running event loop.
+            RunStateError: If the session is over, or belongs to another thread.
+            SourceError: If `source` cannot be iterated for elements.
+            StageError: If a stage failed.
+            RunTimeoutError: If the run, a stage or an edge took too long.
+            PipelineBusyError: If there are as many runs as there may be.
+        """
+        forbid_inside_a_loop("SyncSession.execute")
+        self._require_thread()
+        if self._is_over:
+            raise RunStateError("this session has been closed and runs nothing more; call sync_session() again")
+        if self._loop is None:
+            self._loop = keep_loop(self._backend)
+        return self._loop.run(partial(self._run, source, deps=deps, kill_switch=kill_switch))
+
+    def execute_alone(
+        self, source: Source | Mapping[str, Source] | None, deps: object, kill_switch: KillSwitch | None
+    ) -> Result:
+        """Run once, and close the session in the same call of the event loop."""
+        self._is_over = True
+        loop = keep_loop(self._backend)
+        try:
+            return loop.run(partial(self._run_and_tidy_up, source, deps, kill_switch))
+        finally:
+            loop.close()
+
+    async def _run_and_tidy_up(
+        self, source: Source | Mapping[str, Source] | None, deps: object, kill_switch: KillSwitch | None
+    ) -> Result:
+        try:
+            return await self._run(source, deps=deps, kill_switch=kill_switch)
+        finally:
+            await self._tidy_up()
+
+    def close(self) -> None:
+        """Close what runs have shared, and the event loop. Idempotent.
+
+        Raises:
+            SyncInAsyncError: If called inside a running event loop.
+            RunStateError: If it belongs to another thread.
+            Exception: What closing a resource raised; the loop is closed all the same.
+        """
+        self._require_thread()
+        self._is_over = True
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            forbid_inside_a_loop("SyncSession.close")
+            try:
+                loop.run(self._tidy_up)
+            finally:
+                loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_thread(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise RunStateError("a session belongs to the thread that made it; call sync_session() in each thread")
 
 
 class SyncStream:

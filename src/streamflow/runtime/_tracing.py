@@ -135,7 +135,7 @@ class RunTracer:
         self._by_stage = [self._place_of(one) for one in plan.stages]
         self._places = {one.node.name: place for one, place in zip(plan.stages, self._by_stage, strict=True)}
         self._source = StagePlace(self._log.roots())
-        self._consumer = EndPlace(self._log.roots(), self._log.delivered)
+        self._consumer = EndPlace(self._log.roots(), self._log.delivered, is_final=True)
         inputs = [(one, self._by_stage[its.index]) for its in plan.stages for one in its.inputs]
         outlet: list[tuple[InputPlan, StagePlace]] = [(plan.outlet, self._consumer)] if plan.leaves else []
         self._merges: dict[tuple[int, ...], tuple[MergePlace, StagePlace]] = {
@@ -173,7 +173,7 @@ class RunTracer:
         spec = plan.node.stage
         begin = self._log.roots()
         if spec.kind is StageKind.SINK:
-            return EndPlace(begin, self._log.consumed)
+            return EndPlace(begin, self._log.consumed, is_final=False)
         if spec.kind in _COLLECTS or len(plan.inputs) > 1:
             gates = [one.gate for one in plan.inputs]
             return CollectingPlace(begin, lambda item: any(gate(item) for gate in gates), self._tracing.max_links)

@@ -5,7 +5,6 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from functools import partial
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from ..channels import (
     open_chained,
     open_channel,
     open_feedback,
+    tell_loop,
     tell_waits,
 )
 from ..errors import ChannelClosedError, ElementError, OutputClosedError, RunStateError
@@ -35,7 +35,7 @@ from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ..channels import Fence, Herald, MergeEnd, Pulse, ReceiveEnd
     from ..elements import ControlElement, StreamElement
@@ -172,14 +172,9 @@ class StageRun:
         for one in self.inputs:
             one.close(reason)
 
-    @contextlib.contextmanager
-    def ended_by_its_input(self) -> Generator[None]:
-        """Let the end of its input, which `receive()` raises, be how a body ends: it has returned then."""
-        try:
-            yield
-        except anyio.EndOfStream:
-            if not any(one.end_was_told for one in self.inputs):
-                raise
+    def has_met_end(self) -> bool:
+        """Say whether it has been told that an input has ended: `receive()` raises that, and a body may end by it."""
+        return any(one.end_was_told for one in self.inputs)
 
     async def pass_rest(self) -> None:
         """Pass on what is left to pass it by. Cancellation: what was not passed on stays where it is."""
@@ -261,7 +256,7 @@ class _Ends:
             )
         elif edge.is_chained:
             send, receive = open_chained(
-                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
+                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
             )
         else:
             send, receive = open_channel(
@@ -273,6 +268,7 @@ class _Ends:
                 pulse=self._pulse,
                 overflow=bound.overflow,
                 weight=bound.weight,
+                plain=edge.plain,
             )
         receive.herald = self._herald
         if self._tracer is not None:
@@ -393,6 +389,7 @@ def wire(
         ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
+    tell_loop(ends.receives)
     for stage, its in zip(stages, plan.stages, strict=True):
         _fit_outputs(stage, its, ends)
     # The user is no task of the run.

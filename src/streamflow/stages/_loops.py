@@ -40,8 +40,8 @@ async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]
 async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
     """Send `func(element)`, awaited if need be, for each element."""
     pump = _pump_between(pump_map, func, input, output)
-    async for element in input:
-        unusual: Unusual = element, func(element)
+    async for first in input:
+        unusual: Unusual = first, func(first)
         while unusual is not None:
             element, result = unusual
             if not isinstance(result, StreamElement) and inspect.isawaitable(result):
@@ -49,14 +49,14 @@ async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: S
                 result = await result
             if not output.try_send(result):
                 await output.send(result)
-            unusual = pump(func, input, output)
+            unusual = pump(func, input, output) if pump is not None and input.backlog else None
 
 
 async def filter_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
     """Send each element for which `func(element)`, awaited if need be, is true."""
     pump = _pump_between(pump_filter, func, input, output)
-    async for element in input:
-        unusual: Unusual = element, func(element)
+    async for first in input:
+        unusual: Unusual = first, func(first)
         while unusual is not None:
             element, verdict = unusual
             if type(verdict) is not bool and inspect.isawaitable(verdict):
@@ -64,7 +64,7 @@ async def filter_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output
                 verdict = await verdict
             if verdict and not output.try_send(element):
                 await output.send(element)
-            unusual = pump(func, input, output)
+            unusual = pump(func, input, output) if pump is not None and input.backlog else None
 
 
 async def flat_map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
@@ -73,11 +73,11 @@ async def flat_map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], outp
     Cancellation: a generator of either kind is closed by the task that iterates it, also when the reader has gone.
     """
     pump = _pump_between(pump_flat_map, func, input, output)
-    async for element in input:
-        unusual: Unusual = element, func(element)
+    async for first in input:
+        unusual: Unusual = first, func(first)
         while unusual is not None:
             await _send_results(*unusual, input, output)
-            unusual = pump(func, input, output)
+            unusual = pump(func, input, output) if pump is not None and input.backlog else None
 
 
 async def _send_results(element: object, results: object, input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
@@ -118,8 +118,8 @@ def checked_results(results: object) -> Iterable[StreamElement]:
 async def tee_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
     """Call `func(element)` for each element, await what it returns if need be, then send the element."""
     pump = _pump_between(pump_tee, func, input, output)
-    async for element in input:
-        unusual: Unusual = element, func(element)
+    async for first in input:
+        unusual: Unusual = first, func(first)
         while unusual is not None:
             element, outcome = unusual
             if outcome is not None and inspect.isawaitable(outcome):
@@ -127,7 +127,7 @@ async def tee_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: S
                 await outcome
             if not output.try_send(element):
                 await output.send(element)
-            unusual = pump(func, input, output)
+            unusual = pump(func, input, output) if pump is not None and input.backlog else None
 
 
 async def sink_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any]) -> None:
@@ -139,11 +139,7 @@ async def sink_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any]) -> None:
             await outcome
 
 
-def _pump_between(pump: _Pump, func: Callable[[Any], Any], input: object, output: object) -> _Pump:
-    """Return what moves all that is there at once: `pump`, or what moves nothing, for a function that has to be awaited."""
+def _pump_between(pump: _Pump, func: Callable[[Any], Any], input: object, output: object) -> _Pump | None:
+    """Return what moves all that is there at once; None for a function that has to be awaited, and where an end is not plain."""
     is_async = inspect.iscoroutinefunction(func) or inspect.isasyncgenfunction(func)
-    return pump if not is_async and can_pump(input, output) else _pump_nothing
-
-
-def _pump_nothing(_func: Callable[[Any], Any], _input: ReceiveEnd[Any], _output: SendEnd[Any]) -> Unusual:
-    return None
+    return pump if not is_async and can_pump(input, output) else None

@@ -1,0 +1,128 @@
+"""The common merge, without a search: of inputs that no fork above them feeds, so that nothing has to be aligned.
+
+Above: `runtime`, which opens one where a graph joins. Below: `_merge`, whose rules hold as they are.
+
+Each input is either in the list of those that are ready, or has an alarm where its reader would wait. The alarm puts it into the
+list when something enters it, or it ends; whoever finds it empty at the head of the list sets the alarm again. So nobody looks at
+an input that has nothing, and an element costs the same however many inputs there are.
+"""
+
+# ruff: noqa: SLF001 - the ends are one object in several parts
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._merge import MergeEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from ._receive_end import ReceiveEnd
+
+__all__ = ["ArrivalEnd"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Alarm:
+    """Stands where the reader of one input would wait, and tells the merge. A weak link: inputs know no merge."""
+
+    __slots__ = ("_merge", "_number")
+
+    def __init__(self, merge: weakref.ref[ArrivalEnd[Any]], number: int) -> None:
+        self._merge = merge
+        self._number = number
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: None, /) -> None:
+        merge = self._merge()
+        if merge is not None:
+            merge._ready.append(self._number)
+            if merge._waiter is not None:
+                merge._wake()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        message = "an alarm is set off, and never awaited: the reader of the merge waits for itself"
+        raise AssertionError(message)
+
+
+class ArrivalEnd(MergeEnd[T_co]):
+    """The reading end of such a merge. One task reads.
+
+    Args:
+        name: What errors and statistics call it, as `merge → d`.
+        inputs: The reading ends of the edges that it merges. Nobody else reads them.
+        admit: As in `open_channel()`.
+    """
+
+    def __init__(self, name: str, inputs: Sequence[ReceiveEnd[Any]], admit: Callable[[object], bool]) -> None:
+        super().__init__(name, inputs, admit)
+        self._ready: deque[int] = deque(self._inputs)
+        self._gave = -1  # the input that has given the last element, and may have more
+        here: weakref.ref[ArrivalEnd[Any]] = weakref.ref(self)
+        self._alarms = [_Alarm(here, number) for number in self._inputs]
+
+    @property
+    def shows_plain(self) -> bool:
+        """Whether the next element is there, and is plain data that its reader accepts."""
+        if not self._ready or self.attention or self._buffer or (self._wide and self.received >= self._checkpoint_at):
+            return False
+        edge = self._inputs.get(self._head())
+        return edge is not None and bool(edge._buffer) and not edge.attention and type(edge._buffer[0]) in self._plain
+
+    async def __anext__(self) -> T_co:
+        ready = self._ready
+        if (
+            ready
+            and not self.attention
+            and not self._buffer
+            and not (self._wide and self.received >= self._checkpoint_at)
+        ):
+            number = ready[0] if ready[0] != self._gave else self._head()
+            edge = self._inputs.get(number)
+            if edge is not None and edge._buffer and not edge.attention and type(edge._buffer[0]) in self._plain:
+                item: T_co = edge._buffer.popleft()
+                edge.received += 1
+                self.received += 1
+                if edge._turns and len(edge._buffer) <= edge._low:
+                    edge._wake_sender()
+                if edge._buffer or edge.state != "open":  # one that has ended is dropped when its turn comes
+                    self._gave = number
+                else:
+                    edge._waiter = self._alarms[number]
+                    ready.popleft()
+                return item
+        return await self._receive_unusual()
+
+    def _head(self) -> int:
+        """Return whose turn it is. Who has given the last element is put behind those only now that have come in between."""
+        ready = self._ready
+        if ready[0] == self._gave:
+            ready.rotate(-1)
+            self._gave = -1
+        return ready[0]
+
+    def _next_ready(self) -> int | None:
+        ready = self._ready
+        while ready:
+            number = self._head()
+            edge = self._inputs.get(number)
+            if edge is not None and edge._buffer:
+                self._gave = number
+                return number
+            ready.popleft()
+            if edge is not None and edge.state == "open":
+                edge._waiter = self._alarms[number]
+            elif edge is not None:
+                self._failure = self._failure or (edge._cause if edge.state == "failed" else None)
+                self._drop_input(number)
+        return None
+
+    def _arm(self) -> None:
+        if not self._inputs:
+            self._complete()
