@@ -1,6 +1,4 @@
-"""Records a run that never ends into a file: `python recorded_run.py a.rec`; says how many elements have come out. Made to be
-killed.
-"""
+"""Records a run that never ends, to be killed: `python recorded_run.py a.rec`; says how many elements have come out."""
 
 from __future__ import annotations
 
