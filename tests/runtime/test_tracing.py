@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator
 
 import anyio
@@ -257,6 +259,26 @@ async def test_a_trace_is_kept_or_not_by_its_id(sample: object, kept: int | None
     assert len(found) == kept if kept is not None else 5 < len(found) < 45
 
 
+async def test_spans_can_be_had_alone_and_then_edges_stay_as_they_are() -> None:
+    """semantics 24.14, 24.17: nothing is noted beside elements, and stages share a task as they would."""
+    sink = TraceList()
+    pipeline = PipelineBuilder(traced(sink, elements="never")).chain(passing("a"), passing("b")).build()
+    before_ns = time.time_ns()
+
+    async with pipeline.execute(["x"]) as run:
+        async for _ in run:
+            pass
+        assert all(type(one.backlog) is deque for one in run._engine.edges)
+
+    assert not sink.elements
+    assert {one.name for one in sink.spans} == {"invoke_workflow pipeline", "stage a", "stage b"}
+    assert all(before_ns <= one.began_ns <= one.ended_ns for one in sink.spans)
+    assert (
+        pipeline.explain()
+        == PipelineBuilder(PipelineConfig(buffer_size=4)).chain(passing("a"), passing("b")).build().explain()
+    )
+
+
 async def test_a_run_goes_on_in_the_trace_of_its_caller_and_keeps_to_its_decision() -> None:
     """semantics 24.14, 24.15: `trace=` as a context or a header; the caller that does not record is followed."""
     sink = TraceList()
@@ -394,7 +416,7 @@ async def test_without_tracing_nothing_is_noted() -> None:
             pass
         assert run.traces() == ()
         assert run.trace_context is None
-        assert all(type(one.backlog).__name__ == "deque" for one in run._engine.edges)
+        assert all(type(one.backlog) is deque for one in run._engine.edges)
 
 
 async def test_a_run_that_is_left_in_the_middle_keeps_what_was_traced() -> None:
