@@ -33,6 +33,8 @@ from streamflow.providers import (
 )
 from streamflow.state import MemoryStore
 from streamflow.testing import assert_all_stages_stopped
+from streamflow.transports import sse_response
+from tests.support.asgi import ask, asking
 
 BUDGET = 'What\'s your "crispy" budget range, in \u20b9 or \U0001f600?\nSay it.'
 PEOPLE = "How many people are you expecting?"
@@ -379,6 +381,67 @@ async def test_a_form_counts_only_if_the_turn_has_ended_well(reason: StopReason)
     got = await stream(call(), StopStep(reason), save=saved, fallback=FALLBACK).classify("chips")
 
     assert got.fallback
+    assert saved.began == 0
+
+
+def served(classify: ClassificationStream) -> Any:
+    """Return the seed's endpoint."""
+    return sse_response(classify.stream("chips"), encoder=lambda: classify.encoder(request_id="r", session_id="s"))
+
+
+async def test_t4_and_t7_the_endpoint_of_the_seed_sends_each_event_when_it_is_there() -> None:
+    """T4, T7: through a response, in the order of the seed; the question leaves seconds before the model has ended."""
+    form = {"route": "a", "ask_slots": [{"message": "What is your budget?"}], "rest": "x" * 140}
+    exchange = await ask(served(ClassificationStream(model(call(form), delay_s=1), TOOL)))
+
+    names = [one.event for one in exchange.events if one.data]
+    at_s = {
+        name: at_s
+        for piece, at_s in zip(exchange.pieces, exchange.times_s, strict=True)
+        for name in names
+        if f"event: {name}\n".encode() in piece
+    }
+    assert names == [
+        "ack",
+        "status",
+        "classification_start",
+        "ask_message_delta",
+        "classification_complete",
+        "final_answer.complete",
+        "end",
+    ]
+    assert at_s["ask_message_delta"] < at_s["end"] - 10
+    assert json.loads(exchange.events[-2].data) == form
+    assert exchange.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_t7_a_failed_response_ends_with_an_error_without_secrets() -> None:
+    """T7: `error`, `end` with `ok: false`, and no word of what was raised."""
+
+    class Raising:
+        name = "raising"
+
+        async def stream(self, request: object) -> Any:
+            raise PermissionError(SECRET)
+            yield ""
+
+    exchange = await ask(served(ClassificationStream(Raising(), TOOL)))
+
+    assert [one.event for one in exchange.events][-2:] == ["error", "end"]
+    assert exchange.events[-1].data == '{"ok":false}'
+    assert SECRET.encode() not in exchange.body
+
+
+async def test_t7_a_client_that_hangs_up_ends_the_models_call_and_saves_nothing() -> None:
+    """T7: without a hub a response is its client's. The original went on asking the model for nobody (3.1)."""
+    saved = Saved()
+    slow = model(DelayStep(1), call({"route": "a", "ask_slots": [{"message": "What is your budget?"}]}), delay_s=1)
+
+    async with asking(served(ClassificationStream(slow, TOOL, save=saved))) as exchange:
+        await exchange.until(4)
+    await assert_all_stages_stopped()
+
+    assert "ask_message_delta" in [one.event for one in exchange.events]
     assert saved.began == 0
 
 

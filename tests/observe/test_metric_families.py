@@ -15,11 +15,11 @@ from streamflow.observe import Histogram, MetricFamily, MetricSample, Tally, pro
 labels = st.text(st.characters(codec="utf-8", exclude_characters="\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), max_size=12)
 
 
-@given(values=st.dictionaries(labels, st.floats(allow_nan=False), max_size=4), help=labels)
-def test_the_text_is_read_as_it_was_meant(values: dict[str, float], help: str) -> None:
+@given(values=st.dictionaries(labels, st.floats(allow_nan=False), max_size=4), told=labels)
+def test_the_text_is_read_as_it_was_meant(values: dict[str, float], told: str) -> None:
     """semantics 24.6: whatever is in labels and help texts."""
     samples = tuple(MetricSample((("stage", label),), value) for label, value in values.items())
-    text = prometheus_text([MetricFamily("things", "counter", help, "seconds", samples)])
+    text = prometheus_text([MetricFamily("things", "counter", told, "seconds", samples)])
     (family,) = text_string_to_metric_families(text)
     assert family.type == "counter"
     assert {one.labels["stage"]: one.value for one in family.samples} == values

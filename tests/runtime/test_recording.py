@@ -110,13 +110,15 @@ async def test_recorded_or_not_a_run_gives_the_same(fuse: bool, tmp_path: Path) 
 
 async def test_a_slow_disk_holds_the_run_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """semantics 24.22: back-pressure; the queue is bounded though nobody reads what the stages make, and no deadlock is seen."""
-    path, most, dropped = tmp_path / "a.rec", 0, 0
+    path, most, dropped, waiting = tmp_path / "a.rec", 0, 0, 0
     gate, opened = threading.Event(), threading.Event()
     write = _recording.Recorder._write
 
     def slow(self: _recording.Recorder, most: int) -> int:
+        nonlocal waiting
         opened.set()
         gate.wait(5)
+        waiting = max(waiting, len(self._queue))
         return write(self, most)
 
     def drop(element: TextElement) -> bool:
@@ -148,6 +150,7 @@ async def test_a_slow_disk_holds_the_run_and_nothing_is_lost(tmp_path: Path, mon
 
     assert result.reason == "done"
     assert 0 < most <= 8192 // 256 + 16, "the run has waited"
+    assert waiting <= 8192 // 256 + 16, "and it goes on waiting"
     assert await seen_at(path, "many → none") == texts(*["a"] * 2000)
 
 

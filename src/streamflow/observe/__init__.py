@@ -6,6 +6,7 @@ Above: stages emit events, the runtime tells of its own and delivers all of them
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
     EdgeGrown,
+    EdgeStalled,
     ElementDeadLettered,
     ElementDropped,
     ElementFailed,
@@ -13,6 +14,7 @@ from ._events import (
     ElementRetried,
     Event,
     EventGap,
+    LoopBlocked,
     PipelineCancelled,
     PipelineCompleted,
     PipelineEnded,
@@ -71,6 +73,7 @@ __all__ = [
     "AttributeValue",
     "Difference",
     "EdgeGrown",
+    "EdgeStalled",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
@@ -88,6 +91,7 @@ __all__ = [
     "Ignored",
     "Labels",
     "Listener",
+    "LoopBlocked",
     "Media",
     "MetricFamily",
     "MetricSample",

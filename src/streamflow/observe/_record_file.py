@@ -136,11 +136,13 @@ class RecordFile:
     def _write_entries(self, entries: Iterable[Entry]) -> None:
         block = bytearray()
         for entry in entries:
-            if self._size + entry.size > self._max_bytes and self._size > self._smallest:
+            size = len(entry.frame) + (sum(map(len, entry.pieces.values())) if entry.pieces else 0)
+            if self._size + size > self._max_bytes and self._size > self._smallest:
                 self._append(block)
                 block.clear()
                 self._rotate()
-            self._write_pieces(entry.pieces)
+            if entry.pieces:
+                self._write_pieces(entry.pieces)
             block += entry.frame
             self._size += len(entry.frame)
         self._append(block)

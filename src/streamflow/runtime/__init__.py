@@ -8,6 +8,7 @@ from ._config import PipelineConfig
 from ._dump import live_runs
 from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
+from ._lag import LoopLag, LoopMonitor
 from ._live_table import live_table
 from ._pipeline import Pipeline, PipelineBuilder
 from ._record_points import RecordingState
@@ -26,6 +27,8 @@ __all__ = [
     "Interruption",
     "KillSwitch",
     "KillSwitchState",
+    "LoopLag",
+    "LoopMonitor",
     "MetricsRegistry",
     "Pipeline",
     "PipelineBuilder",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..channels import EDGE_WATCH
 from ..errors import RunTimeoutError
 from ..observe import Tracing
+from ._lag import watch_lag
 from ._metering import EdgeTracer, Watches
 from ._stalls import watch_stalls
 from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
@@ -70,6 +71,8 @@ def watchdogs_of(engine: Engine, watches: EdgeWatches | None, clock: RunClock) -
     if engine.config.stall_report_s is not None:
         work = partial(watch_stalls, engine, engine.config.stall_report_s)
         yield engine._job("stall watch", work, engine._watchdog_ended)
+    if engine.config.lag_warning_s is not None:
+        yield engine._job("lag watch", partial(watch_lag, engine, engine.config.lag_warning_s), engine._watchdog_ended)
 
 
 class EdgeWatches:
