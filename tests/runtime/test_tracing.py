@@ -15,6 +15,7 @@ import pytest
 from streamflow import (
     CollectStage,
     ConfigError,
+    DataElement,
     MapStage,
     Pipeline,
     PipelineBuilder,
@@ -76,6 +77,28 @@ async def test_what_a_stage_collects_is_linked_to_all_that_went_into_it() -> Non
     assert len({batches[0].trace_id, *(one.trace_id for one in batches[0].links)}) == 3
     assert batches[0].path == ("a", "batch", "b")
     assert [one.links for one in found if one.element == "TurnEnd"] == [()]
+
+
+async def test_what_passes_a_collecting_stage_by_is_no_link() -> None:
+    """semantics 24.12: only what the stage has taken can have gone into what it makes."""
+
+    async def joined(input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+        texts: list[str] = []
+        async for element in input:
+            if isinstance(element, TextElement):
+                texts.append(element.text)
+            else:
+                await output.send(TextElement("".join(texts)))
+                await output.send(element)
+
+    collecting = stage(joined, name="joined", kind=StageKind.ACCUMULATE, accepts=(TextElement, TurnEnd))
+    source = ["1", DataElement("n", 1), TextElement("2"), TurnEnd()]
+    found = await ways(PipelineBuilder(traced()).chain(passing("a"), collecting).build(), source)
+
+    (text,), (data,) = ([one for one in found if one.element == kind] for kind in ("TextElement", "DataElement"))
+    assert len(text.links) == 2
+    assert data.trace_id not in {text.trace_id, *(one.trace_id for one in text.links)}
+    assert (data.path, data.links) == (("a", "joined"), ())
 
 
 async def test_links_are_no_more_than_was_allowed() -> None:

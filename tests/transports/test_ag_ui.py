@@ -87,6 +87,7 @@ def check_order(events):
     assert all(count == 1 for count in results.values())
 
 
+@pytest.mark.slow
 @given(elements=STREAMS, end=ENDS)
 def test_any_elements_make_a_lawful_stream(elements, end):
     """semantics 23.10: whatever comes in, the order of the protocol holds, and each event is one of its models."""
@@ -352,6 +353,7 @@ def test_a_request_that_cannot_be_is_refused_with_its_place(given, path):
     assert refused.value.path == path
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_whatever_is_sent_is_read_or_refused(data):
     """semantics 23.11 and 23.13: no body raises anything but `DecodeError`."""

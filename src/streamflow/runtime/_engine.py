@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._reporting import Reporter
     from ._supervision import Supervisor
+    from ._tracing import RunTracer
 
 __all__ = ["Engine"]
 
@@ -102,7 +103,7 @@ class Engine(RunView):
         super().__init__(reporter.run_id, plan)
         self.config = config
         self.reporter: Reporter = reporter
-        self.tracer = reporter.tracer
+        self.tracer: RunTracer | None = reporter.tracer
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
         self.draining: bool = False
@@ -138,7 +139,7 @@ class Engine(RunView):
         self._here = remember(self)
         clock = RunClock(self.jobs.backend.now)
         watches = edge_watches(self, clock)
-        self.deadlocks = DeadlockWatch(self)
+        self.deadlocks: DeadlockWatch = DeadlockWatch(self)
         self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
