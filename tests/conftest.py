@@ -57,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.stash[_REPEATS] = cases[which] > _LOOKED_AT
 
 
+def pytest_collection_finish() -> None:
+    """Take what collecting has made out of the garbage collector's sight: each of its rounds would look at all of it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     tracer = sys.gettrace()

@@ -30,8 +30,9 @@ BACKEND_MODULES = {"channels/_wait.py", "runtime/_backend.py"}
 
 TASK_STARTERS = {"create_task", "create_task_group", "ensure_future", "open_nursery", "spawn_system_task", "TaskGroup"}
 
-MAY_START_TASKS = ("runtime/", "testing/", "apps/", "cli/", "distributed/")
-"""Below the runtime nothing starts a task by itself: a stage asks its `RunContext`, which makes the runtime know the task."""
+MAY_START_TASKS = ("runtime/", "transports/", "testing/", "apps/", "cli/", "distributed/")
+"""Below the runtime no stage starts a task by itself: it asks its `RunContext`, which makes the runtime know the task.
+Transports have no stages: their tasks read a run from outside."""
 
 
 def sources() -> list[Path]:
@@ -101,6 +102,7 @@ BREAKS = [
     ("observe", "from ..channels import _it as other", "streamflow.observe._it -> streamflow.channels._it"),
     ("agents", "from ..audio import _it as other", "streamflow.agents._it -> streamflow.audio._it"),
     ("providers", "from ..graph import _it as other", "streamflow.providers._it -> streamflow.graph._it"),
+    ("transports", "from ..runtime import _it as other", "streamflow.transports._it -> streamflow.runtime._it"),
     ("testing", "from ..cli import _it as other", "streamflow.testing._it -> streamflow.cli._it"),
 ]
 

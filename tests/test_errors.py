@@ -69,6 +69,7 @@ SAMPLES: dict[str, tuple[StreamflowError, str]] = {
         "'model' (ProviderError), 'backup' (OSError)",
     ),
     "ProviderError": (errors.ProviderError("auth", "the key was refused; set it", retryable=False), "set it"),
+    "RecordingError": (errors.RecordingError("a.rec", "is no recording; give another file"), "give another file"),
     "ToolError": (errors.ToolError("no such city; ask for another one"), "ask for another one"),
     "StateError": (errors.StateError("closed", "the store is closed; open it in 'async with'"), "open it in"),
     "StateConflictError": (

@@ -1,7 +1,10 @@
 """`ToolStage`: one result for each call, whatever tools, models and persons do."""
 
+import threading
+
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from agent_kit import call, check, end, results, said
 from hypothesis import given
@@ -170,22 +173,34 @@ def _causes(error):
 
 
 async def test_a_tool_that_takes_too_long_is_ended():
-    """semantics 20.4: each tool has its limit of time; a thread is told that nobody waits for it."""
-    over = []
-
-    @tool
-    def stubborn(run: ToolContext[object]) -> None:
-        import time
-
-        while not run.is_over:
-            time.sleep(0.001)  # noqa: TID251
-        over.append(True)
-
+    """semantics 20.4: each tool has its limit of time."""
     tools = Tools([wait, tool(timeout_s=9, name="longer")(wait.func)], timeout_s=2)
     calls = [call("a", "wait", seconds=5), call("b", "longer", seconds=5)]
     got = await run_stage(ToolStage(tools), [*calls, RUN])
 
     assert [one[:2] for one in results(got)] == [("a", "timeout"), ("b", "ok")]
+
+
+async def test_a_tool_in_a_thread_is_told_that_nobody_waits_for_it():
+    """semantics 20.4: a thread cannot be cancelled; it is left, and `ToolContext.is_over` says so."""
+    begun, released, told = threading.Event(), threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    @tool
+    def stubborn(run: ToolContext[object]) -> None:
+        seen.append(run.is_over)
+        begun.set()
+        released.wait()
+        seen.append(run.is_over)
+        told.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run_stage, ToolStage([stubborn]), [call("a", "stubborn"), RUN])
+        await anyio.to_thread.run_sync(begun.wait)
+        group.cancel_scope.cancel()
+    released.set()
+    await anyio.to_thread.run_sync(told.wait)
+    assert seen == [False, True]
 
 
 @pytest.mark.parametrize("stop", ["stop", "length", "content_filter", "refusal", "interrupted", "error"])

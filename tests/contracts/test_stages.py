@@ -45,6 +45,7 @@ from streamflow import (
     stage,
 )
 from streamflow.agents import AgentStage, ToolStage
+from streamflow.apps import ChatTokenStage, ClassificationProgressStage, ClassifyStage, EnrichStage
 from streamflow.context import (
     CompactionStage,
     Document,
@@ -53,7 +54,7 @@ from streamflow.context import (
     MemoryRetrieveStage,
     RetrieveStage,
 )
-from streamflow.elements import ToolCallElement, Usage, UsageElement
+from streamflow.elements import ToolCallDelta, ToolCallElement, Usage, UsageElement
 from streamflow.providers import ProviderStage, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 from streamflow.stages import (
     BatchStage,
@@ -274,6 +275,11 @@ def what_is_said(element: StreamElement) -> object:
     return type(element), getattr(element, "message", None), getattr(element, "text", None)
 
 
+async def knowing(said: MessageElement) -> Mapping[str, str]:
+    await anyio.lowlevel.checkpoint()
+    return {"said": said.message.text}
+
+
 class Forgetful:
     """A memory that is asked and keeps nothing."""
 
@@ -292,6 +298,14 @@ ANSWERS = tuple(MessageElement(Message("assistant", text)) for text in ("hello",
 
 CALLS = (
     *(ToolCallElement(f"c{number}", "say_later", {"seconds": 3 - number}) for number in range(3)),
+    TurnEnd("tool_calls"),
+)
+
+
+FORM = (
+    ToolCallDelta("c", "classify", '{"route"'),
+    ToolCallDelta("c", "classify", ': "a"}'),
+    ToolCallElement("c", "classify", {"route": "a"}, '{"route": "a"}'),
     TurnEnd("tool_calls"),
 )
 
@@ -317,8 +331,11 @@ STAGES: dict[str, Entry] = {
     "BatchStage": entry(lambda: BatchStage(2, max_wait_s=5), *TURNS),
     "BufferStage": entry(lambda: BufferStage(2)),
     "CacheStage": entry(lambda: CacheStage(FlatMapStage(letters_later)), *TEXTS, *TEXTS),
+    "ChatTokenStage": entry(lambda: ChatTokenStage(partial=True)),
     "ChunkTextStage": entry(lambda: ChunkTextStage(4, max_wait_s=5), *TURNS),
     "CircuitBreakerStage": entry(lambda: CircuitBreakerStage(streaming)),
+    "ClassificationProgressStage": entry(lambda: ClassificationProgressStage("classify", 14), *FORM),
+    "ClassifyStage": entry(lambda: ClassifyStage("classify", fallback={"route": "none"}), *FORM),
     "CoalesceStage": entry(lambda: CoalesceStage(1)),
     "CollectStage": entry(lambda: CollectStage([])),
     "CompactionStage": entry(lambda: CompactionStage(lambda _messages: "so far", above_tokens=1), *CHAT),
@@ -326,6 +343,7 @@ STAGES: dict[str, Entry] = {
     "DebugStage": entry(DebugStage),
     "DedupeStage": entry(lambda: DedupeStage(lambda one: one.text, accepts=TextElement), *TEXTS, *TEXTS),
     "DelayStage": entry(lambda: DelayStage(5, max_held=2)),
+    "EnrichStage": entry(lambda: EnrichStage(knowing, name="profile"), *CHAT),
     "ExtractJsonStage": entry(lambda: ExtractJsonStage(["a", "b"]), *JSON),
     "FallbackStage": entry(lambda: FallbackStage(failing_early, joining), *TURNS),
     "FileLinesSource": source(lambda: FileLinesSource(LINES), clock="real"),

@@ -7,7 +7,7 @@ the output; a block that defines tests is run by pytest. No block is left out.
 from __future__ import annotations
 
 import dataclasses
-import os
+import functools
 import re
 import shlex
 import subprocess
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from programs import run_program
 from pytest_examples import CodeExample, EvalExample, find_examples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,27 +39,11 @@ def run_block(source: str, folder: Path) -> str:
     """Run a block as a program, or with pytest if it defines tests, and return what it prints."""
     file = folder / "block.py"
     file.write_text(source, encoding="utf-8")
-    how = (
-        ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        if re.search(r"^(async )?def test_", source, re.MULTILINE)
-        else []
-    )
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "PYTHON", "PYTEST"))
-    }
-    command = [sys.executable, "-W", "error", *how, str(file)]
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        encoding="utf-8",
-        env={**environment, "PYTHONUTF8": "1"},
-        timeout=30,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert not ended.stderr
-    return "" if how else ended.stdout
+    is_test = re.search(r"^(async )?def test_", source, re.MULTILINE) is not None
+    ended = run_program(file, cwd=folder, is_test=is_test)
+    assert ended.code == 0, ended.out + ended.err
+    assert not ended.err
+    return "" if is_test else ended.out
 
 
 def told(source: str) -> str:
@@ -128,9 +113,15 @@ def unknown_in(text: str) -> list[str]:
 
 def _unknown_options(words: list[str], command: str = "chat") -> list[str]:
     """Return the options that a command of `streamflow` does not have."""
-    helping = [sys.executable, "-m", "streamflow", command, "--help"]
-    known = re.findall(r"--[a-z-]+", subprocess.run(helping, capture_output=True, encoding="utf-8", check=True).stdout)
+    known = options_of(command)
     return [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+
+
+@functools.cache
+def options_of(command: str) -> list[str]:
+    """Return the options that the help of a command of `streamflow` lists."""
+    helping = [sys.executable, "-m", "streamflow", command, "--help"]
+    return re.findall(r"--[a-z-]+", subprocess.run(helping, capture_output=True, encoding="utf-8", check=True).stdout)
 
 
 @pytest.mark.parametrize("page", COMMAND_PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -5,13 +5,11 @@ A new example needs nothing here but its file of expected output, and its line i
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -21,25 +19,12 @@ NAMES = [example.stem for example in EXAMPLES]
 
 ASYNC_EXAMPLES = [example for example in EXAMPLES if "anyio.run(main)" in example.read_text(encoding="utf-8")]
 
-# An example starts its event loop with `anyio.run(main)`; this makes trio what it means.
-ON_TRIO = """
-import functools, runpy, sys
-import anyio
-anyio.run = functools.partial(anyio.run, backend="trio")
-runpy.run_path(sys.argv[1], run_name="__main__")
-assert "trio" in sys.modules
-"""
 
-
-def output_of(*arguments: str) -> str:
-    """Return what a Python process prints on standard output; any warning, and anything on standard error, fails."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "PYTHON"))}
-    command = [sys.executable, "-W", "error", *arguments]
-    ended = subprocess.run(
-        command, capture_output=True, encoding="utf-8", env={**environment, "PYTHONUTF8": "1"}, timeout=30, check=False
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout
+def output_of(example: Path, *, on_trio: bool = False) -> str:
+    """Return what an example prints on standard output; any warning, and anything on standard error, fails."""
+    ended = run_program(example, on_trio=on_trio)
+    assert (ended.code, ended.err) == (0, "")
+    return ended.out
 
 
 def expected(example: Path) -> str:
@@ -49,13 +34,13 @@ def expected(example: Path) -> str:
 @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
 def test_an_example_prints_what_it_should(example: Path) -> None:
     """Examples are the first thing that a newcomer runs: `python examples/<name>.py`."""
-    assert output_of(str(example)) == expected(example)
+    assert output_of(example) == expected(example)
 
 
 @pytest.mark.parametrize("example", ASYNC_EXAMPLES, ids=lambda example: example.stem)
 def test_an_example_prints_the_same_on_trio(example: Path) -> None:
     """What the examples show holds on both event loops."""
-    assert output_of("-c", ON_TRIO, str(example)) == expected(example)
+    assert output_of(example, on_trio=True) == expected(example)
 
 
 def test_the_examples_are_numbered_in_reading_order_and_short() -> None:

@@ -35,6 +35,7 @@ OTHER = PipelineConfig(
     metrics=True,
     tracing=True,
     event_buffer=7,
+    record="runs/{run_id}.rec",
 )
 """A value of each field that is not its default."""
 
@@ -390,6 +391,7 @@ CONFIGS = st.builds(
     buffer_size=st.integers(4, 10**9),
     max_concurrent_runs=st.none() | st.integers(1, 10**9),
     event_buffer=st.integers(1, 10**9),
+    record=st.none() | st.sampled_from(["a.rec", "é {run_id}"]),
     on_deadlock=st.sampled_from(["error", "grow"]),
     deadlock_grow_limit=st.integers(1, 10**9),
     shutdown_timeout_s=SECONDS,

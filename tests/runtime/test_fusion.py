@@ -95,7 +95,7 @@ def two(connect: Callable[[PipelineBuilder], object], **config):
         (lambda one: one.connect("a", "b", priority=True), {}, "it has priority lanes"),
         (lambda one: one.connect("a", "b"), {"priority": True}, "it has priority lanes"),
         (lambda one: one.connect("a", "b"), {"backpressure_timeout_s": 9.0}, "it is watched"),
-        (lambda one: one.connect("a", "b"), {"metrics": True}, "it is watched"),
+        (lambda one: one.connect("a", "b"), {"tracing": True}, "it is watched"),
         (lambda one: one.connect("a", "b").supervise("b", Supervision("resume")), {}, "'b' is supervised"),
         (lambda one: one.add(same("c")).branch("a", "b", "c"), {}, "'a' has several branches"),
         (lambda one: one.add(same("c")).merge("b", "a", "c"), {}, "'b' has several inputs"),

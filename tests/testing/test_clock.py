@@ -6,12 +6,15 @@ import gc
 import subprocess
 import sys
 import threading
+from types import FrameType
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import blockbuster
 import pytest
+from anyio._backends._asyncio import WorkerThread
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,6 +167,83 @@ async def test_an_abandoned_thread_does_not_hold_the_clock() -> None:
     go_on.set()
 
     assert anyio.current_time() == 60.0
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_job_that_waits_for_an_abandoned_thread_holds_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`virtual_time` on asyncio: a worker is idle for anyio a moment before it has left its last job; the next one counts."""
+    started, go_on, leave = threading.Event(), threading.Event(), threading.Event()
+    workers: list[WorkerThread] = []
+    looks: list[WorkerThread] = []
+    loop = asyncio.get_running_loop()
+    look = loop.is_work_in_threads
+
+    def abandoned() -> None:
+        worker = threading.current_thread()
+        workers.append(worker)
+        task_done = worker.queue.task_done
+
+        def late() -> None:
+            leave.wait(30)
+            task_done()
+
+        worker.queue.task_done = late
+        started.set()
+        go_on.wait(30)
+
+    def looked() -> bool:
+        found = look()
+        looks.extend(workers if workers and workers[0].queue.qsize() else ())
+        if len(looks) > 1:  # the first one decided whether the clock may jump
+            leave.set()
+        return found
+
+    monkeypatch.setattr(loop, "is_work_in_threads", looked)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: anyio.to_thread.run_sync(abandoned, abandon_on_cancel=True))
+        while not started.is_set():
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    go_on.set()
+    while not workers[0].idle_workers:
+        await anyio.lowlevel.checkpoint()
+    with anyio.fail_after(60):
+        assert await anyio.to_thread.run_sync(threading.current_thread) is workers[0]
+    assert anyio.current_time() == 0.0
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_thread_that_has_its_answer_from_the_loop_holds_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`virtual_time` on asyncio: it waits for the loop until the answer is there, and works again from then on."""
+    leaving, leave = threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    look = loop.is_work_in_threads
+
+    def looked() -> bool:
+        found = look()
+        if leaving.is_set():
+            leave.set()
+        return found
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        if frame.f_code is not concurrent.futures.Future.result.__code__:
+            return None
+        if event == "return":
+            leaving.set()
+            leave.wait(30)
+        return trace
+
+    def work() -> None:
+        sys.settrace(trace)
+        try:
+            anyio.from_thread.run(anyio.lowlevel.checkpoint)
+        finally:
+            sys.settrace(None)
+
+    monkeypatch.setattr(loop, "is_work_in_threads", looked)
+    with anyio.fail_after(60):
+        await anyio.to_thread.run_sync(work)
+    assert anyio.current_time() == 0.0
 
 
 async def test_a_thread_started_by_hand_can_wake_the_loop() -> None:

@@ -32,7 +32,8 @@ from ..elements import (
     UsageElement,
 )
 from ..errors import ConfigError
-from ..providers import ModelRequest, NamedTool
+from ..observe import start_span
+from ..providers import ModelRequest, NamedTool, told_usage
 from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
 from ._limits import Limits
 from ._tool_stage import sender
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import StopReason
+    from ..observe import ActiveSpan, AttributeValue, SpanScope
     from ..providers import Provider
     from ..stages import Accepts, ModelPrice, OnInterrupt, RunContext
     from ._limits import LimitKind
@@ -191,7 +193,9 @@ class AgentStage(BaseStage):
         """
         turn = AgentTurn(self._options, messages, send=send if send is not None else _nowhere, deps=deps, decisions={})
         try:
-            await self._play(turn)
+            with self._span(None) as span:
+                await self._play(turn)
+                _tell_end(span, turn, interrupted=False)
         finally:
             turn.release()
         return AgentAnswer(
@@ -258,10 +262,12 @@ class AgentStage(BaseStage):
             is_stale=lambda: scope.interrupted,
         )
         try:
-            async with scope:
-                await self._play(turn)
-            if scope.interrupted:
-                await turn.settle("interrupted")
+            with self._span(end.index) as span:
+                async with scope:
+                    await self._play(turn)
+                if scope.interrupted:
+                    await turn.settle("interrupted")
+                _tell_end(span, turn, interrupted=scope.interrupted)
         finally:
             turn.release()
         account = turn.account
@@ -273,12 +279,27 @@ class AgentStage(BaseStage):
         await output.send(ended)
         return tuple(turn.messages) if ended.pending else ()
 
+    def _span(self, index: int | None) -> SpanScope:
+        """Return a block that is a turn, as a span."""
+        facts: dict[str, AttributeValue] = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": self.name}
+        if index is not None:
+            facts["streamflow.turn.index"] = index
+        return start_span(f"invoke_agent {self.name}", attributes=facts)
+
     async def _play(self, turn: AgentTurn) -> None:
         """Play a turn within its limit of time."""
         with anyio.move_on_after(self._options.limits.time_s) as clock:
             await turn.play()
         if clock.cancelled_caught:
             await turn.settle("length", "time")
+
+
+def _tell_end(span: ActiveSpan | None, turn: AgentTurn, *, interrupted: bool) -> None:
+    if span is not None:
+        told_usage(span, turn.usage)
+        span.set("gen_ai.response.finish_reasons", (turn.stop_reason,))
+        if interrupted:
+            span.event("interrupt")
 
 
 async def _nowhere(_element: StreamElement) -> None:

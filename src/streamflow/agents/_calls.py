@@ -19,6 +19,7 @@ import msgspec
 
 from ..elements import Message, MessageElement, ToolCallElement, ToolResultElement
 from ..errors import RunStateError, ToolError
+from ..observe import start_span
 from ..stages import current_run
 from ._arguments import ArgumentsError
 from ._content import capped, content_of
@@ -298,6 +299,23 @@ class Calls:
         return await self._ran(tool, call)
 
     async def _ran(self, tool: Tool, call: ToolCallElement) -> ToolResultElement:
+        """Run a tool as a span of its own, and return what came of it."""
+        facts = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool.name,
+            "gen_ai.tool.call.id": call.call_id,
+        }
+        with start_span(f"execute_tool {tool.name}", attributes=facts) as span:
+            result = await self._tried(tool, call)
+            if span is not None:
+                span.set("streamflow.tool.status", result.status)
+                span.set_content("gen_ai.tool.call.arguments", lambda: call.raw)
+                span.set_content("gen_ai.tool.call.result", lambda: str(result.content))
+                if result.status != "ok":
+                    span.fail_as(f"tool_{result.status}")
+        return result
+
+    async def _tried(self, tool: Tool, call: ToolCallElement) -> ToolResultElement:
         """Run a tool, and return what came of it."""
         context = ToolContext(call, self._deps, self._send, self._threads)
         timeout_s = self._tools.timeout_of(tool)

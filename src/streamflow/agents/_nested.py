@@ -15,6 +15,7 @@ from ..elements import (
     Message,
     TextElement,
     ThinkingElement,
+    TurnReset,
     UsageElement,
 )
 from ..errors import ConfigError, ToolError
@@ -74,7 +75,7 @@ def agent_tool(
             raise ToolError(f"The task was not begun: {depth} agents are inside each other already. Do it yourself.")
 
         async def send(element: StreamElement) -> None:
-            if isinstance(element, _SHOWN) or (isinstance(element, UsageElement) and element.final):
+            if isinstance(element, _SHOWN) or _is_told(element):
                 inner = element.metadata.get("agent")
                 await context.send(element.with_metadata(agent=f"{name}/{inner}" if inner else name))
 
@@ -97,3 +98,12 @@ def agent_tool(
     }
     spec = ToolSpec(name, description, parameters)
     return Tool.from_schema(spec, hand_over, timeout_s=timeout_s, approve=approve)
+
+
+def _is_told(element: StreamElement) -> bool:
+    """Return whether control of an agent inside another is for those who look on: what a call has used, which answer to forget."""
+    if isinstance(element, UsageElement):
+        return element.final
+    return isinstance(element, TurnReset) and bool(
+        element.answer
+    )  # without it, more would be forgotten than was said here

@@ -92,6 +92,26 @@ class Tools:
         """Return the tool of this name, None if there is none; a blocked one is not there."""
         return None if name in self._blocked else self._tools.get(name)
 
+    def only(self, names: Iterable[str]) -> Tools:
+        """Return those of these names, under the same rules.
+
+        Raises:
+            ConfigError: If there is no tool of a name.
+        """
+        wanted = tuple(dict.fromkeys(names))
+        for name in wanted:
+            if self.find(name) is None:
+                known = ", ".join(one.name for one in self) or "none"
+                raise ConfigError("tools", f"there is no tool {name!r:.80}; the tools are: {known}")
+        return Tools(
+            [self._tools[name] for name in wanted],
+            approve=self._approve,
+            max_parallel=self.max_parallel,
+            timeout_s=self._timeout_s,
+            max_result_bytes=self._max_result_bytes,
+            max_repeats=self.max_repeats,
+        )
+
     def timeout_of(self, tool: Tool) -> float | None:
         """Return the longest time of a call, in seconds."""
         return self._timeout_s if tool.timeout_s is None else tool.timeout_s

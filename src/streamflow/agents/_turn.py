@@ -16,7 +16,6 @@ import msgspec
 
 from ..elements import (
     Message,
-    MessageElement,
     Metadata,
     ToolCallElement,
     TurnReset,
@@ -26,8 +25,7 @@ from ..elements import (
     repair_history,
     survives_interruption,
 )
-from ..errors import ProviderError
-from ..providers import ModelRequest, Sent
+from ..providers import AnswerReader, ModelRequest, ModelSpan
 from ._calls import Calls
 from ._limits import Spent, priced
 from ._tools import Repeats
@@ -97,7 +95,7 @@ class AgentTurn:
         self._spent = Spent(options.limits)
         self._repeats = Repeats(options.tools.max_repeats)
         self._calls: Calls | None = None
-        self._sent: Sent | None = None
+        self._reader: AnswerReader | None = None
         self._was_cut = False
         self._begin(tuple(conversation))
 
@@ -142,16 +140,16 @@ class AgentTurn:
     async def settle(self, stop_reason: StopReason, limit: LimitKind | None = None) -> None:
         """Send what is missing after a cancellation: what was said as a cut message, a result for each call. Idempotent."""
         self.stop_reason, self.limit = stop_reason, limit
-        sent, calls = self._sent, self._calls
-        self._sent = self._calls = None
-        if sent is not None:
-            cut = sent.cut()
-            if cut is not None:
-                await self._send(cut)
-                self.messages.append(cut.message)
+        reader, calls = self._reader, self._calls
+        self._reader = self._calls = None
+        if reader is not None:
+            said = reader.message_so_far()
+            if said is not None:
+                await self._send(said)
+                self.messages.append(said.message)
             if calls is not None:
-                calls.adopt(cut.message if cut is not None else Message("assistant", ""))
-            usage = sent.usage_so_far()
+                calls.adopt(said.message if said is not None else Message("assistant", ""))
+            usage = reader.usage_so_far()
             if usage is not None:
                 await self._tell_usage(usage)
         if calls is not None:
@@ -209,23 +207,17 @@ class AgentTurn:
         """Ask the model, and send what it answers."""
         request = self._request()
         self._spent.rounds += 1
-        answer: MessageElement | None = None
-        usage: UsageElement | None = None
-        sent = self._sent = Sent()
-        async with aclosing(self._options.provider.stream(request)) as stream:
-            async for element in stream:
-                if isinstance(element, UsageElement) and element.final:
-                    usage = element
-                elif isinstance(element, MessageElement) and answer is None:
-                    answer = element
-                elif answer is not None:
-                    raise self._broken(f"sent {type(element).__name__} after its message")
-                else:
-                    await self._pass(element, calls, sent)
-        if answer is None:
-            raise self._broken("ended without its message")
+        reader = self._reader = AnswerReader(self._options.provider)
+        provider = self._options.provider
+        with ModelSpan(provider, request) as span:
+            async with aclosing(provider.stream(request)) as stream:
+                async for element in stream:
+                    span.note(element)
+                    if not reader.keeps(element):
+                        await self._pass(element, calls, reader)
+        answer, usage = reader.message(), reader.usage()
         await self._send(answer)
-        self._sent = None
+        self._reader = None
         self.messages.append(answer.message)
         calls.adopt(answer.message)
         if usage is not None:
@@ -234,14 +226,14 @@ class AgentTurn:
             self._spent.add(None)
         return answer.message
 
-    async def _pass(self, element: StreamElement, calls: Calls, sent: Sent) -> None:
+    async def _pass(self, element: StreamElement, calls: Calls, reader: AnswerReader) -> None:
         """Send on what comes before the message."""
         if isinstance(element, TurnReset):
             calls.forget()
-            element = element.replace(index=self._index)
+            element = reader.reset(element, self._index)
         await self._send(element)
         if not self._is_stale() or survives_interruption(element):
-            sent.note(element)
+            reader.note(element)
             if isinstance(element, ToolCallElement):
                 calls.note(element)
 
@@ -289,9 +281,8 @@ class AgentTurn:
 
     async def _tell(self, element: StreamElement) -> None:
         """Send what tools tell. What an agent among them has used is used by this turn."""
+        if isinstance(element, TurnReset):
+            element = element.replace(index=self._index)
         await self._send(element)
         if isinstance(element, UsageElement) and element.final:
             self._spent.add(element.usage)
-
-    def _broken(self, what: str) -> ProviderError:
-        return ProviderError("protocol", f"provider {self._options.provider.name!r} {what}")

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ..elements import EndOfStream, Message, MessageElement, StreamElement, TextElement, TextPart, TurnEnd
-from ..errors import ElementError, RunStateError
+import anyio
+
+from ..elements import EndOfStream, Message, MessageElement, StreamElement, TextElement, TextPart, TurnEnd, TurnReset
+from ..errors import ConfigError, ElementError, RunStateError, RunTimeoutError, StageError
+from ._response import LLMResponse, ResponseNotes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -88,11 +91,27 @@ class _Turn:
         self._keep = keep
         self._answers: list[Message] = []
         self._is_kept = False
+        self._began_s: float | None = None
+        self.notes = ResponseNotes()
+        """What the record of the turn is made of."""
+
+    def begin(self) -> None:
+        """Note when it began; later calls change nothing."""
+        if self._began_s is None:
+            self._began_s = anyio.current_time()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it began."""
+        return 0.0 if self._began_s is None else anyio.current_time() - self._began_s
 
     def see(self, element: StreamElement) -> StreamElement:
         """Note what `element` says of the turn, and return it."""
+        self.notes.see(element, self.elapsed_s)
         if isinstance(element, MessageElement) and element.message.role in {"assistant", "tool"}:
             self._answers.append(element.message)
+        elif isinstance(element, TurnReset):
+            self._answers = [one for one in self._answers if element.answer and one.id != element.answer]
         is_end = isinstance(element, TurnEnd) or (isinstance(element, EndOfStream) and element.reason == "done")
         if is_end and not self._is_kept and any(one.role == "assistant" for one in self._answers):
             self._is_kept = True
@@ -106,6 +125,7 @@ class _Elements:
     def __init__(self, elements: AsyncIterator[StreamElement], turn: _Turn) -> None:
         self._elements = elements
         self._turn = turn
+        turn.begin()
 
     def __aiter__(self) -> Self:
         return self
@@ -162,9 +182,36 @@ class ChatReply:
         async for element in self:
             if isinstance(element, MessageElement) and element.message.role == "assistant":
                 answer = element.message
+            elif isinstance(element, TurnReset) and not element.answer:
+                answer = None
         if answer is None:
             raise RunStateError(f"{self._run.run_id} gave no message of the assistant; end the pipeline with a model")
         return answer
+
+    async def response(self, *, errors: Literal["raise", "record"] = "raise") -> LLMResponse:
+        """Iterate what is left and return the record of the answer: text, tokens, latency, why it stopped.
+
+        Args:
+            errors: `raise` raises a failure of the run; `record` tells it in the record, with `LLM call failed: …` for one of the
+                model. A failed turn is not in the session's history either way.
+
+        Cancellation: the run goes on until the reply is left.
+
+        Raises:
+            StageError: If a stage failed, and `errors` is `raise`.
+            RunTimeoutError: If it took too long, and `errors` is `raise`.
+            ConfigError: If `errors` is neither.
+        """
+        if errors not in ("raise", "record"):
+            raise ConfigError("errors", f"give 'raise' or 'record', got {errors!r:.80}")
+        try:
+            async for _ in self:
+                pass
+        except (StageError, RunTimeoutError) as error:
+            if errors == "raise":
+                raise
+            self._turn.notes.fail(error, self._turn.elapsed_s)
+        return self._turn.notes.made()
 
     @property
     def run(self) -> Run:
@@ -172,6 +219,7 @@ class ChatReply:
         return self._run
 
     async def __aenter__(self) -> Self:
+        self._turn.begin()
         await self._run.__aenter__()
         return self
 

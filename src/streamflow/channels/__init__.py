@@ -15,6 +15,7 @@ from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
+from ._holding import hold_edges
 from ._hub import HubEnd
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
@@ -37,12 +38,27 @@ from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._sweep import Fence, Herald, sweep_edge
+from ._traced import (
+    CollectingPlace,
+    DepthBuffer,
+    EndPlace,
+    Hop,
+    MergePlace,
+    Origin,
+    Root,
+    SeveralPlace,
+    StagePlace,
+    TracedBuffer,
+    trace_edge,
+    trace_merge,
+)
 from ._wait import running_trio
 from ._waits import (
     EdgeWait,
     has_waiting_sender,
     is_awaited,
     oversee,
+    stands_at,
     tell_loop,
     tell_waits,
     waits_on,
@@ -68,28 +84,38 @@ __all__ = [
     "ChannelState",
     "ChannelStatistics",
     "ChannelWatch",
+    "CollectingPlace",
     "ConcatEnd",
     "ControlJoin",
+    "DepthBuffer",
     "EdgeBound",
     "EdgeWait",
+    "EndPlace",
     "FeedbackMergeEnd",
     "Fence",
     "ForkEnd",
     "Hand",
     "Herald",
+    "Hop",
     "HubEnd",
     "MergeEnd",
+    "MergePlace",
     "OrderedEnd",
     "Ordering",
+    "Origin",
     "Overflow",
     "PriorityEnd",
     "Pulse",
     "RaceEnd",
     "ReceiveEnd",
+    "Root",
     "Rounds",
     "RouteEnd",
     "SendEnd",
+    "SeveralPlace",
     "SortedEnd",
+    "StagePlace",
+    "TracedBuffer",
     "Unroutable",
     "Unusual",
     "Weight",
@@ -104,6 +130,7 @@ __all__ = [
     "end_loop",
     "has_plain",
     "has_waiting_sender",
+    "hold_edges",
     "is_awaited",
     "is_plain_edge",
     "join_ports",
@@ -122,9 +149,12 @@ __all__ = [
     "pump_pass",
     "pump_tee",
     "running_trio",
+    "stands_at",
     "sweep_edge",
     "tell_loop",
     "tell_waits",
+    "trace_edge",
+    "trace_merge",
     "waits_on",
     "widen",
     "written_edges",

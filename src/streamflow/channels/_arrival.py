@@ -1,6 +1,7 @@
 """The common merge, without a search: of inputs that no fork above them feeds, so that nothing has to be aligned.
 
-Above: `runtime`, which opens one where a graph joins. Below: `_merge`, whose rules hold as they are.
+Above: `runtime`, which opens one where a graph joins. Below: `_merge`, whose rules hold. Turns are taken in the order in which
+inputs began to have something, so none waits for more than one of each other; which of two comes first is not by their numbers.
 
 Each input is either in the list of those that are ready, or has an alarm where its reader would wait. The alarm puts it into the
 list when something enters it, or it ends; whoever finds it empty at the head of the list sets the alarm again. So nobody looks at

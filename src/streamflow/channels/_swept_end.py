@@ -75,14 +75,13 @@ class SweptEnd:
 
     def _keep(self, stays: list[bool]) -> int:
         """Take out of the buffer what does not stay, and return how many there were; see `_sweep`."""
-        items = tuple(self._buffer)
-        self._buffer.clear()
-        for item, does_stay in zip(items, stays, strict=True):
-            if does_stay:
-                self._buffer.append(item)
-            elif type(item) not in self._plain:
+        buffer = self._buffer
+        goes = [place for place, does_stay in enumerate(stays) if not does_stay]
+        for place in reversed(goes):
+            if type(buffer[place]) not in self._plain:
                 self.attention -= 1
-        return len(items) - len(self._buffer)
+            del buffer[place]
+        return len(goes)
 
     def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
         """Drop what does not stay of what was taken out of the edges and is kept to leave later; return how much that was."""

@@ -29,6 +29,7 @@ __all__ = [
     "has_waiting_sender",
     "is_awaited",
     "oversee",
+    "stands_at",
     "tell_loop",
     "tell_waits",
     "waits_on",
@@ -141,3 +142,22 @@ def widen(end: ReceiveEnd[T], capacity: int) -> None:
             merge._wide = merge._wide or end._wide
         end._reopen_sender()
         end._wake_senders()
+
+
+def stands_at(
+    reads: Iterable[ReceiveEnd[object]], writes: Iterable[ReceiveEnd[object]]
+) -> Literal["send", "receive"] | None:
+    """Say where a stage stands still now: its task, or one of them, waits for room, or its reader waits for an element.
+
+    Args:
+        reads: The ends that it reads.
+        writes: The edges that it writes, by their reading ends. Who waits for room comes first.
+    """
+    for edge in writes:
+        for turn in edge._turns:
+            if turn.waiter is not None and not turn.waiter.done():
+                return "send"
+    for end in reads:
+        if end._waiter is not None and not end._waiter.done():
+            return "receive"
+    return None

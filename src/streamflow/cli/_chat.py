@@ -1,30 +1,35 @@
-"""`streamflow chat`: what the user says goes through route → prompt → model, and the answer appears as it arrives.
+"""`streamflow chat`: a chat service in a terminal. What the model says appears as it arrives, and what its tools do.
 
-Above: `_main`. Below: `apps`, `_messages`, `_screen`.
+Above: `_main`. Below: `apps`, `_messages`, `_history`, `_showing`, `_screen`.
 """
 
 from __future__ import annotations
 
+import logging
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
 from .. import __version__
-from ..apps import DEFAULT_SYSTEM, ChatSession, chat_pipeline
-from ..elements import TextElement
-from ..errors import RunTimeoutError, SourceError, StageError, StreamflowError
+from ..apps import ChatDone, ChatError, ChatService
+from ..errors import ConfigError, RunTimeoutError, StageError, StreamflowError
 from ..runtime import PipelineConfig
+from ._history import ChosenConversation, list_conversations
 from ._messages import Messages
+from ._showing import Showing
 
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from ..agents import Tools
+    from ..apps import ChatStream
+    from ..state import StateStore
     from ._connect import Connection
     from ._options import ChatOptions
     from ._screen import Screen
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "MISUSED", "chat"]
+__all__ = ["DONE", "FAILED", "INTERRUPTED", "MISUSED", "Setup", "chat"]
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: ended by the user or the input; it could not go on; a wrong option; Ctrl-C."""
@@ -36,14 +41,27 @@ _WELCOMES = {
 }
 
 _SHUTDOWN_S = 2.0  # a user who has pressed Ctrl-C does not wait ten seconds for a stage that hangs
+_MAX_PAST = 20  # messages that are shown of a conversation that goes on
 
 
-async def chat(options: ChatOptions, connection: Connection, screen: Screen, stdin: TextIO | None) -> int:
-    """Hold a chat, and return the exit code. All that goes wrong is told on `screen`."""
+class Setup(NamedTuple):
+    """What a chat is held with."""
+
+    connection: Connection
+    """Who answers."""
+    tools: Tools
+    """What the model may call."""
+    store: StateStore
+    """Where the conversations are kept; opened for the time of the chat."""
+
+
+async def chat(options: ChatOptions, setup: Setup, screen: Screen, stdin: TextIO | None) -> int:
+    """Hold a chat, or list the conversations, and return the exit code. All that goes wrong is told on `screen`."""
+    logging.getLogger("streamflow").addHandler(logging.NullHandler())  # what goes wrong is told once, by the chat
     code = INTERRUPTED
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
         async with anyio.create_task_group() as group:
-            talk = _Talk(options, connection, screen, stdin)
+            talk = _Talk(options, setup, screen, stdin)
 
             async def watch() -> None:
                 async for _ in signals:
@@ -61,76 +79,126 @@ async def chat(options: ChatOptions, connection: Connection, screen: Screen, std
 class _Talk:
     """One chat, from the welcome to the end."""
 
-    def __init__(self, options: ChatOptions, connection: Connection, screen: Screen, stdin: TextIO | None) -> None:
+    def __init__(self, options: ChatOptions, setup: Setup, screen: Screen, stdin: TextIO | None) -> None:
         self._options = options
-        self._connection = connection
+        self._connection, self._tools, self._store = setup
         self._screen = screen
         self._messages = Messages(stdin, screen, echo=not options.quiet)
+        self._showing = Showing(screen, quiet=options.quiet)
         self._answering: anyio.CancelScope | None = None
+        self._response: ChatStream | None = None
 
     def stop_answer(self) -> bool:
-        """End the answer that is under way, and say whether there was one and the chat goes on."""
-        scope = self._answering
+        """End the answer that is under way, and say whether there was one and the chat goes on.
+
+        The first time it is asked to stop, so that what was said is kept; the second time it is cancelled.
+        """
+        scope, response = self._answering, self._response
         if scope is None or scope.cancel_called or self._messages.come_from != "terminal":
             return False
-        scope.cancel()
+        if response is not None:
+            self._response = None
+            response.stop()
+        else:
+            scope.cancel()
         return True
 
     async def hold(self) -> int:
         """Welcome the user, converse, and return the exit code."""
-        pipeline = chat_pipeline(
-            self._connection.provider,
-            system=DEFAULT_SYSTEM if self._options.system is None else self._options.system,
-            config=PipelineConfig(timeout_s=self._options.timeout_s, shutdown_timeout_s=_SHUTDOWN_S),
-        )
+        config = PipelineConfig(timeout_s=self._options.timeout_s, shutdown_timeout_s=_SHUTDOWN_S)
+        try:
+            async with self._store as store, self._connection.opened:
+                service = ChatService(store, self._connection.provider, tools=self._tools, config=config)
+                if self._options.list:
+                    await list_conversations(service, self._screen)
+                    return DONE
+                chosen = ChosenConversation(service, self._options)
+                await chosen.choose()
+                await self._welcome(service, chosen)
+                return await self._converse(service, chosen)
+        except StreamflowError as error:
+            self._screen.error(str(error))
+            return MISUSED if isinstance(error, ConfigError) else FAILED
+
+    async def _welcome(self, service: ChatService, chosen: ChosenConversation) -> None:
+        """Say what this is, wait for a first message, and show what was said before."""
         if not self._options.quiet:
             self._screen.line(f"streamflow {__version__} · chat\n{self._connection.notice}")
-        try:
-            await self._messages.open(self._options.wait_s)
-            self._welcome()
-            async with self._connection.opened:
-                return await self._converse(ChatSession(pipeline))
-        except SourceError as error:
-            self._screen.error(str(error))
-            return FAILED
-
-    def _welcome(self) -> None:
-        if not self._options.quiet:
-            if welcome := _WELCOMES[self._messages.come_from]:
-                self._screen.line(welcome)
+            if len(self._tools):
+                self._screen.line(f"Tools: {', '.join(one.name for one in self._tools)}.")
+        await self._messages.open(self._options.wait_s)
+        if self._options.quiet:
+            return
+        if welcome := _WELCOMES[self._messages.come_from]:
+            self._screen.line(welcome)
+        if chosen.resumed is None:
             self._screen.line()
+            return
+        said = await service.messages(chosen.resumed.id)
+        left_out = f", without {len(said) - _MAX_PAST} earlier messages" if len(said) > _MAX_PAST else ""
+        self._screen.line(f"This is conversation {chosen.resumed.id}{left_out}.\n")
+        for message in said[-_MAX_PAST:]:
+            self._showing.past(message)
 
-    async def _converse(self, session: ChatSession) -> int:
+    async def _converse(self, service: ChatService, chosen: ChosenConversation) -> int:
         while (text := await self._messages.next_message()) is not None:
-            succeeded = await self._answer(session, text)
+            succeeded = await self._answer(service, await chosen.id_for(text), text)
             if self._screen.is_gone or not (succeeded or self._messages.come_from == "terminal"):
                 return FAILED
         self._screen.end_line()
         return DONE
 
-    async def _answer(self, session: ChatSession, text: str) -> bool:
+    async def _answer(self, service: ChatService, conversation: str, text: str) -> bool:
         """Show the answer to `text` as it arrives, and say whether one came; an answer that the user stopped is one."""
-        if not self._options.quiet:
-            self._screen.write("bot> ")
-        try:
-            with anyio.CancelScope() as self._answering:
-                async with session.reply(text) as reply:
-                    async for element in reply:
-                        if isinstance(element, TextElement):
-                            self._screen.write(element.text)
-                        if self._screen.is_gone:
-                            break
-            if self._answering.cancelled_caught:
-                self._screen.line("(stopped)")
-        except StreamflowError as error:
-            self._screen.error(_cause_of(error))
-            return False
-        finally:
-            self._answering = None
+        self._showing.begin()
+        response = service.stream_response(conversation, text)
+        while True:
+            pending, error = await self._show(response)
+            if error is not None:
+                self._screen.error(error)
+                return False
+            if not pending or self._screen.is_gone:
+                break
+            response = service.resume(conversation, {call: await self._consents(call) for call in pending})
         self._screen.end_line()
         if not self._options.quiet:
             self._screen.line()
         return True
+
+    async def _show(self, response: ChatStream) -> tuple[tuple[str, ...], str | None]:
+        """Show a response; returns the calls that wait for a person, and what went wrong, None if nothing has."""
+        last: ChatDone | ChatError | None = None
+        try:
+            with anyio.CancelScope() as self._answering:
+                async with response as self._response:
+                    async for event in response:
+                        self._showing.show(event)
+                        if isinstance(event, ChatDone | ChatError):
+                            last = event
+                        if self._screen.is_gone:
+                            break
+        except StreamflowError as error:
+            return (), _cause_of(error)
+        finally:
+            self._answering = self._response = None
+        was_stopped = isinstance(last, ChatDone) and last.stop_reason == "interrupted"
+        if was_stopped or last is None or (isinstance(last, ChatError) and last.code == "cancelled"):
+            if not self._screen.is_gone:
+                self._screen.line("(stopped)")
+            return (), None
+        if isinstance(last, ChatError):
+            return (), last.content if response.failure is None else _cause_of(response.failure)
+        return last.pending, None
+
+    async def _consents(self, call_id: str) -> bool:
+        """Ask the user whether a call may run; where nobody can be asked, it may not."""
+        step = self._showing.calls.get(call_id)
+        what = call_id if step is None else f"{step.name} {step.arguments}"
+        self._screen.end_line()
+        if self._messages.come_from != "terminal":
+            self._screen.note(f"(nobody can be asked, so this does not run: {what})")
+            return False
+        return await self._messages.consents(f"Run {what}?")
 
 
 def _cause_of(error: StreamflowError) -> str:

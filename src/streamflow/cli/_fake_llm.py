@@ -1,24 +1,19 @@
 """`streamflow fake-llm`: a model server without a model, for clients of any kind on this machine.
 
-Above: `_main`. Below: `testing`, `providers`, and the optional uvicorn, which only this module imports.
+Above: `_main`. Below: `testing`, `providers`, `_server`.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ipaddress
-import logging
-import socket
 from typing import TYPE_CHECKING
 
-from ..errors import MissingExtraError
 from ..providers import ScriptedProvider, load_script
 from ._offline import offline_provider
+from ._server import address_of, import_uvicorn, is_loopback, listen, port, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
     from ._screen import Screen
 
@@ -51,8 +46,6 @@ examples:
   streamflow fake-llm
   streamflow fake-llm --port 8123 --script script.toml"""
 
-_STOP_S = 1  # an answer that is under way when the server ends gets this long
-
 
 def add_fake_llm(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command and its options, by the method of the commands that there are."""
@@ -64,7 +57,7 @@ def add_fake_llm(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--host", metavar="HOST", default="127.0.0.1", help="where to listen; default 127.0.0.1")
-    command.add_argument("--port", metavar="N", type=_port, default=8123, help="default 8123; 0: any that is free")
+    command.add_argument("--port", metavar="N", type=port, default=8123, help="default 8123; 0: any that is free")
     command.add_argument("--script", metavar="FILE", help="what to answer: a .json or .toml file")
     command.add_argument(
         "--delay-s",
@@ -85,74 +78,23 @@ def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
         ConfigError: If an option, or the script, is wrong.
         MissingExtraError: If uvicorn is not installed.
     """
-    uvicorn = _import_uvicorn()
+    import_uvicorn()  # before anything else is done
     from ..testing import FakeLLM  # noqa: PLC0415 - only this command needs it
 
     provider: ScriptedProvider = load_script(given.script) if given.script else offline_provider(given.delay_s)
     app = FakeLLM(provider, max_request_bytes=given.max_request_bytes)
     try:
-        listener = _listen(given.host, given.port)
+        listener = listen(given.host, given.port)
     except OSError as error:
         screen.error(f"cannot listen on {given.host}:{given.port}: {error.strerror or error}")
         return 1
     with listener:
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-            screen.error(f"warning: {shown} can be reached by other machines, and this server asks for no key")
+        address = address_of(listener)
+        if not is_loopback(listener):
+            host = address.rpartition(":")[0]
+            screen.error(f"warning: {host} can be reached by other machines, and this server asks for no key")
         told = f"script {given.script}" if given.script else "rules of the offline provider"
-        screen.line(f"fake-llm at http://{shown}:{port}/v1 (OpenAI) and http://{shown}:{port} (Anthropic), {told}")
+        screen.line(f"fake-llm at http://{address}/v1 (OpenAI) and http://{address} (Anthropic), {told}")
         screen.line("Press Ctrl-C to end it.")
-        logging.getLogger("uvicorn.error").addFilter(_is_news)
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            timeout_graceful_shutdown=_STOP_S,
-            ws="none",
-        )
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+        serve(app, listener, lifespan="off")
     return 0
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether uvicorn has found an error: it takes for one what a fault asked for, and what Ctrl-C has cut short."""
-    if record.exc_info and not isinstance(record.exc_info[1], Exception):
-        return False  # a cancellation
-    said = record.getMessage()
-    return "without completing response" not in said and "graceful shutdown exceeded" not in said
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; names of hosts are looked up.
-
-    Raises:
-        OSError: If the address is not this machine's, or taken.
-    """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)  # from here on clients can connect, so the address may be told
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port")
-    return int(text)
-
-
-def _import_uvicorn() -> ModuleType:
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise MissingExtraError("uvicorn", "web") from error
-    return uvicorn

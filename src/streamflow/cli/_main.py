@@ -1,6 +1,6 @@
 """The `streamflow` command: its options, and the dispatch to what they ask for.
 
-Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`.
+Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`, `_replay`, `_serve_chat`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ import anyio
 
 from .. import __version__
 from ..errors import ConfigError, MissingExtraError, StreamflowError
-from ._chat import FAILED, INTERRUPTED, MISUSED, chat
+from ._chat import FAILED, INTERRUPTED, MISUSED, Setup, chat
 from ._connect import connection_for
 from ._fake_llm import add_fake_llm, fake_llm
+from ._history import open_history
 from ._options import ChatOptions
+from ._replay import add_replay, replay_command
 from ._screen import Screen
+from ._serve_chat import add_serve_chat, serve_chat
+from ._tools import BUNDLED, tools_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +35,16 @@ _CHAT_HELP = """\
 Chat with a model in the terminal; the answer appears as it arrives.
 
 What you say is typed, or piped on standard input, one message per line. With neither, a bundled conversation is
-shown. Without a server the offline provider answers, by rules: no model is asked."""
+shown. Without a server the offline provider answers, by rules: no model is asked. With --history what was said is
+kept, also of an answer that was stopped, and goes on with --resume."""
 
 _CHAT_MORE = """\
 environment:
   OPENAI_BASE_URL, OPENAI_API_KEY  connect to a server without options; a key alone means OpenAI
   OPENAI_MODEL                     the model, where --model is not given
+  ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_MODEL
+                                   the same for --provider anthropic; keys are read from the environment alone
+  NO_COLOR                         no grey for what tools do, which only terminals get
 
 exit codes:
   0    ended by /quit, Ctrl-D, or the end of the input
@@ -46,7 +54,10 @@ exit codes:
 
 examples:
   streamflow chat
-  streamflow chat --base-url http://localhost:11434/v1 --model llama3.2
+  streamflow chat --base-url http://localhost:11434/v1 --model llama3.2 --tools
+  streamflow chat --provider anthropic --model claude-sonnet-4-5 --tools my_tools:weather
+  streamflow chat --history chats.db
+  streamflow chat --history chats.db --resume
   echo "What is backpressure?" | streamflow chat --quiet"""
 
 
@@ -81,11 +92,19 @@ def _run(argv: Sequence[str] | None, screen: Screen) -> int:
         return MISUSED
     if given.command == "fake-llm":
         return fake_llm(given, screen)
+    if given.command == "serve-chat":
+        return serve_chat(given, screen)
+    if given.command == "replay":
+        return replay_command(given, screen)
     if given.backend == "trio" and importlib.util.find_spec("trio") is None:
         raise MissingExtraError("trio", "trio")
+    given.tools = tuple(given.tools)
     options = ChatOptions(**{name: value for name, value in vars(given).items() if name != "command"})
+    store = open_history(options)
     connection = connection_for(options, is_watched=screen.is_terminal)
-    return anyio.run(functools.partial(chat, options, connection, screen, sys.stdin), backend=options.backend)
+    tools = tools_for(options.tools or ((BUNDLED,) if connection.is_offline else ()))
+    talk = functools.partial(chat, options, Setup(connection, tools, store), screen, sys.stdin)
+    return anyio.run(talk, backend=options.backend)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,20 +122,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     server = command.add_argument_group("the model")
     server.add_argument(
-        "--base-url", metavar="URL", help="address of an OpenAI-compatible server, as in http://localhost:11434/v1"
+        "--provider",
+        choices=("openai", "anthropic", "scripted"),
+        help="whose wire the server speaks; scripted: offline; default: openai with a server, else scripted",
     )
+    server.add_argument("--base-url", metavar="URL", help="address of the server, as in http://localhost:11434/v1")
     server.add_argument("--model", metavar="NAME", help="name of the model; default: the server's choice")
     server.add_argument(
         "--api-key-env", metavar="VAR", help="environment variable that holds the key; default OPENAI_API_KEY"
     )
     server.add_argument("--offline", action="store_true", help="stay offline, whatever the environment says")
-    server.add_argument(
-        "--system", metavar="TEXT", help="system message; default: one for each of support, sales, general"
-    )
+    server.add_argument("--system", metavar="TEXT", help="what the model is told first")
     server.add_argument(
         "--timeout-s", metavar="N", type=_duration, default=120.0, help="longest time of one answer; default 120"
     )
+    server.add_argument(
+        "--tools",
+        metavar="MODULE:NAME",
+        action="append",
+        nargs="?",
+        const=BUNDLED,
+        default=[],
+        help="what the model may call: a tool, a function or a list of them; alone: time, calculator and count_words,"
+        " which the offline provider has anyway; may be repeated",
+    )
     talk = command.add_argument_group("the chat")
+    talk.add_argument("--history", metavar="PATH", help="SQLite file that keeps the conversations")
+    talk.add_argument(
+        "--resume",
+        metavar="ID",
+        nargs="?",
+        const="",
+        help="go on with this conversation; the beginning of its id will do; without one, with the last",
+    )
+    talk.add_argument("--list", action="store_true", help="list the conversations of the file instead")
     talk.add_argument("--quiet", action="store_true", help="print the answers alone")
     talk.add_argument(
         "--wait-s", metavar="N", type=_duration, default=5.0, help="longest wait for a first piped message; default 5"
@@ -128,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
         help="pause between the offline provider's words; default 0.03 in a terminal, else 0",
     )
     add_fake_llm(commands.add_parser)
+    add_serve_chat(commands.add_parser)
+    add_replay(commands.add_parser)
     talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
     return parser
 

@@ -76,6 +76,19 @@ class Messages:
             self._screen.line(f"{_PROMPT}{text}")
         return text
 
+    async def consents(self, question: str) -> bool:
+        """Ask a question at the terminal, and return whether the answer is yes; where nobody types, it is no.
+
+        Raises:
+            SourceError: If standard input cannot be read.
+        """
+        if self._reader is None or self.come_from != "terminal":
+            return False
+        self._screen.write(f"{question} [y/N] ")
+        line = await self._reader.next_line()
+        self._screen.entered()
+        return line is not None and line.strip().lower() in {"y", "yes"}
+
     async def _next_text(self) -> str | None:
         """Return the next line that is not blank."""
         while self._reader is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..providers import Rule, ScriptedProvider
+from ..providers import Rule, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
 
 if TYPE_CHECKING:
     from ..providers import ModelRequest
@@ -18,16 +18,15 @@ BUNDLED = (
     "Hello!",
     "What are you?",
     "What is backpressure?",
-    "I need help with my account",
-    "What is the price?",
+    "What is 12 * (3 + 4)?",
     "What did I say first?",
     "Thanks, goodbye!",
 )
 """The bundled conversation: what the user says in it."""
 
 _DEFAULT = (
-    'I have no rule for "{text}". I am the offline provider: ask me what I am, what backpressure is, '
-    "or how to connect a real model."
+    'I have no rule for "{text}". I am the offline provider: ask me what I am, what backpressure is, what time it is, '
+    "what 6 * 7 is, or how to connect a real model."
 )
 
 
@@ -48,14 +47,9 @@ _RULES = (
     ),
     Rule(
         r"help|support|issue",
-        "I am sorry that something is in your way. Tell me what you did, what you expected and what happened instead. "
-        "(A message with a word like 'help' takes the support route, so a real model would get the support prompt here.)",
+        "I am sorry that something is in your way. Tell me what you did, what you expected and what happened instead.",
     ),
-    Rule(
-        r"buy|purchase|price",
-        "streamflow is free, under the MIT licence. "
-        "(A message with a word like 'price' takes the sales route, and so the sales prompt.)",
-    ),
+    Rule(r"buy|purchase|price", "streamflow is free, under the MIT licence."),
     Rule(
         r"\bback.?pressure\b",
         "Backpressure is a slow reader slowing down a fast writer. Every edge between two stages holds a fixed number "
@@ -64,7 +58,7 @@ _RULES = (
     ),
     Rule(
         r"\b(what|who) are you\b|\byour name\b",
-        "I am a scripted provider at the end of a streamflow pipeline: route → prompt → model. Each stage is a task of its "
+        "I am a scripted provider inside a streamflow pipeline: load → agent → save. Each stage is a task of its "
         "own, and each word that you see has come through the same channels that a real model's would.",
     ),
     Rule(
@@ -82,10 +76,43 @@ _RULES = (
 )
 
 
+class _Offered(When, frozen=True, kw_only=True):
+    """As `When`, of requests that offer a tool."""
+
+    tool: str
+
+    def matches(self, request: ModelRequest, call: int) -> bool:
+        """Return whether the request is meant."""
+        return When.matches(self, request, call) and any(one.name == self.tool for one in request.tools)
+
+
+# With bounds: these are looked for in texts of any length.
+_SUM = r"(?P<sum>[-+]?[(\d][-+*/%.()\d ]{0,80}[-+*/%][-+*/%.()\d ]{0,80}[)\d])"
+
+# The answers to results come first: in both rounds the last text of the user is the same.
+_TURNS = (
+    ScriptTurn([TextStep("The calculator says: {result.calculator}")], when=When(tool_result="calculator"), times=None),
+    ScriptTurn([TextStep("The clock says: {result.time}")], when=When(tool_result="time"), times=None),
+    ScriptTurn([TextStep("I have counted: {result.count_words}")], when=When(tool_result="count_words"), times=None),
+    *(
+        ScriptTurn(
+            [TextStep("Let me see."), ToolCallStep(name, args)],
+            when=_Offered(text=expression, tool=name, tool_result=False),
+            times=None,
+        )
+        for expression, name, args in (
+            (r"count the words(?: of| in)?:? +(?P<words>.+)", "count_words", {"text": "{words}"}),
+            (_SUM, "calculator", {"expression": "{sum}"}),
+            (r"\bwhat (?:time|day)\b|\btime is it\b", "time", dict[str, str]()),
+        )
+    ),
+)
+
+
 def offline_provider(delay_s: float) -> ScriptedProvider:
-    """Return the provider that needs no model.
+    """Return the provider that needs no model. It calls the bundled tools where they are offered to it.
 
     Args:
         delay_s: Pause before each word, in seconds.
     """
-    return ScriptedProvider(_RULES, default=_DEFAULT, delay_s=delay_s, name="offline")
+    return ScriptedProvider(_RULES, turns=_TURNS, default=_DEFAULT, delay_s=delay_s, name="offline")

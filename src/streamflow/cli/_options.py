@@ -6,7 +6,7 @@ Above: `_main`, which parses it, and the command. Below: nothing.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..runtime import BackendName
@@ -18,8 +18,10 @@ __all__ = ["ChatOptions"]
 class ChatOptions:
     """Options of the chat, as they were given; None: not given."""
 
+    provider: Literal["openai", "anthropic", "scripted"] | None
+    """Whose wire the server speaks; `scripted` is offline. None: what the other options and the environment say."""
     base_url: str | None
-    """Address of an OpenAI-compatible server."""
+    """Address of the server."""
     model: str | None
     """Name of the model."""
     api_key_env: str | None
@@ -27,7 +29,15 @@ class ChatOptions:
     offline: bool
     """Whether to stay offline, whatever the environment says."""
     system: str | None
-    """System message for every route."""
+    """What the model is told first."""
+    tools: tuple[str, ...]
+    """Names of the tools that it may call; none: the bundled ones offline, else no tools."""
+    history: str | None
+    """The SQLite file that keeps the conversations; None: they are forgotten at the end."""
+    resume: str | None
+    """Which conversation goes on: its id, or the beginning of it; empty: the last one."""
+    list: bool
+    """Whether to list the conversations instead of a chat."""
     timeout_s: float
     """Longest time of one answer, in seconds."""
     wait_s: float

@@ -31,6 +31,8 @@ class Screen:
         self._out = out
         self._err = err
         self._is_line_open = False
+        is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+        self._has_colours = self.is_terminal and not is_plain
         self.is_gone = False
         """Whether the output can no longer be written: a closed pipe, a full disk."""
         for stream in (out, err):
@@ -53,6 +55,12 @@ class Screen:
         """Show a line of its own."""
         self.end_line()
         self.write(f"{text}\n")
+
+    def note(self, text: str) -> None:
+        """Show a line of its own that is no answer: in grey where a person looks on, and wants colours."""
+        shown = " ".join(text.split()).translate(_CONTROLS)
+        self.end_line()
+        self._put(self._out, f"\x1b[2m{shown}\x1b[22m\n" if self._has_colours else f"{shown}\n")
 
     def end_line(self) -> None:
         """End the line that is open, if one is."""

@@ -302,12 +302,14 @@ class TurnEnd(ControlElement, frozen=True, gc=False):
 
 
 class TurnReset(ControlElement, frozen=True, gc=False):
-    """Forget the fragments of this turn: it is done again, after a retry or by another model."""
+    """Forget what this turn has said, or one answer of it: it is done again, after a retry or by another model."""
 
     reason: str = ""
     """Why, for a person to read."""
     index: int = 0
     """Which turn, from 0."""
+    answer: str = ""
+    """The `id` of the one answer that is forgotten, while others of the turn stay; empty: all that the turn has said."""
 
 
 class Interrupt(ControlElement, frozen=True, gc=False):

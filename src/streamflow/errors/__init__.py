@@ -33,6 +33,7 @@ StreamflowError
 ├── CircuitOpenError               a circuit breaker does not let its stage be asked
 ├── FallbackExhaustedError         a stage failed, and all that were to stand in for it
 ├── ProviderError                  a model provider failed; says whether a retry may help
+├── RecordingError                 a recording that cannot be written, read or played
 ├── ToolError                      a tool failed; the model is told the message
 ├── StateError                     a store of conversations failed; says whether a retry may help
 │   ├── StateConflictError         someone else was first; says who
@@ -95,6 +96,7 @@ from ._others import (
     ProcessError,
     ProgramError,
     ProviderError,
+    RecordingError,
     ToolError,
 )
 from ._prompts import ContextLimitError, TemplateError, UsageLimitError
@@ -143,6 +145,7 @@ __all__ = [
     "ProcessError",
     "ProgramError",
     "ProviderError",
+    "RecordingError",
     "RoundLimitError",
     "RoutingError",
     "RunAbortedError",

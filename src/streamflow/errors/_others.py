@@ -15,6 +15,7 @@ __all__ = [
     "ProcessError",
     "ProgramError",
     "ProviderError",
+    "RecordingError",
     "ToolError",
 ]
 
@@ -43,6 +44,25 @@ class ProviderError(StreamflowError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class RecordingError(StreamflowError):
+    """A recording cannot be written, read, or played as asked. Repeats nothing that was recorded.
+
+    Args:
+        path: The file.
+        message: What is wrong, and what to do about it.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(path, message)
+        self.path: str = path
+        """The file."""
+        self.message: str = message
+        """What is wrong."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
 
 
 class ToolError(StreamflowError):

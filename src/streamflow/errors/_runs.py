@@ -218,15 +218,17 @@ class SyncInAsyncError(StreamflowError, RuntimeError):
 
     Args:
         call: The method that was called.
+        instead: What to write there.
     """
 
-    def __init__(self, call: str) -> None:
-        super().__init__(call)
+    def __init__(
+        self, call: str, instead: str = "'await pipeline.run(…)' or 'async with pipeline.execute(…) as run'"
+    ) -> None:
+        super().__init__(call, instead)
         self.call = call
         """The method that was called."""
+        self.instead: str = instead
+        """What to write there."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.call}() was called inside a running event loop and would stop it; "
-            "use 'await pipeline.run(…)' or 'async with pipeline.execute(…) as run' there"
-        )
+        return f"{self.call}() was called inside a running event loop and would stop it; use {self.instead} there"

@@ -94,7 +94,14 @@ def in_flight(graph: Graph, *, buffer_size: int, priority: bool = False) -> InFl
     )
 
 
-def explain(graph: Graph, *, buffer_size: int, priority: bool = False, fusion: Fusion | None = None) -> str:
+def explain(
+    graph: Graph,
+    *,
+    buffer_size: int,
+    priority: bool = False,
+    fusion: Fusion | None = None,
+    is_measured: bool = False,
+) -> str:
     """Return what a graph does, as text for a terminal: stages, edges and their capacities, forks, joins, and the bound.
 
     At most 100 columns wide, without colours or a line break at the end; the same graph gives the same text.
@@ -104,8 +111,10 @@ def explain(graph: Graph, *, buffer_size: int, priority: bool = False, fusion: F
         buffer_size: Capacity of edges that have none of their own.
         priority: Whether edges of which nothing else was said have priority lanes.
         fusion: Which stages share tasks; None: nothing is said of that.
+        is_measured: Whether runs are measured.
     """
-    blocks = ("\n".join(block) for block in _Teller(graph, buffer_size, fusion, has_lanes=priority).blocks())
+    teller = _Teller(graph, buffer_size, fusion, has_lanes=priority, is_measured=is_measured)
+    blocks = ("\n".join(block) for block in teller.blocks())
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -117,8 +126,11 @@ def _held(graph: Graph, end: Endpoint, inputs: int) -> int:
 class _Teller:
     """Puts one graph into words."""
 
-    def __init__(self, graph: Graph, buffer_size: int, fusion: Fusion | None, *, has_lanes: bool) -> None:
+    def __init__(
+        self, graph: Graph, buffer_size: int, fusion: Fusion | None, *, has_lanes: bool, is_measured: bool
+    ) -> None:
         self._graph = graph
+        self._is_measured = is_measured
         self._fusion = fusion
         self._buffer_size = buffer_size
         self._has_lanes = has_lanes
@@ -314,7 +326,8 @@ class _Teller:
             reasons[reason].append(f"{_name(source)} → {_name(target)}")
         yield f"tasks: one for each stage{', but for those that are fused' * bool(self._fusion.chains)}"
         for chain in self._fusion.chains:
-            yield from _line("fused", " + ".join(map(_name, chain)))
+            told = ", measured as one: counts are of each, times of all together" * self._is_measured
+            yield from _line("fused", " + ".join(map(_name, chain)) + told)
         for reason, edges in reasons.items():
             yield from _line("apart", f"{', '.join(edges)}: {reason}")
 

@@ -3,10 +3,12 @@
 Above: `agents`, `apps`. Below: `stages`, `wire`, `elements`.
 """
 
+from ._answer import AnswerReader
 from ._anthropic import AnthropicProvider
-from ._clients import AnthropicClientProvider, OpenAIClientProvider
-from ._cut import Sent
+from ._chat_client import ChatClient, StreamingChatClient
+from ._clients import AnthropicClientProvider, OpenAIClientProvider, SDKClient
 from ._fallback import FallbackProvider
+from ._given import PROVIDER_NAMES, ProviderLike, as_provider
 from ._openai import OpenAIAPI, OpenAIProvider
 from ._protocol import CITATION, Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
 from ._retry import RetryProvider
@@ -33,15 +35,19 @@ from ._script import (
 )
 from ._script_file import load_script
 from ._scripted import Answer, Rule, ScriptedProvider
+from ._spans import ModelSpan, told_usage
 from ._stage import ProviderStage
 from ._timeout import TimeoutProvider
 
 __all__ = [
     "CITATION",
+    "PROVIDER_NAMES",
     "Answer",
+    "AnswerReader",
     "AnthropicClientProvider",
     "AnthropicProvider",
     "AudioStep",
+    "ChatClient",
     "CitationStep",
     "CutStep",
     "DelayStep",
@@ -51,21 +57,24 @@ __all__ = [
     "ImageStep",
     "MalformedStep",
     "ModelRequest",
+    "ModelSpan",
     "NamedTool",
     "OpenAIAPI",
     "OpenAIClientProvider",
     "OpenAIProvider",
     "OutputSchema",
     "Provider",
+    "ProviderLike",
     "ProviderStage",
     "RefusalStep",
     "RetryProvider",
     "Rule",
+    "SDKClient",
     "ScriptTurn",
     "ScriptedProvider",
-    "Sent",
     "Step",
     "StopStep",
+    "StreamingChatClient",
     "TextStep",
     "ThinkingStep",
     "TimeoutProvider",
@@ -74,8 +83,10 @@ __all__ = [
     "ToolSpec",
     "UsageStep",
     "When",
+    "as_provider",
     "load_script",
     "split_chars",
     "split_randomly",
     "split_words",
+    "told_usage",
 ]

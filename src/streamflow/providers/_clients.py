@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,6 +24,7 @@ from ._failures import Failures
 from ._http import import_httpx2
 from ._openai import OpenAIAPI, openai_wire
 from ._secrets import Secrets
+from ._spans import by_sdk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
     from ._protocol import ModelRequest
     from ._wires import Wire
 
-__all__ = ["AnthropicClientProvider", "ClientProvider", "OpenAIClientProvider"]
+__all__ = ["AnthropicClientProvider", "ClientProvider", "OpenAIClientProvider", "SDKClient"]
+
+SDKClient: TypeAlias = "openai.AsyncOpenAI | anthropic.AsyncAnthropic"
+"""A client of a vendor's SDK that can be waited for."""
 
 _HEADERS = {"accept": "text/event-stream", "accept-encoding": "identity"}
 
@@ -117,13 +121,14 @@ class ClientProvider:
 
     async def _post(self, body: object, failures: Failures) -> Any:
         try:
-            return await self._client.post(
-                self._wire.path,
-                cast_to=import_httpx2().Response,
-                body=body,
-                options={"headers": _HEADERS, "follow_redirects": False},
-                stream=True,
-            )
+            with by_sdk(self._client):
+                return await self._client.post(
+                    self._wire.path,
+                    cast_to=import_httpx2().Response,
+                    body=body,
+                    options={"headers": _HEADERS, "follow_redirects": False},
+                    stream=True,
+                )
         except self._sdk.APIStatusError as error:
             failure = failures.of_status(error.status_code, error.response.content, error.response.headers)
         except self._sdk.APITimeoutError:

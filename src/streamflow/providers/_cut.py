@@ -1,6 +1,6 @@
 """What is left of an answer that was interrupted: a whole with what had been sent.
 
-Above: `_stage`, `agents`. Below: `elements`.
+Above: `_answer`. Below: `elements`.
 """
 
 from __future__ import annotations
@@ -66,19 +66,20 @@ class Sent:
     """Keeps what was sent of one answer."""
 
     def __init__(self) -> None:
-        self._id = ""
+        self.id: str = ""
+        """The `id` of the answer; empty while nothing of it was sent."""
         self._parts: list[_Growing | Part] = []
         self._usage: UsageElement | None = None
 
     def note(self, element: StreamElement) -> None:
         """Know that an element of the answer has been sent."""
         if not isinstance(element, ControlElement):
-            self._id = self._id or element.id
+            self.id = self.id or element.id
         match element:
             case UsageElement():
                 self._usage = element
             case TurnReset():
-                self._id = ""
+                self.id = ""
                 self._parts.clear()
             case TextElement() | ThinkingElement() | AudioElement():
                 last = self._parts[-1] if self._parts else None
@@ -102,8 +103,8 @@ class Sent:
             return None
         parts = [part.part() if isinstance(part, _Growing) else part for part in self._parts]
         content = parts[0].text if len(parts) == 1 and isinstance(parts[0], TextPart) else parts
-        message = Message("assistant", content, id=self._id, stop_reason="interrupted")
-        return MessageElement(message, id=self._id, cut=True)
+        message = Message("assistant", content, id=self.id, stop_reason="interrupted")
+        return MessageElement(message, id=self.id, cut=True)
 
     def usage_so_far(self) -> UsageElement | None:
         """Return the last usage that was reported, as a final one: what an interrupted call has used, as far as is known."""

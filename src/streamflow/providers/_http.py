@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import anyio.lowlevel
 
 from ..errors import ConfigError, MissingExtraError
+from ..observe import trace_headers
 from ._call import Limits, call_model, check_positive
 from ._connection import Connection, cause_of, reason_of
 from ._encoding import encode_body
@@ -187,6 +188,7 @@ class HTTPProvider:
             "accept": "text/event-stream",
             "accept-encoding": "identity",  # nothing to unpack, so that sizes are what they seem
             "content-type": "application/json",
+            **trace_headers(urlsplit(self._base_url).hostname or ""),
         }
         timeout = self._http.Timeout(self._timeout_s, connect=self._connect_timeout_s, pool=self._connect_timeout_s)
         request = client.build_request(

@@ -1,6 +1,6 @@
 """The stage that asks a model: messages in, the streamed answer out.
 
-Above: users and `apps`. Below: `_protocol`, `_conversation`, `_cut`, `stages`.
+Above: users and `apps`. Below: `_protocol`, `_conversation`, `_answer`, `stages`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from ..elements import (
     EMPTY_METADATA,
     AudioElement,
     DataElement,
+    ErrorElement,
     ImageElement,
     MessageElement,
+    Metadata,
     StreamElement,
     TextElement,
     ThinkingElement,
@@ -28,18 +30,20 @@ from ..elements import (
     UsageElement,
     survives_interruption,
 )
-from ..errors import ConfigError, ProviderError
+from ..errors import ChannelClosedError, ConfigError, OutputClosedError, ProviderError, StreamflowError
+from ..observe import start_span
 from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
+from ._answer import AnswerReader
 from ._conversation import Conversation
-from ._cut import Sent
 from ._protocol import ModelRequest, NamedTool
+from ._spans import ModelSpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import JsonValue, Message
-    from ..stages import Accepts, OnInterrupt
+    from ..stages import Accepts, OnFailure, OnInterrupt
     from ._protocol import Effort, OutputSchema, Provider, ToolChoice, ToolSpec
 
 __all__ = ["Mode", "ProviderStage"]
@@ -47,7 +51,7 @@ __all__ = ["Mode", "ProviderStage"]
 Mode = Literal["stream", "whole"]
 """What a `ProviderStage` sends of an answer: all that comes, or the whole alone."""
 
-_CONTROL = (TurnStart, TurnReset, UsageElement, TurnEnd)
+_CONTROL = (TurnStart, TurnReset, UsageElement, ErrorElement, TurnEnd)
 _FRAGMENTS = (
     TextElement,
     ThinkingElement,
@@ -76,8 +80,8 @@ class ProviderStage(BaseStage):
         backpressures: while the output is full, down to the model's connection; holds at most `max_messages` messages of a turn,
             and twice `history` of earlier ones.
         completes: when the input ends, after the last answer.
-        fails: `ProviderError` if the model call fails, fragments that were sent before stay sent; `ElementError` if a turn has
-            more than `max_messages` messages.
+        fails: `ProviderError` if the model call fails, unless `on_failure` says otherwise; fragments that were sent before stay
+            sent. `ElementError` if a turn has more than `max_messages` messages.
         cancels: ends the model call; sends nothing while unwinding.
         interrupts: ends the model call. Of what had been sent it makes the `MessageElement` of the turn, with `cut=True`, or none
             if nothing had; the `TurnEnd` has the stop reason `interrupted`. Messages that it is collecting, and those that it
@@ -87,6 +91,9 @@ class ProviderStage(BaseStage):
         provider: Who is asked. The stage neither opens nor closes it.
         name: Name in the graph.
         mode: `stream`: all that the provider sends. `whole`: of an answer the `MessageElement` alone, and the usage.
+        on_failure: What becomes of a turn whose call fails. `error`: the stage fails. `end_turn`: an `ErrorElement` stands for
+            the rest, `LLM call failed: …` with the class of the error as `error_type` in its metadata, then a `TurnEnd` with the
+            reason `error`; the stage goes on with the next turn. What a provider of yours raises is named, and not repeated.
         history: Most messages of earlier turns that go before those of a turn: what was asked, what was answered, an interrupted
             answer as far as it came. System messages are kept apart, and come first. 0: every turn starts anew.
         max_messages: Most messages of one turn.
@@ -119,6 +126,7 @@ class ProviderStage(BaseStage):
         *,
         name: str = "model",
         mode: Mode = "stream",
+        on_failure: OnFailure = "error",
         history: int = 0,
         max_messages: int = 1000,
         model: str | None = None,
@@ -138,6 +146,8 @@ class ProviderStage(BaseStage):
         super().__init__(name)
         if mode not in ("stream", "whole"):
             raise ConfigError("mode", f"{mode!r} is none; give 'stream' or 'whole'")
+        if on_failure not in ("error", "end_turn"):
+            raise ConfigError("on_failure", f"{on_failure!r} is none; give 'error' or 'end_turn'")
         for field, value, least in (("history", history, 0), ("max_messages", max_messages, 1)):
             if value < least:
                 raise ConfigError(field, f"{value} is out of range; give {least} or more")
@@ -163,6 +173,7 @@ class ProviderStage(BaseStage):
             self.emits = (*_CONTROL, MessageElement)
         self._provider = provider
         self._streams = mode == "stream"
+        self._ends_turn = on_failure == "end_turn"
         self._history = history
         self._max_messages = max_messages
 
@@ -175,48 +186,56 @@ class ProviderStage(BaseStage):
             if isinstance(element, MessageElement):
                 self._collect(messages, element.message)
             elif messages:
-                await self._answer(conversation, messages, element.replace(index=turns), output)
+                await self._turn(conversation, messages, element.replace(index=turns), output)
                 messages.clear()
                 turns += 1
             else:
                 await output.send(element)
         if messages:
-            await self._answer(conversation, messages, TurnEnd(index=turns), output)
+            await self._turn(conversation, messages, TurnEnd(index=turns), output)
 
     def _collect(self, messages: list[Message], message: Message) -> None:
         check_turn_size(len(messages) + 1, self._max_messages, self.name)
         messages.append(message)
+
+    async def _turn(
+        self, conversation: Conversation, messages: list[Message], end: TurnEnd, output: SendEnd[StreamElement]
+    ) -> None:
+        """Send one turn, and end it in order where its call fails and that is what was asked for."""
+        try:
+            with start_span("turn", attributes={"streamflow.turn.index": end.index}):
+                await self._answer(conversation, messages, end, output)
+        except (OutputClosedError, ChannelClosedError):  # our own output's
+            raise
+        except Exception as failure:
+            if not self._ends_turn:
+                raise
+            await output.send(_notice(failure, self.name))
+            await output.send(end.replace(stop_reason="error"))
 
     async def _answer(
         self, conversation: Conversation, messages: list[Message], end: TurnEnd, output: SendEnd[StreamElement]
     ) -> None:
         """Send one turn, from its `TurnStart` to `end`."""
         asked = conversation.with_turn(messages)
-        answer: MessageElement | None = None
-        usage: UsageElement | None = None
-        sent = Sent()
+        reader = AnswerReader(self._provider)
         await output.send(TurnStart(index=end.index))
         request = msgspec.structs.replace(self._request, messages=asked)
-        async with turn_scope() as turn, aclosing(self._provider.stream(request)) as stream:
-            async for element in stream:
-                # A provider gives its usage before the whole; the contract of a turn has it after.
-                if isinstance(element, UsageElement) and element.final:
-                    usage = element
-                elif isinstance(element, MessageElement) and answer is None:
-                    answer = element
-                elif answer is not None:
-                    raise self._broken(f"sent {type(element).__name__} after its message")
-                else:
-                    told = element.replace(index=end.index) if isinstance(element, TurnReset) else element
+        with ModelSpan(self._provider, request) as span:
+            async with turn_scope() as turn, aclosing(self._provider.stream(request)) as stream:
+                async for element in stream:
+                    span.note(element)
+                    if reader.keeps(element):
+                        continue
+                    told = reader.reset(element, end.index) if isinstance(element, TurnReset) else element
                     if self._streams:
                         await self._send(told, output)
                     if not turn.interrupted or survives_interruption(told):
-                        sent.note(told)
-        if answer is None and turn.interrupted:
-            answer = sent.cut()
-            usage = usage or sent.usage_so_far()
-        elif answer is None:
-            raise self._broken("ended without its message")
+                        reader.note(told)
+            if turn.interrupted:
+                span.interrupt()
+        answer = reader.message_so_far() if turn.interrupted else reader.message()
+        usage = reader.usage_so_far() if turn.interrupted else reader.usage()
         if answer is not None:
             await output.send(answer)
         if usage is not None:
@@ -233,8 +252,18 @@ class ProviderStage(BaseStage):
         else:
             await output.send(element)
 
-    def _broken(self, what: str) -> ProviderError:
-        return ProviderError("protocol", f"provider {self._provider.name!r} {what}")
+
+def _notice(failure: Exception, stage: str) -> ErrorElement:
+    """Return what the output says of a failed call: only texts that were made to be shown."""
+    told = str(failure) if isinstance(failure, StreamflowError) else type(failure).__name__
+    cause = failure.__cause__ if isinstance(failure, ProviderError) and failure.__cause__ is not None else failure
+    return ErrorElement(
+        failure.code if isinstance(failure, ProviderError) else "model_failed",
+        f"LLM call failed: {told}",
+        stage,
+        retryable=isinstance(failure, ProviderError) and failure.retryable,
+        metadata=Metadata({"error_type": type(cause).__name__}),
+    )
 
 
 def _check(request: ModelRequest) -> None:

@@ -16,6 +16,8 @@ import os
 import types
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ._task_meter import metered
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,7 +55,8 @@ def chain_of(awaited: object) -> Iterator[_Frames]:
         elif inspect.isasyncgen(awaited):
             following = awaited.ag_await
         elif inspect.isgenerator(awaited):
-            following = awaited.gi_yieldfrom
+            frame = awaited.gi_frame if awaited.gi_code is metered.__code__ else None
+            following = awaited.gi_yieldfrom if frame is None else frame.f_locals["work"]  # which it drives by hand
         else:
             # A step of an async generator, or another thin thing that holds what it drives and does not show it.
             awaited = next((one for one in gc.get_referents(awaited) if _has_frames(one)), None)

@@ -22,7 +22,7 @@ import inspect
 from collections.abc import Generator
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -102,7 +102,7 @@ class _Member:
         self.failure: BaseException | None = None  # with which it has left when another one ended it
         is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
         pump: Callable[..., Unusual] = step.pump if is_plain else partial(pump_each, pick=step.pick)
-        run: Callable[..., Unusual] = context.run
+        run = cast("Callable[..., Unusual]", context.run)
         self.burst: Callable[[], Unusual] = partial(run, pump, step.func, source=self.source, target=self.target)
         """Moves what is there, as far as there is room, in the stage's own context."""
 
@@ -322,6 +322,8 @@ class Chain:
         work, ended = partial(engine._work, stage, rest), partial(engine._stage_ended, stage)
         stage.job = Job(stage.name, work, ended, member.context)
         stage.job.instead = partial(_give_up, stage, rest)
+        if engine.meter is not None:
+            engine.meter.take_over(stage)
         engine.deadlocks.pulse.runnable += 1
         engine.jobs.start(stage.job)
         engine.jobs.remove(member.part)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
 from ..elements import Priority
 from ..errors import ConfigError
+from ..observe import Tracing
 from ._loading import load_environment, load_toml, no_such_setting
 
 if TYPE_CHECKING:
@@ -57,9 +58,15 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_runs: int | None = None
     """Most runs of one pipeline at a time, from 1 up; one more gets `PipelineBusyError`. None: no limit."""
     metrics: bool = False
-    """Whether edges measure how full they were and how long their ends waited, for `run.stats()`. Edges are watched when set."""
-    tracing: bool = False
-    """Whether each element that leaves an edge is told as an `ElementMoved` event. Edges are watched when set."""
+    """Whether runs measure what stages do with their time, how full edges were and what limits them: `run.stats()`,
+    `run.bottleneck()`. Elements pay nothing for it, each turn of a task does."""
+    tracing: bool | Tracing = False
+    """Whether elements are followed and spans told; or how, as a `Tracing`. Listeners hear of each element that leaves an edge, as
+    an `ElementMoved` event; edges are watched then."""
+    record: str | None = None
+    """File in which runs are recorded, input and output; `{run_id}` in it stands for the run's id. `record=` of `execute()` goes
+    before it.
+    None: they are not. Points are watched when set."""
     event_buffer: int = 1000
     """Most events that wait for one asynchronous listener, or for one reader of `run.events()`; more become a gap that is told."""
 
@@ -78,18 +85,17 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         if not _is_count(self.deadlock_grow_limit):
             message = f"an edge that grows has a bound, from 1 element up, got {self.deadlock_grow_limit!r:.80}"
             raise ConfigError("deadlock_grow_limit", f"{message}; the default is 1024")
-        for field in _DURATIONS:
-            value: object = getattr(self, field)
-            if value is not None and not _is_duration(value):
-                message = f"a limit is a positive number of seconds, or None for none, got {value!r:.80}"
-                raise ConfigError(field, message)
         if not _is_duration(self.shutdown_timeout_s):
             message = f"a shutdown needs a deadline: a positive number of seconds, got {self.shutdown_timeout_s!r:.80}"
             raise ConfigError("shutdown_timeout_s", message)
         for field in ("priority", "fuse", "metrics", "tracing"):
             switch: object = getattr(self, field)
-            if not isinstance(switch, bool):
+            if not isinstance(switch, bool) and not (field == "tracing" and isinstance(switch, Tracing)):
                 raise ConfigError(field, f"a switch is True or False, got {switch!r:.80}")
+        record = cast("object", self.record)
+        if record is not None and not (isinstance(record, str) and 0 < len(record) <= _LONGEST_PATH):
+            raise ConfigError("record", f"the path of a file was expected, as text, got {record!r:.80}")
+        _check_durations(self)
         if self.priority and self.buffer_size < len(Priority):
             message = (
                 f"with priority an edge needs a place for each lane: {len(Priority)} or more, got {self.buffer_size}"
@@ -136,9 +142,13 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         return load_toml(cls, path, table)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the settings that differ from their defaults, as values that JSON can hold; `replace(**…)` takes them."""
+        """Return the settings that differ from their defaults, as values that JSON can hold; `replace(**…)` takes them.
+
+        Of a `Tracing` it says that there is one: its sinks are objects of this process.
+        """
         default = type(self)()
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["tracing"] = bool(self.tracing)
         return {name: value for name, value in fields.items() if value != getattr(default, name)}
 
     def replace(self, **changes: object) -> Self:
@@ -184,16 +194,27 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         return self.replace(metrics=enabled)
 
-    def with_tracing(self, enabled: bool = True) -> Self:
-        """Return a copy with `tracing` on or off. Source: seed 001.
+    def with_tracing(self, enabled: bool | Tracing = True) -> Self:
+        """Return a copy with `tracing` on or off, or as a `Tracing` says. Source: seed 001.
 
         Raises:
-            ConfigError: If it is no bool.
+            ConfigError: If it is neither a bool nor a `Tracing`.
         """
         return self.replace(tracing=enabled)
 
 
 _DURATIONS = ("timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s", "stall_report_s")
+
+
+_LONGEST_PATH = 4096  # characters: what Linux takes
+
+
+def _check_durations(config: PipelineConfig) -> None:
+    for field in _DURATIONS:
+        value: object = getattr(config, field)
+        if value is not None and not _is_duration(value):
+            message = f"a limit is a positive number of seconds, or None for none, got {value!r:.80}"
+            raise ConfigError(field, message)
 
 
 def _is_count(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The watches of a run's edges, and the limits that they serve: made where a limit, a measurement or a test asks for them.
+"""The watches of a run's edges, and the limits that they serve: made where a limit, tracing or a test asks for them.
 
 Above: `_engine` makes one of it for a run, `_wiring` asks it for each edge. Below: `_watchdog`, `_metering`.
 """
@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import RunTimeoutError
-from ._metering import EdgeMeter, EdgeTracer, Watches
+from ._metering import EdgeTracer, Watches
 from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._config import PipelineConfig
     from ._engine import Engine
     from ._plan import EdgePlan, Plan
+    from ._tracing import RunTracer
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
@@ -34,29 +35,32 @@ Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 def watches_all(config: PipelineConfig) -> bool:
     """Say whether the settings ask for a watch on every edge."""
     limits = config.idle_timeout_s, config.backpressure_timeout_s
-    return config.metrics or config.tracing or any(one is not None for one in limits)
+    return bool(config.tracing) or any(one is not None for one in limits)
 
 
 def edge_watches(
     plan: Plan,
     config: PipelineConfig,
     clock: RunClock,
-    further: Callable[[str, EdgeBound | None], ChannelWatch] | None,
-    tell: Tell,
+    further: Callable[[str, EdgeBound | None], ChannelWatch | None] | None,
+    tell: Tell | None,
+    *,
+    tracer: RunTracer | None,
 ) -> EdgeWatches | None:
     """Return what makes the watches of a run's edges, None where nobody asks for one.
 
     Args:
         plan: Its stages may have limits.
-        config: So may the whole run; and edges may be measured.
+        config: So may the whole run; and elements may be traced.
         clock: The run's.
-        further: Makes one more watch for each edge, by its name and bound.
-        tell: Called with each element that leaves an edge, when the run is traced.
+        further: Makes one more watch for each edge, by its name and bound; None for an edge that needs none.
+        tell: Called with each element that leaves an edge, when the run is traced; None: nobody listens.
+        tracer: Follows the elements, when the run is traced.
     """
     moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
     if not (watches_all(config) or plan.limits_stages or further is not None):
         return None
-    return EdgeWatches(config, clock, further, tell, is_limited=moves)
+    return EdgeWatches(config, clock, further, tell, tracer=tracer, is_limited=moves)
 
 
 class EdgeWatches:
@@ -66,24 +70,27 @@ class EdgeWatches:
         self,
         config: PipelineConfig,
         clock: RunClock,
-        further: Callable[[str, EdgeBound | None], ChannelWatch] | None,
-        tell: Tell,
+        further: Callable[[str, EdgeBound | None], ChannelWatch | None] | None,
+        tell: Tell | None,
         *,
+        tracer: RunTracer | None,
         is_limited: bool,
     ) -> None:
         self._config = config
         self._clock = clock
         self._further = further
-        self._tell = tell
+        self._tell = tell if config.tracing else None
+        self.tracer: RunTracer | None = tracer
+        """Follows the elements; None: nobody does."""
         self._is_limited = is_limited
         self._stages: Sequence[StageRun] = ()
         self._clocks: list[EdgeClock] = []  # of all edges, where the run has a limit that is about them
-        self.meters: list[EdgeMeter | None] = []
-        """What measures each edge, if it is measured, in the order of the plan."""
 
-    def begin(self, stages: Sequence[StageRun]) -> None:
+    def begin(self, plan: Plan, stages: Sequence[StageRun]) -> None:
         """Give a clock to the stages that have a limit."""
         self._stages = stages
+        if self.tracer is not None:
+            self.tracer.begin(plan)
         for stage in stages:
             if stage.node.stage.timeout_s is not None:
                 stage.clock = StageClock(self._clock.started)
@@ -97,10 +104,7 @@ class EdgeWatches:
             clock = EdgeClock(edge.name, self._clock, writer=writer, reader=reader)
             self._clocks.append(clock)
             watches.append(clock)
-        self.meters.append(EdgeMeter(self._clock.now) if self._config.metrics else None)
-        if self.meters[-1] is not None:
-            watches.append(self.meters[-1])
-        if self._config.tracing:
+        if self._tell is not None:
             watches.append(EdgeTracer(self._clock.now, partial(self._tell, edge.name)))
         return self._as_one(edge.name, edge.bound, watches)
 
@@ -122,8 +126,9 @@ class EdgeWatches:
                 yield Limit("backpressure", seconds, f"edge {edge.name}", partial(_full_since, one), edge.target)
 
     def _as_one(self, name: str, bound: EdgeBound | None, watches: list[ChannelWatch]) -> ChannelWatch | None:
-        if self._further is not None:
-            watches.append(self._further(name, bound))
+        further = None if self._further is None else self._further(name, bound)
+        if further is not None:
+            watches.append(further)
         return watches[0] if len(watches) == 1 else Watches(*watches) if watches else None
 
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import EDGE_WATCH, ForkEnd, HubEnd, MergeEnd
+from ..channels import EDGE_WATCH
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -37,7 +37,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission
+from ..stages import CURRENT_RUN, RunContext
 from ._backend import current_backend
 from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
@@ -101,8 +101,9 @@ class Engine(RunView):
         lifetime: Lifetime,
     ) -> None:
         super().__init__(reporter.run_id, plan)
-        self.config: PipelineConfig = config
+        self.config = config
         self.reporter: Reporter = reporter
+        self.tracer = reporter.tracer
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
         self.draining: bool = False
@@ -111,14 +112,11 @@ class Engine(RunView):
         self.reason: EndReason = "done"
         self.zombies: tuple[str, ...] = ()
         self.tolerated: list[StageError] = []
-        self.deadlocks: DeadlockWatch
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
         self._context = contextvars.copy_context()
         self._loops: Sequence[LoopWatch] = ()
-        self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
-        self._subscribers = 0
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
@@ -138,25 +136,22 @@ class Engine(RunView):
         self.started = True
         self._here = remember(self)
         clock = RunClock(self.jobs.backend.now)
-        further = self._context.get(EDGE_WATCH)
-        watches = edge_watches(self.plan, self.config, clock, further, self.reporter.moved)
+        recorder, given = self.reporter.recorder, self._context.get(EDGE_WATCH)
+        further = given if recorder is None else recorder.watching(given)
+        tell = self.reporter.moved if self.reporter.has_listeners else None
+        watches = edge_watches(self.plan, self.config, clock, further, tell, tracer=self.tracer)
         self.deadlocks = DeadlockWatch(self)
         self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
-        if not self.plan.is_chain:
-            self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
-            self._merges = {
-                one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
-            }
+        self._find_joints()
         if self.plan.supervises:
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         limits = list(run_limits(self.config, clock, self.leaves.values()))
         if watches is not None:
-            self._meters = watches.meters
             limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
         for head, source in self._sources.items():
@@ -174,6 +169,9 @@ class Engine(RunView):
         if self.config.stall_report_s is not None:
             work = partial(watch_stalls, self, self.config.stall_report_s)
             self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+        self.measure()
+        if recorder is not None:
+            recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
@@ -188,7 +186,7 @@ class Engine(RunView):
             name=self.source_name(head),
             ended=partial(self._feeder_ended, head),
             context=self._context.copy(),
-            may_be_pulled=head in self.plan.pulled,
+            may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
         )
 
     def _job(
@@ -214,6 +212,8 @@ class Engine(RunView):
         )
         CURRENT_RUN.set(run)
         stage.context = run
+        if self.tracer is not None:
+            self.tracer.enter(run)
         return run
 
     async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
@@ -247,6 +247,8 @@ class Engine(RunView):
         seen = contextvars.copy_context()  # what the stage has set so far
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers[helper] = None
+        if stage.job.meter is not None:
+            stage.job.meter.adopt(helper)
         self.deadlocks.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
@@ -290,8 +292,10 @@ class Engine(RunView):
         self.jobs.remove(job)
         del self._feeders[head]
         expected: tuple[type[BaseException], ...] = (OutputClosedError,)
-        if job.cancel_requested:  # then its edge may have been closed under it, too
-            expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
+        if error is not None and job.cancel_requested:  # then its edge may have been closed under it, too
+            expected = (OutputClosedError, ChannelClosedError)
+            if job.weight:  # one that is pulled may end where no task is, and is not cancelled as a task is
+                expected += (anyio.get_cancelled_exc_class(),)
         if error is not None and not is_made_of(error, expected):
             failure = stage_error(self.source_name(head), None, None, error)
             if head in self.plan.isolated_heads and self._tolerates(failure):
@@ -338,6 +342,7 @@ class Engine(RunView):
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
+        self.failed_stages.add(stage.name)
         attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
         failure = stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):
@@ -482,19 +487,3 @@ class Engine(RunView):
             self._fail(PipelineDeadlockError(graph), None)
         else:
             self.reporter.edge_grown(*grown)
-
-    def subscribe(self, name: str, capacity: int | None, *, waits: bool) -> ReceiveEnd[StreamElement]:
-        """Return what reads one more branch of an output whose branches come and go.
-
-        Raises:
-            RunStateError: If there is no such output.
-        """
-        hub = self._hubs.get(name)
-        if hub is None:
-            names = ", ".join(map(repr, self._hubs)) or "no such output"
-            message = f"the branches of {name!r} do not come and go: {self.run_id} has {names}"
-            raise RunStateError(f"{message}; say branch({name!r}, dynamic=True) when the pipeline is built")
-        self._subscribers += 1
-        edge = f"{name} → subscriber {self._subscribers}"
-        gate = admission(EVERYTHING, producer=name)
-        return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)

@@ -16,6 +16,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
     StageTimeLimitError,
+    StateError,
 )
 from ._tracebacks import trimmed
 
@@ -54,5 +55,6 @@ def notice_of(error: BaseException, stage: str | None, *, is_fatal: bool = True)
         return ErrorElement(cause.code, str(cause), stage, retryable=cause.retryable, fatal=is_fatal)
     if isinstance(cause, MiddlewareError):
         return ErrorElement(cause.code, cause.message, stage, fatal=is_fatal)
+    code = cause.code if isinstance(cause, StateError) else "stage_failed"
     what = "the run" if stage is None else f"stage {stage!r}"
-    return ErrorElement("stage_failed", f"{what} failed: {type(cause).__name__}", stage, fatal=is_fatal)
+    return ErrorElement(code, f"{what} failed: {type(cause).__name__}", stage, fatal=is_fatal)

@@ -66,6 +66,8 @@ class PulledSource(Job):
     """
 
     weight: int = 0
+    hears: Callable[[float], None] | None = None
+    """Called whenever it has given something, with when it began to; None: nobody wants to know."""
 
     def __init__(
         self,
@@ -91,6 +93,8 @@ class PulledSource(Job):
 
     def _pull(self) -> None:
         self._is_pulling = True
+        meter = self.meter
+        began = 0.0 if meter is None else meter.now()
         error: BaseException | None = None
         may_come = False
         try:
@@ -98,6 +102,8 @@ class PulledSource(Job):
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
         self._is_pulling = False
+        if self.hears is not None:
+            self.hears(began)
         try:
             if not may_come or self.cancel_requested:
                 self._end(error)
@@ -111,6 +117,8 @@ class PulledSource(Job):
 
     def _end(self, error: BaseException | None) -> None:
         pull_when_asked(self._reader, None)
+        if self.meter is not None:
+            self.meter.end(self)
         try:
             if inspect.isgenerator(self._items):
                 self._context.run(self._items.close)

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import anyio.lowlevel
 
+from ._task_meter import as_coroutine, metered
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
 
     from ._backend import Backend, Task, TaskView
     from ._swallowing import Pressure
+    from ._task_meter import UnitMeter
 
 _log = logging.getLogger("streamflow.runtime")
 
@@ -31,6 +34,8 @@ class Job:
     """How many tasks there are less when it has ended."""
     is_shared: bool = False
     """Whether it is the task of other stages, too."""
+    meter: UnitMeter | None = None
+    """Measures what it does with its time; None: nothing does."""
 
     def __init__(
         self,
@@ -115,7 +120,7 @@ class Job:
         try:
             work = self.instead if self.cancel_requested or self._is_struck else self._work
             if work is not None:
-                await work()
+                await (work() if self.meter is None else metered(self.meter, self, as_coroutine(work())))
             if self._is_struck:
                 raise anyio.get_cancelled_exc_class()()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it

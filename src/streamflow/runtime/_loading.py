@@ -33,7 +33,7 @@ _MAX_NAMED = 10
 _NOT_SETTINGS = ("DEBUG",)
 """Variables that are read elsewhere: `STREAMFLOW_DEBUG` keeps the runtime's own frames in tracebacks."""
 
-_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 class _Given(NamedTuple):
@@ -103,6 +103,8 @@ def _convert(name: str, wanted: object, given: _Given, *, is_text: bool) -> obje
     from pydantic import TypeAdapter, ValidationError
 
     value, origin = given
+    if bool in get_args(wanted):
+        wanted = bool  # what else it may be is made by code
     may_be_none = type(None) in get_args(wanted)
     if may_be_none and isinstance(value, str) and value.casefold() in {"", "none"}:
         return None

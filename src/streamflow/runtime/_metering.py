@@ -1,4 +1,4 @@
-"""What `metrics` and `tracing` cost, and only they: watches of edges that measure, and that tell of each element.
+"""What `tracing` costs, and only that: watches of edges that tell of each element.
 
 Above: `_wiring` puts them on the edges of a run. Below: `channels`.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..channels import ChannelWatch
 
-__all__ = ["EdgeMeter", "EdgeTracer", "Watches"]
+__all__ = ["EdgeTracer", "Watches"]
 
 
 class Watches:
@@ -46,55 +46,6 @@ class Watches:
         """Pass it on."""
         for one in self._watches:
             one.on_blocked(end, blocked=blocked)
-
-
-class EdgeMeter:
-    """Measures how full one edge was, and how long its ends waited."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._depth = 0
-        self._waiting: dict[str, int] = {"send": 0, "receive": 0}
-        self._since: dict[str, float] = {"send": 0.0, "receive": 0.0}
-        self._blocked_s: dict[str, float] = {"send": 0.0, "receive": 0.0}
-        self.peak: int = 0
-        """Most elements that were in the edge at a time."""
-
-    def blocked_s(self, end: Literal["send", "receive"]) -> float:
-        """Return how long, in seconds, senders have waited for room, or the reader for an element; up to now."""
-        waiting = self._now() - self._since[end] if self._waiting[end] else 0.0
-        return self._blocked_s[end] + waiting
-
-    def waits_since(self, end: str) -> float | None:
-        """Return since when senders, or the reader, have been waiting; None while they do not."""
-        return self._since[end] if self._waiting.get(end) else None
-
-    def on_sent(self, item: object) -> None:
-        """Count it."""
-        self._depth += 1
-        self.peak = max(self.peak, self._depth)
-
-    def on_received(self, item: object) -> None:
-        """Count it."""
-        self._depth -= 1
-
-    def on_discarded(self, items: Sequence[object], reason: str) -> None:
-        """Count them."""
-        self._depth -= len(items)
-
-    def on_refused(self, item: object, reason: str) -> None:
-        """Leave it to others: it was never inside."""
-
-    def on_blocked(self, end: Literal["send", "receive"], *, blocked: bool) -> None:
-        """Begin, or end, to measure; the time in which several senders wait counts once."""
-        if blocked:
-            if not self._waiting[end]:
-                self._since[end] = self._now()
-            self._waiting[end] += 1
-            return
-        self._waiting[end] -= 1
-        if not self._waiting[end]:
-            self._blocked_s[end] += self._now() - self._since[end]
 
 
 class EdgeTracer:

@@ -6,8 +6,12 @@ Above: users. Below: `_run`, `_engine`, `graph`.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
+
+import anyio
+import msgspec
 
 from ..errors import ConfigError, DecodeError
 from ..graph import (
@@ -22,6 +26,7 @@ from ..graph import (
     to_mermaid,
     to_svg,
 )
+from ..observe import checked_recording
 from ..stages import open_sources
 from ._config import PipelineConfig
 from ._engine import Engine
@@ -31,16 +36,19 @@ from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncSession, SyncStream, check_backend, forbid_inside_a_loop
+from ._tracing import tracer_of
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
     from ..elements import StreamElement
     from ..graph import Graph, MergePolicy, Router
-    from ..observe import AsyncListener, Listener
+    from ..observe import AsyncListener, Listener, Recording, TraceContext
     from ..stages import Source, StageLike, Supervision
+    from ._record_points import PointWatcher
     from ._result import Result
     from ._sync import BackendName
 
@@ -75,6 +83,8 @@ class Pipeline:
         *,
         deps: object = None,
         kill_switch: KillSwitch | None = None,
+        trace: TraceContext | str | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
     ) -> Run:
         """Return a run, which starts when its `async with` or `async for` is entered.
 
@@ -84,10 +94,13 @@ class Pipeline:
                 None: feed it with `run.send()` and `run.close_input()`.
             deps: What stages find as `run.deps`.
             kill_switch: Ends this run, and all others that it was given to.
+            trace: Where the trace of the run goes on, if it is traced: a context, or a `traceparent`. None: in the span that the
+                caller is part of, of this library or of OpenTelemetry, if there is one.
+            record: The file in which the run is recorded, or a `Recording` that says more; None: what the configuration says.
 
         Raises:
             SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
-            ConfigError: If `kill_switch` is none.
+            ConfigError: If `kill_switch` is none, `trace` is no context, or `record` names a point that there is not.
         """
         given = cast("object", kill_switch)
         if given is not None and not isinstance(given, KillSwitch):
@@ -96,6 +109,9 @@ class Pipeline:
             )
         opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
+        if trace is not None or self._config.tracing:
+            reporter.trace(tracer_of(self._config.tracing, reporter.run_id, trace))
+        reporter.recorder = self._recorder(record, reporter.run_id)
         engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
         return Run(engine, caller_of_package(), live=source is None and self.takes_source, kill_switch=kill_switch)
 
@@ -105,6 +121,7 @@ class Pipeline:
         *,
         deps: object = None,
         kill_switch: KillSwitch | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
     ) -> Result:
         """Run to the end and return everything that came out; without a source, with an empty input.
 
@@ -116,7 +133,7 @@ class Pipeline:
             RunTimeoutError: If the run, a stage or an edge took too long.
             PipelineBusyError: If there are as many runs as there may be.
         """
-        async with self.execute(self._or_nothing(source), deps=deps, kill_switch=kill_switch) as run:
+        async with self.execute(self._or_nothing(source), deps=deps, kill_switch=kill_switch, record=record) as run:
             return await run.result()
 
     def execute_sync(
@@ -125,6 +142,7 @@ class Pipeline:
         *,
         deps: object = None,
         kill_switch: KillSwitch | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
         backend: BackendName = "asyncio",
     ) -> Result:
         """Run to the end and return everything that came out, blocking; without a source, with an empty input.
@@ -141,7 +159,8 @@ class Pipeline:
             PipelineBusyError: If there are as many runs as there may be.
         """
         forbid_inside_a_loop("execute_sync")
-        return self.sync_session(backend=backend).execute_alone(source, deps, kill_switch)
+        check_backend(backend)
+        return anyio.run(functools.partial(self._run_alone, source, deps, kill_switch, record), backend=backend)
 
     def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
         """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.
@@ -166,6 +185,7 @@ class Pipeline:
         *,
         deps: object = None,
         kill_switch: KillSwitch | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
         backend: BackendName = "asyncio",
     ) -> SyncStream:
         """Return the output as an iterator for a plain `for` loop; without a source, with an empty input.
@@ -177,7 +197,9 @@ class Pipeline:
         """
         forbid_inside_a_loop("stream_sync")
         check_backend(backend)
-        execute = functools.partial(self.execute, self._or_nothing(source), deps=deps, kill_switch=kill_switch)
+        execute = functools.partial(
+            self.execute, self._or_nothing(source), deps=deps, kill_switch=kill_switch, record=record
+        )
         return SyncStream(execute, self._lifetime.close_resources, backend)
 
     # Its life
@@ -223,7 +245,8 @@ class Pipeline:
         """
         config = self._config
         fusion = fused(self._graph, config)
-        return explain(self._graph, buffer_size=config.buffer_size, priority=config.priority, fusion=fusion)
+        size, lanes, is_measured = config.buffer_size, config.priority, config.metrics
+        return explain(self._graph, buffer_size=size, priority=lanes, fusion=fusion, is_measured=is_measured)
 
     def to_mermaid(self) -> str:
         """Return a picture as Mermaid text, which GitHub and many editors draw."""
@@ -309,6 +332,12 @@ class Pipeline:
         """The stages and edges, as data."""
         return self._graph
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells this graph from others: the same for the same stages, by name, and the same edges; 16 hexadecimal digits."""
+        written = msgspec.json.encode(graph_to_dict(self._graph), order="sorted")
+        return hashlib.sha256(written).hexdigest()[:16]
+
     @property
     def takes_source(self) -> bool:
         """Whether a stage has an input that the source feeds: False when all heads generate."""
@@ -346,6 +375,28 @@ class Pipeline:
 
     def _or_nothing(self, source: Source | Mapping[str, Source] | None) -> Source | Mapping[str, Source] | None:
         return dict.fromkeys(self._plan.heads, ()) if source is None and self.takes_source else source
+
+    def _recorder(self, given: object, run_id: str) -> PointWatcher | None:
+        settings = checked_recording(self._config.record if given is None else given)
+        if settings is None:
+            return None
+        from ._record_points import points_of  # noqa: PLC0415
+        from ._recording import Recorder  # noqa: PLC0415 - most runs are not recorded
+
+        points = points_of(settings.at, self._plan)
+        return Recorder(settings, points, run_id=run_id, fingerprint=lambda: self.fingerprint)
+
+    async def _run_alone(
+        self,
+        source: Source | Mapping[str, Source] | None,
+        deps: object,
+        kill_switch: KillSwitch | None,
+        record: Recording | str | os.PathLike[str] | None,
+    ) -> Result:
+        try:
+            return await self.run(source, deps=deps, kill_switch=kill_switch, record=record)
+        finally:
+            await self._lifetime.close_resources()
 
 
 def _parts_of(data: object) -> tuple[Mapping[str, object], Mapping[str, object]]:

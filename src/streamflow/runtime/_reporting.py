@@ -1,6 +1,6 @@
 """What a run tells its listeners about itself: its own beginning and end, and those of its stages.
 
-Above: `_engine` tells, `_run` opens a queue for `run.events()`. Below: `observe`, `_event_queue`, `_jobs`.
+Above: `_engine` tells, `_run` opens a queue for `run.events()`. Below: `observe`, `_event_queue`, `_jobs`, `_record_points`.
 
 Rules: a run begins before its stages and ends after them; each stage begins once and ends once, one way. No event is made when
 nobody listens. Functions are called inline. Async functions read a bounded queue each, in a task of their own, which ends when it
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ..observe import AsyncListener, Listener
     from ._backend import Backend
     from ._interruption import Interruption
+    from ._record_points import PointWatcher
+    from ._tracing import RunTracer
     from ._wiring import StageRun
 
 __all__ = ["Reporter"]
@@ -60,12 +62,16 @@ class Reporter:
         buffer: Bound of each queue, in events.
     """
 
+    tracer: RunTracer | None = None
+    """Follows the run, which is traced; None: it is not."""
+
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
         self._async_listeners = [one for one in listeners if is_async_listener(one)]
         self._bus = EventBus([one for one in listeners if not is_async_listener(one)])
         self._buffer = buffer
+        self._listens = bool(listeners)
         self._queues: list[EventQueue] = []
         self._tasks: JobGroup | None = None
         self._backend: Backend | None = None
@@ -74,16 +80,32 @@ class Reporter:
         self._error: BaseException | None = None
         self.is_over: bool = False
         """Whether the end of the run has been told."""
+        self.recorder: PointWatcher | None = None
+        """Records the run; None: it is not recorded."""
 
     @property
     def has_tasks(self) -> bool:
-        """Whether async listeners are at work."""
-        return self._tasks is not None and bool(self._tasks.alive)
+        """Whether async listeners are at work, or the recording is."""
+        return (self._tasks is not None and bool(self._tasks.alive)) or (
+            self.recorder is not None and self.recorder.is_at_work
+        )
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens but the tracer."""
+        return self._listens
+
+    def trace(self, tracer: RunTracer | None) -> None:
+        """Let the run be followed; None: it is not."""
+        self.tracer = tracer
+        if tracer is not None:
+            self._bus.add(tracer.hear)
 
     def open_queue(self) -> EventQueue:
         """Return a queue of all events from now on; it ends with the run."""
         queue = EventQueue(self._buffer)
         self._queues.append(queue)
+        self._listens = True
         self._bus.add(queue.publish)
         return queue
 
@@ -201,9 +223,13 @@ class Reporter:
             )
         for queue in self._queues:
             queue.close()
+        if self.recorder is not None:
+            self.recorder.end(reason, elements)
 
     async def finish(self, timeout_s: float, *, shield: bool) -> None:
         """Wait until async listeners have dealt with the last event, and cancel those that have not when time is up.
+
+        Also until the recording has been written.
 
         Cancellation: leaves them at work, unless shielded.
         """
@@ -211,6 +237,8 @@ class Reporter:
             _log.warning("%s: an event listener did not come to its end within %g s", self.run_id, timeout_s)
             self._tasks.cancel()
             await self._tasks.wait(timeout_s, shield=shield)
+        if self.recorder is not None:
+            await self.recorder.finish(timeout_s, shield=shield)
 
     def _now(self) -> float:
         assert self._backend is not None, "it has been started"

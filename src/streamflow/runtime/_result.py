@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..errors import StageError
+    from ._stats import RunStats
 
 __all__ = ["Result", "Timings", "result_of"]
 
@@ -56,19 +57,21 @@ class Result:
     """How long it took."""
     failures: tuple[StageError, ...] = ()
     """Failures of stages that did not end the run: of isolated inputs, and of optional branches."""
+    stats: RunStats | None = None
+    """What the run has done, and what limited it; None without `metrics`."""
 
     @property
     def text(self) -> str:
         """The text fragments, joined, without those that a `TurnReset` took back."""
-        turns: list[list[str]] = [[]]
+        turns: list[list[TextElement]] = [[]]
         for one in self.elements:
             if isinstance(one, TextElement):
-                turns[-1].append(one.text)
+                turns[-1].append(one)
             elif isinstance(one, (TurnStart, TurnEnd)):
                 turns.append([])
             elif isinstance(one, TurnReset):
-                turns[-1].clear()
-        return "".join(text for turn in turns for text in turn)
+                turns[-1] = [text for text in turns[-1] if one.answer and text.id != one.answer]
+        return "".join(text.text for turn in turns for text in turn)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -88,7 +91,11 @@ class Result:
 
 
 def result_of(
-    elements: Sequence[StreamElement], run_id: str, timings: Timings, failures: tuple[StageError, ...] = ()
+    elements: Sequence[StreamElement],
+    run_id: str,
+    timings: Timings,
+    failures: tuple[StageError, ...] = (),
+    stats: RunStats | None = None,
 ) -> Result:
     """Return the result of a run that gave `elements`, its `EndOfStream` last if it came to that."""
     end = elements[-1] if elements and isinstance(elements[-1], EndOfStream) else None
@@ -99,4 +106,5 @@ def result_of(
         usage=(None if end is None else end.totals.usage) or Usage(),
         timings=timings,
         failures=failures,
+        stats=stats,
     )

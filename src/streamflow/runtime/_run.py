@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
     from ..channels import SendEnd
     from ..errors import StageError
-    from ..observe import Event
+    from ..observe import ElementTrace, Event, TraceContext
+    from ._bottleneck import Bottleneck
     from ._engine import Engine
     from ._kill_switch import KillSwitch
+    from ._record_points import RecordingState
     from ._stats import RunStats
 
 __all__ = ["Run"]
@@ -165,7 +167,8 @@ class Run(InterruptibleRun):
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
         total_s = anyio.current_time() - self._outcome.began_s
-        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures)
+        stats = self._engine.stats() if self._engine.meter is not None else None
+        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
 
     # Feeding a live run
 
@@ -193,6 +196,8 @@ class Run(InterruptibleRun):
             if not self._engine.draining:
                 raise
             raise RunStateError(f"send(): {self.run_id} is draining and takes no more; this was not sent") from None
+        if self._engine.meter is not None:
+            self._engine.meter.user_wrote(inlet)
 
     def close_input(self, to: str | None = None) -> None:
         """Say that nothing more will be sent, to one stage or to all; the run then ends by itself. Idempotent.
@@ -303,6 +308,12 @@ class Run(InterruptibleRun):
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
         return tuple(self._engine.tolerated)
 
+    @property
+    def recording(self) -> RecordingState | None:
+        """How far the recording of this run has come, and whether it has failed; None: it is not recorded."""
+        recorder = self._engine.reporter.recorder
+        return None if recorder is None else recorder.state
+
     def events(self) -> AsyncIterator[Event]:
         """Iterate what happens in this run from now on, until it has ended: to be read in a task of its own, beside the output.
 
@@ -319,6 +330,20 @@ class Run(InterruptibleRun):
             raise RunStateError(message)
         return self._engine.reporter.open_queue()
 
+    def traces(self) -> tuple[ElementTrace, ...]:
+        """Return the ways of the elements that have ended so far, oldest first: the newest 1000, or `Tracing.keep`.
+
+        Empty when the run is not traced.
+        """
+        tracer = self._engine.reporter.tracer
+        return () if tracer is None else tracer.traces()
+
+    @property
+    def trace_context(self) -> TraceContext | None:
+        """The span of the run, for whoever goes on in its trace; None when the run is not traced."""
+        tracer = self._engine.reporter.tracer
+        return None if tracer is None else tracer.context
+
     def stats(self) -> RunStats:
         """Return what the run has done so far: what moved on each edge, and how full it was if `metrics` is on.
 
@@ -329,6 +354,20 @@ class Run(InterruptibleRun):
             message = f"stats(): {self._engine.run_id} has not been started; enter it with 'async with' first"
             raise RunStateError(message)
         return self._engine.stats()
+
+    def bottleneck(self) -> Bottleneck:
+        """Return what limits the run so far: the stage, source, consumer or edge that the rest waits for, and why.
+
+        Raises:
+            RunStateError: If the run has not been started, or is not measured.
+        """
+        found = self.stats().bottleneck
+        if found is None:
+            message = (
+                f"bottleneck(): {self._engine.run_id} is not measured; switch it on with PipelineConfig(metrics=True)"
+            )
+            raise RunStateError(message)
+        return found
 
     def __repr__(self) -> str:
         state = "over" if self._outcome.over else "running" if self._engine.started else "not started"

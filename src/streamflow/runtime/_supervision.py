@@ -56,6 +56,8 @@ class Tally:
     """Elements that it failed on and that went nowhere."""
     dead_lettered: int = 0
     """Elements that it failed on and that became dead letters."""
+    failures: int = 0
+    """How often it failed, whatever became of that."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -320,6 +322,7 @@ class Supervisor:
     def _judge(self, error: Exception, tries: int, *, has_element: bool) -> _Verdict | None:
         """Return what to do about a failure; None: stop."""
         own = self._supervision
+        self.tally.failures += 1
         again = "redeliver" if tries < own.attempts else own.then
         directive = self._directive(error)
         element: InHand | Literal["stop"] = "stop"

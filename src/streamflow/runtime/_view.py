@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..channels import MergeEnd
+from ..channels import ForkEnd, MergeEnd
 from ..errors import RunStateError
+from ..stages import EVERYTHING, admission
 from ._account import Account
+from ._run_meter import RunMeter
 from ._stats import RunStats, stats_of
 from ._swept_run import SweptRun
 from ._wiring import ended_input
@@ -17,12 +19,14 @@ from ._wiring import ended_input
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..channels import ForkEnd, ReceiveEnd, SendEnd
+    from ..channels import HubEnd, ReceiveEnd, SendEnd
     from ..elements import StreamElement
+    from ._config import PipelineConfig
+    from ._deadlock import DeadlockWatch
     from ._jobs import Job, JobGroup
-    from ._metering import EdgeMeter
     from ._plan import Plan
     from ._supervision import Tally
+    from ._tracing import RunTracer
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
@@ -31,6 +35,11 @@ __all__ = ["RunView"]
 
 class RunView(SweptRun):
     """What there is to see of one run; the engine fills it."""
+
+    config: PipelineConfig
+
+    tracer: RunTracer | None = None
+    """Follows its elements; None: it is not traced."""
 
     def __init__(self, run_id: str, plan: Plan) -> None:
         self.run_id: str = run_id
@@ -43,7 +52,11 @@ class RunView(SweptRun):
         self._taken: set[str] = set()
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
-        self._meters: Sequence[EdgeMeter | None] = ()
+        self.meter: RunMeter | None = None
+        self.failed_stages: set[str] = set()
+        self.deadlocks: DeadlockWatch
+        self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
+        self._subscribers = 0
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
         self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._tallies: Mapping[str, Tally] = {}
@@ -82,20 +95,29 @@ class RunView(SweptRun):
         """Return what the run has done so far."""
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
-        meters = self._meters or [None] * len(counts)
         duration_s = until - self._clock.started
         return stats_of(
             self.run_id,
             duration_s,
             self.plan,
             counts,
-            meters=meters,
+            until=until,
+            meter=self.meter,
+            failed=self.failed_stages,
             forks=self._forks,
             merges=self._merges,
             tallies=self._tallies,
             interruptions=self.epoch,
             undelivered=self.undelivered(),
         )
+
+    def _find_joints(self) -> None:
+        """Know where elements fork and merge."""
+        if not self.plan.is_chain:
+            self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+            self._merges = {
+                one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+            }
 
     @property
     def has_output(self) -> bool:
@@ -135,10 +157,19 @@ class RunView(SweptRun):
 
     def waits_since(self, edge: str, end: str) -> float | None:
         """Return since when somebody waits at one end of an edge; None where nobody does, and where it is not measured."""
-        for one, meter in zip(self._edges, self._meters, strict=False):
-            if one.name == edge and meter is not None:
-                return meter.waits_since(end)
-        return None
+        if self.meter is None:
+            return None
+        number = next((number for number, one in enumerate(self._edges) if one.name == edge), None)
+        return None if number is None else self.meter.waits_since(number, end)
+
+    def measure(self) -> None:
+        """Make what measures the run, if it is to be measured; to be called when all is made and nothing has begun."""
+        if not self.config.metrics:
+            return
+        its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
+        its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
+        its.begin(self._feeders, self._stages)
+        self.meter = its
 
     def take_leaf(self, name: str) -> ReceiveEnd[StreamElement]:
         """Return what reads one leaf, which is no part of the outlet from now on.
@@ -155,6 +186,24 @@ class RunView(SweptRun):
         self._taken.add(name)
         if isinstance(self.outlet, MergeEnd):
             self.outlet.detach(leaf)
+            if self.tracer is not None:
+                self.tracer.leaf(leaf)
         else:
             self.outlet = ended_input("consumer")
         return leaf
+
+    def subscribe(self, name: str, capacity: int | None, *, waits: bool) -> ReceiveEnd[StreamElement]:
+        """Return what reads one more branch of an output whose branches come and go.
+
+        Raises:
+            RunStateError: If there is no such output.
+        """
+        hub = self._hubs.get(name)
+        if hub is None:
+            names = ", ".join(map(repr, self._hubs)) or "no such output"
+            message = f"the branches of {name!r} do not come and go: {self.run_id} has {names}"
+            raise RunStateError(f"{message}; say branch({name!r}, dynamic=True) when the pipeline is built")
+        self._subscribers += 1
+        edge = f"{name} → subscriber {self._subscribers}"
+        gate = admission(EVERYTHING, producer=name)
+        return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)

@@ -240,6 +240,7 @@ class _Ends:
         self._orderings = plan.orderings
         self._remembered = plan.remembered
         self._watches = watches
+        self._tracer = None if watches is None else watches.tracer
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
@@ -270,6 +271,8 @@ class _Ends:
                 plain=edge.plain,
             )
         receive.herald = self._herald
+        if self._tracer is not None:
+            self._tracer.edge(len(self.sends), edge, send, receive)
         self.sends.append(send)
         self.receives.append(receive)
 
@@ -287,6 +290,8 @@ class _Ends:
         else:
             ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
             merge = open_merge(plan, inputs, watch, join, ending)
+        if self._tracer is not None:
+            self._tracer.merge(plan, merge)
         tell_waits(self._pulse, read=(merge,))
         return merge
 
@@ -371,7 +376,7 @@ def wire(
     stages = [StageRun(one) for one in plan.stages]
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
-        watches.begin(stages)
+        watches.begin(plan, stages)
     for edge in plan.edges:
         ends.open(edge)
     for loop in plan.loops:

@@ -43,10 +43,10 @@ from ._turns import turns_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ..channels import ReceiveEnd, SendEnd
+    from ..channels import Origin, ReceiveEnd, SendEnd
     from ..errors import CloseReason
     from ._admission import Accepts, ElementTypes
-    from ._context import RunContext
+    from ._context import Lineage, RunContext
     from ._supervision import CallForm
 
 __all__ = ["MapAsyncStage", "MapUnorderedStage", "ThreadStage"]
@@ -85,7 +85,7 @@ class _Concurrent(_OfFunction):
             return
         if run.guard is not None:
             call = run.guard(call)
-        window = _Window(self._concurrency, output, ordered=self._ordered)
+        window = _Window(self._concurrency, output, run.lineage, ordered=self._ordered)
         turns_of(run).swept = window
         input.forward_to(window.entrance)
         run.start_soon(window.send_all, input, name="sender")
@@ -285,7 +285,7 @@ async def _in_thread(limiter: anyio.CapacityLimiter, func: Callable[[Any], Any],
 class _Place:
     """The place of one element that was taken, and in the end what came of a call."""
 
-    __slots__ = ("_error", "_result", "cancel", "element", "fence", "is_gone", "is_open")
+    __slots__ = ("_error", "_result", "cancel", "element", "fence", "is_gone", "is_open", "origin", "result_origin")
 
     def __init__(self, element: StreamElement, fence: int) -> None:
         self.element: StreamElement | None = element
@@ -298,12 +298,16 @@ class _Place:
         """Whether nothing stands there yet."""
         self.is_gone = False
         """Whether an interruption has taken it away."""
+        self.origin: Origin | None = None
+        """Where the element of its call was, for the traces."""
+        self.result_origin: Origin | None = None
+        """The same of what stands there."""
         self._result: object = None
         self._error: Exception | None = None
 
-    def fill(self, result: object, error: Exception | None) -> None:
-        """Put there what came of a call."""
-        self.is_open, self._result, self._error = False, result, error
+    def fill(self, result: object, error: Exception | None, origin: Origin | None) -> None:
+        """Put there what came of a call, and where its element was."""
+        self.is_open, self._result, self._error, self.result_origin = False, result, error, origin
 
     @property
     def stays(self) -> bool:
@@ -357,8 +361,9 @@ class _Bell(Bell):
 class _Window:
     """All that a stage of several calls holds in one run; see the module."""
 
-    def __init__(self, size: int, output: SendEnd[Any], *, ordered: bool) -> None:
+    def __init__(self, size: int, output: SendEnd[Any], lineage: Lineage | None, *, ordered: bool) -> None:
         self._output = output
+        self._lineage = lineage
         self._ordered = ordered
         self._room = size - 1
         self._bell = _Bell(output)
@@ -380,6 +385,8 @@ class _Window:
     def new_place(self, element: StreamElement) -> _Place:
         """Return a place behind all that has been taken so far."""
         place = _Place(element, self._bell.fences)
+        if self._lineage is not None:
+            place.origin = self._lineage.taken()
         self._open[place] = self._calls[place] = None
         return place
 
@@ -427,10 +434,11 @@ class _Window:
         if place not in self._calls:
             return  # an interruption has dropped it
         del self._calls[place]
+        origin = place.origin
         if not self._ordered:
             place = next(one for one in self._open if one.fence == place.fence)
         del self._open[place]
-        place.fill(result, error)
+        place.fill(result, error, origin)
         self._bell.ring()
 
     async def send_all(self, input: ReceiveEnd[Any]) -> None:
@@ -449,6 +457,8 @@ class _Window:
                     continue
                 item = head.take() if isinstance(head, _Place) else head
                 self._places.is_passing_on = True
+                if self._lineage is not None and isinstance(head, _Place):
+                    self._lineage.derive(item, (head.result_origin,))
                 try:
                     if item is not NOTHING:  # what a call was given up for leaves no gap
                         await (self._output.send if isinstance(head, _Place) else self._output.pass_on)(item)

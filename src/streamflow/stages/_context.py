@@ -8,19 +8,20 @@ from __future__ import annotations
 import copy
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
 
 from ..errors import RunStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 
+    from ..channels import Origin
     from ._resources import Resource
     from ._turns import Turns
 
-__all__ = ["CURRENT_RUN", "Guard", "RunContext", "current_run"]
+__all__ = ["CURRENT_RUN", "Guard", "Lineage", "RunContext", "current_run"]
 
 DepsT_co = TypeVar("DepsT_co", covariant=True)
 ArgsT = TypeVarTuple("ArgsT")
@@ -31,6 +32,22 @@ Guard: TypeAlias = "Callable[[Callable[[Any], Awaitable[Any]]], Callable[[Any], 
 returns the result, `NOTHING` where there is none, or raises where the stage is to fail."""
 
 _log = logging.getLogger("streamflow.stage")
+
+
+class Lineage(Protocol):
+    """Knows what a stage has taken, and what it sends comes from; see `channels`."""
+
+    def taken(self) -> Origin | None:
+        """Return what was taken last; None: that is not followed."""
+        ...
+
+    def known(self, item: object) -> Origin | None:
+        """Return what an element has come from that the stage has; None: it is not known, or not followed."""
+        ...
+
+    def derive(self, item: object, origins: Sequence[Origin | None]) -> None:
+        """Know what an element comes from that is about to be sent."""
+        ...
 
 
 class _StageLogger(logging.LoggerAdapter[logging.Logger]):
@@ -48,6 +65,8 @@ class RunContext(Generic[DepsT_co]):
 
     turns: Turns | None = None
     """What the stage has told about interruptions, see `turn_scope()`; None: nothing."""
+    lineage: Lineage | None = None
+    """Knows what it sends comes from; None: elements are not followed."""
     outer: RunContext[object] | None = None
     """That of the stage which runs this one inside itself; None: it is a stage of the graph."""
 
@@ -107,6 +126,18 @@ class RunContext(Generic[DepsT_co]):
             data: What there is to say about it.
         """
         self._emit(self.stage, name, data or {})
+
+    def derived(self, element: object, *origins: object) -> None:
+        """Say what an element was made of that is sent next, for the traces: elements that the stage has taken, and still has.
+
+        Needed only by a stage that has several and gives results for each. Does nothing where elements are not followed.
+
+        Args:
+            element: What is about to be sent.
+            origins: What it was made of.
+        """
+        if self.lineage is not None:
+            self.lineage.derive(element, [self.lineage.known(one) for one in origins])
 
     def start_soon(self, func: Callable[[*ArgsT], Awaitable[object]], *args: *ArgsT, name: str | None = None) -> None:
         """Start a helper task that belongs to this stage, and sees the context variables of its caller.

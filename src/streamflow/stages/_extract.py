@@ -50,7 +50,8 @@ class ExtractJsonStage(BaseStage):
     ```
 
     In: with `tool`, the `ToolCallDelta`s and `ToolCallElement`s of that tool; without, `TextElement`s, all those with one `id`
-    being one document, which its `MessageElement` ends. `TurnEnd` ends all documents, `TurnReset` forgets them.
+    being one document, which its `MessageElement` ends. `TurnEnd` ends all documents, `TurnReset` forgets them, or those of
+    its `answer`.
     Out: for strings, `TextElement`s with their `path`, and the `id` of the text or of the call; for other values that are
     selected, one `DataElement` each, named by the path, once they are complete. The fragments that were read end here; whole
     calls, messages and control go on, behind what was read before them. Fragments of other tools go on, too.
@@ -150,8 +151,9 @@ class ExtractJsonStage(BaseStage):
                 yield from self._end(element.id, documents)
             case TurnEnd():
                 yield from self._end_all(documents)
-            case TurnReset():
-                documents.clear()
+            case TurnReset(answer=answer):
+                for key in [key for key, one in documents.items() if not answer or one.header.id == answer]:
+                    del documents[key]
             case _:
                 pass
         yield element

@@ -1,6 +1,6 @@
 """A store in a PostgreSQL database, by `psycopg` in worker threads: one code path on both event loops.
 
-Above: users. Below: `_sql`, `_base`. Needs the extra `postgres`.
+Above: users. Below: `_sql_store`. Needs the extra `postgres`.
 
 A call that has begun is finished, cancelled or not. The server ends a statement after `timeout_s`; a server that does not even say
 so is left by shutting the socket, which wakes the thread. A transaction that failed before its commit has done nothing, so it is
@@ -22,14 +22,14 @@ import anyio.to_thread
 
 from ..errors import ConfigError, MissingExtraError, StateError
 from . import _sql
-from ._base import BaseStore
 from ._checks import checked_seconds, checked_whole
+from ._sql_store import SqlStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._protocol import StoreLimits
-    from ._records import Head, Record
+    from ._sql import Transaction
 
 __all__ = ["PostgresStore"]
 
@@ -50,7 +50,7 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
-class PostgresStore(BaseStore):
+class PostgresStore(SqlStore):
     """Keep conversations and documents in a PostgreSQL database.
 
     ```python
@@ -98,7 +98,7 @@ class PostgresStore(BaseStore):
         self._takes_back = True
         self._limiter = anyio.CapacityLimiter(self._max_connections)
         try:
-            await self._transact(_WRITE, lambda tx: _migrate(tx, self._name), again=True)
+            await self._write(lambda tx: _migrate(tx, self._name), again=True)
         except BaseException:
             await self._close()
             raise
@@ -112,55 +112,13 @@ class PostgresStore(BaseStore):
         while self._spare:
             self._spare.pop().close()
 
-    async def _ping(self) -> None:
-        await self._read(lambda tx: tx.execute("SELECT 1"))
-
-    async def _create(self, id: str, metadata: bytes, ttl_s: float | None) -> Head:
-        return await self._write(lambda tx: _sql.create(tx, id, metadata, ttl_s))
-
-    async def _info(self, id: str) -> Head | None:
-        return await self._read(lambda tx: _sql.info(tx, id))
-
-    async def _load(self, id: str, last: int | None, since: int) -> tuple[Head | None, list[Record]]:
-        return await self._read(lambda tx: _sql.load(tx, id, last, since, self._limits))
-
-    async def _find(self, id: str, turn: str) -> Record | None:
-        return await self._read(lambda tx: _sql.find(tx, id, turn))
-
-    async def _append(self, id: str, given: Record, expected: int | None) -> int:
-        return await self._transact(_WRITE, lambda tx: _sql.append(tx, id, given, expected, self._ttl_s), again=True)
-
-    async def _replace(self, id: str, given: list[Record], expected: int | None) -> int:
-        return await self._write(lambda tx: _sql.replace(tx, id, given, expected, self._ttl_s))
-
-    async def _fork(self, source: str, target: str, at: int | None) -> Head | None:
-        return await self._write(lambda tx: _sql.fork(tx, source, target, at, self._ttl_s))
-
-    async def _expire(self, id: str, ttl_s: float | None) -> bool:
-        return await self._write(lambda tx: _sql.expire(tx, id, ttl_s))
-
-    async def _delete(self, id: str, expected: int | None) -> bool:
-        return await self._write(lambda tx: _sql.delete(tx, id, expected))
-
-    async def _page(self, prefix: str, after: str | None, limit: int) -> list[tuple[str, Head]]:
-        return await self._read(lambda tx: _sql.page(tx, prefix, after, limit))
-
-    async def _get(self, key: str) -> tuple[bytes, int] | None:
-        return await self._read(lambda tx: _sql.get(tx, key))
-
-    async def _put(self, key: str, data: bytes, expected: int | None, ttl_s: float | None) -> int:
-        return await self._write(lambda tx: _sql.put(tx, key, data, expected, ttl_s))
-
-    async def _remove(self, key: str, expected: int | None) -> bool:
-        return await self._write(lambda tx: _sql.remove(tx, key, expected))
-
-    async def _read(self, work: Callable[[_Transaction], T]) -> T:
+    async def _read(self, work: Callable[[Transaction], T]) -> T:
         return await self._transact(_READ, work, again=True)
 
-    async def _write(self, work: Callable[[_Transaction], T]) -> T:
-        return await self._transact(_WRITE, work, again=False)
+    async def _write(self, work: Callable[[Transaction], T], *, again: bool = False) -> T:
+        return await self._transact(_WRITE, work, again=again)
 
-    async def _transact(self, begin: str, work: Callable[[_Transaction], T], *, again: bool) -> T:
+    async def _transact(self, begin: str, work: Callable[[Transaction], T], *, again: bool) -> T:
         """Do some work in one transaction, in a worker thread.
 
         Args:
@@ -187,7 +145,7 @@ class PostgresStore(BaseStore):
         lease.cut()
         raise self._too_late()
 
-    def _work(self, lease: _Lease, begin: str, work: Callable[[_Transaction], T]) -> T:
+    def _work(self, lease: _Lease, begin: str, work: Callable[[Transaction], T]) -> T:
         """Do the work on an idle connection, or a new one. In a worker thread."""
         connection = self._spare.pop() if self._spare else None
         lease.is_new = connection is None
@@ -322,7 +280,7 @@ class _Transaction:
         return bool(self.execute("SELECT to_regclass(?) IS NOT NULL", name)[0][0])
 
 
-def _migrate(tx: _Transaction, store: str) -> None:
+def _migrate(tx: Transaction, store: str) -> None:
     tx.execute("SELECT pg_advisory_xact_lock(?)", _LOCK_CLASS)
     _sql.migrate(tx, store)
 

@@ -15,6 +15,7 @@ from ..elements import (
     MessageElement,
     StreamElement,
     TextElement,
+    ThinkingElement,
     ToolResultElement,
     TurnEnd,
     TurnReset,
@@ -44,7 +45,7 @@ class StateStoreSaveStage(BaseStage):
     its metadata.
 
     A turn holds the new messages of the user and each `MessageElement` of the answer. Of a turn that is cut it holds what was said:
-    the whole messages, the text of an unfinished one, and a result for each tool call, the real one as far as a
+    the whole messages, the text and the thoughts of an unfinished one, and a result for each tool call, the real one as far as a
     `ToolResultElement` has brought it. Nothing is stored of a turn whose answer had not begun.
 
     The commit is shielded from cancellation, and has a deadline. It says which revision the turn was made on: if somebody else was
@@ -86,6 +87,7 @@ class StateStoreSaveStage(BaseStage):
         TurnInput,
         TurnStart,
         TextElement,
+        ThinkingElement,
         MessageElement,
         ToolResultElement,
         TurnReset,
@@ -95,6 +97,7 @@ class StateStoreSaveStage(BaseStage):
     emits: Accepts | None = (
         TurnStart,
         TextElement,
+        ThinkingElement,
         MessageElement,
         ToolResultElement,
         TurnReset,

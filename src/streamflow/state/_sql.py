@@ -1,6 +1,6 @@
 """The operations of a store in SQL that SQLite and PostgreSQL both speak, and the schema with its migrations.
 
-Above: `_sqlite`, `_postgres`. Below: `_records`. Rules:
+Above: `_sql_store`, and the stores on it, for the migrations. Below: `_records`. Rules:
 
 - Each function is called inside one transaction and is all that happens in it. It may be called again after a rollback.
 - A function that writes takes the lock of its conversation or key first, so what it has read stays true until the commit.

@@ -1,6 +1,6 @@
 """A store in one file: SQLite, in a worker thread of its own. The embedded default.
 
-Above: users. Below: `_sql`, `_base`; the standard library's `sqlite3`.
+Above: users. Below: `_sql_store`; the standard library's `sqlite3`.
 
 One connection, used by one thread at a time. A call that has begun is not cancelled: its caller waits for it (at most
 `busy_timeout_s`, while another process writes) and gets its result. Where asyncio cancels the caller nevertheless, the thread goes
@@ -22,14 +22,14 @@ import anyio.to_thread
 
 from ..errors import ConfigError, StateError
 from . import _sql
-from ._base import BaseStore
 from ._checks import checked_seconds
+from ._sql_store import SqlStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._protocol import StoreLimits
-    from ._records import Head, Record
+    from ._sql import Transaction
 
 __all__ = ["SQLiteStore"]
 
@@ -40,7 +40,7 @@ _DENIED = {"SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "SQLITE_CANTOPEN"}
 _CORRUPT = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 
 
-class SQLiteStore(BaseStore):
+class SQLiteStore(SqlStore):
     """Keep conversations and documents in one file.
 
     ```python
@@ -154,13 +154,14 @@ class SQLiteStore(BaseStore):
         code = "denied" if kind in _DENIED else "unavailable"
         return StateError(code, f"{self._name} failed: {name or type(bad).__name__}; see the cause")
 
-    async def _read(self, work: Callable[[_Transaction], T]) -> T:
+    async def _read(self, work: Callable[[Transaction], T]) -> T:
         return await self._in_thread(partial(self._transact, "DEFERRED", self._clock(), work))
 
-    async def _write(self, work: Callable[[_Transaction], T]) -> T:
+    async def _write(self, work: Callable[[Transaction], T], *, again: bool = False) -> T:
+        del again  # a commit is known to have succeeded or failed
         return await self._in_thread(partial(self._transact, "IMMEDIATE", self._clock(), work))
 
-    def _transact(self, how: str, now: float, work: Callable[[_Transaction], T]) -> T:
+    def _transact(self, how: str, now: float, work: Callable[[Transaction], T]) -> T:
         """Do some work in one transaction. In the worker thread."""
         with self._lock:
             connection = self._connection
@@ -175,48 +176,6 @@ class SQLiteStore(BaseStore):
                     connection.execute("ROLLBACK")
                 raise
             return done
-
-    async def _ping(self) -> None:
-        await self._read(lambda tx: tx.execute("SELECT 1"))
-
-    async def _create(self, id: str, metadata: bytes, ttl_s: float | None) -> Head:
-        return await self._write(lambda tx: _sql.create(tx, id, metadata, ttl_s))
-
-    async def _info(self, id: str) -> Head | None:
-        return await self._read(lambda tx: _sql.info(tx, id))
-
-    async def _load(self, id: str, last: int | None, since: int) -> tuple[Head | None, list[Record]]:
-        return await self._read(lambda tx: _sql.load(tx, id, last, since, self._limits))
-
-    async def _find(self, id: str, turn: str) -> Record | None:
-        return await self._read(lambda tx: _sql.find(tx, id, turn))
-
-    async def _append(self, id: str, given: Record, expected: int | None) -> int:
-        return await self._write(lambda tx: _sql.append(tx, id, given, expected, self._ttl_s))
-
-    async def _replace(self, id: str, given: list[Record], expected: int | None) -> int:
-        return await self._write(lambda tx: _sql.replace(tx, id, given, expected, self._ttl_s))
-
-    async def _fork(self, source: str, target: str, at: int | None) -> Head | None:
-        return await self._write(lambda tx: _sql.fork(tx, source, target, at, self._ttl_s))
-
-    async def _expire(self, id: str, ttl_s: float | None) -> bool:
-        return await self._write(lambda tx: _sql.expire(tx, id, ttl_s))
-
-    async def _delete(self, id: str, expected: int | None) -> bool:
-        return await self._write(lambda tx: _sql.delete(tx, id, expected))
-
-    async def _page(self, prefix: str, after: str | None, limit: int) -> list[tuple[str, Head]]:
-        return await self._read(lambda tx: _sql.page(tx, prefix, after, limit))
-
-    async def _get(self, key: str) -> tuple[bytes, int] | None:
-        return await self._read(lambda tx: _sql.get(tx, key))
-
-    async def _put(self, key: str, data: bytes, expected: int | None, ttl_s: float | None) -> int:
-        return await self._write(lambda tx: _sql.put(tx, key, data, expected, ttl_s))
-
-    async def _remove(self, key: str, expected: int | None) -> bool:
-        return await self._write(lambda tx: _sql.remove(tx, key, expected))
 
 
 class _Transaction:

@@ -5,6 +5,7 @@ Above: `_save`. Below: `elements`.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,11 @@ from ..elements import (
     ErrorElement,
     Message,
     MessageElement,
+    Part,
     TextElement,
+    TextPart,
+    ThinkingElement,
+    ThinkingPart,
     ToolResultElement,
     TurnReset,
     TurnStart,
@@ -51,8 +56,7 @@ class TurnLog:
         self._keeps_history = keeps_history
         self._has_history = False
         self._messages: list[Message] = []
-        self._fragments: list[str] = []
-        self._fragment_id = ""
+        self._fragments: list[TextElement | ThinkingElement] = []
         self._results: dict[str, ToolResultPart] = {}
         self._was_cut = False
 
@@ -61,15 +65,19 @@ class TurnLog:
         match element:
             case MessageElement():
                 return self._note_message(element)
-            case TextElement(text=text) if "agent" not in element.metadata:  # else it is of an agent that was called
+            case TextElement() | ThinkingElement() if (
+                "agent" not in element.metadata
+            ):  # else it is of an agent that was called
                 self.has_begun = True
-                self._fragments.append(text)
-                self._fragment_id = element.id
+                self._fragments.append(element)
             case ToolResultElement(preliminary=False):
                 self.has_begun = True
                 self._results.setdefault(element.call_id, element.part)
             case TurnStart():
                 self.has_begun = True
+            case TurnReset(answer=answer) if answer:
+                self._messages = [one for one in self._messages if one.id != answer]
+                self._fragments = [one for one in self._fragments if one.id != answer]
             case TurnReset():
                 self._messages = [one for one in self._messages if one.role in {"user", "system"}]
                 self._fragments.clear()
@@ -109,12 +117,13 @@ class TurnLog:
         return (*asked, *self._messages)
 
     def completed(self) -> tuple[Message, ...]:
-        """Return what is stored if nothing more comes: the text of an unfinished message, and a result for each call, too."""
+        """Return what is stored if nothing more comes: what was said of an unfinished message, a result for each call, too."""
         messages = with_results(self.messages(), self._results)
-        text = "".join(self._fragments)
-        if not text:
+        parts = _parts_of(self._fragments)
+        if not parts:
             return messages
-        return (*messages, Message("assistant", text, id=self._fragment_id, stop_reason="interrupted"))
+        content = parts[0].text if len(parts) == 1 and isinstance(parts[0], TextPart) else parts
+        return (*messages, Message("assistant", content, id=self._fragments[-1].id, stop_reason="interrupted"))
 
     def check_history(self, stage: str) -> None:
         """Do nothing if what is stored may take the place of what there is.
@@ -128,3 +137,15 @@ class TurnLog:
                 f"stage {stage!r}: mode='full' would forget the history, of which nothing has passed this stage; say "
                 "mode='incremental', or place it where the history passes",
             )
+
+
+def _parts_of(fragments: list[TextElement | ThinkingElement]) -> list[Part]:
+    """Return what fragments come to, in their order."""
+    parts: list[Part] = []
+    for kind, group in itertools.groupby(fragments, type):
+        ones = list(group)
+        text = "".join(one.text for one in ones)
+        signature = next((one.signature for one in reversed(ones) if isinstance(one, ThinkingElement)), None)
+        if text:
+            parts.append(TextPart(text) if kind is TextElement else ThinkingPart(text, signature))
+    return parts

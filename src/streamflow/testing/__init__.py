@@ -34,6 +34,7 @@ from ._ledger import EdgeLedger, EdgeRecord
 from ._on_demand import strategy as _strategy
 from ._probes import CancelReason, ProbeError, SinkProbe, SourceProbe, probed
 from ._provider_case import Feature
+from ._recorded import RecordedProvider, check_replay, recorded_provider, recorded_tool
 from ._store_case import StoreFactory
 from ._sweep import CancelMode, Outcome, SweepReport, cancel_sweep
 from ._tasks import assert_no_tasks_left, tasks_alive
@@ -88,6 +89,7 @@ __all__ = [
     "Outcome",
     "Parcel",
     "ProbeError",
+    "RecordedProvider",
     "Report",
     "Rule",
     "ScriptError",
@@ -114,6 +116,7 @@ __all__ = [
     "check_channel",
     "check_pipeline",
     "check_provider",
+    "check_replay",
     "check_runtime",
     "check_stage",
     "check_store",
@@ -138,6 +141,8 @@ __all__ = [
     "parts",
     "probed",
     "record_cassette",
+    "recorded_provider",
+    "recorded_tool",
     "rule",
     "rules_of",
     "run_checks",

@@ -5,27 +5,20 @@ Above: `_fake_llm`. Below: `_fake_reply`, and nothing but ASGI.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 
 from ._fake_reply import BrokenConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, MutableMapping
 
+    from ..transports import Receive, Scope, Send
     from ._fake_reply import FakeReply
 
-__all__ = ["Receive", "Scope", "Send", "serve"]
-
-Scope: TypeAlias = MutableMapping[str, object]
-"""What ASGI says about a connection."""
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, object]]]
-"""How ASGI gives the parts of a request."""
-Send: TypeAlias = Callable[[MutableMapping[str, object]], Awaitable[None]]
-"""How ASGI takes the parts of a response."""
+__all__ = ["serve"]
 
 
 class Replier(Protocol):

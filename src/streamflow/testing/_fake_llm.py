@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
     from ..providers import Provider
-    from ._fake_asgi import Receive, Scope, Send
+    from ..transports import Receive, Scope, Send
     from ._fake_requests import Json
     from ._fake_wire import Wire
 

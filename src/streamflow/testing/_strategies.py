@@ -225,7 +225,7 @@ def control_elements() -> SearchStrategy[StreamElement]:
         st.builds(UsageElement, usages(), final=st.booleans(), **header),
         st.builds(TurnStart, _INDEX, **header),
         st.builds(TurnEnd, stop, _INDEX, pending, **header),
-        st.builds(TurnReset, _SHORT, _INDEX, **header),
+        st.builds(TurnReset, _SHORT, _INDEX, _SHORT, **header),
         st.builds(Interrupt, _SHORT, **header),
         st.builds(ErrorElement, _SHORT, _SHORT, _MAYBE, st.booleans(), st.booleans(), **header),
         st.builds(EndOfStream, st.sampled_from(get_args(EndReason)), totals, **header),

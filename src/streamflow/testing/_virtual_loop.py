@@ -27,6 +27,7 @@ from ._tasks import describe_tasks
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Mapping
+    from queue import Queue
     from types import CodeType, FrameType
 
     from _typeshed import FileDescriptorLike
@@ -142,7 +143,7 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         if not workers and not self._jobs:
             return False
         frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
-        if any(_is_working(frames.get(worker.ident or 0)) for worker in workers):
+        if any(_is_awaited(worker) or _is_working(frames.get(worker.ident or 0)) for worker in workers):
             return True
         return any(not ids or _is_working(frames.get(ids[0])) for ids in self._jobs.values())
 
@@ -165,12 +166,21 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         del self._jobs[future]
 
 
+def _is_awaited(worker: WorkerThread) -> bool:
+    """Say whether a job lies ready for this thread that a task still waits for; the thread may not have left the last one yet."""
+    jobs = cast("Queue[tuple[object, object, object, asyncio.Future[object], object] | None]", worker.queue)
+    with jobs.mutex:
+        return any(job is not None and not job[3].cancelled() for job in jobs.queue)
+
+
 def _is_working(frame: FrameType | None) -> bool:
     """Say whether the busy thread whose innermost frame is given can go on by itself, for a task that still waits."""
     while frame is not None:
         code: CodeType = frame.f_code
-        if code is _FUTURE_RESULT and not frame.f_locals["self"].done():
-            return False
+        if code is _FUTURE_RESULT:
+            future = frame.f_locals.get("self")
+            if future is not None and not future.done():  # it is None once the call returns
+                return False
         if code is _WORKER_RUN and "future" in frame.f_locals and frame.f_locals["future"].cancelled():
             return False
         frame = frame.f_back

@@ -5,7 +5,7 @@ Above: `providers`, `transports`. Below: `elements`, `errors`.
 
 from ._anthropic_calls import AnthropicToolCalls
 from ._chat_calls import ChatToolCalls
-from ._json_paths import show_path
+from ._json_paths import is_selected, show_path
 from ._json_reader import JsonField, JsonTree
 from ._json_stream import JsonStream
 from ._responses_calls import ResponsesToolCalls
@@ -24,6 +24,7 @@ __all__ = [
     "ToolCallPiece",
     "encode_comment",
     "encode_event",
+    "is_selected",
     "parse_arguments",
     "show_path",
 ]

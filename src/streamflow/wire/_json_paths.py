@@ -18,7 +18,7 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Node", "compile_paths", "show_path"]
+__all__ = ["Node", "compile_paths", "is_selected", "show_path"]
 
 _MAX_TREES = 256
 _MAX_PATHS = 64  # they are the developer's; more than this is a mistake, and nodes may multiply
@@ -74,6 +74,20 @@ def compile_paths(paths: tuple[str, ...]) -> Node | None:
     if len(parsed) > _MAX_PATHS:
         raise ConfigError("select", f"{len(parsed)} paths; give {_MAX_PATHS} or fewer, or wildcards")
     return _node(frozenset(parsed), {})
+
+
+def is_selected(path: Iterable[str | int], select: str) -> bool:
+    """Say whether `select`, as in `slots[*].message`, means the value at `path`, as in `("slots", 0, "message")`.
+
+    Raises:
+        ConfigError: If `select` cannot be read.
+    """
+    node = compile_paths((select,))
+    for step in path:
+        if node is None:
+            return False
+        node = node.items.get(step, node.other_item) if isinstance(step, int) else node.keys.get(step, node.other_key)
+    return node is not None and node.is_wanted
 
 
 def show_path(path: Iterable[str | int]) -> str:

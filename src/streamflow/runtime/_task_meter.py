@@ -1,0 +1,285 @@
+"""What a task of a run does with its time: measured whenever it gets and gives up its turn, so that elements cost nothing.
+
+Above: `_jobs`, which runs a task through `metered()`; `_run_meter`, which makes meters. Below: `channels`, `_edge_meter`.
+
+Rules:
+
+1. *At any moment a unit is in one of three states*: `blocked`, one of its tasks waits for room; else `idle`, its reader waits for
+   an element and none of its helpers is at work; else `busy`. What it waits for elsewhere (a model, a timer) is its work.
+2. *A state lasts until the task really goes on*, not until it is woken: who waits for its turn because another one computes has not
+   become busy by that.
+3. A unit is one stage, a source, or the stages of a chain, which share a task and therefore all these times.
+4. *Service time* is how long a unit was busy between taking one element and being done with it, which is when it takes, or asks
+   for, the next one. Elements that it deals with in one turn share that turn evenly.
+"""
+
+# ruff: noqa: SLF001 - the state of an edge, looked at where a call would be felt
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import types
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..channels import has_waiting_sender, stands_at, waits_on
+from ..observe import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+
+    from ..channels import Pulse, ReceiveEnd
+    from ._backend import Backend
+    from ._edge_meter import EdgeMeter
+    from ._jobs import Job
+
+__all__ = ["BLOCKED", "BUSY", "IDLE", "UnitMeter", "as_coroutine", "metered"]
+
+BUSY: Final = 0
+BLOCKED: Final = 1
+IDLE: Final = 2
+
+_END: Final = object()
+_TRIFLE_S: Final = 1e-5
+"""What an element has taken more than its neighbours, and nobody wants to know."""
+
+
+class UnitMeter:
+    """Measures one unit.
+
+    Args:
+        backend: The event loop, whose clock it reads.
+        began_s: When the unit began.
+        reads: The ends that it reads.
+        inputs: The meters of the edges into it.
+        outputs: The meters of the edges out of it.
+        pulse: Knows of waits inside stages.
+    """
+
+    __slots__ = (
+        "_backend",
+        "_had_hand",
+        "_inputs",
+        "_mark_s",
+        "_pulled_s",
+        "_pulse",
+        "_reads",
+        "_received",
+        "_writes",
+        "began_s",
+        "blocked_on",
+        "computed_s",
+        "ended_s",
+        "helpers",
+        "now",
+        "outputs",
+        "service",
+        "since",
+        "state",
+        "times",
+    )
+
+    def __init__(
+        self,
+        backend: Backend,
+        began_s: float,
+        *,
+        reads: Sequence[ReceiveEnd[Any]],
+        inputs: Sequence[EdgeMeter],
+        outputs: Sequence[EdgeMeter],
+        pulse: Pulse,
+    ) -> None:
+        self.times: list[float] = [0.0, 0.0, 0.0]
+        """How long it was in each state, until it entered the present one."""
+        self.state: int = IDLE if reads else BUSY
+        """The present one."""
+        self.since: float = began_s
+        """When it entered that."""
+        self.began_s: float = began_s
+        """When the unit began."""
+        self.ended_s: float | None = None
+        """When it ended."""
+        self.computed_s: float = 0.0
+        """How long it has computed, and nobody else on this event loop."""
+        self.service: Tally = Tally()
+        """How long it was busy with each element."""
+        self.helpers: dict[Job, bool] = {}
+        """Its helper tasks that are alive, and whether each is at work."""
+        self.blocked_on: list[EdgeMeter] = []
+        """Where it waits for room, if it writes several edges."""
+        self._had_hand = False  # whether it had something in hand when it gave up its turn
+        self._mark_s = 0.0  # how long it had been busy when it began with that
+        self._received = sum(one.end.received for one in inputs)
+        self._pulled_s = 0.0  # of its present turn
+        self._backend = backend
+        self.now: Callable[[], float] = backend.now
+        """The event loop's clock."""
+        self._pulse = pulse
+        self._reads = tuple(reads)
+        self._writes = tuple(one.end for one in outputs)
+        self._inputs = tuple(inputs)
+        self.outputs: tuple[EdgeMeter, ...] = tuple(outputs)
+        """The meters of the edges out of it."""
+
+    def read(self, until: float) -> tuple[float, float, float]:
+        """Return for how long it was busy, blocked and idle, in seconds, until it ended, or until that moment."""
+        times = list(self.times)
+        if self.ended_s is None:
+            times[self.state] += until - self.since
+        return times[BUSY], times[BLOCKED], times[IDLE]
+
+    def adopt(self, helper: Job) -> None:
+        """Measure a helper task, too, which is about to begin."""
+        helper.meter = self
+        self.helpers[helper] = True
+
+    def pulled(self, since: float, now: float) -> None:
+        """Know that its source, which has no task of its own, was at work in its turn: meanwhile it has waited for an element."""
+        self._pulled_s += now - since
+        self.times[BUSY] -= now - since
+        self.times[IDLE] += now - since
+
+    def gave(self, since: float, now: float) -> None:
+        """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
+        self._enter(BUSY, since)
+        self._enter(BLOCKED, now)
+        self.computed_s += now - since
+        for edge in self.outputs:
+            edge.was_written(since, now)
+
+    def go_on(self, job: Job, now: float) -> None:
+        """Know that a task of it has got its turn."""
+        if not self.helpers:
+            self._enter(BUSY, now)
+            return
+        if job in self.helpers:
+            self.helpers[job] = True
+        self._enter(self._state(), now)
+
+    def give_up(self, job: Job, asked: object, began: float) -> None:  # noqa: C901, PLR0912 - see below
+        """Know that a task of it has given up the turn that it got then, and waits for what it has asked for; `_END`: it ends.
+
+        Once for each turn of each task, so calls are spared here.
+        """
+        now = self.now()
+        ran = now - began - self._pulled_s
+        self._pulled_s = 0.0
+        self.computed_s += ran
+        for edge in self.outputs:
+            edge.was_written(began, now)
+        received = 0
+        for edge in self._inputs:
+            received += edge.was_read(began, now)
+        taken, self._received = received - self._received, received
+        if self.helpers:
+            if job in self.helpers:
+                self.helpers[job] = not self._is_at_rest(job, asked)
+            state = self._state()
+        else:
+            state = BUSY
+            for end in self._reads:
+                if end._waiter is not None:
+                    state = IDLE
+            for end in self._writes:
+                if end._turns:
+                    state = self._state()
+        has_hand = state != IDLE and asked is not _END and (taken > 0 or self._had_hand)
+        done = taken + self._had_hand - has_hand
+        if done > 0 or not has_hand:
+            busy = self.times[BUSY] + (0.0 if self.state else now - self.since)
+            if done > 0:
+                before = busy - self._mark_s - ran
+                each = ran / done
+                if before > _TRIFLE_S:
+                    self.service.add(before + each)
+                    done -= 1
+                if done:
+                    self.service.add(each, done)
+            self._mark_s = busy
+        self._had_hand = has_hand
+        if state != self.state:
+            self._spend(now)
+            self.state = state
+            if state == BLOCKED and len(self.outputs) > 1:
+                self.blocked_on = [one for one in self.outputs if has_waiting_sender(one.end)]
+
+    def end(self, job: Job) -> None:
+        """Know that one of its tasks has ended; with that of the stage itself it ends."""
+        now = self.now()
+        if self.ended_s is not None:
+            self.helpers.pop(job, None)
+        elif self.helpers.pop(job, None) is None:
+            self._spend(now)
+            self.ended_s = now
+        else:
+            self._enter(self._state(), now)
+
+    def _state(self) -> int:
+        where = stands_at(self._reads, self._writes)
+        if where is None:
+            return BUSY
+        if where == "send":
+            return BLOCKED
+        return BUSY if self.helpers and any(self.helpers.values()) else IDLE
+
+    def _is_at_rest(self, job: Job, asked: object) -> bool:
+        """Say whether a helper waits at an end of its stage, or for another task of it."""
+        view = job.look(self._backend)
+        task = None if view is None else view.key
+        return any(key is asked or key is task for key in waits_on((*self._reads, *self._writes), self._pulse))
+
+    def _enter(self, state: int, now: float) -> None:
+        if state != self.state:
+            self._spend(now)
+            self.state = state
+
+    def _spend(self, now: float) -> None:
+        spent = now - self.since
+        self.times[self.state] += spent
+        self.since = now
+        if self.blocked_on:
+            for edge in self.blocked_on:
+                edge.blocked_s += spent
+            self.blocked_on = []
+
+
+def as_coroutine(work: Awaitable[object]) -> Coroutine[Any, Any, object]:
+    """Return `work` as what can be driven step by step."""
+    return cast("Coroutine[Any, Any, object]", work) if isinstance(work, Coroutine) else _awaiting(work)
+
+
+async def _awaiting(work: Awaitable[object]) -> object:
+    return await work
+
+
+@types.coroutine
+def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Generator[Any, Any, None]:
+    """Run a task, and have its unit measured. Cancellation and what is raised pass through."""
+    now, give_up, send = meter.now, meter.give_up, work.send
+    step: Any = send
+    given: list[Any] = [
+        None
+    ]  # taken out before it is given: an error in a variable of a frame that it passes is a cycle
+    try:
+        while True:
+            began = now()
+            if meter.state or meter.helpers:
+                meter.go_on(job, began)
+            try:
+                asked = step(given.pop())
+            except BaseException as end:
+                give_up(job, _END, began)
+                if isinstance(end, StopIteration):
+                    return
+                raise
+            give_up(job, asked, began)
+            try:
+                given.append((yield asked))
+                step = send
+            except GeneratorExit:
+                work.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - handed to the task, which decides what becomes of it
+                given.append(error)
+                step = work.throw
+    finally:
+        meter.end(job)
