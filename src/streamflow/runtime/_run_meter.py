@@ -144,6 +144,8 @@ class RunMeter:
         """What measures each edge, in the order of the plan."""
         self.leaves: list[EdgeMeter] = [self.edges[edge] for edge in plan.leaves.values()]
         """What measures those to the consumer."""
+        for one in self.leaves:
+            one.end_is_told = False
 
     def watch_consumer(self, ends: Iterable[ReceiveEnd[Any]]) -> None:
         """Measure who reads these ends."""
