@@ -17,7 +17,7 @@ CONFIG = (
     .with_priority_queue()  # an urgent element passes others
     .with_execution_timeout(datetime.timedelta(seconds=60))  # or 60.0
     .with_metrics()  # how full edges were, and how long their ends waited
-    .with_tracing()  # an event for each element that leaves an edge
+    .with_tracing()  # where each element was, and how long
 )
 
 VARIABLES = {

@@ -18,6 +18,7 @@ from streamflow.apps import (
     StepReset,
     StepShown,
 )
+from streamflow.apps._chat_records import messages_of
 from streamflow.elements import ImagePart, Usage, check_history
 from streamflow.errors import ConfigError, ElementError, RunStateError, StateConflictError, StateError
 from streamflow.providers import (
@@ -33,7 +34,7 @@ from streamflow.providers import (
     split_chars,
 )
 from streamflow.state import MemoryStore
-from streamflow.testing import assert_all_stages_stopped
+from streamflow.testing import assert_all_stages_stopped, cancel_sweep
 from tests.support.agent_kit import calling, saying, script
 
 
@@ -118,16 +119,18 @@ async def test_the_settings_of_a_conversation_reach_the_model() -> None:
         service = ChatService(store, provider, tools=[look, order])
         chat = await service.create(settings)
         await answered(service, chat.id)
-        await answered(service, chat.id, thinking=False, tools=["look"])
+        await answered(service, chat.id, thinking=False)
+        await answered(service, chat.id, tools=["look"])
         await service.update(chat.id, ChatSettings())
         await answered(service, chat.id, tools=[])
 
-    first, second, third = provider.requests
+    first, second, third, last = provider.requests
     assert (first.model, first.temperature, first.max_tokens, first.effort) == ("m-1", 0.5, 99, "medium")
     assert [one.name for one in first.tools] == ["look", "order"]
-    assert (second.effort, [one.name for one in second.tools]) == (None, ["look"])
+    assert (second.effort, len(second.tools)) == (None, 2)
+    assert (third.effort, [one.name for one in third.tools]) == ("medium", ["look"])
     assert [one.text for one in first.messages] == ["Be brief.", "go"]
-    assert (third.model, third.tools, third.messages[0].role) == (None, (), "user")
+    assert (last.model, last.tools, last.messages[0].role) == (None, (), "user")
 
 
 async def test_the_model_reads_what_was_said_before_tools_included() -> None:
@@ -352,6 +355,38 @@ async def test_a_client_that_leaves_ends_the_tools_and_leaves_a_whole_history(cu
     assert [(one.name, one.status) for one in messages[1].steps if one.type == "tool_result"] == [
         *[("look", "ok"), ("hang", "cancelled")]
     ]
+
+
+async def test_a_response_cancelled_at_every_tick_leaves_a_whole_turn_or_none() -> None:
+    """semantics 22.14: cancelled anywhere, a lawful history, one result for each call, no task, and what was shown at least."""
+    seen = set()
+    async with MemoryStore() as store:
+        events: list = []
+
+        async def talk() -> None:
+            provider = script(calling(("look", {}), ("look", {"key": "b"}), text="So."), saying("ab"))
+            events.clear()
+            async with ChatService(store, provider, tools=[look]).stream_response("c", "go") as response:
+                async for event in response:
+                    events.append(event)
+
+        async def check(_outcome) -> None:
+            history = await store.load("c")
+            check_history(history.messages)
+            kept = messages_of(history.turns[0])[1] if history.turns else None
+            seen.add("" if kept is None else kept.status)
+            shown = replayed(events)
+            assert kept is not None or not shown
+            for before, after in zip(shown, kept.steps if kept is not None else (), strict=False):
+                assert (before.id, before.type) == (after.id, after.type)
+                assert before.type == "tool_result" or after.content.startswith(before.content)
+            await store.delete("c")
+            await store.create("c")
+
+        await store.create("c")
+        await cancel_sweep(talk, check=check)
+
+    assert seen == {"", "cut", "whole"}
 
 
 async def test_a_response_that_is_stopped_is_done_and_stored_as_far_as_it_came() -> None:

@@ -18,6 +18,7 @@ from streamflow import Metadata, TextElement, observe
 from streamflow.errors import RunTimeoutError, StageError, Wait, WaitGraph
 from streamflow.observe import (
     EdgeGrown,
+    EdgeStalled,
     ElementDeadLettered,
     ElementDropped,
     ElementFailed,
@@ -25,6 +26,7 @@ from streamflow.observe import (
     ElementRetried,
     Event,
     EventGap,
+    LoopBlocked,
     PipelineCancelled,
     PipelineCompleted,
     PipelineEnded,
@@ -67,6 +69,15 @@ EVENTS: list[Event] = [
     StageFailed(**WORKED, error=caused("ears", ZeroDivisionError("secret"))),
     StageCancelled(**WORKED),
     RunStalled(**RUN, stalled_s=2.5, graph=WaitGraph((Wait("ears", "outside", place="app.py:3"),))),
+    EdgeStalled(
+        **RUN,
+        edge="a → b",
+        state="full",
+        stalled_s=2.5,
+        chain=("a", "b"),
+        graph=WaitGraph((Wait("b", "outside", place="app.py:3"),)),
+    ),
+    LoopBlocked(**RUN, blocked_s=0.5, place="app.py:3", stack=("app.py:3 in work",)),
     EdgeGrown(**RUN, edge="a → b", before=1, capacity=2),
     ElementMoved(**RUN, edge="'a' → 'b'", ordinal=7, element="TextElement", waited_s=0.25),
     ElementRetried(**FAILED, delay_s=0.5),
@@ -130,7 +141,16 @@ def test_the_runtimes_own_events_have_their_names() -> None:
     assert [one.name for one in EVENTS] == [
         *("pipeline.started", "pipeline.completed", "pipeline.failed", "pipeline.cancelled"),
         *("stage.started", "stage.restarted", "stage.completed", "stage.failed", "stage.cancelled"),
-        *("run.stalled", "edge.grown", "element.moved", "element.retried", "element.dropped", "element.dead_lettered"),
+        *(
+            "run.stalled",
+            "edge.stalled",
+            "loop.blocked",
+            "edge.grown",
+            "element.moved",
+            "element.retried",
+            "element.dropped",
+            "element.dead_lettered",
+        ),
         *("events.gap", "run.interrupted", "chat.token"),
     ]
     with pytest.raises(TypeError):
@@ -162,7 +182,7 @@ def test_events_can_be_told_apart_by_their_families() -> None:
     assert told == [
         *("began", "the run gave 3 in 1.5 s (done)", "the run failed at ears (error)"),
         *("the run gave 3 in 1.5 s (cancelled)", "began", "began", *["ears: 4 in, 3 out"] * 3),
-        *("began", "began", "element.moved", "element.retried", "element.dropped", "element.dead_lettered"),
+        *(*["began"] * 4, "element.moved", "element.retried", "element.dropped", "element.dead_lettered"),
         *("events.gap", "run.interrupted", "chat.token"),
     ]
 

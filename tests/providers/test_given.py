@@ -96,6 +96,28 @@ def test_clients_and_providers_are_taken_as_they_are() -> None:
     assert isinstance(as_provider("http://localhost:8000/v1", model="m"), OpenAIProvider)
 
 
+@pytest.mark.parametrize(
+    ("address", "is_sent"),
+    [
+        ("http://model.test:8000/v1", False),
+        ("https://api.openai.com.evil.test/v1", False),
+        ("https://api.openai.com/v1", True),
+        ("http://gateway.test/v1", True),
+    ],
+)
+async def test_a_key_goes_to_no_address_that_it_is_not_meant_for(
+    address: str, is_sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """semantics 22.2: naming an address sends it no key of OpenAI's, unless it is the one that the environment names."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://gateway.test/v1")
+
+    made = as_provider(address, model="m")
+
+    headers = repr(vars(made))
+    assert (KEY in headers) is is_sent
+
+
 class Blocking:
     def chat(self, **_: object) -> str:
         return "late"

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 from streamflow import ConfigError, PipelineBuilder, PipelineConfig
 
-LIMITS = ["timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s", "stall_report_s"]
+LIMITS = [
+    "timeout_s",
+    "first_element_timeout_s",
+    "idle_timeout_s",
+    "backpressure_timeout_s",
+    "stall_report_s",
+    "lag_warning_s",
+]
 SWITCHES = ["priority", "fuse", "metrics", "tracing"]
 
 OTHER = PipelineConfig(
@@ -28,6 +35,7 @@ OTHER = PipelineConfig(
     idle_timeout_s=2.5,
     backpressure_timeout_s=1.5,
     stall_report_s=30.0,
+    lag_warning_s=0.25,
     on_deadlock="grow",
     deadlock_grow_limit=99,
     shutdown_timeout_s=3.0,

@@ -22,17 +22,7 @@ from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
 from ._ports import join_ports
 from ._pulse import Pulse
-from ._pump import (
-    NOTHING,
-    Unusual,
-    can_pump,
-    pump_each,
-    pump_filter,
-    pump_flat_map,
-    pump_map,
-    pump_pass,
-    pump_tee,
-)
+from ._pump import NOTHING, Unusual, can_pump, pump_each, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
 from ._receive_end import ASIDE, ReceiveEnd
 from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
@@ -52,7 +42,7 @@ from ._traced import (
     trace_edge,
     trace_merge,
 )
-from ._wait import running_trio
+from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import (
     EdgeWait,
     has_waiting_sender,
@@ -118,6 +108,7 @@ __all__ = [
     "TracedBuffer",
     "Unroutable",
     "Unusual",
+    "Waiter",
     "Weight",
     "WholeEnd",
     "ZipEnd",
@@ -148,6 +139,7 @@ __all__ = [
     "pump_map",
     "pump_pass",
     "pump_tee",
+    "running_clock",
     "running_trio",
     "stands_at",
     "sweep_edge",
@@ -155,6 +147,7 @@ __all__ = [
     "tell_waits",
     "trace_edge",
     "trace_merge",
+    "waiter_factory",
     "waits_on",
     "widen",
     "written_edges",

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Never, SupportsIndex, TypeAlias, cast
 
 from ..elements import ControlElement
 from ._lanes import LaneReceiveEnd
@@ -54,9 +54,11 @@ __all__ = [
 Root: TypeAlias = int
 """Where a trace begins: how many there were before it in its run; `~` of that where what came before was cut off."""
 
-Hop: TypeAlias = "tuple[Any, int, float, float]"
-"""One way over one edge: the `Origin`; the edge's number, or that of the merge that has made it; when it entered and when it left,
-on the event loop's clock. No class: one is made for each element and edge."""
+Entry: TypeAlias = "tuple[Any, int, float]"
+"""What is noted of an element in an edge: its `Origin`, the edge's number, when it entered, on the event loop's clock."""
+
+Hop: TypeAlias = "tuple[Entry, float]"
+"""One way over one edge, or through a merge: the entry, and when it left. No class: one is made for each element and edge."""
 
 Origin: TypeAlias = "Hop | Root | list[Hop]"
 """What an element comes from: one that had come so far, several, or nothing before it."""
@@ -67,8 +69,8 @@ _BEGINNING: Final[list[Hop]] = []
 _KNOWN: Final = 256
 """Most elements that a place knows apart, and that came to it since it sent something new."""
 
-_append, _popleft = deque[Any].append, deque[Any].popleft
-_insert, _delete = deque[Any].insert, deque[Any].__delitem__
+_append, _popleft = deque[object].append, deque[object].popleft
+_insert, _delete = deque[object].insert, deque[object].__delitem__
 
 
 class StagePlace:
@@ -83,11 +85,11 @@ class StagePlace:
         self.begin: Callable[[], Root | None] = begin
         """Begins a trace."""
 
-    def took(self, item: Any, hop: Hop | None) -> None:
+    def took(self, item: object, hop: Hop | None) -> None:
         """Know what it has in hand."""
         self.hop = hop
 
-    def origin(self, item: Any) -> Origin | None:
+    def origin(self, item: object) -> Origin | None:
         """Return what it has in hand; begin a trace before it has taken anything, as the source never does."""
         return self.hop if self.hop is not _BEGINNING else self.begin()
 
@@ -95,12 +97,12 @@ class StagePlace:
         """Return what it has taken last, for `derive()`."""
         return None if self.hop is _BEGINNING else self.hop
 
-    def known(self, item: Any) -> Origin | None:
+    def known(self, item: object) -> Origin | None:
         """Return what an element has come from that it has, for `derive()`; None if it is not known, or not traced."""
         del item
         return self.taken()
 
-    def derive(self, item: Any, origins: Sequence[Origin | None]) -> None:
+    def derive(self, item: object, origins: Sequence[Origin | None]) -> None:
         """Know better: it has one in hand, so what it sends can come from nothing else."""
 
     def forget(self) -> None:
@@ -113,16 +115,16 @@ class SeveralPlace(StagePlace):
     def __init__(self, begin: Callable[[], Root | None]) -> None:
         super().__init__(begin)
         self._held: dict[
-            int, list[tuple[Any, Origin | None]]
+            int, list[tuple[object, Origin | None]]
         ] = {}  # by identity; the element is kept, so it stays the same
-        self._sent: tuple[Any, Origin | None] = (None, None)
+        self._sent: tuple[object, Origin | None] = (None, None)
 
-    def took(self, item: Any, hop: Hop | None) -> None:
+    def took(self, item: object, hop: Hop | None) -> None:
         """Know what it has."""
         self.hop = hop
         self._keep(item, hop)
 
-    def origin(self, item: Any) -> Origin | None:
+    def origin(self, item: object) -> Origin | None:
         """Return what this very element came from; else what it took last."""
         held = self._held.get(id(item))
         if held:
@@ -135,11 +137,11 @@ class SeveralPlace(StagePlace):
             return self._sent[1]
         return self._of_new()
 
-    def known(self, item: Any) -> Origin | None:
+    def known(self, item: object) -> Origin | None:
         held = self._held.get(id(item))
         return held[0][1] if held else None
 
-    def derive(self, item: Any, origins: Sequence[Origin | None]) -> None:
+    def derive(self, item: object, origins: Sequence[Origin | None]) -> None:
         """Know what an element comes from that it is about to send."""
         origin = _as_one([one for one in origins if isinstance(one, tuple)])
         self._held.setdefault(id(item), []).insert(0, (item, origin))
@@ -151,7 +153,7 @@ class SeveralPlace(StagePlace):
     def _of_new(self) -> Origin | None:
         return super().origin(None)
 
-    def _keep(self, item: Any, origin: Origin | None) -> None:
+    def _keep(self, item: object, origin: Origin | None) -> None:
         held = self._held
         held.setdefault(id(item), []).append((item, origin))
         if len(held) > _KNOWN:
@@ -167,7 +169,7 @@ class CollectingPlace(SeveralPlace):
         most: Most elements that one is said to come from.
     """
 
-    def __init__(self, begin: Callable[[], Root | None], accepts: Callable[[Any], bool], most: int) -> None:
+    def __init__(self, begin: Callable[[], Root | None], accepts: Callable[[object], bool], most: int) -> None:
         super().__init__(begin)
         self._accepts = accepts
         self._most = most
@@ -176,7 +178,7 @@ class CollectingPlace(SeveralPlace):
         self._has_sent = False
         self._of_batch: Origin | None = None
 
-    def took(self, item: Any, hop: Hop | None) -> None:
+    def took(self, item: object, hop: Hop | None) -> None:
         if self._accepts(item):
             if self._has_sent:
                 self._batch, self._has_sent = [], False
@@ -212,13 +214,13 @@ class MergePlace:
         """Told apart from edges by this."""
         self._now = now
         self._known = known
-        self._held: dict[int, list[tuple[Any, Hop | None]]] = {}
+        self._held: dict[int, list[tuple[object, Hop | None]]] = {}
         self._control: dict[
-            int, tuple[Any, Hop | None]
+            int, tuple[object, Hop | None]
         ] = {}  # copies of a fork are the same object, and one of them leaves
         self._latest: dict[int, Hop | None] = {}
 
-    def pulled(self, edge: int, item: Any, hop: Hop | None) -> None:
+    def pulled(self, edge: int, item: object, hop: Hop | None) -> None:
         """Know an element that an input has given."""
         known: dict[int, Any]
         if isinstance(item, ControlElement):
@@ -231,7 +233,7 @@ class MergePlace:
         if len(known) > self._known:
             del known[next(iter(known))]
 
-    def origin(self, item: Any) -> Origin | None:
+    def origin(self, item: object) -> Origin | None:
         """Return the hop over the input by which an element came; of what is made, the latest of all inputs."""
         if isinstance(item, ControlElement):
             return self._control.pop(id(item), (None, None))[1]
@@ -243,7 +245,7 @@ class MergePlace:
             return hop
         self._held.clear()  # what it was made of does not leave by itself
         now = self._now()
-        return [(*one[:3], now) for one in self._latest.values() if one is not None] or None
+        return [(one[0], now) for one in self._latest.values() if one is not None] or None
 
 
 class EndPlace(StagePlace):
@@ -252,19 +254,25 @@ class EndPlace(StagePlace):
     Args:
         begin: Returns the root of a new trace, or None.
         ended: Told of each element that is taken, and of its last hop if it is followed.
+        is_final: Whether it sends nothing, not even a dead letter.
     """
 
-    def __init__(self, begin: Callable[[], Root | None], ended: Callable[[Any, Hop | None], None]) -> None:
+    def __init__(
+        self, begin: Callable[[], Root | None], ended: Callable[[object, Hop | None], None], *, is_final: bool
+    ) -> None:
         super().__init__(begin)
-        self._ended = ended
+        self.ended: Callable[[object, Hop | None], None] = ended
+        """Told of each element."""
+        self.is_final: bool = is_final
+        """Whether it sends nothing."""
 
-    def took(self, item: Any, hop: Hop | None) -> None:
+    def took(self, item: object, hop: Hop | None) -> None:
         """Tell it."""
         self.hop = hop
-        self._ended(item, hop)
+        self.ended(item, hop)
 
 
-class TracedBuffer(deque[Any]):
+class TracedBuffer(deque[object]):
     """The elements of one edge, and beside each what it comes from and when it entered.
 
     Args:
@@ -282,13 +290,13 @@ class TracedBuffer(deque[Any]):
         edge: int,
         places: tuple[StagePlace, StagePlace | MergePlace],
         now: Callable[[], float],
-        dropped: Callable[[Any, Hop], None],
+        dropped: Callable[[object, Hop], None],
         most: int | None = None,
     ) -> None:
         super().__init__()
         self.edge: int = edge
         """The edge's number."""
-        self.records: deque[tuple[Origin, float] | None] = deque()
+        self.records: deque[Entry | None] = deque()
         """What is noted of each element; None: it is not followed."""
         self._now = now
         self._dropped = dropped
@@ -300,13 +308,15 @@ class TracedBuffer(deque[Any]):
     def read_by(self, target: StagePlace | MergePlace) -> None:
         """Know who reads from now on."""
         self._reader = target
-        self._took: Callable[[Any, Hop | None], None] | None = None  # told of what it has; None: its `hop` is set
+        self._took: Callable[[object, Hop | None], None] | None = None  # told of what it has; None: its `hop` is set
         if isinstance(target, MergePlace):
             self._took = partial(target.pulled, self.edge)
+        elif type(target) is EndPlace:
+            self._took = target.ended if target.is_final else target.took
         elif type(target) is not StagePlace:
             self._took = target.took
 
-    def append(self, item: Any, /) -> None:
+    def append(self, item: object, /) -> None:
         place = self._writer
         if place is None:
             origin = self._origin(item)
@@ -314,32 +324,33 @@ class TracedBuffer(deque[Any]):
             origin = place.hop
             if origin is _BEGINNING:
                 origin = place.begin()
-        self.records.append(None if origin is None else (origin, self._now()))
+        self.records.append(None if origin is None else (origin, self.edge, self._now()))
         _append(self, item)
 
-    def popleft(self) -> Any:
+    def popleft(self) -> object:
         item = _popleft(self)
         record = self.records.popleft()
-        hop = None if record is None else (record[0], self.edge, record[1], self._now())
+        hop = None if record is None else (record, self._now())
         if self._took is None:
             self._reader.hop = hop
         else:
             self._took(item, hop)
         return item
 
-    def extend(self, items: Iterable[Any], /) -> None:
+    def extend(self, items: Iterable[object], /) -> None:
         for item in items:
             self.append(item)
 
-    def insert(self, index: int, item: Any, /) -> None:
+    def insert(self, index: int, item: object, /) -> None:
         origin = self._origin(item)
-        self.records.insert(index, None if origin is None else (origin, self._now()))
+        self.records.insert(index, None if origin is None else (origin, self.edge, self._now()))
         _insert(self, index, item)
 
-    def __delitem__(self, index: Any, /) -> None:
-        self._drop(self.records[index], self[index])
-        del self.records[index]
-        _delete(self, index)
+    def __delitem__(self, index: SupportsIndex | slice, /) -> None:
+        place = cast("SupportsIndex", index)
+        self._drop(self.records[place], self[place])
+        del self.records[place]
+        _delete(self, place)
 
     def clear(self) -> None:
         for record, item in zip(self.records, self, strict=True):
@@ -347,13 +358,13 @@ class TracedBuffer(deque[Any]):
         self.records.clear()
         super().clear()
 
-    def _origin(self, item: Any) -> Origin | None:
+    def _origin(self, item: object) -> Origin | None:
         origin = self._source.origin(item)
         return origin if self._most is None or origin is None else _cut(origin, self._most)
 
-    def _drop(self, record: tuple[Origin, float] | None, item: Any) -> None:
+    def _drop(self, record: Entry | None, item: object) -> None:
         if record is not None:
-            self._dropped(item, (record[0], self.edge, record[1], self._now()))
+            self._dropped(item, (record, self._now()))
 
 
 class DepthBuffer(TracedBuffer):
@@ -364,17 +375,17 @@ class DepthBuffer(TracedBuffer):
     tell: Callable[[int, int], None]
     """Called with the edge's number and how many there are."""
 
-    def append(self, item: Any, /) -> None:
+    def append(self, item: object, /) -> None:
         super().append(item)
         self.tell(self.edge, len(self))
 
-    def popleft(self) -> Any:
+    def popleft(self) -> object:
         item = super().popleft()
         self.tell(self.edge, len(self))
         return item
 
 
-class _MergedBuffer(deque[Any]):
+class _MergedBuffer(deque[object]):
     """The one place of a merge: an element there comes over the edge by which it came, until its reader takes it."""
 
     __slots__ = ("_now", "_target", "hops", "merge")
@@ -386,34 +397,35 @@ class _MergedBuffer(deque[Any]):
         self._target = target
         self._now = now
 
-    def append(self, item: Any, /) -> None:
+    def append(self, item: object, /) -> None:
         origin = self.merge.origin(item)
         if isinstance(origin, list):
-            now = origin[0][3]
-            origin = (origin if len(origin) > 1 else origin[0], self.merge.number, now, now)
+            now = origin[0][1]
+            origin = (origin if len(origin) > 1 else origin[0], self.merge.number, now), now
         self.hops.append(cast("Hop | None", origin))
         _append(self, item)
 
-    def popleft(self) -> Any:
+    def popleft(self) -> object:
         item = _popleft(self)
         hop = self.hops.popleft()
         # The wait for the other inputs counts as time in the queue.
-        self._target.took(item, None if hop is None else (*hop[:3], self._now()))
+        self._target.took(item, None if hop is None else (hop[0], self._now()))
         return item
 
-    def __delitem__(self, index: Any, /) -> None:
-        del self.hops[index]
-        _delete(self, index)
+    def __delitem__(self, index: SupportsIndex | slice, /) -> None:
+        place = cast("SupportsIndex", index)
+        del self.hops[place]
+        _delete(self, place)
 
     def clear(self) -> None:
         self.hops.clear()
         super().clear()
 
 
-def trace_edge(send: SendEnd[Any], receive: ReceiveEnd[Any], buffer: TracedBuffer) -> None:
+def trace_edge(send: SendEnd[Never], receive: ReceiveEnd[object], buffer: TracedBuffer) -> None:
     """Put a buffer that notes into an edge that has just been opened."""
     _put_in(receive, buffer)
-    send._buffer = buffer
+    cast("SendEnd[Any]", send)._buffer = buffer
     if isinstance(receive, LaneReceiveEnd):
         receive._lanes._buffer = buffer
     elif isinstance(receive, LimitedReceiveEnd):
@@ -423,12 +435,12 @@ def trace_edge(send: SendEnd[Any], receive: ReceiveEnd[Any], buffer: TracedBuffe
         send._append = buffer.append
 
 
-def trace_merge(end: MergeEnd[Any], merge: MergePlace, target: StagePlace, now: Callable[[], float]) -> None:
+def trace_merge(end: MergeEnd[object], merge: MergePlace, target: StagePlace, now: Callable[[], float]) -> None:
     """Put a buffer that notes into a merge that has just been opened."""
     _put_in(end, _MergedBuffer(merge, target, now))
 
 
-def _put_in(receive: ReceiveEnd[Any], buffer: deque[Any]) -> None:
+def _put_in(receive: ReceiveEnd[object], buffer: deque[object]) -> None:
     assert not receive._buffer, "it has just been opened"
     receive._buffer = buffer
     receive.backlog = buffer
@@ -443,6 +455,6 @@ def _cut(origin: Origin, most: int) -> Origin:
     """Return an origin, or its root alone if it is too long."""
     length, one = 0, origin
     while not isinstance(one, int):
-        before: Origin = (one[0] if isinstance(one, list) else one)[0]
+        before: Origin = (one[0] if isinstance(one, list) else one)[0][0]
         length, one = length + 1, before
     return origin if length < most else one if one < 0 else ~one

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import trio
 
-__all__ = ["Overseer", "Turn", "Waiter", "key_of_wait", "running_trio", "waiter_factory"]
+__all__ = ["Overseer", "Turn", "Waiter", "key_of_wait", "running_clock", "running_trio", "waiter_factory"]
 
 
 class Waiter(Protocol):
@@ -106,6 +106,18 @@ def running_trio() -> bool:
     """Say whether the calling task runs on trio."""
     trio_module = sys.modules.get("trio")
     return trio_module is not None and bool(trio_module.lowlevel.in_trio_task())
+
+
+def running_clock() -> Callable[[], float]:
+    """Return the clock of the running event loop, in seconds, to be read often.
+
+    Raises:
+        RuntimeError: If no event loop is running in this thread.
+    """
+    if running_trio():
+        now_s: Callable[[], float] = sys.modules["trio"].current_time
+        return now_s
+    return asyncio.get_running_loop().time
 
 
 def waiter_factory() -> Callable[[], Waiter]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ..providers import Provider
-    from ._options import ChatOptions
+    from ._options import ModelOptions
 
 __all__ = ["Connection", "connection_for"]
 
@@ -49,7 +49,7 @@ class Connection(NamedTuple):
     """Whether no model is asked."""
 
 
-def connection_for(options: ChatOptions, *, is_watched: bool) -> Connection:
+def connection_for(options: ModelOptions, *, is_watched: bool) -> Connection:
     """Return who answers. Connects to nothing yet, but takes long enough to be felt in an event loop.
 
     Args:
@@ -73,7 +73,7 @@ def connection_for(options: ChatOptions, *, is_watched: bool) -> Connection:
     return Connection(server, f"Server: {base_url}, {which}, {'with' if key else 'without'} a key.", server)
 
 
-def _server(options: ChatOptions, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _server(options: ModelOptions, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Return address and key of the server; no address: offline."""
     if options.offline or options.provider == "scripted":
         return None, None
@@ -86,7 +86,7 @@ def _server(options: ChatOptions, environment: Mapping[str, str]) -> tuple[str |
     return base_url, key
 
 
-def _anthropic_server(options: ChatOptions, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _anthropic_server(options: ModelOptions, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Return address and key of a server that speaks Anthropic's wire."""
     if options.offline:
         return None, None
@@ -97,7 +97,7 @@ def _anthropic_server(options: ChatOptions, environment: Mapping[str, str]) -> t
     return base_url, key
 
 
-def _key(options: ChatOptions, environment: Mapping[str, str], usual: str) -> str | None:
+def _key(options: ModelOptions, environment: Mapping[str, str], usual: str) -> str | None:
     key = environment.get(options.api_key_env or usual) or None
     if options.api_key_env is not None and key is None:
         raise ConfigError("--api-key-env", f"the environment variable {options.api_key_env} is not set, or empty")

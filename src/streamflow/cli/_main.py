@@ -24,7 +24,7 @@ from ._options import ChatOptions
 from ._replay import add_replay, replay_command
 from ._screen import Screen
 from ._serve_chat import add_serve_chat, serve_chat
-from ._tools import BUNDLED, tools_for
+from ._tools import BUNDLED, add_tools, tools_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,16 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--timeout-s", metavar="N", type=_duration, default=120.0, help="longest time of one answer; default 120"
     )
-    server.add_argument(
-        "--tools",
-        metavar="MODULE:NAME",
-        action="append",
-        nargs="?",
-        const=BUNDLED,
-        default=[],
-        help="what the model may call: a tool, a function or a list of them; alone: time, calculator and count_words,"
-        " which the offline provider has anyway; may be repeated",
-    )
+    add_tools(server.add_argument)
     talk = command.add_argument_group("the chat")
     talk.add_argument("--history", metavar="PATH", help="SQLite file that keeps the conversations")
     talk.add_argument(

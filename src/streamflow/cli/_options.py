@@ -1,6 +1,6 @@
-"""What `streamflow chat` was asked to do.
+"""What the chats of the command line were asked to do.
 
-Above: `_main`, which parses it, and the command. Below: nothing.
+Above: `_main`, which parses it, and the commands. Below: nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ..runtime import BackendName
 
-__all__ = ["ChatOptions"]
+__all__ = ["ChatOptions", "ModelOptions"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ChatOptions:
-    """Options of the chat, as they were given; None: not given."""
+class ModelOptions:
+    """Options of the model, as they were given; None: not given."""
 
-    provider: Literal["openai", "anthropic", "scripted"] | None
+    provider: Literal["openai", "anthropic", "scripted"] | None = None
     """Whose wire the server speaks; `scripted` is offline. None: what the other options and the environment say."""
     base_url: str | None
     """Address of the server."""
@@ -28,6 +28,16 @@ class ChatOptions:
     """Environment variable that holds the key."""
     offline: bool
     """Whether to stay offline, whatever the environment says."""
+    timeout_s: float
+    """Longest time of one answer, in seconds."""
+    delay_s: float | None
+    """Pause between the words of the offline provider, in seconds."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions(ModelOptions):
+    """Options of the chat in the terminal."""
+
     system: str | None
     """What the model is told first."""
     tools: tuple[str, ...]
@@ -38,12 +48,8 @@ class ChatOptions:
     """Which conversation goes on: its id, or the beginning of it; empty: the last one."""
     list: bool
     """Whether to list the conversations instead of a chat."""
-    timeout_s: float
-    """Longest time of one answer, in seconds."""
     wait_s: float
     """Longest time to wait for a first message on standard input that is no terminal, in seconds."""
-    delay_s: float | None
-    """Pause between the words of the offline provider, in seconds."""
     backend: BackendName
     """The event loop."""
     quiet: bool

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import functools
 import importlib
 import inspect
 import os
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import anyio
 import msgspec
 
 from ..elements import encode
 from ..errors import ConfigError, ElementError, RecordingError
 from ..observe import DEFAULT_IGNORED, RULES, RecordedRun, read_recording
-from ..runtime import Pipeline, PipelineBuilder, replay
+from ..runtime import Pipeline, PipelineBuilder, replay_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..observe import Ignored, RecordedElement, RecordedFile
-    from ..runtime import Replay
+    from ..observe import RecordedElement, RecordedFile
     from ._screen import Screen
 
 __all__ = ["add_replay", "replay_command"]
@@ -107,7 +104,17 @@ def replay_command(given: argparse.Namespace, screen: Screen) -> int:
             _show(file, runs, given, screen)
         else:
             made = _pipeline_named(given.against)
-            found = [anyio.run(functools.partial(_play, one, made, given), backend=given.backend) for one in runs]
+            found = [
+                replay_sync(
+                    one,
+                    _made(made, one, given.against),
+                    ignore=given.ignore,
+                    coalesce=given.coalesce,
+                    speed=given.speed,
+                    backend=given.backend,
+                )
+                for one in runs
+            ]
             for one in found:
                 screen.line(str(one))
             if not found:
@@ -121,18 +128,6 @@ def replay_command(given: argparse.Namespace, screen: Screen) -> int:
 
 
 _HERE = os.curdir
-
-
-async def _play(run: RecordedRun, made: object, given: argparse.Namespace) -> Replay:
-    pipeline = _made(made, run, given.against)
-    async with pipeline:
-        return await replay(
-            run,
-            pipeline,
-            ignore=cast("Iterable[Ignored]", given.ignore),
-            coalesce=given.coalesce,
-            speed=given.speed,
-        )
 
 
 def _pipeline_named(name: str) -> object:

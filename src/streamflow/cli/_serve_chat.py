@@ -15,8 +15,9 @@ from ..errors import ConfigError
 from ..runtime import PipelineConfig
 from ..state import MemoryStore, SQLiteStore
 from ._connect import connection_for
-from ._options import ChatOptions
+from ._options import ModelOptions
 from ._server import address_of, import_uvicorn, is_loopback, listen, port, serve
+from ._tools import BUNDLED, add_tools, tools_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ addresses:
   /api/vercel      for DefaultChatTransport of the ai package, useChat and others
   /api/chats       for programs of your own: process_step events, or elements with ?format=raw
 
-exit codes: 0 after Ctrl-C, 1 if it cannot listen, 2 for wrong options
+exit codes: 0 after Ctrl-C, 1 if it cannot begin, 2 for wrong options
 
 examples:
   streamflow serve-chat
@@ -82,8 +83,14 @@ def add_serve_chat(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--history", metavar="PATH", help="keep the chats in this SQLite file; default: in memory")
     command.add_argument("--title", metavar="TEXT", default="streamflow chat", help="title of the page")
     command.add_argument("--system", metavar="TEXT", default="", help="what the model is told first")
-    command.add_argument("--base-url", metavar="URL", help="address of an OpenAI-compatible server")
+    command.add_argument(
+        "--provider",
+        choices=("openai", "anthropic", "scripted"),
+        help="whose wire the server speaks; scripted: offline",
+    )
+    command.add_argument("--base-url", metavar="URL", help="address of the server")
     command.add_argument("--model", metavar="NAME", help="name of the model; default: the server's choice")
+    add_tools(command.add_argument)
     command.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds the key")
     command.add_argument("--offline", action="store_true", help="stay offline, whatever the environment says")
     command.add_argument(
@@ -102,7 +109,8 @@ def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
         MissingExtraError: If uvicorn, or what the provider needs, is not installed.
     """
     import_uvicorn()  # before anything else is done
-    connection = connection_for(_chat_options(given), is_watched=True)
+    connection = connection_for(_model_options(given), is_watched=True)
+    tools = tools_for(given.tools or ((BUNDLED,) if connection.is_offline else ()))
     store = SQLiteStore(given.history) if given.history else MemoryStore()
     config = PipelineConfig(timeout_s=given.timeout_s, shutdown_timeout_s=_SHUTDOWN_S)
     try:
@@ -120,29 +128,32 @@ def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
         # A server that listens everywhere has no name by that.
         named = () if ipaddress.ip_address(host.strip("[]")).is_unspecified else (host,)
         app = chat_app(
-            ChatService(store, connection.provider, config=config),
+            ChatService(store, connection.provider, tools=tools, config=config),
             title=given.title,
             settings=ChatSettings(system=given.system),
             hosts=(*LOOPBACK_HOSTS, *named, *given.allow_host),
             origins=given.allow_origin,
             resources=(store, connection.opened),
         )
-        screen.line(f"streamflow {__version__} · serve-chat\n{connection.notice}")
-        screen.line(f"Open http://{address}/ in a browser. Press Ctrl-C to end it.")
-        serve(app, listener, lifespan="on")
+
+        def tell() -> None:
+            screen.line(f"streamflow {__version__} · serve-chat\n{connection.notice}")
+            screen.line(f"Open http://{address}/ in a browser. Press Ctrl-C to end it.")
+
+        failure = serve(app, listener, lifespan="on", ready=tell)
+    if failure is not None:
+        screen.error(failure)
+        return 1
     return 0
 
 
-def _chat_options(given: argparse.Namespace) -> ChatOptions:
-    return ChatOptions(
+def _model_options(given: argparse.Namespace) -> ModelOptions:
+    return ModelOptions(
+        provider=given.provider,
         base_url=given.base_url,
         model=given.model,
         api_key_env=given.api_key_env,
         offline=given.offline,
-        system=given.system,
         timeout_s=given.timeout_s,
-        wait_s=0.0,
         delay_s=given.delay_s,
-        backend="asyncio",
-        quiet=True,
     )

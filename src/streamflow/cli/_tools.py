@@ -17,11 +17,11 @@ from ..agents import Tool, Tools, tool
 from ..errors import ConfigError, ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ..agents import ToolLike
 
-__all__ = ["BUNDLED", "bundled_tools", "tools_for"]
+__all__ = ["BUNDLED", "add_tools", "bundled_tools", "tools_for"]
 
 BUNDLED: Final = "bundled"
 """What stands for the bundled tools among the names of tools."""
@@ -74,6 +74,20 @@ async def _count_words(text: str) -> str:
     """
     words, lines = len(text.split()), len(text.splitlines())
     return f"{words} word{'s' * (words != 1)}, {len(text)} characters, {lines} line{'s' * (lines != 1)}"
+
+
+def add_tools(add_argument: Callable[..., object]) -> None:
+    """Add the option that names tools, by the method of the command or group that it is of."""
+    add_argument(
+        "--tools",
+        metavar="MODULE:NAME",
+        action="append",
+        nargs="?",
+        const=BUNDLED,
+        default=[],
+        help="what the model may call: a tool, a function or a list of them; alone: time, calculator and count_words,"
+        " which the offline provider has anyway; may be repeated",
+    )
 
 
 def bundled_tools() -> tuple[Tool, ...]:

@@ -6,6 +6,7 @@ Above: stages emit events, the runtime tells of its own and delivers all of them
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
     EdgeGrown,
+    EdgeStalled,
     ElementDeadLettered,
     ElementDropped,
     ElementFailed,
@@ -13,6 +14,7 @@ from ._events import (
     ElementRetried,
     Event,
     EventGap,
+    LoopBlocked,
     PipelineCancelled,
     PipelineCompleted,
     PipelineEnded,
@@ -31,6 +33,8 @@ from ._events import (
 )
 from ._histogram import Histogram, Tally
 from ._logging import log_events
+from ._metric_families import PROMETHEUS_CONTENT_TYPE, Labels, MetricFamily, MetricSample, prometheus_text
+from ._metric_instruments import GenAIMetrics, observe_families
 from ._record_compare import DEFAULT_IGNORED, RULES, Difference, Ignored, checked_rules, first_difference
 from ._record_encoding import Entry, Noted, entry_of, tag_of
 from ._record_file import RecordFile, open_record_file
@@ -62,12 +66,14 @@ __all__ = [
     "EDGES",
     "INPUT",
     "OUTPUT",
+    "PROMETHEUS_CONTENT_TYPE",
     "RULES",
     "ActiveSpan",
     "AsyncListener",
     "AttributeValue",
     "Difference",
     "EdgeGrown",
+    "EdgeStalled",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
@@ -80,10 +86,15 @@ __all__ = [
     "EventBus",
     "EventGap",
     "GapFrame",
+    "GenAIMetrics",
     "Histogram",
     "Ignored",
+    "Labels",
     "Listener",
+    "LoopBlocked",
     "Media",
+    "MetricFamily",
+    "MetricSample",
     "Noted",
     "OpenTelemetrySink",
     "PerfettoFile",
@@ -135,8 +146,10 @@ __all__ = [
     "log_events",
     "new_span_id",
     "new_trace_id",
+    "observe_families",
     "open_record_file",
     "parent_based",
+    "prometheus_text",
     "ratio_based",
     "read_recording",
     "start_span",

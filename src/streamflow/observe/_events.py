@@ -7,6 +7,8 @@ Event                     what a stage emits itself, by its `name`
 ├── PipelineEvent
 │   ├── PipelineStarted     pipeline.started
 │   ├── RunStalled          run.stalled, only with `stall_report_s`
+│   ├── EdgeStalled         edge.stalled, only with `stall_report_s`
+│   ├── LoopBlocked         loop.blocked, only with `lag_warning_s`
 │   ├── EdgeGrown           edge.grown, only with `on_deadlock="grow"`
 │   └── PipelineEnded
 │       ├── PipelineCompleted   pipeline.completed
@@ -37,7 +39,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, cast
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EdgeGrown",
+    "EdgeStalled",
     "ElementDeadLettered",
     "ElementDropped",
     "ElementFailed",
@@ -57,6 +61,7 @@ __all__ = [
     "ElementRetried",
     "Event",
     "EventGap",
+    "LoopBlocked",
     "PipelineCancelled",
     "PipelineCompleted",
     "PipelineEnded",
@@ -139,6 +144,49 @@ class RunStalled(PipelineEvent):
     """For how long, in seconds, at least."""
     graph: WaitGraph
     """Who waits for what."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeStalled(PipelineEvent):
+    """Somebody has waited at an edge for a while, and nothing has moved there, though the run goes on elsewhere."""
+
+    name: str = dataclasses.field(default="edge.stalled", init=False)
+    """What happened: `edge.stalled`."""
+    edge: str
+    """The edge, as `a → b`."""
+    state: Literal["full", "empty"]
+    """Full: who writes it waits for room. Empty: who reads it waits, though there is work for who writes it."""
+    stalled_s: float
+    """For how long, in seconds, at least."""
+    chain: tuple[str, ...]
+    """Who waits there, for whom that waits, and so on: the last one holds them all up."""
+    graph: WaitGraph
+    """Who waits for what."""
+
+    @property
+    def culprit(self) -> str:
+        """Who holds it up."""
+        return self.chain[-1]
+
+    def __str__(self) -> str:
+        its = next((one for one in self.graph.waits if one.who == self.culprit), None)
+        links = [f"{one} waits for {other}" for one, other in pairwise(self.chain)]
+        told = ", ".join([*links, *([] if its is None else [str(its)])])
+        return f"edge '{self.edge}' has been {self.state} for {self.stalled_s:g} s: {told}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LoopBlocked(PipelineEvent):
+    """Something keeps the event loop for itself: meanwhile nothing else happens in this thread, in no run."""
+
+    name: str = dataclasses.field(default="loop.blocked", init=False)
+    """What happened: `loop.blocked`."""
+    blocked_s: float
+    """For how long so far, in seconds, at least."""
+    place: str
+    """`file:line` of the innermost code that is neither this package's nor a library's."""
+    stack: tuple[str, ...]
+    """Where it is, outermost first, as `file:line in function`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ class Tracing:
     """Which elements of the source are followed, each by the id of its own trace; None: as `sample`."""
     sinks: tuple[TraceSink, ...] = ()
     """Who is given what was traced."""
-    keep: int = 1000
+    keep: int = 100
     """Most ways of elements that the run itself keeps for `run.traces()`; the newest stay."""
     content: bool = False
     """Whether spans tell what was said: messages, arguments and results of tools."""
@@ -117,6 +117,11 @@ class Tracing:
     def of_elements(self) -> Sampler:
         """Which elements are followed."""
         return self.sample if self.elements is None else self.elements
+
+    @property
+    def follows(self) -> bool:
+        """Whether elements may be followed at all; else edges stay as they are."""
+        return self.of_elements not in ("never", 0)
 
 
 def ratio_based(ratio: float) -> Callable[[int, TraceContext | None], bool]:

@@ -64,7 +64,8 @@ def as_provider(given: ProviderLike, *, model: str | None = None) -> Provider:
     ```
 
     For a name, `<NAME>_API_KEY`, `<NAME>_BASE_URL` and `<NAME>_MODEL` of the environment say what is not given; keys come from
-    there alone. `scripted` echoes what it is told, `mock` always says one sentence; both need no server.
+    there alone. An address is sent no key, unless it is OpenAI's or that of `OPENAI_BASE_URL`. `scripted` echoes what it is told,
+    `mock` always says one sentence; both need no server.
 
     Args:
         given: A provider is returned as it is.
@@ -95,7 +96,10 @@ def as_provider(given: ProviderLike, *, model: str | None = None) -> Provider:
 
 def _named(given: str, model: str | None) -> Provider:
     if re.match(r"https?://", given):
-        return OpenAIProvider(given, model=model, api_key=os.environ.get("OPENAI_API_KEY") or None)
+        # A key goes where it was meant for, and to no other address that somebody names.
+        key, address, _ = _environment("OPENAI")
+        is_its_own = given == address or given.startswith("https://api.openai.com/")
+        return OpenAIProvider(given, model=model, api_key=key if is_its_own else None)
     name, colon, named = given.partition(":")
     if name not in PROVIDER_NAMES:
         # What was given is not repeated: it may be a key that was put into the wrong place.

@@ -8,9 +8,12 @@ from ._config import PipelineConfig
 from ._dump import live_runs
 from ._interruption import Interruption
 from ._kill_switch import KillSwitch, KillSwitchState
+from ._lag import LoopLag, LoopMonitor
+from ._live_table import live_table
 from ._pipeline import Pipeline, PipelineBuilder
 from ._record_points import RecordingState
-from ._replay import Replay, replay
+from ._registry import MetricsRegistry
+from ._replay import Replay, replay, replay_sync
 from ._result import Result, Timings
 from ._run import Run
 from ._stats import EdgeStats, RunStats, StageStats, StageTimes, TurnStats
@@ -24,6 +27,9 @@ __all__ = [
     "Interruption",
     "KillSwitch",
     "KillSwitchState",
+    "LoopLag",
+    "LoopMonitor",
+    "MetricsRegistry",
     "Pipeline",
     "PipelineBuilder",
     "PipelineConfig",
@@ -42,5 +48,7 @@ __all__ = [
     "check_backend",
     "forbid_inside_a_loop",
     "live_runs",
+    "live_table",
     "replay",
+    "replay_sync",
 ]

@@ -49,6 +49,9 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     stall_report_s: float | None = None
     """Time, in seconds, in which no element moves on any edge, after which a run says who waits for what, as a `RunStalled` event
     and a warning in the log. It goes on. None: no report."""
+    lag_warning_s: float | None = None
+    """Time, in seconds, for which a task may keep the event loop for itself; beyond it the run tells who does, with its stack, as a
+    `LoopBlocked` event and a warning in the log. None: nobody looks. Set, there is one thread for each event loop that does."""
     on_deadlock: Literal["error", "grow"] = "error"
     """What to do with a run that waits for itself: end it with `PipelineDeadlockError`, or first let edges grow that are full."""
     deadlock_grow_limit: int = 1024
@@ -203,7 +206,14 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.replace(tracing=enabled)
 
 
-_DURATIONS = ("timeout_s", "first_element_timeout_s", "idle_timeout_s", "backpressure_timeout_s", "stall_report_s")
+_DURATIONS = (
+    "timeout_s",
+    "first_element_timeout_s",
+    "idle_timeout_s",
+    "backpressure_timeout_s",
+    "stall_report_s",
+    "lag_warning_s",
+)
 
 
 _LONGEST_PATH = 4096  # characters: what Linux takes

@@ -11,8 +11,12 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..channels import EDGE_WATCH
 from ..errors import RunTimeoutError
+from ..observe import Tracing
+from ._lag import watch_lag
 from ._metering import EdgeTracer, Watches
+from ._stalls import watch_stalls
 from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
 
 if TYPE_CHECKING:
@@ -21,12 +25,13 @@ if TYPE_CHECKING:
     from ..channels import ChannelWatch, EdgeBound, ReceiveEnd
     from ._config import PipelineConfig
     from ._engine import Engine
+    from ._jobs import Job
     from ._plan import EdgePlan, Plan
     from ._tracing import RunTracer
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
-__all__ = ["EdgeWatches", "Tell", "edge_watches", "run_limits", "watch_run", "watches_all"]
+__all__ = ["EdgeWatches", "Tell", "edge_watches", "watchdogs_of", "watches_all"]
 
 Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 """Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
@@ -35,32 +40,39 @@ Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 def watches_all(config: PipelineConfig) -> bool:
     """Say whether the settings ask for a watch on every edge."""
     limits = config.idle_timeout_s, config.backpressure_timeout_s
-    return bool(config.tracing) or any(one is not None for one in limits)
+    return _follows(config) or any(one is not None for one in limits)
 
 
-def edge_watches(
-    plan: Plan,
-    config: PipelineConfig,
-    clock: RunClock,
-    further: Callable[[str, EdgeBound | None], ChannelWatch | None] | None,
-    tell: Tell | None,
-    *,
-    tracer: RunTracer | None,
-) -> EdgeWatches | None:
-    """Return what makes the watches of a run's edges, None where nobody asks for one.
+def _follows(config: PipelineConfig) -> bool:
+    """Say whether elements are followed."""
+    return config.tracing.follows if isinstance(config.tracing, Tracing) else config.tracing
 
-    Args:
-        plan: Its stages may have limits.
-        config: So may the whole run; and elements may be traced.
-        clock: The run's.
-        further: Makes one more watch for each edge, by its name and bound; None for an edge that needs none.
-        tell: Called with each element that leaves an edge, when the run is traced; None: nobody listens.
-        tracer: Follows the elements, when the run is traced.
-    """
-    moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
-    if not (watches_all(config) or plan.limits_stages or further is not None):
+
+def edge_watches(engine: Engine, clock: RunClock) -> EdgeWatches | None:
+    """Return what makes the watches of a run's edges, None where nobody asks for one: no limit, no tracer, no recorder, no test."""
+    config, reporter = engine.config, engine.reporter
+    further: Callable[[str, EdgeBound | None], ChannelWatch | None] | None = engine._context.get(EDGE_WATCH)
+    if reporter.recorder is not None:
+        further = reporter.recorder.watching(further)
+    if not (watches_all(config) or engine.plan.limits_stages or further is not None):
         return None
-    return EdgeWatches(config, clock, further, tell, tracer=tracer, is_limited=moves)
+    tell = reporter.moved if reporter.has_listeners else None
+    moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
+    return EdgeWatches(config, clock, further, tell, tracer=engine.tracer, is_limited=moves)
+
+
+def watchdogs_of(engine: Engine, watches: EdgeWatches | None, clock: RunClock) -> Iterator[Job]:
+    """Yield what watches the limits of a run, and what reports its stalls, if it has any."""
+    limits = list(run_limits(engine.config, clock, engine.leaves.values()))
+    if watches is not None:
+        limits += watches.limits(engine.plan)
+    if limits:
+        yield engine._job("watchdog", partial(watch_run, engine, limits, clock), engine._watchdog_ended)
+    if engine.config.stall_report_s is not None:
+        work = partial(watch_stalls, engine, engine.config.stall_report_s)
+        yield engine._job("stall watch", work, engine._watchdog_ended)
+    if engine.config.lag_warning_s is not None:
+        yield engine._job("lag watch", partial(watch_lag, engine, engine.config.lag_warning_s), engine._watchdog_ended)
 
 
 class EdgeWatches:
@@ -79,7 +91,7 @@ class EdgeWatches:
         self._config = config
         self._clock = clock
         self._further = further
-        self._tell = tell if config.tracing else None
+        self._tell = tell if _follows(config) else None
         self.tracer: RunTracer | None = tracer
         """Follows the elements; None: nobody does."""
         self._is_limited = is_limited

@@ -116,7 +116,7 @@ class ElementLog:
         self._tells = sinks.wants_elements
         self._edges: Sequence[tuple[str, str | None, str | None]] = ()
         self._now: Callable[[], float] | None = None
-        is_same_for_all = isinstance(self._sampler, str)
+        is_same_for_all = isinstance(self._sampler, str) or not tracing.follows
         self._all: bool | None = decide(tracing.of_elements, 0, parent) if is_same_for_all else None
 
     def begin(self, plan: Plan, now: Callable[[], float]) -> None:
@@ -133,6 +133,11 @@ class ElementLog:
         ]
         inputs = [(one.name, names[its.index]) for its in plan.stages for one in its.inputs]
         self._edges = [*edges, *((name, None, reader) for name, reader in inputs), (plan.outlet.name, None, None)]
+
+    @property
+    def keeps_none(self) -> bool:
+        """Whether no element of this run is followed."""
+        return self._all is False
 
     def roots(self) -> Callable[[], Root | None]:
         """Return what begins a trace, or returns None where this one is not kept."""
@@ -185,14 +190,14 @@ class ElementLog:
     def _told(self, last: Hop, kind: type, end: _End) -> ElementTrace:
         """Return the way that ends with a hop."""
         hops, links = [last], list[TraceLink]()
-        origin: Origin = last[0]
+        origin: Origin = last[0][0]
         while not isinstance(origin, int):
             if isinstance(origin, list):
                 maker = self._maker(hops[-1])
-                links += [TraceLink(self._hex(_root(one)), maker, one[3]) for one in origin[1:]]
+                links += [TraceLink(self._hex(_root(one)), maker, one[1]) for one in origin[1:]]
                 origin = origin[0]
             hops.append(origin)
-            origin = origin[0]
+            origin = origin[0][0]
         hops.reverse()
         return ElementTrace(
             trace_id=self._hex(origin),
@@ -206,19 +211,19 @@ class ElementLog:
 
     def _maker(self, hop: Hop) -> str:
         """Return who has made an element of several: the stage that sent it over this edge, or the merge."""
-        name, source, _ = self._edges[hop[1]]
+        name, source, _ = self._edges[hop[0][1]]
         return name if source is None else source
 
     def _visits(self, hops: Sequence[Hop], end: _End) -> list[Visit]:
         visits: list[Visit] = []
         before_s: float | None = None
-        for _, edge, entered_s, left_s in hops:
+        for (_, edge, entered_s), left_s in hops:
             name, source, _ = self._edges[edge]
             if source is not None:
                 visits.append(Visit("stage", source, entered_s if before_s is None else before_s, entered_s))
             visits.append(Visit("queue", name, entered_s, left_s))
             before_s = left_s
-        _, edge, _, left_s = hops[-1]
+        (_, edge, _), left_s = hops[-1]
         reader = self._edges[edge][2]
         if end == "consumed" and reader is not None:
             visits.append(Visit("stage", reader, left_s, left_s))
@@ -233,5 +238,5 @@ def _root(hop: Hop) -> Root:
     """Return where the way of a hop begins; of several, that of the first."""
     origin: Origin = hop
     while not isinstance(origin, int):
-        origin = (origin[0] if isinstance(origin, list) else origin)[0]
+        origin = (origin[0] if isinstance(origin, list) else origin)[0][0]
     return origin

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import EDGE_WATCH
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -43,13 +42,12 @@ from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._dump import forget, remember
-from ._edge_watches import edge_watches, run_limits, watch_run
+from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
-from ._stalls import watch_stalls
 from ._supervision import supervisors
 from ._view import RunView
 from ._watchdog import RunClock
@@ -66,6 +64,7 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._reporting import Reporter
     from ._supervision import Supervisor
+    from ._tracing import RunTracer
 
 __all__ = ["Engine"]
 
@@ -103,7 +102,7 @@ class Engine(RunView):
         super().__init__(reporter.run_id, plan)
         self.config = config
         self.reporter: Reporter = reporter
-        self.tracer = reporter.tracer
+        self.tracer: RunTracer | None = reporter.tracer
         self.started: bool = False
         self.cancelled: bool = False  # by the caller
         self.draining: bool = False
@@ -136,11 +135,8 @@ class Engine(RunView):
         self.started = True
         self._here = remember(self)
         clock = RunClock(self.jobs.backend.now)
-        recorder, given = self.reporter.recorder, self._context.get(EDGE_WATCH)
-        further = given if recorder is None else recorder.watching(given)
-        tell = self.reporter.moved if self.reporter.has_listeners else None
-        watches = edge_watches(self.plan, self.config, clock, further, tell, tracer=self.tracer)
-        self.deadlocks = DeadlockWatch(self)
+        watches = edge_watches(self, clock)
+        self.deadlocks: DeadlockWatch = DeadlockWatch(self)
         self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
@@ -150,10 +146,8 @@ class Engine(RunView):
         if self.plan.supervises:
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
-        limits = list(run_limits(self.config, clock, self.leaves.values()))
-        if watches is not None:
-            limits += watches.limits(self.plan)
         self._last_stages = set(self.plan.last_stages)
+        self.measure_sources(self._sources)
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
@@ -164,14 +158,10 @@ class Engine(RunView):
         for stage in self._stages:
             if not stage.has_job:
                 stage.job = self._job(stage.name, partial(self._work, stage), partial(self._stage_ended, stage))
-        if limits:
-            self._watchdogs.append(self._job("watchdog", partial(watch_run, self, limits, clock), self._watchdog_ended))
-        if self.config.stall_report_s is not None:
-            work = partial(watch_stalls, self, self.config.stall_report_s)
-            self._watchdogs.append(self._job("stall watch", work, self._watchdog_ended))
+        self._watchdogs += watchdogs_of(self, watches, clock)
         self.measure()
-        if recorder is not None:
-            recorder.begin(self)
+        if self.reporter.recorder is not None:
+            self.reporter.recorder.begin(self)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared

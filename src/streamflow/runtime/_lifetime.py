@@ -20,7 +20,7 @@ from ._backend import current_backend
 from ._drain import arrive, begin, checked_deadline, cut, report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ..stages import Resource
     from ._backend import Backend
@@ -101,6 +101,8 @@ class Lifetime:
         self._runs: dict[Engine, None] = {}
         self._held: list[_Held] = []
         self._is_over = False
+        self.on_leave: list[Callable[[Engine], None]] = []
+        """Called with each run that has ended."""
 
     def enter(self, run: Engine) -> None:
         """Let a run begin.
@@ -114,9 +116,17 @@ class Lifetime:
             raise PipelineBusyError(self._max_runs)
         self._runs[run] = None
 
+    @property
+    def runs(self) -> tuple[Engine, ...]:
+        """The runs that go on."""
+        return tuple(self._runs)
+
     def leave(self, run: Engine) -> None:
         """Know that a run has ended. Idempotent."""
-        self._runs.pop(run, None)
+        if run in self._runs:
+            del self._runs[run]
+            for hear in self.on_leave:
+                hear(run)
 
     async def resource(self, resource: Resource[T]) -> T:
         """Return what `resource` gives, opened at first use.

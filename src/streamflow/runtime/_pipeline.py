@@ -6,7 +6,6 @@ Above: users. Below: `_run`, `_engine`, `graph`.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -335,6 +334,8 @@ class Pipeline:
     @functools.cached_property
     def fingerprint(self) -> str:
         """What tells this graph from others: the same for the same stages, by name, and the same edges; 16 hexadecimal digits."""
+        import hashlib  # noqa: PLC0415 - most pipelines are never asked
+
         written = msgspec.json.encode(graph_to_dict(self._graph), order="sorted")
         return hashlib.sha256(written).hexdigest()[:16]
 

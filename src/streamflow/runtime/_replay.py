@@ -35,6 +35,7 @@ from ..observe import (
 )
 from ._pipeline import Pipeline
 from ._record_points import Points, PointWatcher, points_of
+from ._sync import check_backend, forbid_inside_a_loop
 
 if TYPE_CHECKING:
     import os
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
     from ..observe import Ignored, RecordedElement
     from ._plan import Plan
     from ._run import Run
+    from ._sync import BackendName
 
-__all__ = ["Replay", "replay"]
+__all__ = ["Replay", "replay", "replay_sync"]
 
 _CUT = frozenset({None, "cancelled", "interrupt"})
 
@@ -147,6 +149,45 @@ async def replay(
         is_changed=bool(run.fingerprint) and run.fingerprint != pipeline.fingerprint,
         elements=tuple(elements),
     )
+
+
+def replay_sync(
+    recording: RecordedRun | RecordedFile | str | os.PathLike[str],
+    pipeline: Pipeline,
+    *,
+    ignore: Iterable[Ignored] = DEFAULT_IGNORED,
+    coalesce: bool = False,
+    speed: float | None = None,
+    deps: object = None,
+    backend: BackendName = "asyncio",
+) -> Replay:
+    """Do what `replay()` does, blocking. Resources that stages ask for are opened, and closed before it returns.
+
+    Args:
+        recording: See `replay()`, also for all others.
+        pipeline: What is fed.
+        ignore: What does not count as a difference.
+        coalesce: Whether fragments of one text are compared as one.
+        speed: How fast the input comes.
+        deps: What stages find as `run.deps`.
+        backend: The event loop.
+
+    Raises:
+        SyncInAsyncError: If called inside a running event loop.
+        MissingExtraError: If trio is asked for and not installed.
+        RecordingError: If the recording cannot be read, has no such input, or lacks elements of it.
+        ConfigError: If a rule, the speed or the backend is none.
+    """
+    forbid_inside_a_loop("replay_sync")
+    check_backend(backend)
+
+    async def alone() -> Replay:
+        try:
+            return await replay(recording, pipeline, ignore=ignore, coalesce=coalesce, speed=speed, deps=deps)
+        finally:
+            await pipeline._lifetime.close_resources()
+
+    return anyio.run(alone, backend=backend)
 
 
 class _Tape(PointWatcher):

@@ -13,13 +13,15 @@ import contextvars
 import itertools
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..observe import (
     EdgeGrown,
+    EdgeStalled,
     ElementMoved,
     Event,
     EventBus,
+    LoopBlocked,
     PipelineCancelled,
     PipelineCompleted,
     PipelineFailed,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from ..observe import AsyncListener, Listener
     from ._backend import Backend
     from ._interruption import Interruption
+    from ._lag import LoopLag
     from ._record_points import PointWatcher
     from ._tracing import RunTracer
     from ._wiring import StageRun
@@ -135,6 +138,32 @@ class Reporter:
         _log.warning("%s: nothing has moved for %g s\n%s", self.run_id, seconds, graph)
         if self._bus.active:
             self._bus.publish(RunStalled(run_id=self.run_id, at_s=self._now(), stalled_s=seconds, graph=graph))
+
+    def edge_stalled(
+        self, edge: str, state: Literal["full", "empty"], seconds: float, chain: tuple[str, ...], graph: WaitGraph
+    ) -> None:
+        """Tell that somebody has waited at an edge for a while."""
+        at_s = self._now()
+        event = EdgeStalled(
+            run_id=self.run_id, at_s=at_s, edge=edge, state=state, stalled_s=seconds, chain=chain, graph=graph
+        )
+        _log.warning("%s: %s", self.run_id, event)
+        if self._bus.active:
+            self._bus.publish(event)
+
+    def loop_blocked(self, lag: LoopLag) -> None:
+        """Tell that something keeps the event loop for itself, or has done so until now."""
+        if self._bus.active and not self.is_over:
+            self._bus.publish(
+                LoopBlocked(
+                    run_id=self.run_id,
+                    stage=lag.stage,
+                    at_s=self._now(),
+                    blocked_s=lag.blocked_s,
+                    place=lag.place,
+                    stack=lag.stack,
+                )
+            )
 
     def edge_grown(self, edge: str, before: int, capacity: int) -> None:
         """Tell that an edge holds more than before."""

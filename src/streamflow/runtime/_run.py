@@ -331,7 +331,7 @@ class Run(InterruptibleRun):
         return self._engine.reporter.open_queue()
 
     def traces(self) -> tuple[ElementTrace, ...]:
-        """Return the ways of the elements that have ended so far, oldest first: the newest 1000, or `Tracing.keep`.
+        """Return the ways of the elements that have ended so far, oldest first: the newest 100, or `Tracing.keep`.
 
         Empty when the run is not traced.
         """
@@ -354,6 +354,11 @@ class Run(InterruptibleRun):
             message = f"stats(): {self._engine.run_id} has not been started; enter it with 'async with' first"
             raise RunStateError(message)
         return self._engine.stats()
+
+    @property
+    def source_length(self) -> int | None:
+        """How many elements its sources give in all, where they have a `len()` and the run is measured; else None."""
+        return self._engine.source_length
 
     def bottleneck(self) -> Bottleneck:
         """Return what limits the run so far: the stage, source, consumer or edge that the rest waits for, and why.

@@ -184,10 +184,11 @@ class RunMeter:
             if self.edges[edge].end.name == inlet.name:
                 self.edges[edge].was_written(now, now)
 
-    def settle(self, now: float) -> None:
-        """Note what the consumer has taken by now: it is no task of the run, so nobody tells."""
-        for edge in self.leaves:
-            edge.settle(now)
+    def settle_here(self, now: float) -> None:
+        """Note what the consumer has taken by now: it is no task of the run, so nobody tells. Does nothing in another thread."""
+        if self._backend.is_here():
+            for edge in self.leaves:
+                edge.settle(now)
 
     def times(self, stage: str, until: float) -> tuple[float, float, float]:
         """Return for how long a stage was busy, blocked and idle, in seconds."""

@@ -166,7 +166,7 @@ def stats_of(
 ) -> RunStats:
     """Return the statistics of a run from those of its edges, which are in the order of the plan, its forks and its merges."""
     if meter is not None:
-        meter.settle(until)
+        meter.settle_here(until)
     edges = {
         one.name: _edge(number, one, its, meter, until)
         for number, (one, its) in enumerate(zip(counts, plan.edges, strict=True))

@@ -5,6 +5,7 @@ Above: `_engine`, which is one; `_deadlock` and others that look at it. Below: `
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 from ..channels import ForkEnd, MergeEnd
@@ -53,6 +54,7 @@ class RunView(SweptRun):
         self._stages: list[StageRun] = []
         self._edges: Sequence[ReceiveEnd[Any]] = ()
         self.meter: RunMeter | None = None
+        self.source_length: int | None = None
         self.failed_stages: set[str] = set()
         self.deadlocks: DeadlockWatch
         self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
@@ -161,6 +163,11 @@ class RunView(SweptRun):
             return None
         number = next((number for number, one in enumerate(self._edges) if one.name == edge), None)
         return None if number is None else self.meter.waits_since(number, end)
+
+    def measure_sources(self, sources: Mapping[str, object]) -> None:
+        """Note how much comes, where that is known, if the run is to be measured."""
+        if self.config.metrics and sources and all(isinstance(one, Sized) for one in sources.values()):
+            self.source_length = sum(len(one) for one in sources.values() if isinstance(one, Sized))
 
     def measure(self) -> None:
         """Make what measures the run, if it is to be measured; to be called when all is made and nothing has begun."""

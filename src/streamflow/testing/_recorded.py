@@ -8,7 +8,6 @@ next answer, whatever it asks: what is asked is seen at the stage's input. A cal
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,7 +24,7 @@ from ..elements import (
 )
 from ..errors import ProviderError, RecordingError, ToolError
 from ..observe import DEFAULT_IGNORED, OUTPUT, RecordedRun, read_recording
-from ..runtime import Pipeline, replay
+from ..runtime import Pipeline, replay_sync
 
 if TYPE_CHECKING:
     import os
@@ -74,15 +73,18 @@ def check_replay(
     if not runs:
         raise RecordingError(str(recording), "there is no run in it")
 
-    async def play(run: RecordedRun) -> Replay:
-        made = pipeline if isinstance(pipeline, Pipeline) else pipeline(run)
-        try:
-            return await replay(run, made, ignore=tuple(ignore), coalesce=coalesce, deps=deps)
-        finally:
-            if made is not pipeline:
-                await made.shutdown()
-
-    found = [anyio.run(functools.partial(play, run), backend=backend) for run in runs]
+    rules = tuple(ignore)
+    found = [
+        replay_sync(
+            run,
+            pipeline if isinstance(pipeline, Pipeline) else pipeline(run),
+            ignore=rules,
+            coalesce=coalesce,
+            deps=deps,
+            backend=backend,
+        )
+        for run in runs
+    ]
     different = next((one for one in found if not one), None)
     if different is not None:
         raise AssertionError(str(different))
@@ -132,7 +134,7 @@ class RecordedProvider:
                 await anyio.sleep_forever()
             yield element
         if not (answer and isinstance(answer[-1], MessageElement)):
-            raise ProviderError("truncated", f"the recording of {self.name!r} ends inside this answer")
+            raise ProviderError("truncated", f"the recording of {self.name!r} ends inside this answer", retryable=True)
 
     def __repr__(self) -> str:
         return f"<RecordedProvider {self.name!r}, {self.left} answers left>"

@@ -1,6 +1,6 @@
 """The events of one stream: numbered, bounded, read by several at once.
 
-Above: `_pump` writes it, `_writer` reads it. Below: `_encoder`.
+Above: `_pump` writes it, `_writer` reads it. Below: `_encoder`, `channels`.
 
 The newest events by their numbers, and a cursor for each reader. So what was lost is told by comparing two numbers, and a reader
 that comes back stands exactly where it stood. Two rules:
@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from ..channels import running_clock, waiter_factory
 from ..errors import ConfigError
 from ._encoder import ServerEvent, may_merge, merge_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["EventLog", "LogReader", "LoggedEvent", "event_id", "parse_event_id"]
+    from ..channels import Waiter
+
+__all__ = ["EventLog", "LogReader", "LoggedEvent", "parse_event_id"]
 
 _OVERHEAD_BYTES = 300  # what an event takes beside its data: the objects, and its place
 _ID = re.compile(r"([A-Za-z0-9_-]{1,64}):([0-9]{1,15})")
@@ -80,7 +83,9 @@ class EventLog:
         """Whether nothing more will come."""
         self.bytes: int = 0
         """How much memory the events take, about."""
-        self._limits = (max_events, max_bytes, max_age_s)
+        self._max_events, self._max_bytes, self._max_age_s = max_events, max_bytes, max_age_s
+        self._clock: Callable[[], float] | None = None
+        self._now_s = 0.0
         self._replay = replay
         # A dict by number: found in one step, and dropped from its beginning.
         self._events: dict[int, tuple[ServerEvent, int, float]] = {}
@@ -107,24 +112,29 @@ class EventLog:
     @property
     def has_room(self) -> bool:
         """Whether nobody who is connected is too far behind."""
-        max_events, max_bytes, _ = self._limits
-        return len(self._events) <= max_events and self.bytes <= max_bytes
+        return len(self._events) <= self._max_events and self.bytes <= self._max_bytes
 
     def has_all_after(self, seq: int) -> bool:
         """Say whether a reader that has read up to this number can go on without a gap."""
         return self._first - 1 <= seq < self._next
 
-    def append(self, events: Iterable[ServerEvent]) -> None:
-        """Add events, and wake who reads. May exceed the limits, by what is given at once: see `wait_for_room()`."""
-        now_s = anyio.current_time()
+    def append(self, events: Iterable[ServerEvent]) -> bool:
+        """Add events, wake who reads, and say whether there is room for more: see `wait_for_room()`."""
+        if self._max_age_s is not None:
+            self._clock = self._clock or running_clock()
+            self._now_s = self._clock()
         for event in events:
             size = event.data.__sizeof__() + _OVERHEAD_BYTES
-            self._events[self._next] = (event, size, now_s)
+            self._events[self._next] = (event, size, self._now_s)
             self._next += 1
             self.bytes += size
-        self._drop(now_s)
+        has_room = self.has_room
+        if not self._readers or not has_room:
+            self.make_room()
+            has_room = self.has_room
         for reader in self._readers:
             reader.ring()
+        return has_room
 
     async def wait_for_room(self) -> None:
         """Wait until everybody who is connected has read enough. Cancellation: changes nothing."""
@@ -161,15 +171,13 @@ class EventLog:
 
     def make_room(self) -> None:
         """Drop what need not be kept, and wake who waits for room."""
-        self._drop(anyio.current_time())
-
-    def _drop(self, now_s: float) -> None:
-        _, _, max_age_s = self._limits
-        unread = min((reader.seq for reader in self._readers), default=self._next)
+        unread = self._next
+        for reader in self._readers:
+            unread = min(reader.seq, unread)
+        oldest_s = float("-inf") if self._max_age_s is None else self._now_s - self._max_age_s
         while self._first < unread:
             _, size, at_s = self._events[self._first]
-            is_old = max_age_s is not None and now_s - at_s > max_age_s
-            if self._replay and self.has_room and not is_old:
+            if self._replay and self.has_room and at_s >= oldest_s:
                 break
             del self._events[self._first]
             self._first += 1
@@ -191,14 +199,20 @@ class LogReader:
         self._log = log
         self.seq: int = seq
         """Number of the event that it reads next."""
-        self._bell: anyio.Event | None = None
+        self._bell: Waiter | None = None
+        self._make_bell: Callable[[], Waiter] | None = None
         self.is_closed: bool = False
         """Whether it was closed, and so has nothing more."""
 
     @property
     def is_done(self) -> bool:
         """Whether it has read all there is and will be."""
-        return self._log.closed and self.seq > self._log.last
+        return self._log.closed and not self.has_more
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to take."""
+        return self.seq <= self._log.last and not self.is_closed
 
     def take(self, max_bytes: int = 16 * 1024, *, merge: bool = True) -> list[LoggedEvent]:
         """Return what there is, without waiting: nothing, or at least one event; nothing once the reader is closed.
@@ -208,6 +222,11 @@ class LogReader:
             merge: Whether neighbours become one where nothing is lost by it.
         """
         log, first = self._log, self.seq
+        if first == log.last and not self.is_closed:  # nearly always, while the reader keeps up
+            self.seq += 1
+            event = log.event(first)
+            log.make_room()
+            return [LoggedEvent(first, event)]
         taken: list[LoggedEvent] = []
         alike: list[ServerEvent] = []
         size = 0
@@ -232,14 +251,15 @@ class LogReader:
         Not a checkpoint where that is so already. Cancellation: loses nothing.
         """
         if not self.is_closed and self.seq > self._log.last and not self._log.closed:
-            self._bell = anyio.Event()
-            await self._bell.wait()
+            make = self._make_bell = self._make_bell or waiter_factory()
+            self._bell = make()
+            await self._bell
 
     def ring(self) -> None:
         """Wake who waits."""
-        if self._bell is not None:
-            self._bell.set()
-            self._bell = None
+        bell, self._bell = self._bell, None
+        if bell is not None and not bell.done():
+            bell.set_result(None)
 
     def close(self) -> None:
         """Read no more. Idempotent."""
@@ -248,12 +268,7 @@ class LogReader:
         self._log.forget(self)
 
 
-def event_id(log: EventLog, seq: int) -> str:
-    """Return the id of an event, as it stands in a response: `epoch:seq`."""
-    return f"{log.epoch}:{seq}"
-
-
 def parse_event_id(text: str) -> tuple[str, int] | None:
-    """Return epoch and number of an id that `event_id()` made; None if it is none."""
+    """Return epoch and number of an event's id, `epoch:seq`; None if it is none."""
     found = _ID.fullmatch(text) if len(text) <= _MAX_ID else None
     return None if found is None else (found[1], int(found[2]))

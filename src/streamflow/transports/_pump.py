@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import anyio
 import anyio.lowlevel
 
-from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement
+from ..elements import ControlElement, EndOfStream, ErrorElement, RunTotals, StreamElement
 from ..errors import ConfigError, ElementError, MiddlewareError, PipelineBusyError, ProviderError
 from ._encoder import StreamEnd
 
@@ -149,6 +149,7 @@ class Pump:
         except Exception as wrong:  # noqa: BLE001 - told to the client, as what is safe of it
             error = wrong
         if not self._is_open:
+            _log.warning("a stream could not be opened: %s", type(error).__name__)
             self.refusal = error
             self.log.close()
             self.settled.set()
@@ -178,26 +179,28 @@ class Pump:
     async def _read(self, stream: AsyncIterable[StreamElement]) -> None:
         log, encode, turns = self.log, self.encoder.encode, 0
         async for element in stream:
-            if isinstance(element, EndOfStream):
-                self._last = element
+            if isinstance(element, ControlElement) and self._notes(element):
                 continue
-            if isinstance(element, ErrorElement):
-                if element.fatal:
-                    self._notice = element
-                    continue
-                element = one_line(element)  # noqa: PLW2901 - the same element, safe to show
-            events = encode(element)
-            if events:
-                self._append(events)
-                if not log.has_room:
-                    await log.wait_for_room()
-                    turns = 0
+            events = encode(one_line(element) if isinstance(element, ErrorElement) else element)
+            if events and not self._append(events):
+                await log.wait_for_room()
+                turns = 0
             turns += 1
             if turns >= _TURNS:
                 turns = 0
                 await anyio.lowlevel.checkpoint()
 
-    def _append(self, events: Sequence[ServerEvent]) -> None:
+    def _notes(self, element: ControlElement) -> bool:
+        """Note what is told at the end alone, and say whether it is that."""
+        if isinstance(element, EndOfStream):
+            self._last = element
+            return True
+        if isinstance(element, ErrorElement) and element.fatal:
+            self._notice = element
+            return True
+        return False
+
+    def _append(self, events: Sequence[ServerEvent]) -> bool:
         for event in events:
             data, name = event.data, event.event
             if len(data) > self._max:
@@ -206,7 +209,7 @@ class Pump:
                 data.encode()  # half a surrogate pair is refused here, where it can still be told
             if name is not None and not name.isprintable():
                 raise ElementError(f"the event type {name!r:.80} has characters that no line can have")
-        self.log.append(events)
+        return self.log.append(events)
 
     def _end(self, error: Exception | None, reason: EndReason) -> StreamEnd:
         """Return how the stream ended, of all that was heard of it."""

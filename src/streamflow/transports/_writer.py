@@ -1,6 +1,6 @@
 """From the log to the client: frames, heartbeats, and the end of one who takes nothing.
 
-Above: `_response`. Below: `_log`, `wire`.
+Above: `_response`. Below: `_log`, `wire`, `channels`.
 
 There is no timer for each event. One task per response sleeps until the next moment at which something may be due: a heartbeat, or
 the end of a client for whom a `send()` has waited too long.
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from ..channels import running_clock
 from ..errors import ConfigError
 from ..wire import encode_event
 from ._asgi import bytes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ._asgi import Send
     from ._log import EventLog, LoggedEvent, LogReader
@@ -33,7 +34,7 @@ class ClientGoneError(Exception):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """When something is sent to a client, and how much.
+    """When something is sent to a client, and as how many events.
 
     Raises:
         ConfigError: If a number is wrong; the field is named.
@@ -47,8 +48,6 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """How long a client may take nothing, in seconds."""
     coalesce: bool = True
     """Whether what a client is behind with is made fewer events, where nothing is lost by it."""
-    chunk_bytes: int = 16 * 1024
-    """How much is sent at once, about, in bytes."""
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_s", "write_timeout_s"):
@@ -57,8 +56,6 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(name, f"{value} is no time; give more than 0 seconds, or None for never")
         if self.retry_ms is not None and not 0 <= self.retry_ms <= 86_400_000:
             raise ConfigError("retry_ms", f"give 0 to a day in milliseconds, or None, got {self.retry_ms}")
-        if self.chunk_bytes < 1:
-            raise ConfigError("chunk_bytes", f"{self.chunk_bytes} is no size; give 1 or more")
 
 
 class Writer:
@@ -79,6 +76,7 @@ class Writer:
         self._sending_since_s: float | None = None
         self._wrote_at_s = 0.0
         self._is_beat_due = False
+        self._now_s: Callable[[], float] = anyio.current_time
 
     async def run(self, headers: Mapping[str, str]) -> None:
         """Write headers and events until the log is at its end.
@@ -89,14 +87,14 @@ class Writer:
             ClientGoneError: If the server says that the client has gone.
         """
         reader, pace = self._reader, self._pace
-        self._sending_since_s = anyio.current_time()
+        self._now_s = running_clock()
+        self._sending_since_s = self._now_s()
         await self._asgi_send({"type": "http.response.start", "status": 200, "headers": bytes_of(headers)})
         # Something at once: some servers send no header before the first piece of the body, and some proxies pass none on.
         await self._send(b": stream\n\n" if pace.retry_ms is None else f"retry: {pace.retry_ms}\n\n".encode())
         while True:
-            taken = reader.take(pace.chunk_bytes, merge=pace.coalesce)
-            if taken:
-                await self._send(self._frames(taken))
+            if reader.has_more:
+                await self._send(self._frames(reader.take(merge=pace.coalesce)))
             elif reader.is_closed:
                 raise ClientGoneError
             elif reader.is_done:
@@ -126,7 +124,7 @@ class Writer:
 
     async def _send(self, body: bytes, *, more: bool = True) -> None:
         self._is_beat_due = False
-        self._sending_since_s = self._wrote_at_s = anyio.current_time()
+        self._sending_since_s = self._wrote_at_s = self._now_s()
         try:
             await self._asgi_send({"type": "http.response.body", "body": body, "more_body": more})
         except OSError as gone:  # what ASGI has servers raise
@@ -135,6 +133,8 @@ class Writer:
 
     def _frames(self, taken: list[LoggedEvent]) -> bytes:
         prefix = self._prefix
+        if len(taken) == 1:
+            return _frame(taken[0], prefix)
         return b"".join([_frame(one, prefix) for one in taken])
 
 
