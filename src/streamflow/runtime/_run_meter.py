@@ -104,7 +104,7 @@ class _Looker:
         if self._consumer.since is None and is_awaited(self._end):
             self._consumer.since = now = self._now()
             for edge in self._edges:
-                edge.settle(now)
+                edge.all_taken(now)
 
 
 class RunMeter:
