@@ -149,9 +149,11 @@ class UnitMeter:
 
     def gave(self, since: float, now: float) -> None:
         """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
-        self._enter(BUSY, since)
-        self._enter(BLOCKED, now)
+        times = self.times
+        times[BLOCKED] += since - self.since
+        times[BUSY] += now - since
         self.computed_s += now - since
+        self.since = now
         for edge in self.outputs:
             if now - edge.looked_s < MOMENT_S and edge.end.attention <= edge.usual:
                 edge.glance(now)
