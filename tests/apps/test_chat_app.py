@@ -244,6 +244,55 @@ async def test_what_a_client_sends_is_bounded():
     assert full.status == 503
 
 
+async def test_a_request_that_never_comes_whole_is_given_up():
+    """semantics 23.17: a client that sends nothing holds nothing for long."""
+
+    async def receive():
+        await anyio.sleep(20)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    exchange = Exchange()
+    async with open_app() as app:
+        await app({**scope_of(JSON.items(), "/api/chats"), "method": "POST"}, receive, exchange.send)
+
+    assert exchange.status == 408
+
+
+async def test_what_cannot_be_opened_is_told_to_the_server():
+    """semantics 23.18: by the protocol of servers; what was opened is closed again."""
+    seen = []
+
+    @asynccontextmanager
+    async def resource(name):
+        if name == "bad":
+            raise ConfigError("store", "it cannot be opened")
+        seen.append(f"open {name}")
+        yield
+        seen.append(f"close {name}")
+
+    async def live(resources):
+        app = chat_app(chat_pipeline(ScriptedProvider(default="hi")), resources=resources)
+        told = []
+
+        async def receive():
+            return {"type": "lifespan.startup" if not told else "lifespan.shutdown"}
+
+        async def send(message):
+            told.append(message["type"])
+
+        await app({"type": "lifespan"}, receive, send)
+        return told
+
+    assert await live([resource("a"), resource("b")]) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert await live([resource("c"), resource("bad")]) == ["lifespan.startup.failed"]
+    assert seen == ["open a", "open b", "close b", "close a", "open c", "close c"] or seen[:4] == [
+        "open a",
+        "open b",
+        "close b",
+        "close a",
+    ]
+
+
 async def test_the_page_may_run_its_own_script_and_nothing_else():
     """semantics 23.17: a strict policy, whose hash is that of the script that is there; the title is text."""
     async with open_app(title="<b>Chat</b>") as app:

@@ -119,16 +119,18 @@ async def test_the_settings_of_a_conversation_reach_the_model() -> None:
         service = ChatService(store, provider, tools=[look, order])
         chat = await service.create(settings)
         await answered(service, chat.id)
-        await answered(service, chat.id, thinking=False, tools=["look"])
+        await answered(service, chat.id, thinking=False)
+        await answered(service, chat.id, tools=["look"])
         await service.update(chat.id, ChatSettings())
         await answered(service, chat.id, tools=[])
 
-    first, second, third = provider.requests
+    first, second, third, last = provider.requests
     assert (first.model, first.temperature, first.max_tokens, first.effort) == ("m-1", 0.5, 99, "medium")
     assert [one.name for one in first.tools] == ["look", "order"]
-    assert (second.effort, [one.name for one in second.tools]) == (None, ["look"])
+    assert (second.effort, len(second.tools)) == (None, 2)
+    assert (third.effort, [one.name for one in third.tools]) == ("medium", ["look"])
     assert [one.text for one in first.messages] == ["Be brief.", "go"]
-    assert (third.model, third.tools, third.messages[0].role) == (None, (), "user")
+    assert (last.model, last.tools, last.messages[0].role) == (None, (), "user")
 
 
 async def test_the_model_reads_what_was_said_before_tools_included() -> None:

@@ -34,6 +34,14 @@ def test_an_answer_of_a_real_server_is_shown(start, server: str, faults: str, ba
     assert ask(start, server, faults, "--quiet", "--backend", backend) == (0, f"{TEXT}\n", "")
 
 
+def test_anthropic_s_wire_is_spoken_too(start, server: str) -> None:
+    """`--provider anthropic`, with the key of its own variable."""
+    address = server.removesuffix("/v1")
+    arguments = ["--quiet", "--provider", "anthropic"]
+
+    assert ask(start, address, "", *arguments, env={"ANTHROPIC_API_KEY": KEY}) == (0, f"{TEXT}\n", "")
+
+
 def test_the_environment_can_name_the_server(start, server: str) -> None:
     """`OPENAI_BASE_URL`, `OPENAI_MODEL`, `OPENAI_API_KEY`: the usual variables; the start says which server it is."""
     variables = {"OPENAI_BASE_URL": server, "OPENAI_MODEL": "echo", "OPENAI_API_KEY": KEY}

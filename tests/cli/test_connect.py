@@ -8,7 +8,7 @@ from streamflow import ConfigError
 from streamflow.cli._connect import Connection, connection_for
 from streamflow.cli._main import _parser
 from streamflow.cli._options import ChatOptions
-from streamflow.providers import OpenAIProvider, ScriptedProvider
+from streamflow.providers import AnthropicProvider, OpenAIProvider, ScriptedProvider
 
 SECRET = "sk-very-secret"
 
@@ -72,6 +72,33 @@ def test_a_server_is_named_by_options_or_by_the_environment(
     assert SECRET not in connection.notice + repr(connection.provider)
 
 
+@pytest.mark.parametrize(
+    ("environment_says", "arguments", "expected"),
+    [
+        ({"ANTHROPIC_API_KEY": SECRET}, [], "https://api.anthropic.com, the server's own choice of model, with a key."),
+        ({"ANTHROPIC_API_KEY": SECRET, "ANTHROPIC_MODEL": "n"}, [], "https://api.anthropic.com, model n, with a key."),
+        ({"ANTHROPIC_BASE_URL": "http://b.test"}, ["--model", "m"], "http://b.test, model m, without a key."),
+        (
+            {"OPENAI_API_KEY": SECRET},
+            ["--base-url", "http://a.test", "--model", "m"],
+            "http://a.test, model m, without a key.",
+        ),
+    ],
+)
+def test_anthropic_s_wire_is_spoken_where_that_is_said(
+    environment_says: dict[str, str], arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--provider anthropic`: with variables of its own; a key for somebody else is not sent."""
+    for name, value in environment_says.items():
+        monkeypatch.setenv(name, value)
+
+    connection = connect("--provider", "anthropic", *arguments)
+
+    assert isinstance(connection.provider, AnthropicProvider)
+    assert connection.notice.startswith(f"Server: {expected}")
+    assert SECRET not in connection.notice + repr(connection.provider)
+
+
 def test_a_model_alone_in_the_environment_connects_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """`OPENAI_MODEL` says which, not where."""
     monkeypatch.setenv("OPENAI_MODEL", "m")
@@ -84,7 +111,10 @@ def test_offline_is_offline_whatever_the_environment_says(monkeypatch: pytest.Mo
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://b.test")
 
-    assert isinstance(connect("--offline").provider, ScriptedProvider)
+    for arguments in (["--offline"], ["--provider", "scripted"], ["--offline", "--provider", "anthropic"]):
+        connection = connect(*arguments)
+        assert isinstance(connection.provider, ScriptedProvider)
+        assert connection.is_offline
 
 
 @pytest.mark.parametrize(

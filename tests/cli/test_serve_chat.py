@@ -56,6 +56,16 @@ def test_a_port_that_is_taken_is_one_line(capsys):
 
 
 @pytest.mark.services
+def test_a_file_that_cannot_be_opened_is_one_line(start, tmp_path):
+    """semantics 23.18: exit code 1, and no address is told."""
+    process = start("serve-chat", "--offline", "--port", "0", "--history", str(tmp_path / "lost" / "chats.db"))
+    out, err = process.communicate(timeout=WITHIN_S)
+
+    assert (process.returncode, out) == (1, "")
+    assert re.fullmatch(r"streamflow: the store 'chats.db' cannot be opened: .*\n", err)
+
+
+@pytest.mark.services
 def test_it_works_at_once_keeps_the_chats_and_ends_with_ctrl_c(start, tmp_path):
     """semantics 23.18: offline, on this machine alone; Ctrl-C ends it with exit code 0, an answer that is under way included."""
     history = str(tmp_path / "chats.db")

@@ -96,9 +96,9 @@ def unknown_in(text: str) -> list[str]:
                 arguments = next((shlex.split(word[5:]) for word in rest if word.startswith("ARGS=")), [])
                 wrong += [f"make {name}" for name in asked if name not in targets]
                 wrong += _unknown_options(arguments) if asked == ["run"] else []
-            case ["streamflow", "chat" | "fake-llm" as command, *options]:
+            case ["streamflow", "chat" | "fake-llm" | "replay" | "serve-chat" as command, *options]:
                 wrong += _unknown_options(options, command)
-            case ["python", "-m", "streamflow", "chat" | "fake-llm" as command, *options]:
+            case ["python", "-m", "streamflow", "chat" | "fake-llm" | "replay" | "serve-chat" as command, *options]:
                 wrong += _unknown_options(options, command)
             case ["python", file] if (ROOT / file).is_file():
                 pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import AsyncIterator
 from functools import partial
@@ -34,7 +35,16 @@ from streamflow.stages import StageLike
 from streamflow.testing import DrawnGraph, DrawnStage, graphs, recorded_provider
 
 KINDS = ("map", "wait", "twice", "odd")
-GRAPHS = graphs(kinds=KINDS, sinks=(), max_stages=6, fans=("copy", "route"), policies=("concat",), taps=False)
+
+
+def without_joins(drawn: DrawnGraph) -> DrawnGraph:
+    """Return the graph with one input for each stage: who comes first where several meet is no part of a recording."""
+    stages = tuple(dataclasses.replace(one, inputs=one.inputs[:1]) for one in drawn.stages)
+    edges = {(source, one.name) for one in stages for source in one.inputs}
+    return dataclasses.replace(drawn, stages=stages, buffers=tuple(one for one in drawn.buffers if one[:2] in edges))
+
+
+GRAPHS = graphs(kinds=KINDS, sinks=(), max_stages=6, fans=("copy", "route"), taps=False).map(without_joins)
 FEWER = settings(max_examples=settings.default.max_examples // 4)  # each plays three runs
 INPUTS = st.lists(st.integers(0, 9).map(lambda n: TextElement(str(n))) | st.just(TurnEnd()), max_size=12)
 
@@ -60,7 +70,7 @@ def made(one: DrawnStage) -> StageLike:
 
 
 def pipeline_of(drawn: DrawnGraph, *, fuse: bool) -> Pipeline:
-    config = PipelineConfig(buffer_size=drawn.capacity, fuse=fuse, on_deadlock="grow")
+    config = PipelineConfig(buffer_size=drawn.capacity, fuse=fuse)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return drawn.builder(made, config=config).build()
@@ -89,6 +99,22 @@ async def test_what_was_recorded_comes_again_byte_for_byte(
     assert played, str(played)
     assert set(played.compared) >= set(edges) - {"output"} - ({edges[-1]} if at == ["edges"] else set())
     assert one == other
+
+
+async def test_a_join_that_restores_the_order_comes_again_byte_for_byte(tmp_path: Path) -> None:
+    """semantics 24.26: below a fork of a fast and a slow way."""
+
+    def pipeline(*, fuse: bool) -> Pipeline:
+        several = [made(DrawnStage(name, kind)) for name, kind in (("a", "map"), ("b", "wait"), ("c", "twice"))]
+        builder = PipelineBuilder(PipelineConfig(fuse=fuse)).add(*several, made(DrawnStage("d", "map")))
+        return builder.branch("a", "b", "c").merge("d", "b", "c", policy="ordered").build()
+
+    source = [TextElement("1"), TurnEnd(), TextElement("2"), TextElement("3")]
+    await pipeline(fuse=True).run(source, record=Recording(path=tmp_path / "a", at=["edges"]))
+    played = await replay(tmp_path / "a", pipeline(fuse=False), ignore=())
+
+    assert played, str(played)
+    assert played.compared["output"] == 10
 
 
 STEPS = st.lists(

@@ -102,9 +102,14 @@ class Drawn:
     pause_s: float
     capacity: int
     policy: str
+    options: dict[str, bool]
 
     def build(self, tracing: Tracing) -> tuple[PipelineBuilder, set[str]]:
-        builder = PipelineBuilder(PipelineConfig(buffer_size=self.capacity, tracing=tracing))
+        builder = PipelineBuilder(
+            PipelineConfig(
+                buffer_size=max(self.capacity, 4 if "priority" in self.options else 1), tracing=tracing, **self.options
+            )
+        )
         silent: set[str] = set()
         before: str | None = None
         for number, forms in enumerate(self.blocks):
@@ -140,6 +145,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
         draw(st.sampled_from([0, 0.5])),
         draw(st.sampled_from([1, 2, 16])),
         draw(st.sampled_from(["branch", "route"])),
+        draw(st.sampled_from([{}, {}, {"metrics": True}, {"priority": True}])),
     )
 
 

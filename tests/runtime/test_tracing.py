@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator
 
 import anyio
@@ -13,6 +15,7 @@ import pytest
 from streamflow import (
     CollectStage,
     ConfigError,
+    DataElement,
     MapStage,
     Pipeline,
     PipelineBuilder,
@@ -74,6 +77,28 @@ async def test_what_a_stage_collects_is_linked_to_all_that_went_into_it() -> Non
     assert len({batches[0].trace_id, *(one.trace_id for one in batches[0].links)}) == 3
     assert batches[0].path == ("a", "batch", "b")
     assert [one.links for one in found if one.element == "TurnEnd"] == [()]
+
+
+async def test_what_passes_a_collecting_stage_by_is_no_link() -> None:
+    """semantics 24.12: only what the stage has taken can have gone into what it makes."""
+
+    async def joined(input: ReceiveEnd[StreamElement], output: SendEnd[StreamElement]) -> None:
+        texts: list[str] = []
+        async for element in input:
+            if isinstance(element, TextElement):
+                texts.append(element.text)
+            else:
+                await output.send(TextElement("".join(texts)))
+                await output.send(element)
+
+    collecting = stage(joined, name="joined", kind=StageKind.ACCUMULATE, accepts=(TextElement, TurnEnd))
+    source = ["1", DataElement("n", 1), TextElement("2"), TurnEnd()]
+    found = await ways(PipelineBuilder(traced()).chain(passing("a"), collecting).build(), source)
+
+    (text,), (data,) = ([one for one in found if one.element == kind] for kind in ("TextElement", "DataElement"))
+    assert len(text.links) == 2
+    assert data.trace_id not in {text.trace_id, *(one.trace_id for one in text.links)}
+    assert (data.path, data.links) == (("a", "joined"), ())
 
 
 async def test_links_are_no_more_than_was_allowed() -> None:
@@ -257,6 +282,26 @@ async def test_a_trace_is_kept_or_not_by_its_id(sample: object, kept: int | None
     assert len(found) == kept if kept is not None else 5 < len(found) < 45
 
 
+async def test_spans_can_be_had_alone_and_then_edges_stay_as_they_are() -> None:
+    """semantics 24.14, 24.17: nothing is noted beside elements, and stages share a task as they would."""
+    sink = TraceList()
+    pipeline = PipelineBuilder(traced(sink, elements="never")).chain(passing("a"), passing("b")).build()
+    before_ns = time.time_ns()
+
+    async with pipeline.execute(["x"]) as run:
+        async for _ in run:
+            pass
+        assert all(type(one.backlog) is deque for one in run._engine.edges)
+
+    assert not sink.elements
+    assert {one.name for one in sink.spans} == {"invoke_workflow pipeline", "stage a", "stage b"}
+    assert all(before_ns <= one.began_ns <= one.ended_ns for one in sink.spans)
+    assert (
+        pipeline.explain()
+        == PipelineBuilder(PipelineConfig(buffer_size=4)).chain(passing("a"), passing("b")).build().explain()
+    )
+
+
 async def test_a_run_goes_on_in_the_trace_of_its_caller_and_keeps_to_its_decision() -> None:
     """semantics 24.14, 24.15: `trace=` as a context or a header; the caller that does not record is followed."""
     sink = TraceList()
@@ -394,7 +439,7 @@ async def test_without_tracing_nothing_is_noted() -> None:
             pass
         assert run.traces() == ()
         assert run.trace_context is None
-        assert all(type(one.backlog).__name__ == "deque" for one in run._engine.edges)
+        assert all(type(one.backlog) is deque for one in run._engine.edges)
 
 
 async def test_a_run_that_is_left_in_the_middle_keeps_what_was_traced() -> None:

@@ -59,7 +59,7 @@ ONE = st.one_of(
     ),
     st.builds(TurnStart, st.integers(0, 1)),
     st.builds(TurnEnd, st.sampled_from(get_args(StopReason)), pending=st.lists(CALLS, max_size=2).map(tuple)),
-    st.builds(TurnReset, TEXTS),
+    st.builds(TurnReset, TEXTS, answer=IDS),
     any_elements(),
 )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from ag_ui.core import Event, RunAgentInput
 from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from wire_kit import A_TOOL_TURN, ENDS, STREAMS, coalesced, parsed, told
 
@@ -32,7 +34,8 @@ from streamflow.elements import (
     UsageElement,
 )
 from streamflow.errors import DecodeError
-from streamflow.transports import AgUiEncoder, RequestLimits, StreamEnd, read_ag_ui
+from streamflow.testing import json_values
+from streamflow.transports import AgUiEncoder, RequestLimits, StreamEnd, read_ag_ui, read_vercel
 
 EVENT = TypeAdapter(Event)
 TERMINAL = {"RUN_FINISHED", "RUN_ERROR"}
@@ -84,6 +87,7 @@ def check_order(events):
     assert all(count == 1 for count in results.values())
 
 
+@pytest.mark.slow
 @given(elements=STREAMS, end=ENDS)
 def test_any_elements_make_a_lawful_stream(elements, end):
     """semantics 23.10: whatever comes in, the order of the protocol holds, and each event is one of its models."""
@@ -163,6 +167,16 @@ def test_what_is_taken_back_leaves_the_client_with_the_conversation():
     assert custom["value"] == {"reason": "failed over", "messageIds": ["m1"], "toolCallIds": []}
     check_order(known)
     check_order(unknown)
+
+
+@pytest.mark.parametrize(("answer", "left"), [("", ["u1"]), ("m2", ["u1", "m1", "c1-result"])])
+def test_one_answer_or_all_of_the_turn_is_taken_back(answer, left):
+    """semantics 23.10: `TurnReset.answer` says which; results go with the calls that are taken back."""
+    elements = [*A_TOOL_TURN[:12], TextElement("Wro", id="m2"), TurnReset("failed over", answer=answer)]
+    events = parsed(told(encoder(conversation=[Message("user", "Hi", id="u1")]), elements))
+
+    snapshot = next(event for event in events if event["type"] == "MESSAGES_SNAPSHOT")
+    assert [message["id"] for message in snapshot["messages"]] == left
 
 
 def test_calls_that_wait_for_a_person_interrupt_the_run():
@@ -337,6 +351,63 @@ def test_a_request_that_cannot_be_is_refused_with_its_place(given, path):
         read_ag_ui(given, limits=limits)
 
     assert refused.value.path == path
+
+
+@pytest.mark.slow
+@given(data=st.data())
+def test_whatever_is_sent_is_read_or_refused(data):
+    """semantics 23.11 and 23.13: no body raises anything but `DecodeError`."""
+    source = {"type": "data", "value": "aGk=", "mimeType": "image/png"}
+    bodies = {
+        read_ag_ui: {
+            "threadId": "t",
+            "runId": "r",
+            "messages": [
+                {
+                    "id": "u",
+                    "role": "user",
+                    "content": [{"type": "image", "source": source}, {"type": "text", "text": "a"}],
+                },
+                {
+                    "id": "a",
+                    "role": "assistant",
+                    "toolCalls": [{"id": "c", "function": {"name": "n", "arguments": "{}"}}],
+                },
+                {"id": "t", "role": "tool", "toolCallId": "c", "content": "x", "error": None},
+            ],
+            "tools": [{"name": "n", "parameters": {"type": "object"}}],
+            "resume": [{"interruptId": "c", "status": "resolved", "payload": True}],
+        },
+        read_vercel: {
+            "id": "c",
+            "messages": [
+                {
+                    "id": "u",
+                    "role": "user",
+                    "parts": [{"type": "file", "url": "data:a/b;base64,aGk=", "mediaType": "a/b"}],
+                },
+                {
+                    "id": "a",
+                    "role": "assistant",
+                    "parts": [{"type": "tool-n", "toolCallId": "c", "state": "output-available"}],
+                },
+            ],
+        },
+    }
+    read, body = data.draw(st.sampled_from(list(bodies.items())))
+    places = list(_places(body))
+    for holder, key in data.draw(st.lists(st.sampled_from(places), max_size=3)):
+        holder[key] = data.draw(json_values())
+    with suppress(DecodeError):
+        read(json.dumps(body).encode())
+
+
+def _places(value):
+    """Give each place of a JSON value that can hold another one."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
 
 
 def test_a_whole_without_fragments_is_told_and_one_with_them_is_not_told_again():

@@ -29,6 +29,7 @@ async def test_it_keeps_the_newest_within_its_bounds() -> None:
     await anyio.sleep(6)
     young.append(texts("f"))
 
+    assert repr(few).endswith(" 3–5>")
     assert [log.last - len(log) for log in (few, small, young)] == [2, 2, 3]
     assert [few.has_all_after(seq) for seq in (0, 1, 2, 5, 6)] == [False, False, True, True, False]
 
@@ -145,12 +146,12 @@ async def test_a_place_that_is_not_there_is_refused() -> None:
             log.open_reader(after)
 
 
-@pytest.mark.parametrize("limit", ["max_events", "max_bytes", "max_age_s"])
-def test_a_limit_must_be_positive(limit: str) -> None:
+def test_a_limit_must_be_positive() -> None:
     """`EventLog`: at once and by name."""
-    with pytest.raises(ConfigError) as caught:
-        EventLog(**{limit: 0})
-    assert caught.value.field == limit
+    for limit in ("max_events", "max_bytes", "max_age_s"):
+        with pytest.raises(ConfigError) as caught:
+            EventLog(**{limit: 0})
+        assert caught.value.field == limit
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,14 @@ def test_steps_follow_a_reset_and_their_numbers_are_given_again() -> None:
         ToolResultElement("c-1", "look", "ok"),
         TurnReset(answer="n"),
     ]
-    elements += [TextElement("b", id="n"), TurnReset(answer="n"), TextElement("c", id="o"), TurnReset(), TurnReset()]
+    elements += [
+        TextElement("b", id="n"),
+        TurnReset(answer="another"),
+        TurnReset(answer="n"),
+        TextElement("c", id="o"),
+        TurnReset(),
+        TurnReset(),
+    ]
     events = [data.get("index", data.get("step", {}).get("id")) for _, data in told(encoded(*elements))][:-1]
 
     assert events == ["step-0", "step-1", "step-2", "step-3", 3, "step-3", 0]

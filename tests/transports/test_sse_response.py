@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow import ErrorElement, PipelineBuilder, TextElement, stage
+from streamflow import ErrorElement, PipelineBuilder, PipelineConfig, TextElement, stage
 from streamflow.elements import EndOfStream, TurnEnd, decode
-from streamflow.errors import ConfigError, PipelineBusyError, ProviderError
+from streamflow.errors import ConfigError, MiddlewareError, PipelineBusyError, ProviderError
 from streamflow.transports import EventEncoder, ServerEvent, StreamEnd, StreamHub, json_event, sse_response
 from tests.support.asgi import Exchange, ask, asking, scope_of
 
@@ -84,8 +85,7 @@ async def test_a_run_becomes_events_with_headers_ids_and_one_end() -> None:
     assert got.is_whole
 
 
-@pytest.mark.parametrize("form", ["iterable", "function", "coroutine function", "context manager", "entered run"])
-async def test_a_stream_can_be_given_in_every_form(form: str) -> None:
+async def test_a_stream_can_be_given_in_every_form() -> None:
     """semantics 23.1: what is iterated, what has to be entered, and what makes either."""
 
     async def later() -> AsyncIterator[TextElement]:
@@ -93,15 +93,20 @@ async def test_a_stream_can_be_given_in_every_form(form: str) -> None:
         return texts("a", "b")
 
     pipeline = PipelineBuilder().add(stage(lambda element: element, name="same")).build()
-    given = {
-        "iterable": texts("a", "b"),
-        "function": lambda: texts("a", "b"),
-        "coroutine function": later,
-        "context manager": pipeline.execute(["a", "b"]),
-        "entered run": lambda: pipeline.execute(["a", "b"]),
-    }[form]
 
-    assert text_of(await ask(sse_response(given))) == "ab"
+    class Iterable:
+        def __aiter__(self) -> AsyncIterator[TextElement]:
+            return texts("a", "b")
+
+    for form in (
+        texts("a", "b"),
+        Iterable(),
+        lambda: texts("a", "b"),
+        later,
+        pipeline.execute(["a", "b"]),
+        lambda: pipeline.execute(["a", "b"]),
+    ):
+        assert text_of(await ask(sse_response(form))) == "ab"
 
 
 async def test_the_end_is_told_once_and_by_the_format() -> None:
@@ -147,26 +152,51 @@ async def test_a_failure_is_the_formats_error_and_has_no_secret(caplog: pytest.L
     assert "sk-planted" not in caplog.text + "".join(str(one.body) for one in (run, plain, provider))
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(ValueError("sk-planted"), 500), (PipelineBusyError(3), 503), (TimeoutError("sk-planted"), 504)],
-)
-async def test_a_stream_that_cannot_be_opened_is_a_status(error: Exception, status: int) -> None:
-    """semantics 23.2: before the headers an error is a status."""
+async def test_a_stream_that_cannot_be_opened_is_a_status() -> None:
+    """semantics 23.2: before the headers an error is a status, which says nothing more than the event would."""
 
-    def fails() -> AsyncIterator[TextElement]:
+    def fails(error: Exception) -> AsyncIterator[TextElement]:
         raise error
 
-    got = await ask(sse_response(fails))
+    for error, status in (
+        (ValueError("sk-planted"), 500),
+        (PipelineBusyError(3), 503),
+        (TimeoutError("sk-planted"), 504),
+        (MiddlewareError("refused", "not now"), 500),
+        (ProviderError("overloaded", "busy", retryable=True), 502),
+    ):
+        got = await ask(sse_response(partial(fails, error)))
 
-    assert got.status == status
-    assert set(json.loads(got.body)["error"]) == {"code", "message"}
-    assert b"sk-planted" not in got.body
+        assert got.status == status
+        assert set(json.loads(got.body)["error"]) == {"code", "message"}
+        assert b"sk-planted" not in got.body
 
 
-@pytest.mark.parametrize("bad", ["encode", "finish", "too large", "surrogate", "type"])
-async def test_a_format_that_fails_ends_the_response(bad: str) -> None:
+async def test_a_timeout_is_told_as_one() -> None:
+    """semantics 23.2: the end says `timeout`, from a run and from what is no run."""
+
+    async def late() -> AsyncIterator[TextElement]:
+        raise TimeoutError("sk-planted")
+        yield TextElement("")
+
+    @stage
+    async def slow(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            await anyio.sleep(100)
+            yield element
+
+    async def unsaid() -> AsyncIterator[StreamElement]:
+        yield EndOfStream("error")
+
+    run = PipelineBuilder(PipelineConfig(timeout_s=5)).add(slow).build().execute("a")
+    assert (await ask(sse_response(late(), encoder=Plain))).data[-1] == "timeout: timeout: the answer took too long"
+    assert (await ask(sse_response(run, encoder=Plain))).data[-1].startswith("timeout: timeout: ")
+    assert (await ask(sse_response(unsaid(), encoder=Plain))).data[-1] == "error: internal: the answer failed"
+
+
+async def test_a_format_that_fails_ends_the_response() -> None:
     """semantics 23.2: what cannot be told is an error, and never a response that does not end."""
+    bad = ""
 
     class Bad(Plain):
         def encode(self, element: StreamElement) -> Sequence[ServerEvent]:
@@ -184,10 +214,11 @@ async def test_a_format_that_fails_ends_the_response(bad: str) -> None:
                 raise ValueError("sk-planted")
             return super().finish(end)
 
-    got = await ask(sse_response(texts("a"), encoder=Bad, max_event_bytes=100))
+    for bad in ("encode", "finish", "too large", "surrogate", "type"):
+        got = await ask(sse_response(texts("a"), encoder=Bad, max_event_bytes=100))
 
-    assert got.is_whole
-    assert got.data == (["start", "ok"] if bad == "finish" else ["start", "error: internal: the answer failed"])
+        assert got.is_whole
+        assert got.data == (["start", "ok"] if bad == "finish" else ["start", "error: internal: the answer failed"])
 
 
 async def test_a_run_that_somebody_cancels_says_so() -> None:
@@ -401,15 +432,26 @@ async def test_a_stream_without_a_hub_is_not_begun_again() -> None:
     assert (got.status, begun) == (410, [])
 
 
+async def test_head_starts_nothing() -> None:
+    """semantics 23.1: the headers alone."""
+    begun: list[bool] = []
+    exchange = Exchange()
+    response = sse_response(lambda: begun.append(True) or texts("a"))
+    await response({**scope_of(), "method": "HEAD"}, exchange.receive, exchange.send)
+
+    assert (exchange.status, exchange.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert (exchange.body, begun) == (b"", [])
+
+
 async def test_only_http_is_answered() -> None:
     """`SSEResponse`: another kind of connection is a mistake of the application."""
     with pytest.raises(ConfigError, match="not 'websocket'"):
         await sse_response(texts("a"))({"type": "websocket"}, Exchange().receive, Exchange().send)
 
 
-@pytest.mark.parametrize(
-    ("field", "arguments"),
-    [
+def test_a_bad_argument_is_refused_at_once_and_by_name() -> None:
+    """`sse_response()`: before a request comes."""
+    for field, arguments in [
         ("elements", {"elements": 3}),
         ("elements", {"elements": None}),
         ("encoder", {"encoder": 3}),
@@ -422,11 +464,26 @@ async def test_only_http_is_answered() -> None:
         ("on_disconnect", {"on_disconnect": "detach"}),
         ("stream_id", {"stream_id": "a"}),
         ("stream_id", {"hub": StreamHub()}),
-    ],
-)
-def test_a_bad_argument_is_refused_at_once_and_by_name(field: str, arguments: dict[str, object]) -> None:
-    """`sse_response()`: before a request comes."""
-    with pytest.raises(ConfigError) as caught:
-        sse_response(**{"elements": [].__iter__, **arguments})
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            sse_response(**{"elements": [].__iter__, **arguments})
 
-    assert caught.value.field == field
+        assert caught.value.field == field, arguments
+
+
+async def test_a_function_that_makes_no_stream_is_a_status() -> None:
+    """semantics 23.2: it is known only when it was called."""
+    assert (await ask(sse_response(lambda: 3))).status == 500
+
+
+async def test_lines_in_data_arrive_as_lines() -> None:
+    """semantics 23.1: a format whose data is no JSON, and one with types."""
+
+    class Lines(Plain):
+        def encode(self, element: StreamElement) -> Sequence[ServerEvent]:
+            return [ServerEvent("a\nb\r\nc", "lines"), ServerEvent("d", "line")]
+
+    got = await ask(sse_response(texts("x"), encoder=Lines, coalesce=False))
+
+    assert [(one.event, one.data) for one in got.events[1:3]] == [("lines", "a\nb\nc"), ("line", "d")]
+    assert [one.id.partition(":")[2] for one in got.events] == ["1", "2", "3", "4"]

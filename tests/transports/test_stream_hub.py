@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +86,7 @@ async def test_a_run_goes_on_without_its_client_who_comes_back_for_the_rest() ->
     assert (over.status, over.body) == (204, b"")
 
 
+@pytest.mark.slow
 @given(
     given=st.lists(st.sampled_from(["a", "b", "|"]), max_size=12),
     visits=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans()), max_size=8),
@@ -273,11 +275,27 @@ async def test_a_slow_reader_holds_a_kept_stream_up_only_while_it_is_connected()
         assert hub.streams[0].events == 101
 
 
-@pytest.mark.parametrize(
-    "field", ["max_streams", "max_readers", "max_events", "max_bytes", "max_age_s", "max_detached_s"]
-)
-def test_a_limit_of_a_hub_must_be_positive(field: str) -> None:
+def test_a_limit_of_a_hub_must_be_positive() -> None:
     """`StreamHub`: at once and by name."""
-    with pytest.raises(ConfigError) as caught:
-        StreamHub(**{field: 0})
-    assert caught.value.field == field
+    for field in ("max_streams", "max_readers", "max_events", "max_bytes", "max_age_s", "max_detached_s"):
+        with pytest.raises(ConfigError) as caught:
+            StreamHub(**{field: 0})
+        assert caught.value.field == field
+
+
+def test_a_hub_belongs_to_the_loop_that_opened_it() -> None:
+    """semantics 23.9: another loop's tasks cannot be its tasks."""
+    hub = StreamHub()
+
+    async def elsewhere() -> None:
+        with pytest.raises(RunStateError, match="another event loop"):
+            await ask(sse_response(Source("a"), hub=hub, stream_id="s"))
+
+    async def here() -> None:
+        async with hub:
+            assert repr(hub) == "<StreamHub open, 0 streams>"
+            await anyio.to_thread.run_sync(anyio.run, elsewhere)
+
+    anyio.run(here)
+    assert repr(hub) == "<StreamHub closed, 0 streams>"
+    anyio.run(hub.__aexit__, None, None, None)

@@ -104,6 +104,7 @@ class Reader:
         self.calls[chunk["toolCallId"]] = then
 
 
+@pytest.mark.slow
 @given(elements=STREAMS, end=ENDS)
 def test_any_elements_make_a_lawful_stream(elements, end):
     """semantics 23.12: whatever comes in, the order of the protocol holds, with one terminal chunk and `[DONE]`."""

@@ -104,6 +104,5 @@ def _is_told(element: StreamElement) -> bool:
     """Return whether control of an agent inside another is for those who look on: what a call has used, which answer to forget."""
     if isinstance(element, UsageElement):
         return element.final
-    return isinstance(element, TurnReset) and bool(
-        element.answer
-    )  # without it, more would be forgotten than was said here
+    # One without it would have whoever looks on forget more than was said here.
+    return isinstance(element, TurnReset) and bool(element.answer)

@@ -77,8 +77,8 @@ def enriched_chat_pipeline(
     """Return a chat pipeline whose model is told what is known of the user: `route` | `profile` | `memory` → `prompt` → `model`.
 
     In and out: as `chat_pipeline()`. The three branches work at the same time; the model is asked once all are done. A service that
-    is slower than `enrich_timeout_s`, fails, or gives what is no JSON object is answered without: an `ErrorElement` says so in the
-    output (`enrichment_timeout`, `enrichment_failed`, `enrichment_invalid`), and an event `enrichment.skipped`.
+    is slower than `enrich_timeout_s`, fails, or gives what is no JSON object is done without: an event `enrichment.skipped` says so
+    at once, and behind the answer an `ErrorElement` (`enrichment_timeout`, `enrichment_failed`, `enrichment_invalid`).
 
     Args:
         provider: The model; see `as_provider()`.

@@ -95,7 +95,7 @@ class ResponseNotes:
     """Notes what the elements of one turn say, and makes the record of it."""
 
     def __init__(self) -> None:
-        self._texts: list[str] = []
+        self._texts: list[TextElement] = []
         self._content: str | None = None
         self._usage = Usage()
         self._stop_reason: StopReason | None = None
@@ -113,9 +113,9 @@ class ResponseNotes:
         match element:
             case TextElement():
                 if not element.path:
-                    self._texts.append(element.text)
-            case TurnReset():
-                self._texts.clear()
+                    self._texts.append(element)
+            case TurnReset(answer=answer):
+                self._texts = [one for one in self._texts if answer and one.id != answer]
             case MessageElement() if element.message.role == "assistant":
                 self._content = element.message.text
                 self._stop_reason = element.message.stop_reason
@@ -151,7 +151,7 @@ class ResponseNotes:
         """Return the record of what was seen."""
         message, kind = self._error if self._error is not None else (None, None)
         return LLMResponse(
-            content="".join(self._texts) if self._content is None else self._content,
+            content="".join(one.text for one in self._texts) if self._content is None else self._content,
             provider=self._usage.provider,
             model=self._usage.model,
             input_tokens=self._usage.input_tokens,

@@ -20,7 +20,7 @@ import anyio.to_thread
 import msgspec
 
 from ..elements import Message, TextPart
-from ..errors import ConfigError, DecodeError, ElementError, StateError
+from ..errors import ConfigError, DecodeError, ElementError, StateError, StreamflowError
 from ..transports import (
     ASGIReply,
     ProcessStepEncoder,
@@ -164,9 +164,16 @@ class ChatApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with self:
+        try:
+            await self.__aenter__()
+        except StreamflowError as error:  # a store that cannot be opened, such as
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        try:
             await send({"type": "lifespan.startup.complete"})
             await receive()
+        finally:
+            await self.__aexit__(None, None, None)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Answer | None:
@@ -188,7 +195,7 @@ class ChatApp:
         chat = found[1] if found.groups() else ""
         if chat and not _CHAT.fullmatch(chat):
             return refusal(400, "bad_id", "the id of a chat has 1 to 128 letters, digits, '_' or '-'")
-        body = await read_body(receive, self._limits.max_bytes) if method == "POST" else b""
+        body = b"" if method != "POST" else await read_body(receive, self._limits.max_bytes)
         if not isinstance(body, bytes):
             return body
         query = cast("bytes", scope.get("query_string", b"")).decode("latin-1")

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+import anyio
+
 from ..errors import ConfigError
 from ..transports import ASGIReply
 
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 
     from ..transports import Receive, Scope
 
-__all__ = ["LOOPBACK_HOSTS", "Guard", "headers_of", "read_body", "refusal"]
+__all__ = ["BODY_S", "LOOPBACK_HOSTS", "Guard", "headers_of", "read_body", "refusal"]
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """The names under which this machine knows itself."""
+
+BODY_S = 30.0
+"""How long a client may take to send its request, in seconds."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?", re.ASCII)
 _ORIGIN = re.compile(r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?", re.ASCII)
@@ -41,17 +46,19 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | ASGIReply | None:
-    """Return the body of a request; an answer, if it is larger than allowed; None, if the client has gone."""
+    """Return the body of a request; an answer, if it is larger than allowed or takes too long; None, if the client has gone."""
     body = bytearray()
-    while True:
-        part = await receive()
-        if part["type"] == "http.disconnect":
-            return None
-        body += cast("bytes", part.get("body", b""))
-        if len(body) > limit:
-            return refusal(413, "too_large", f"the request is larger than {limit} bytes")
-        if not part.get("more_body"):
-            return bytes(body)
+    with anyio.move_on_after(BODY_S):
+        while True:
+            part = await receive()
+            if part["type"] == "http.disconnect":
+                return None
+            body += cast("bytes", part.get("body", b""))
+            if len(body) > limit:
+                return refusal(413, "too_large", f"the request is larger than {limit} bytes")
+            if not part.get("more_body"):
+                return bytes(body)
+    return refusal(408, "too_slow", f"the request was not there after {BODY_S:g} seconds")
 
 
 class Guard:

@@ -42,7 +42,7 @@ addresses:
   /api/vercel      for DefaultChatTransport of the ai package, useChat and others
   /api/chats       for programs of your own: process_step events, or elements with ?format=raw
 
-exit codes: 0 after Ctrl-C, 1 if it cannot listen, 2 for wrong options
+exit codes: 0 after Ctrl-C, 1 if it cannot begin, 2 for wrong options
 
 examples:
   streamflow serve-chat
@@ -135,9 +135,15 @@ def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
             origins=given.allow_origin,
             resources=(store, connection.opened),
         )
-        screen.line(f"streamflow {__version__} · serve-chat\n{connection.notice}")
-        screen.line(f"Open http://{address}/ in a browser. Press Ctrl-C to end it.")
-        serve(app, listener, lifespan="on")
+
+        def tell() -> None:
+            screen.line(f"streamflow {__version__} · serve-chat\n{connection.notice}")
+            screen.line(f"Open http://{address}/ in a browser. Press Ctrl-C to end it.")
+
+        failure = serve(app, listener, lifespan="on", ready=tell)
+    if failure is not None:
+        screen.error(failure)
+        return 1
     return 0
 
 

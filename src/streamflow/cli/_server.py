@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
     from types import ModuleType
+    from typing import TypeAlias
+
+    Message: TypeAlias = MutableMapping[str, object]
+    Receive: TypeAlias = Callable[[], Awaitable[Message]]
+    Send: TypeAlias = Callable[[Message], Awaitable[None]]
+    Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 __all__ = ["address_of", "import_uvicorn", "is_loopback", "listen", "port", "serve"]
 
+_NO_NEWS = ("without completing response", "graceful shutdown exceeded", "Application startup failed")
 _STOP_S = 1  # an answer that is under way when the server ends gets this long
 
 
@@ -64,16 +72,44 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def serve(app: object, listener: socket.socket, *, lifespan: Literal["on", "off"]) -> None:
-    """Serve an ASGI application until Ctrl-C. Returns then, and says nothing of it.
+def serve(
+    app: Application,
+    listener: socket.socket,
+    *,
+    lifespan: Literal["on", "off"],
+    ready: Callable[[], None] | None = None,
+) -> str | None:
+    """Serve an ASGI application until Ctrl-C; returns then, and says nothing of it.
+
+    Args:
+        app: The application.
+        listener: Where it listens.
+        lifespan: Whether the application is told of its beginning and end.
+        ready: Called once the application has begun, where it is told of that.
+
+    Returns:
+        Why the application could not begin; None: it has.
 
     Raises:
         MissingExtraError: If uvicorn is not installed.
     """
     uvicorn = import_uvicorn()
     logging.getLogger("uvicorn.error").addFilter(_is_news)
+    failures: list[str] = []
+
+    async def watched(scope: Message, receive: Receive, send: Send) -> None:
+        async def watching(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                failures.append(str(message.get("message") or "the application could not begin"))
+                message = {"type": "lifespan.startup.failed"}
+            await send(message)
+            if message["type"] == "lifespan.startup.complete" and ready is not None:
+                ready()
+
+        await app(scope, receive, watching if scope["type"] == "lifespan" else send)
+
     config = uvicorn.Config(
-        app,
+        watched,
         lifespan=lifespan,
         log_config=None,
         log_level="error",
@@ -81,8 +117,9 @@ def serve(app: object, listener: socket.socket, *, lifespan: Literal["on", "off"
         timeout_graceful_shutdown=_STOP_S,
         ws="none",
     )
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
         uvicorn.Server(config).run(sockets=[listener])
+    return failures[0] if failures else None
 
 
 def port(text: str) -> int:
@@ -101,4 +138,4 @@ def _is_news(record: logging.LogRecord) -> bool:
     if record.exc_info and not isinstance(record.exc_info[1], Exception):
         return False  # a cancellation
     said = record.getMessage()
-    return "without completing response" not in said and "graceful shutdown exceeded" not in said
+    return not any(one in said for one in _NO_NEWS)

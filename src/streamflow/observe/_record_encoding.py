@@ -6,8 +6,9 @@ Rule: nothing of an element is encoded before its redaction has succeeded.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from ..elements import OpaqueElement, StreamElement, encode
 from ..errors import ElementError
@@ -17,13 +18,12 @@ from ._record_media import take_out
 if TYPE_CHECKING:
     from ._record_settings import Recording
 
-__all__ = ["Entry", "Noted", "entry_of", "frame_of_noted", "tag_of"]
+__all__ = ["Entry", "Noted", "entry_of", "tag_of"]
 
 _LONGEST = MAX_FRAME_BYTES - 1024 * 1024  # the rest is for what a frame holds besides
 
 
-@dataclasses.dataclass(slots=True)
-class Noted:
+class Noted(msgspec.Struct, gc=False):
     """An element that was seen at a point of a run."""
 
     point: int
@@ -38,19 +38,13 @@ class Noted:
     """The element."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, gc=False):
     """What is written together: a frame, and the pieces of bytes that it refers to."""
 
     frame: bytes
     """The frame, as it stands in the file."""
-    pieces: dict[str, bytes] = dataclasses.field(default_factory=dict[str, bytes])
-    """The pieces, by the names of their files."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of all of it."""
-        return len(self.frame) + sum(map(len, self.pieces.values()))
+    pieces: dict[str, bytes] | None = None
+    """The pieces, by the names of their files; None: there are none."""
 
 
 def tag_of(element: StreamElement) -> str:
@@ -60,21 +54,30 @@ def tag_of(element: StreamElement) -> str:
 
 def entry_of(key: int, noted: Noted, settings: Recording) -> Entry:
     """Return what is written of an element."""
-    pieces: dict[str, bytes] = {}
-    frame = frame_of_noted(key, noted, settings, pieces)
-    return Entry(frame_of(frame), pieces)
-
-
-def frame_of_noted(key: int, noted: Noted, settings: Recording, pieces: dict[str, bytes]) -> ElementFrame:
-    """Return the frame of an element, and put the pieces that it refers to into `pieces`."""
-    element, data, missing, outside = _data_of(noted.element, settings, pieces)
+    pieces: dict[str, bytes] | None = None
+    if settings.redact is None and settings.media == "inline":  # the usual case, in few steps
+        element, outside = noted.element, False
+        data, missing = _encoded(element)
+        size = len(data)
+    else:
+        pieces = {}
+        element, data, missing, outside = _data_of(noted.element, settings, pieces)
+        size = len(data) + sum(map(len, pieces.values()))
     limit = min(_LONGEST, settings.max_bytes // 2)
-    if len(data) + sum(map(len, pieces.values())) > limit:
-        pieces.clear()
-        data, missing, outside = b"", f"larger than {limit} bytes", False
-    return ElementFrame(
+    if size > limit:
+        pieces, data, missing, outside = None, b"", f"larger than {limit} bytes", False
+    frame = ElementFrame(
         key, noted.point, noted.ordinal, noted.order, noted.at_us, tag_of(element), data, missing, outside
     )
+    return Entry(frame_of(frame), pieces or None)
+
+
+def _encoded(element: StreamElement) -> tuple[bytes, str]:
+    """Return an element as bytes, and why there are none."""
+    try:
+        return encode(element, format="msgpack"), ""
+    except (ElementError, ValueError, RecursionError) as error:
+        return b"", f"cannot be encoded: {type(error).__name__}"
 
 
 def _data_of(
@@ -92,12 +95,8 @@ def _data_of(
         if not isinstance(redacted, StreamElement):
             return element, b"", f"redaction failed: it gave a {type(redacted).__name__}", False
         element = redacted
-    try:
-        data = encode(element, format="msgpack")
-        without = None
-        if settings.media != "inline" and len(data) > settings.media_bytes:
-            without = take_out(data, settings.media_bytes, pieces if settings.media == "files" else None)
-    except (ElementError, ValueError, RecursionError) as error:
-        pieces.clear()
-        return element, b"", f"cannot be encoded: {type(error).__name__}", False
+    data, missing = _encoded(element)
+    if settings.media == "inline" or len(data) <= settings.media_bytes:
+        return element, data, missing, False
+    without = take_out(data, settings.media_bytes, pieces if settings.media == "files" else None)
     return (element, data, "", False) if without is None else (element, without, "", True)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import threading
 from typing import TYPE_CHECKING, Final
@@ -136,11 +135,13 @@ class RecordFile:
     def _write_entries(self, entries: Iterable[Entry]) -> None:
         block = bytearray()
         for entry in entries:
-            if self._size + entry.size > self._max_bytes and self._size > self._smallest:
+            size = len(entry.frame) + (sum(map(len, entry.pieces.values())) if entry.pieces else 0)
+            if self._size + size > self._max_bytes and self._size > self._smallest:
                 self._append(block)
                 block.clear()
                 self._rotate()
-            self._write_pieces(entry.pieces)
+            if entry.pieces:
+                self._write_pieces(entry.pieces)
             block += entry.frame
             self._size += len(entry.frame)
         self._append(block)
@@ -228,7 +229,7 @@ class RecordFile:
         oldest = rotated_name(self.path, self._files - 1)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(oldest)
-        shutil.rmtree(media_folder(oldest), ignore_errors=True)
+        _remove_folder(media_folder(oldest))
         for number in range(self._files - 2, -1, -1):
             old, new = rotated_name(self.path, number), rotated_name(self.path, number + 1)
             for before, after in ((old, new), (media_folder(old), media_folder(new))):
@@ -248,6 +249,15 @@ class RecordFile:
         except OSError as error:
             why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or type(error).__name__
             raise RecordingError(self.path, f"cannot be written: {why}") from error
+
+
+def _remove_folder(folder: str) -> None:
+    """Delete a folder of media files; what is in it besides stays."""
+    with contextlib.suppress(OSError):
+        with os.scandir(folder) as files:
+            for one in files:
+                os.unlink(one.path)
+        os.rmdir(folder)
 
 
 def _size_of_folder(folder: str) -> int:

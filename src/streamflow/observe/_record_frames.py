@@ -13,6 +13,7 @@ Rules of the format:
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
@@ -123,6 +124,7 @@ class EndFrame(_Frame, frozen=True, tag=4):
 
 Frame: TypeAlias = RunFrame | ElementFrame | GapFrame | EndFrame
 
+_head = struct.Struct(">II").pack
 _encode = msgspec.msgpack.Encoder().encode
 _decode: Callable[[bytes], Frame] = msgspec.msgpack.Decoder(Frame).decode
 
@@ -130,7 +132,7 @@ _decode: Callable[[bytes], Frame] = msgspec.msgpack.Decoder(Frame).decode
 def frame_of(frame: Frame) -> bytes:
     """Return a frame as it stands in a file."""
     body = _encode(frame)
-    return len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+    return _head(len(body), zlib.crc32(body)) + body
 
 
 def bodies_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -7,7 +7,6 @@ made of the digest of what is in it, and of nothing that was recorded.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -41,6 +40,8 @@ def take_out(data: bytes, longest: int, pieces: dict[str, bytes] | None) -> byte
         longest: Bytes of the longest piece that stays.
         pieces: Gets the pieces, by the names of their files; None: they are left out for good.
     """
+    import hashlib  # noqa: PLC0415 - most recordings need it not
+
     found = False
 
     def outside(value: object) -> object:
@@ -70,6 +71,7 @@ def put_back(data: bytes, fetch: Callable[[str], bytes]) -> bytes:
     Raises:
         DecodeError: If the element is malformed, or a piece cannot be had.
     """
+    import hashlib  # noqa: PLC0415 - as above
 
     def inside(code: int, content: memoryview) -> bytes:
         if code == _OMITTED:

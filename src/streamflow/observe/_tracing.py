@@ -118,6 +118,11 @@ class Tracing:
         """Which elements are followed."""
         return self.sample if self.elements is None else self.elements
 
+    @property
+    def follows(self) -> bool:
+        """Whether elements may be followed at all; else edges stay as they are."""
+        return self.of_elements not in ("never", 0)
+
 
 def ratio_based(ratio: float) -> Callable[[int, TraceContext | None], bool]:
     """Return the sampler that keeps a share of all traces, by their ids: the same ones in every process.

@@ -64,7 +64,8 @@ def as_provider(given: ProviderLike, *, model: str | None = None) -> Provider:
     ```
 
     For a name, `<NAME>_API_KEY`, `<NAME>_BASE_URL` and `<NAME>_MODEL` of the environment say what is not given; keys come from
-    there alone. An address is sent no key, unless it is OpenAI's or that of `OPENAI_BASE_URL`. `scripted` echoes what it is told, `mock` always says one sentence; both need no server.
+    there alone. An address is sent no key, unless it is OpenAI's or that of `OPENAI_BASE_URL`. `scripted` echoes what it is told,
+    `mock` always says one sentence; both need no server.
 
     Args:
         given: A provider is returned as it is.

@@ -22,7 +22,7 @@ import inspect
 from collections.abc import Generator
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -102,7 +102,7 @@ class _Member:
         self.failure: BaseException | None = None  # with which it has left when another one ended it
         is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
         pump: Callable[..., Unusual] = step.pump if is_plain else partial(pump_each, pick=step.pick)
-        run: Callable[..., Unusual] = context.run
+        run = cast("Callable[..., Unusual]", context.run)
         self.burst: Callable[[], Unusual] = partial(run, pump, step.func, source=self.source, target=self.target)
         """Moves what is there, as far as there is room, in the stage's own context."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..channels import EDGE_WATCH
 from ..errors import RunTimeoutError
+from ..observe import Tracing
 from ._lag import watch_lag
 from ._metering import EdgeTracer, Watches
 from ._stalls import watch_stalls
@@ -39,7 +40,12 @@ Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 def watches_all(config: PipelineConfig) -> bool:
     """Say whether the settings ask for a watch on every edge."""
     limits = config.idle_timeout_s, config.backpressure_timeout_s
-    return bool(config.tracing) or any(one is not None for one in limits)
+    return _follows(config) or any(one is not None for one in limits)
+
+
+def _follows(config: PipelineConfig) -> bool:
+    """Say whether elements are followed."""
+    return config.tracing.follows if isinstance(config.tracing, Tracing) else config.tracing
 
 
 def edge_watches(engine: Engine, clock: RunClock) -> EdgeWatches | None:
@@ -85,7 +91,7 @@ class EdgeWatches:
         self._config = config
         self._clock = clock
         self._further = further
-        self._tell = tell if config.tracing else None
+        self._tell = tell if _follows(config) else None
         self.tracer: RunTracer | None = tracer
         """Follows the elements; None: nobody does."""
         self._is_limited = is_limited

@@ -116,7 +116,7 @@ class ElementLog:
         self._tells = sinks.wants_elements
         self._edges: Sequence[tuple[str, str | None, str | None]] = ()
         self._now: Callable[[], float] | None = None
-        is_same_for_all = isinstance(self._sampler, str)
+        is_same_for_all = isinstance(self._sampler, str) or not tracing.follows
         self._all: bool | None = decide(tracing.of_elements, 0, parent) if is_same_for_all else None
 
     def begin(self, plan: Plan, now: Callable[[], float]) -> None:
@@ -133,6 +133,11 @@ class ElementLog:
         ]
         inputs = [(one.name, names[its.index]) for its in plan.stages for one in its.inputs]
         self._edges = [*edges, *((name, None, reader) for name, reader in inputs), (plan.outlet.name, None, None)]
+
+    @property
+    def keeps_none(self) -> bool:
+        """Whether no element of this run is followed."""
+        return self._all is False
 
     def roots(self) -> Callable[[], Root | None]:
         """Return what begins a trace, or returns None where this one is not kept."""

@@ -6,10 +6,10 @@ Above: users. Below: `_run`, `_engine`, `graph`.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import msgspec
 
 from ..errors import ConfigError, DecodeError
@@ -159,8 +159,7 @@ class Pipeline:
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        run = functools.partial(self.run, record=record)
-        return SyncSession(run, self._lifetime.close_resources, backend).execute_alone(source, deps, kill_switch)
+        return anyio.run(functools.partial(self._run_alone, source, deps, kill_switch, record), backend=backend)
 
     def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
         """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.
@@ -335,6 +334,8 @@ class Pipeline:
     @functools.cached_property
     def fingerprint(self) -> str:
         """What tells this graph from others: the same for the same stages, by name, and the same edges; 16 hexadecimal digits."""
+        import hashlib  # noqa: PLC0415 - most pipelines are never asked
+
         written = msgspec.json.encode(graph_to_dict(self._graph), order="sorted")
         return hashlib.sha256(written).hexdigest()[:16]
 
@@ -385,6 +386,18 @@ class Pipeline:
 
         points = points_of(settings.at, self._plan)
         return Recorder(settings, points, run_id=run_id, fingerprint=lambda: self.fingerprint)
+
+    async def _run_alone(
+        self,
+        source: Source | Mapping[str, Source] | None,
+        deps: object,
+        kill_switch: KillSwitch | None,
+        record: Recording | str | os.PathLike[str] | None,
+    ) -> Result:
+        try:
+            return await self.run(source, deps=deps, kill_switch=kill_switch, record=record)
+        finally:
+            await self._lifetime.close_resources()
 
 
 def _parts_of(data: object) -> tuple[Mapping[str, object], Mapping[str, object]]:

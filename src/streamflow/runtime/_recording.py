@@ -251,7 +251,8 @@ class Recorder(PointWatcher):
     async def _write_some(self) -> None:
         most = min(_AT_A_TIME, len(self._queue))
         self._gaps.clear()  # what is in the queue now does not grow any more
-        self._weight -= await _in_thread(partial(self._write, most))
+        written = await _in_thread(partial(self._write, most))
+        self._weight -= written  # more has come in the meantime
         if self._weight <= self._settings.buffer_bytes // 2:
             self._release()
 
@@ -319,13 +320,11 @@ def _version() -> str:
 
 def _weigh(element: StreamElement) -> int:
     """Return what an element takes up, in bytes, roughly: what is long in it is text or media."""
-    match element:
-        case TextElement():
-            return _SMALLEST + len(element.text)
-        case AudioElement() | ImageElement() | VideoElement():
-            return _SMALLEST + len(element.data or b"")
-        case _:
-            return _SMALLEST
+    if isinstance(element, TextElement):
+        return _SMALLEST + len(element.text)
+    if isinstance(element, AudioElement | ImageElement | VideoElement):
+        return _SMALLEST + len(element.data or b"")
+    return _SMALLEST
 
 
 async def _in_thread(func: Callable[[], _T]) -> _T:

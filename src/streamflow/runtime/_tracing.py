@@ -110,6 +110,7 @@ class RunTracer:
         self._places: dict[str, StagePlace] = {}
         self._by_stage: list[StagePlace] = []
         self._log = ElementLog(tracing, run_id, parent, self._sinks)
+        self._follows = not self._log.keeps_none
         self._now: Callable[[], float] = time.monotonic
 
     @property
@@ -130,8 +131,9 @@ class RunTracer:
             plan: The stages and edges.
         """
         now = self._now = current_backend().clock()
-        self._writer.begin(now)
         self._log.begin(plan, now)
+        if not self._follows:
+            return
         self._by_stage = [self._place_of(one) for one in plan.stages]
         self._places = {one.node.name: place for one, place in zip(plan.stages, self._by_stage, strict=True)}
         self._source = StagePlace(self._log.roots())
@@ -149,6 +151,8 @@ class RunTracer:
 
     def edge(self, number: int, plan: EdgePlan, send: SendEnd[Any], receive: ReceiveEnd[Any]) -> None:
         """Follow what goes over an edge that has just been opened."""
+        if not self._follows:
+            return
         source = self._source if plan.source is None else self._by_stage[plan.source]
         reader = self._consumer if plan.target is None else self._by_stage[plan.target]
         most = self._tracing.max_hops if plan.rounds is not None else None
@@ -160,8 +164,9 @@ class RunTracer:
 
     def merge(self, plan: InputPlan, end: MergeEnd[Any]) -> None:
         """Follow what goes through a merge that has just been opened."""
-        merge, reader = self._merges[plan.edges]
-        trace_merge(end, merge, reader, self._now)
+        if self._follows:
+            merge, reader = self._merges[plan.edges]
+            trace_merge(end, merge, reader, self._now)
 
     def leaf(self, edge: ReceiveEnd[Any]) -> None:
         """Know that the consumer reads a leaf alone."""
@@ -209,7 +214,8 @@ class RunTracer:
                     if name in self._stages:
                         self._stages[name].event("interrupt", facts)
             case StageRestarted():
-                self._places[event.stage].forget()
+                if self._follows:
+                    self._places[event.stage].forget()
                 self._note(event.stage, event.name, {"streamflow.attempt": event.attempt}, event.error)
             case ElementFailed():
                 self._note(event.stage, event.name, {"streamflow.attempt": event.attempts}, event.error)
@@ -217,12 +223,13 @@ class RunTracer:
                 pass
 
     def _begin_run(self, event: PipelineStarted) -> None:
-        span = self._run
+        span, now = self._run, current_backend().clock()
+        self._writer.begin(now)
         span.began_ns = self._writer.now_ns()
         span.set("gen_ai.operation.name", "invoke_workflow")
         span.set("gen_ai.workflow.name", self._tracing.name)
         span.set("streamflow.run.id", event.run_id)
-        self._sinks.clock(event.run_id, self._now(), span.began_ns)
+        self._sinks.clock(event.run_id, now(), span.began_ns)
 
     def _end_run(self, event: PipelineEnded) -> None:
         span = self._run

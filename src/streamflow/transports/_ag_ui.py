@@ -236,6 +236,7 @@ class AgUiEncoder(EventEncoder):
             told = {"reason": reason, "messageIds": gone.message_ids, "toolCallIds": list(gone.calls)}
             yield self._custom("turn_reset", told)
             return
+        self._messages = _without(self._messages, gone.message_ids)
         messages = [told for place, one in enumerate(self._messages) for told in message_for_client(one, place)]
         yield self._event("MESSAGES_SNAPSHOT", messages=messages)
 
@@ -288,6 +289,16 @@ _encode_json = msgspec.json.Encoder(enc_hook=thaw).encode
 
 def _delta(type: str, id_field: str, id: str, text: str) -> ServerEvent:
     return delta_event(f'{{"type":"{type}","{id_field}":{_encode_json(id).decode()},"delta":"', text, '"}')
+
+
+def _without(messages: Sequence[Message], gone: Sequence[str]) -> list[Message]:
+    """Return messages without some, and without the results of their calls."""
+    calls = {call.call_id for one in messages if one.id in gone for call in one.tool_calls}
+    return [
+        one
+        for one in messages
+        if not ((one.id and one.id in gone) or any(result.call_id in calls for result in one.tool_results))
+    ]
 
 
 def _result_id(call_id: str) -> str:

@@ -60,9 +60,9 @@ class ASGIReply:
         self.status: int = status
         """Status of the response."""
         self._body = b"" if value is None else msgspec.json.encode(value)
-        self._headers = {"cache-control": "no-store", "content-length": str(len(self._body)), **(headers or {})}
+        self._headers = {"cache-control": "no-store", **(headers or {})}
         if value is not None:
-            self._headers["content-type"] = "application/json"
+            self._headers |= {"content-type": "application/json", "content-length": str(len(self._body))}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer. Cancellation: leaves it half sent."""

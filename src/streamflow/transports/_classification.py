@@ -118,7 +118,7 @@ class ClassificationEncoder(EventEncoder):
 
     def _text(self, element: TextElement) -> Sequence[ServerEvent]:
         name = next((name for name, path in self._events.items() if is_selected(element.path, path)), None)
-        if name is None or not element.path:
+        if name is None:
             return []
         if not self._deltas:
             return [json_event({"text": element.text}, event=name)]

@@ -120,14 +120,13 @@ class HubStream:
 
     async def _end_when_alone(self) -> None:
         while True:
-            if self.log.readers:
+            limit_s = float("inf") if self.log.readers else self._max_detached_s
+            with anyio.move_on_after(limit_s) as waited:
                 await self._changed.wait()
-                continue
-            with anyio.move_on_after(self._max_detached_s):
-                await self._changed.wait()
-                continue
-            _logger.warning("a stream was stopped: nobody has read it for %g s", self._max_detached_s)
-            return self.stop()
+            if waited.cancelled_caught and not self.log.readers:
+                break
+        _logger.warning("a stream was stopped: nobody has read it for %g s", self._max_detached_s)
+        self.stop()
 
 
 class StreamHub:

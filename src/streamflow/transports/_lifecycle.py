@@ -3,7 +3,8 @@
 Above: `_ag_ui`, `_vercel`. Below: `elements`.
 Rules, which hold for any sequence of elements: a part grows only while it is open; a call is opened once, closed once, and answered
 once, after it was closed; what is open at the end of a turn or a stream is closed there. A whole whose fragments have come says
-nothing again; one that comes without them is told as if they had. `TurnReset` takes back what is not whole yet, and no more.
+nothing again; one that comes without them is told as if they had. `TurnReset` takes back what is not whole yet; of what is whole it
+names the messages.
 """
 
 from __future__ import annotations
@@ -167,6 +168,7 @@ class Lifecycle:
         self._open: dict[TextKey, str | None] = {}
         self._calls: dict[str, _Call] = {}
         self._unfinished: dict[str, set[str]] = {}
+        self._wholes: dict[str, None] = {}
 
     def steps(self, element: StreamElement) -> Iterator[Step]:
         """Return what an element brings about, in order. To be iterated at once, and to the end."""
@@ -186,10 +188,11 @@ class Lifecycle:
                 if not element.id and message.role == "assistant":
                     self._unnamed += 1
             case TurnReset():
-                yield self._take_back()
+                yield self._take_back(element.answer)
             case TurnEnd():
                 yield from self.end()
                 self._unfinished.clear()
+                self._wholes.clear()
                 self._unnamed += 1
             case _:
                 pass
@@ -299,12 +302,15 @@ class Lifecycle:
             for call_id in [one for one, call in self._calls.items() if call.message_id == message_id]:
                 yield from self._cut_calls(call_id)
             self._unfinished.pop(message_id, None)
+            self._wholes[message_id] = None
         for part in message.parts:
             if isinstance(part, ToolResultPart):
                 yield from self._answer(ToolResultElement(part.call_id, part.name, part.content, part.status))
 
-    def _take_back(self) -> TakenBack:
-        ids = self._unfinished
+    def _take_back(self, answer: str) -> TakenBack:
+        """Forget one answer of the turn, or all that is not whole; of what is whole only the ids are told."""
+        wholes = [id for id in self._wholes if not answer or id == answer]
+        ids = {id for id in self._unfinished if not answer or id == answer}
         parts = tuple(key for key in self._open if key.message_id in ids)
         for key in parts:
             del self._open[key]
@@ -313,11 +319,14 @@ class Lifecycle:
         }
         for call_id in calls:
             del self._calls[call_id]
-        gone = tuple(ids)
-        ids.clear()
+        for id in ids:
+            del self._unfinished[id]
+        for id in wholes:
+            del self._wholes[id]
         self._unnamed += 1
         names = {call_id: call.name for call_id, call in calls.items()}
-        return TakenBack(parts, gone, names, frozenset(id for id, call in calls.items() if not call.is_closed))
+        open_calls = frozenset(call_id for call_id, call in calls.items() if not call.is_closed)
+        return TakenBack(parts, (*wholes, *sorted(ids)), names, open_calls)
 
     def _close(self, key: TextKey) -> PartClosed:
         return PartClosed(key, self._open.pop(key))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..channels import Waiter
 
-__all__ = ["EventLog", "LogReader", "LoggedEvent", "event_id", "parse_event_id"]
+__all__ = ["EventLog", "LogReader", "LoggedEvent", "parse_event_id"]
 
 _OVERHEAD_BYTES = 300  # what an event takes beside its data: the objects, and its place
 _ID = re.compile(r"([A-Za-z0-9_-]{1,64}):([0-9]{1,15})")
@@ -268,12 +268,7 @@ class LogReader:
         self._log.forget(self)
 
 
-def event_id(log: EventLog, seq: int) -> str:
-    """Return the id of an event, as it stands in a response: `epoch:seq`."""
-    return f"{log.epoch}:{seq}"
-
-
 def parse_event_id(text: str) -> tuple[str, int] | None:
-    """Return epoch and number of an id that `event_id()` made; None if it is none."""
+    """Return epoch and number of an event's id, `epoch:seq`; None if it is none."""
     found = _ID.fullmatch(text) if len(text) <= _MAX_ID else None
     return None if found is None else (found[1], int(found[2]))

@@ -149,6 +149,7 @@ class Pump:
         except Exception as wrong:  # noqa: BLE001 - told to the client, as what is safe of it
             error = wrong
         if not self._is_open:
+            _log.warning("a stream could not be opened: %s", type(error).__name__)
             self.refusal = error
             self.log.close()
             self.settled.set()

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RawEncoder"]
 
-_MARK = "\x00"  # its escaped form stands nowhere else, once the text that was there is out
-_ESCAPED_MARK = "\\u0000"
+_MARK, _ESCAPED_MARK = "\x00", "\\u0000"
 
 
 class RawEncoder(EventEncoder):
@@ -56,9 +55,9 @@ class RawEncoder(EventEncoder):
             return self._around
         self._like = element
         data = encode(element.replace(text=_MARK)).decode()
-        before, _, after = data.partition(_ESCAPED_MARK)
-        is_plain = _ESCAPED_MARK not in after and (isinstance(element, TextElement) or element.signature is None)
-        self._around = (before, after) if is_plain else ("", "")
+        before, _, after = data.partition(_ESCAPED_MARK)  # the text comes first, so the first one is the text
+        is_last = isinstance(element, ThinkingElement) and element.signature is not None
+        self._around = ("", "") if is_last else (before, after)
         return self._around
 
 

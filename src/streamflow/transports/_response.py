@@ -71,6 +71,9 @@ class SSEResponse:
         call = Connection(scope, receive, send)
         if scope["type"] != "http":
             raise ConfigError("scope", f"events answer HTTP requests, not {scope['type']!r:.40}")
+        if scope.get("method") == "HEAD":  # which Starlette lets through to whatever answers GET
+            await ASGIReply(200, headers={**_HEADERS, **self._headers})(*call)
+            return
         given = headers_of(scope, b"last-event-id")
         last = parse_event_id(given[0]) if len(given) == 1 else None
         if given and last is None:

@@ -106,6 +106,7 @@ class VercelEncoder(EventEncoder):
         self._open: dict[TextKey, str] = {}
         self._open_calls: set[str] = set()
         self._step_calls: set[str] = set()
+        self._step_messages: set[str] = set()
         self._ids = 0
         self._in_step = False
         self._answer_is_whole = False
@@ -195,7 +196,7 @@ class VercelEncoder(EventEncoder):
             return
         elif isinstance(step, PartOpened):
             yield from self._begin_step()
-            self._message_ids.add(key.message_id)
+            self._add_message(key.message_id)
             self._ids += 1
             self._open[key] = id = f"{key.kind}-{self._ids}"
             yield _chunk("text-start" if key.kind == "text" else "reasoning-start", id=id)
@@ -208,7 +209,7 @@ class VercelEncoder(EventEncoder):
         match step:
             case CallOpened(call_id, name, message_id):
                 yield from self._begin_step()
-                self._message_ids.add(message_id)
+                self._add_message(message_id)
                 self._open_calls.add(call_id)
                 self._step_calls.add(call_id)
                 yield _chunk("tool-input-start", toolCallId=call_id, toolName=name)
@@ -223,7 +224,7 @@ class VercelEncoder(EventEncoder):
 
     def _take_back(self, gone: TakenBack) -> Iterator[ServerEvent]:
         """Reset the step, if all of it is taken back: streams that were merged can have put a whole answer into it."""
-        is_reset = self._in_step and not self._answer_is_whole
+        is_reset = self._in_step and not self._answer_is_whole and self._step_messages.issubset(gone.message_ids)
         for key in gone.parts:
             if (id := self._open.pop(key, None)) is not None and not is_reset:
                 yield _chunk("text-end" if key.kind == "text" else "reasoning-end", id=id)
@@ -233,6 +234,7 @@ class VercelEncoder(EventEncoder):
                 yield _chunk("tool-input-error", toolCallId=call_id, toolName=name, input={}, errorText=CUT_CALL)
         if is_reset:
             self._step_calls.clear()
+            self._step_messages.clear()
             yield _chunk("reset-step")
 
     def _begin_step(self) -> Iterator[ServerEvent]:
@@ -243,11 +245,16 @@ class VercelEncoder(EventEncoder):
         self._in_step = True
         yield _chunk("start-step")
 
+    def _add_message(self, id: str) -> None:
+        self._message_ids.add(id)
+        self._step_messages.add(id)
+
     def _end_step(self) -> Iterator[ServerEvent]:
         if self._in_step:
             yield _chunk("finish-step")
         self._in_step = self._answer_is_whole = False
         self._step_calls.clear()
+        self._step_messages.clear()
 
     def _delta(self, key: TextKey, text: str) -> ServerEvent:
         if key.agent:

@@ -34,7 +34,7 @@ class ClientGoneError(Exception):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """When something is sent to a client, and how much.
+    """When something is sent to a client, and as how many events.
 
     Raises:
         ConfigError: If a number is wrong; the field is named.
@@ -48,8 +48,6 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """How long a client may take nothing, in seconds."""
     coalesce: bool = True
     """Whether what a client is behind with is made fewer events, where nothing is lost by it."""
-    chunk_bytes: int = 16 * 1024
-    """How much is sent at once, about, in bytes."""
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_s", "write_timeout_s"):
@@ -58,8 +56,6 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(name, f"{value} is no time; give more than 0 seconds, or None for never")
         if self.retry_ms is not None and not 0 <= self.retry_ms <= 86_400_000:
             raise ConfigError("retry_ms", f"give 0 to a day in milliseconds, or None, got {self.retry_ms}")
-        if self.chunk_bytes < 1:
-            raise ConfigError("chunk_bytes", f"{self.chunk_bytes} is no size; give 1 or more")
 
 
 class Writer:
@@ -98,7 +94,7 @@ class Writer:
         await self._send(b": stream\n\n" if pace.retry_ms is None else f"retry: {pace.retry_ms}\n\n".encode())
         while True:
             if reader.has_more:
-                await self._send(self._frames(reader.take(pace.chunk_bytes, merge=pace.coalesce)))
+                await self._send(self._frames(reader.take(merge=pace.coalesce)))
             elif reader.is_closed:
                 raise ClientGoneError
             elif reader.is_done:

@@ -1,0 +1,108 @@
+"""What does it cost to follow elements, beside the same chain that is not traced?
+
+Three stages, edges of 16, text. Stages of your own are async generators; those of the library are maps that are not fused, because
+followed ones are not. The plain chain is measured twice in each round, so that the noise of the machine is seen.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement
+from streamflow.observe import TraceList, Tracing
+
+from ._cli import main
+from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
+from ._report import Goal, Report, Table, number, times
+from .peers import text_elements
+
+__all__ = ["ROUNDS", "cases", "measure", "report"]
+
+ROUNDS = (7, 3)
+
+OFF, AGAIN, ALL = "off", "off, again", "every element"
+KINDS: dict[str, Callable[[], bool | Tracing]] = {
+    OFF: lambda: False,
+    AGAIN: lambda: False,
+    ALL: lambda: True,
+    "one in a hundred": lambda: Tracing(elements=0.01),
+    "spans alone": lambda: Tracing(elements="never"),
+    "every element, to a sink": lambda: Tracing(sinks=(TraceList(),)),
+}
+FORMS = ("generators", "maps, not fused")
+
+
+def cases(scale: Scale) -> list[Case]:
+    """Return every kind of tracing of both forms of stages, on each event loop."""
+    count = scale.size(100_000, 20_000)
+    backends = [one for one in ("asyncio", "trio") if has_backend(one) and (one == "asyncio" or not scale.quick)]
+    return [
+        Case(f"{kind} / {form} / {one}", kind, one, {"elements": count, "form": form})
+        for one in backends
+        for form in FORMS
+        for kind in KINDS
+    ]
+
+
+def _chain(form: str, tracing: bool | Tracing) -> Pipeline:
+    make = _generator if form == FORMS[0] else _map
+    return PipelineBuilder(PipelineConfig(fuse=False, tracing=tracing)).chain(*map(make, "abc")).build()
+
+
+def _map(name: str) -> Any:
+    return MapStage(lambda element: element, name=name)
+
+
+def _generator(name: str) -> Any:
+    async def passing(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            yield element
+
+    passing.__name__ = name
+    return passing
+
+
+def measure(case: Case) -> Sample:
+    """Move all elements once, after a twentieth of them to warm up."""
+    pipeline, count = _chain(case.options["form"], KINDS[case.peer]()), case.options["elements"]
+
+    async def move(count: int) -> int:
+        arrived = 0
+        async with pipeline.execute(text_elements(count)) as run:
+            async for element in run:
+                arrived += isinstance(element, TextElement)
+        return arrived
+
+    async def whole() -> Sample:
+        await move(max(count // 20, 1))
+        with Stopwatch() as watch:
+            arrived = await move(count)
+        if arrived != count:
+            message = f"{case.label}: {arrived} of {count} elements arrived"
+            raise RuntimeError(message)
+        return watch.per(count)
+
+    return run_on(case.backend, whole)
+
+
+def report(results: Results) -> Report:
+    """Compare each kind of tracing with none on the same loop, round by round."""
+    rows: list[tuple[str, ...]] = []
+    goals: list[Goal] = []
+    for label, case in results.cases.items():
+        form = case.options["form"]
+        ratio = results.ratio(label, f"{OFF} / {form} / {case.backend}", "cpu_us")
+        best, median = results.best(label, "cpu_us"), results.median(label, "cpu_us")
+        rows.append((case.peer, form, case.backend, number(best), number(median), times(ratio)))
+        if case.peer == AGAIN and ratio is not None:
+            goals.append(Goal(f"{form}, off on {case.backend} ÷ the same again", max(ratio, 1 / ratio), 1.03))
+        if case.peer == ALL and ratio is not None:
+            goals.append(Goal(f"{form}, every element on {case.backend} ÷ off", ratio, 2))
+    header = ("tracing", "stages", "loop", "CPU min", "median", f"÷ {OFF}, same loop")
+    return Report([Table("3 stages, 4 edges of 16, μs per element", header, rows)], goals)
+
+
+if __name__ == "__main__":
+    sys.exit(main(["tracing", *sys.argv[1:]]))
