@@ -10,6 +10,7 @@ is never fuller than at the end of such a turn: nothing has to be noted for each
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ __all__ = ["MOMENT_S", "EdgeMeter"]
 
 MOMENT_S: Final = 1e-3
 """What is shorter is taken for one moment, in its middle; what is longer for spread evenly."""
+_PORTIONS: Final = 16
+"""How many durations are told apart, at most, of what has moved since the last look."""
 
 
 class EdgeMeter:
@@ -39,6 +42,7 @@ class EdgeMeter:
 
     __slots__ = (
         "_ages",
+        "_emptied_s",
         "_known",
         "_total",
         "_touched_s",
@@ -79,6 +83,7 @@ class EdgeMeter:
         self._known = 0  # how many were inside
         self._total = 0  # how many had entered when it was glanced at last, without those that were thrown away
         self._touched_s = began_s  # when that was
+        self._emptied_s = -math.inf  # when its reader has begun to wait, if that is no task of the run
         self._ages: deque[tuple[int, float, float]] = deque()  # of those: how many came together, and from when to when
         self.hears: Callable[[bool, float], None] | None = hears
         """Called for what has entered."""
@@ -89,8 +94,15 @@ class EdgeMeter:
         """Note, in passing, that a task at one of the ends has had its turn: what it has moved is looked at soon."""
         depth = len(self.backlog)
         self.peak = max(self.peak, depth)
-        self._total = depth + self.end.received
+        total = depth + self.end.received
+        if self.hears is not None and total > self._total:
+            self.hears(False, now)
+        self._total = total
         self._touched_s = now
+
+    def all_taken(self, now: float) -> None:
+        """Know that its reader, which is no task of the run, has taken all that there was, and waits."""
+        self._emptied_s = now
 
     def was_written(self, since: float, now: float) -> None:
         """Note what was put in by a task that had its turn since then, and whatever else has moved since the last look."""
@@ -148,7 +160,9 @@ class EdgeMeter:
         gone = self.end.received - self.taken
         if gone:
             self.taken += gone
-            self._take(gone, self.looked_s, until if self.end_is_told else since)
+            if not self.end_is_told:
+                until = self._emptied_s if self._emptied_s >= self._touched_s else since
+            self._take(gone, min(self.looked_s, until), until)
 
     def _noted(self, now: float) -> None:
         self.looked_s = self._touched_s = now
@@ -186,13 +200,16 @@ class EdgeMeter:
             count -= held
 
     def _take_slowly(self, count: int, at: float, step: float) -> None:
-        """Note one after the other, where they have entered or left at moments that differ."""
+        """Note them in portions, where they have entered or left at moments that differ."""
         ages = self._ages
-        for _ in range(count):
-            if not ages:
-                return
+        most = -(-count // _PORTIONS)
+        while count > 0 and ages:
             held, begun, ended = ages.popleft()
-            at += step
-            self.wait.add(max(at - begun, 0.0))
-            if held > 1:
-                ages.appendleft((held - 1, begun + (ended - begun) / held, ended))
+            some = min(held, count, most)
+            at += step * some
+            pace = (ended - begun) / held
+            waited = at - begun - pace * (some - 1)
+            self.wait.add(waited if waited > 0 else 0.0, some)
+            if held > some:
+                ages.appendleft((held - some, begun + pace * some, ended))
+            count -= some

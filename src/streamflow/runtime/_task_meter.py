@@ -60,8 +60,8 @@ class UnitMeter:
         "_backend",
         "_edges",
         "_had_hand",
+        "_heard",
         "_inputs",
-        "_is_heard",
         "_looked_s",
         "_mark_s",
         "_pulled_s",
@@ -125,7 +125,7 @@ class UnitMeter:
         self._writes = tuple(one.end for one in outputs)
         self._inputs = tuple(inputs)
         self._edges = (*inputs, *outputs)
-        self._is_heard = any(one.hears is not None for one in outputs)
+        self._heard = tuple(one for one in outputs if one.hears is not None)
         self.outputs: tuple[EdgeMeter, ...] = tuple(outputs)
         """The meters of the edges out of it."""
 
@@ -149,9 +149,11 @@ class UnitMeter:
 
     def gave(self, since: float, now: float) -> None:
         """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
-        self._enter(BUSY, since)
-        self._enter(BLOCKED, now)
+        times = self.times
+        times[BLOCKED] += since - self.since
+        times[BUSY] += now - since
         self.computed_s += now - since
+        self.since = now
         for edge in self.outputs:
             if now - edge.looked_s < MOMENT_S and edge.end.attention <= edge.usual:
                 edge.glance(now)
@@ -189,7 +191,7 @@ class UnitMeter:
             for end in self._writes:
                 if end._turns:
                     state = BLOCKED
-            if state and now - self._looked_s < MOMENT_S and asked is not _END and not self._is_heard:
+            if now - self._looked_s < MOMENT_S and (state or asked is None) and self._may_glance():
                 for edge in self._edges:
                     edge.glance(now)
                 if state != self.state:
@@ -198,6 +200,14 @@ class UnitMeter:
         self._look(state, began, now, is_end=asked is _END)
         if state != self.state:
             self._enter(state, now)
+
+    def _may_glance(self) -> bool:
+        """Say whether nothing has entered that somebody wants to know of, one by one."""
+        for edge in self._heard:
+            end = edge.end
+            if end.attention > edge.usual + end._receiving:
+                return False
+        return True
 
     def _look(self, state: int, began: float, now: float, *, is_end: bool) -> None:
         """Look at what has moved since the last look, until the end of a turn."""
