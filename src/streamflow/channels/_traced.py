@@ -87,7 +87,7 @@ class StagePlace:
 
     def took(self, item: object, hop: Hop | None) -> None:
         """Know what it has in hand."""
-        self.hop: Origin | None = hop
+        self.hop = hop
 
     def origin(self, item: object) -> Origin | None:
         """Return what it has in hand; begin a trace before it has taken anything, as the source never does."""
