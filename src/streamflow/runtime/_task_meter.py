@@ -306,8 +306,10 @@ def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Ge
                     return
                 raise
             give_up(job, asked, began)
+            given.append(asked)
+            del asked  # a future that was cancelled holds what it was cancelled with
             try:
-                given.append((yield asked))
+                given.append((yield given.pop()))
                 step = send
             except GeneratorExit:
                 work.close()
