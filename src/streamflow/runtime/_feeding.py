@@ -82,7 +82,9 @@ class PulledSource(Job):
         self._source = source
         self._writer, self._reader = ends
         self._items: Any = None
-        self._hand: tuple[StreamElement | str, ...] = ()  # what it has given beyond the room, as a source with a task has one
+        self._hand: tuple[
+            StreamElement | str, ...
+        ] = ()  # what it has given beyond the room, as a source with a task has one
         self._is_pulling = False
         pull_when_asked(self._reader, self._pull)
 
