@@ -1,7 +1,7 @@
 """A hook before each operation at an edge, for as long as a block lasts; without one the methods are those of `channels`.
 
-Above: `_chaos`, `_edge_faults`. Below: `channels`, the chains of fused stages and what moves bursts, replaced meanwhile for the whole
-process. A hook runs before an element moves, never between the moving and the return: what an edge promises about
+Above: `_chaos`, `_edge_faults`. Below: `channels`, the chains of fused stages and what moves bursts, replaced meanwhile for the
+whole process. A hook runs before an element moves, never between the moving and the return: what an edge promises about
 cancellation holds.
 """
 
