@@ -70,11 +70,11 @@ fmt: $(VENV)/.stamp-lint ## format the code and repair what can be repaired
 	@$(PY) -m ruff check --fix --quiet . || true
 	@$(PY) -m ruff format .
 
-bench: $(VENV)/.stamp-bench ## run the benchmarks; takes ARGS
-	@$(PY) -m benchmarks $(ARGS)
+bench: $(VENV)/.stamp-bench ## run all benchmarks beside all peers, under 15 minutes; takes ARGS
+	@$(PY) -m benchmarks --json benchmarks/results/full.json --plot benchmarks/results/full.svg $(ARGS)
 
-bench-quick: $(VENV)/.stamp-bench ## run the benchmarks with small numbers; takes ARGS
-	@$(PY) -m benchmarks --quick $(ARGS)
+bench-quick: $(VENV)/.stamp-bench ## the same with small numbers and the nearest peers, under 90 seconds; takes ARGS
+	@$(PY) -m benchmarks --quick --json benchmarks/results/quick.json --plot benchmarks/results/quick.svg $(ARGS)
 
 docs: $(VENV)/.stamp-test ## run the code in README and docs, and check the links
 	@$(PY) -m pytest tests/docs $(ARGS)

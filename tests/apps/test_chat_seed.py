@@ -199,7 +199,7 @@ async def test_c5_a_failure_is_data_where_that_is_asked_for(on_failure: Any) -> 
 
 
 async def test_c5_without_asking_a_failure_is_raised_and_what_was_said_before_it_stays() -> None:
-    """C5: `on_failure="error"` is the default; the record has the text so far. The original lost partial results (2.4.7)."""
+    """C5: `on_failure="error"` is the default; the record has the text so far. The original lost partial results."""
     failing = Rule("", "Some words here", error=ProviderError("overloaded", "busy", True), error_after=2)
     session = ChatSession(chat_pipeline(ScriptedProvider([failing])))
 
@@ -261,7 +261,7 @@ async def test_c7_the_text_so_far_costs_nothing_until_it_is_looked_at() -> None:
 
 
 async def test_the_pipeline_is_shared_by_runs_that_fail_and_runs_that_do_not() -> None:
-    """The original: one failing run cancelled a healthy one on the same graph (2.4.5)."""
+    """The original: one failing run cancelled a healthy one on the same graph."""
     failing = Rule("bad", "", error=ProviderError("auth", "no"), error_after=0)
     pipeline = chat_pipeline(ScriptedProvider([failing], delay_s=1))
     got: list[str] = []
@@ -280,7 +280,7 @@ async def test_the_pipeline_is_shared_by_runs_that_fail_and_runs_that_do_not() -
 
 
 async def test_cancelling_who_waits_cancels_the_models_call() -> None:
-    """The original: its stages ran on after their caller was cancelled (2.4.6)."""
+    """The original: its stages ran on after their caller was cancelled."""
     ended: list[str] = []
 
     class Slow:

@@ -103,7 +103,7 @@ async def test_t4_the_events_come_in_the_order_of_the_seed() -> None:
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), longest=st.integers(1, 400))
 async def test_t4_the_events_do_not_depend_on_how_the_form_is_cut(seed: int, longest: int) -> None:
-    """T2, T4: escapes, surrogate pairs and keys cut anywhere. The original told one event per fragment, and raw escapes (3.1)."""
+    """T2, T4: escapes, surrogate pairs and keys cut anywhere. The original told one event per fragment, and raw escapes."""
     provider = model(call(), split=split_randomly(seed, longest))
 
     events = await events_of(ClassificationStream(provider, TOOL))
@@ -112,7 +112,7 @@ async def test_t4_the_events_do_not_depend_on_how_the_form_is_cut(seed: int, lon
 
 
 async def test_t4_a_string_is_seen_when_it_closes_and_the_start_before_the_model_answers() -> None:
-    """T4, 3.12: live, a fragment a second. The original collected everything and sent it when the model had ended (3.1)."""
+    """T4: live, a fragment a second. The original collected everything and sent it when the model had ended."""
     provider = model(call({"route": "a", "ask_slots": [{"message": "A question?"}], "rest": "x" * 70}), delay_s=1)
     began = anyio.current_time()
     at: dict[str, float] = {}
@@ -179,7 +179,7 @@ BAD: dict[str, tuple[list[Step], str]] = {
 
 @pytest.mark.parametrize("case", BAD)
 async def test_t5_and_t6_of_anything_else_nothing_is_saved_and_the_fallback_answers(case: str) -> None:
-    """T5, T6: nothing is written; the fallback says why. The original was 'complete' with {} after malformed JSON (3.1)."""
+    """T5, T6: nothing is written; the fallback says why. The original was 'complete' with {} after malformed JSON."""
     steps, code = BAD[case]
     saved = Saved()
 
@@ -207,7 +207,7 @@ async def test_t6_without_a_fallback_the_run_fails(case: str) -> None:
 
 
 async def test_t5_two_calls_side_by_side_are_not_mixed_up() -> None:
-    """T5: the first one counts, by its id. The original joined the fragments of both, and lost them (3.1)."""
+    """T5: the first one counts, by its id. The original joined the fragments of both, and lost them."""
     saved = Saved()
 
     got = await stream(call({"route": "first"}), call({"route": "second"}), save=saved).classify("chips")
@@ -258,7 +258,7 @@ async def test_t5_a_form_is_a_document_of_a_store_under_its_session() -> None:
 
 
 async def test_t5_a_check_may_change_a_form_or_refuse_it() -> None:
-    """T5, 3.7: counts are the application's: options cut to one; what the check raises is named and not repeated."""
+    """T5: counts are the application's: options cut to one; what the check raises is named and not repeated."""
 
     def cut(form: dict[str, Any]) -> dict[str, Any]:
         slots = [{**slot, "options": slot.get("options", [])[:1]} for slot in form["ask_slots"]]
@@ -279,7 +279,7 @@ async def test_t5_a_check_may_change_a_form_or_refuse_it() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_t6_a_failing_listener_changes_nothing(is_async: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """T6: isolated, counted, logged once by its class. In the original it made the whole result the fallback (3.1)."""
+    """T6: isolated, counted, logged once by its class. In the original it made the whole result the fallback."""
     told: list[str] = []
 
     def emit(name: str, data: object) -> object:
@@ -362,7 +362,7 @@ async def test_t8_reasoning_and_progress_are_told_where_they_are_asked_for() -> 
 
 
 async def test_a_tool_without_arguments_and_several_turns_are_forms_too() -> None:
-    """The original never completed a tool with an empty input (3.1); a pipeline may classify turn after turn."""
+    """The original never completed a tool with an empty input; a pipeline may classify turn after turn."""
     saved = Saved()
     plain = ToolSpec("classify")
     provider = ScriptedProvider(turns=[ScriptTurn([ToolCallStep("classify")], times=None)])
@@ -433,7 +433,7 @@ async def test_t7_a_failed_response_ends_with_an_error_without_secrets() -> None
 
 
 async def test_t7_a_client_that_hangs_up_ends_the_models_call_and_saves_nothing() -> None:
-    """T7: without a hub a response is its client's. The original went on asking the model for nobody (3.1)."""
+    """T7: without a hub a response is its client's. The original went on asking the model for nobody."""
     saved = Saved()
     slow = model(DelayStep(1), call({"route": "a", "ask_slots": [{"message": "What is your budget?"}]}), delay_s=1)
 

@@ -55,7 +55,7 @@ def test_k1_the_configuration_has_the_names_and_defaults_of_the_seed() -> None:
     ],
 )
 def test_k1_a_wrong_setting_is_told_where_it_is_made(field: str, value: object) -> None:
-    """K1: the field is named. The original: chunk_size 0 was an obscure range() error, a negative one an empty stream (3.3)."""
+    """K1: the field is named. The original: chunk_size 0 was an obscure range() error, a negative one an empty stream."""
     with pytest.raises(ConfigError) as caught:
         ChatConfig(**{field: value})  # type: ignore[arg-type]
 
@@ -65,7 +65,7 @@ def test_k1_a_wrong_setting_is_told_where_it_is_made(field: str, value: object) 
 def test_k1_the_provider_of_the_configuration_is_asked_as_the_configuration_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """K1: a missing key is told by the constructor. The original failed on the first `chat()` with a ModuleNotFoundError (3.3)."""
+    """K1: a missing key is told by the constructor. The original failed on the first `chat()` with a ModuleNotFoundError."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
@@ -139,7 +139,7 @@ async def test_k3_chunks_have_so_many_tokens_and_the_last_one_has_the_rest(size:
 @settings(max_examples=12)
 @given(tokens=st.lists(st.text(max_size=4), max_size=12), size=st.integers(1, 5))
 async def test_k3_no_letter_is_changed(tokens: list[str], size: int) -> None:
-    """K3: any text, cut anywhere. The original split and joined words, so line ends and double spaces were lost (3.3)."""
+    """K3: any text, cut anywhere. The original split and joined words, so line ends and double spaces were lost."""
     provider = ScriptedProvider(default=lambda _: "".join(tokens), split=lambda _: tokens)
     chatting = StreamChatAgent(dataclasses.replace(MOCK, chunk_size=size), provider=provider)
     said = [token for token in tokens if token]
@@ -185,7 +185,7 @@ async def test_k4_a_strategy_streams_and_executes() -> None:
 
 @pytest.mark.parametrize("message", ["", "  \n"])
 async def test_k4_an_empty_message_is_an_error_in_the_result(message: str) -> None:
-    """K4 (2.7 of the original): execute() gives a dict, stream_chat() a clear error at once."""
+    """K4: execute() gives a dict, stream_chat() a clear error at once."""
     for one in (agent(), agent(streaming=False)):
         told = await one.strategy.execute(one, {"message": message})
         assert told["response"] == ""
@@ -211,7 +211,7 @@ def test_k5_without_streaming_the_seeds_error_is_raised() -> None:
 
 
 async def test_k6_streams_one_after_the_other_and_fifty_at_a_time_are_independent() -> None:
-    """K6: on one agent; each gets its own answer, in order, interleaved in time. The original's ignored the message (3.3)."""
+    """K6: on one agent; each gets its own answer, in order, interleaved in time. The original's ignored the message."""
     provider = ScriptedProvider(default="{text} is a good question", delay_s=1)
     one = StreamChatAgent(dataclasses.replace(MOCK, chunk_size=2), provider=provider)
     assert [[chunk async for chunk in one.stream_chat(str(n))] for n in range(2)] == [
@@ -284,7 +284,7 @@ async def test_k6_an_answer_is_iterated_once() -> None:
 
 
 async def test_a_failure_arrives_behind_the_text_that_had_come() -> None:
-    """The original had no error path (3.3): here `StageError` with the provider's own as cause, and `RunTimeoutError`."""
+    """The original had no error path: here `StageError` with the provider's own as cause, and `RunTimeoutError`."""
     failing = Rule("", "Some words here", error=ProviderError("overloaded", "busy", True), error_after=2)
     got: list[str] = []
 

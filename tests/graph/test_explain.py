@@ -220,6 +220,16 @@ def test_a_pipeline_without_source_and_consumer_says_so() -> None:
     assert told[5:7] == ["consumer: gets no data, as all of it ends in sinks", "sinks: log"]
 
 
+def test_a_stage_that_goes_on_at_an_interruption_is_told_as_fenced() -> None:
+    """A reader sees which stages an interruption lets go on; the word and what it means are apart."""
+    keeps = PassthroughStage("keeps")
+    keeps.on_interrupt = "fence"
+    told = explain(GraphBuilder().chain(PassthroughStage("first"), keeps).build_graph(), buffer_size=3)
+    assert [line.split() for line in told.splitlines() if "interruption" in line] == [
+        ["fenced", "by", "an", "interruption,", "it", "goes", "on"]
+    ]
+
+
 def test_the_way_through_is_only_told_where_there_is_one() -> None:
     """`explain()`: a line of arrows for two stages that stand side by side would be false."""
     beside = graph([node("a", kind=StageKind.GENERATE), node("b", kind=StageKind.GENERATE)])

@@ -122,7 +122,7 @@ async def failure(of: OpenAIProvider) -> ProviderError:
 
 
 async def test_calls_one_after_the_other_share_a_connection_and_calls_at_a_time_do_not(net: Net) -> None:
-    """semantics 18.8: `async with` keeps a connection behind an answer that was read to its end, and closes it."""
+    """semantics 18.16: `async with` keeps a connection behind an answer that was read to its end, and closes it."""
     of = provider()
     async with of:
         assert [await ask(of) for _ in range(3)] == ["Hi"] * 3
@@ -148,7 +148,7 @@ async def test_without_async_with_a_call_leaves_no_connection_behind(net: Net) -
 
 @pytest.mark.parametrize("why", ["closed by the server", "something came on it", "too old", "said close"])
 async def test_a_connection_that_cannot_be_trusted_is_not_used_again(net: Net, why: str) -> None:
-    """semantics 18.8: what comes before a request is no answer to it, and a server closes what is idle for long."""
+    """semantics 18.16: what comes before a request is no answer to it, and a server closes what is idle for long."""
     if why == "said close":
         net.plan = [[[WHOLE[0].replace(b"content-type", b"connection: close\r\ncontent-type"), WHOLE[1]]]]
     async with provider() as of:
@@ -229,7 +229,7 @@ async def test_a_server_that_answers_before_it_has_read_all_is_heard(net: Net) -
 
 
 async def test_only_so_many_idle_connections_are_kept(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    """semantics 18.8: a burst of calls leaves no more connections behind than it may, and none for longer than it may."""
+    """semantics 18.16: a burst of calls leaves no more connections behind than it may, and none for longer than it may."""
     monkeypatch.setattr("streamflow.providers._direct._MAX_IDLE", 2)
     async with provider() as of:
         async with anyio.create_task_group() as tasks:

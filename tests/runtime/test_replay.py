@@ -98,7 +98,9 @@ async def test_of_a_run_that_was_left_what_is_there_is_compared(tmp_path: Path) 
     async with chained("1").execute([str(number) for number in range(10)], record=path) as run:
         assert [(await anext(run)).text for _ in range(2)] == ["01", "11"]
 
-    assert (await replay(path, chained("1"))).compared == {"output": 2}
+    played = await replay(path, chained("1"))
+    assert played, str(played)
+    assert played.compared == {"output": 2}
     assert not await replay(path, chained("2"))
 
 

@@ -54,7 +54,7 @@ def test_t4_a_product_query_has_the_events_of_the_seed_in_its_order() -> None:
 
 
 def test_t4_a_simple_response_has_its_own_event() -> None:
-    """T4: by the path, not by the name. The original told one string as both (3.1)."""
+    """T4: by the path, not by the name. The original told one string as both."""
     simple = TextElement("Hi! I'm Flean, your shopping assistant.", ("simple_response", "message"))
     nested = TextElement("no answer of ours", ("simple_response", "extra", "message"))
 
@@ -76,7 +76,7 @@ def test_t4_a_simple_response_has_its_own_event() -> None:
     ],
 )
 def test_t7_whatever_happens_the_end_is_told_once_and_last(end: StreamEnd, message: str) -> None:
-    """T7: `error`, then `end` with `ok: false`. The original left its client without either after the start (3.1)."""
+    """T7: `error`, then `end` with `ok: false`. The original left its client without either after the start."""
     elements = [] if end.reason == "done" else [WHOLE]
 
     events = told(TurnStart(), *elements, end=end)

@@ -33,7 +33,7 @@ def read(*pieces: bytes, ends: bool = False) -> tuple[HTTPResponseReader, bytes]
 def test_a_response_is_the_same_however_it_is_cut(
     chunks: list[bytes], framing: str, cuts: list[int], interim: bool
 ) -> None:
-    """semantics 18.8: a response is read as it was sent; nothing is added at a cut, nothing lost, and its end is known."""
+    """semantics 18.16: a response is read as it was sent; nothing is added at a cut, nothing lost, and its end is known."""
     body = b"".join(chunks)
     head = (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" if interim else b"") + OK + b"X-Two: a\r\nx-two:b \r\n"
     data = {
@@ -87,7 +87,7 @@ def test_a_response_is_the_same_however_it_is_cut(
     ],
 )
 def test_what_is_no_response_or_could_be_two_is_refused(data: bytes) -> None:
-    """semantics 18.8: a connection that is used again must never give one call the answer to another."""
+    """semantics 18.16: a connection that is used again must never give one call the answer to another."""
     with pytest.raises(DecodeError):
         read(data)
     with pytest.raises(DecodeError):
@@ -98,7 +98,7 @@ def test_what_is_no_response_or_could_be_two_is_refused(data: bytes) -> None:
     "start", [OK + b"x: ", CHUNKED + b"3;", CHUNKED + b"0\r\nx: "], ids=["head", "chunk", "trailer"]
 )
 def test_what_does_not_end_is_not_kept(start: bytes) -> None:
-    """semantics 18.8: the size of heads, of lines and of trailers is bounded."""
+    """semantics 18.16: the size of heads, of lines and of trailers is bounded."""
     reader = HTTPResponseReader(max_head_bytes=10_000)
     reader.feed(start)
     with pytest.raises(DecodeError, match=r"longer|larger"):
@@ -107,7 +107,7 @@ def test_what_does_not_end_is_not_kept(start: bytes) -> None:
 
 
 def test_trailers_and_interim_responses_count_as_the_head_does() -> None:
-    """semantics 18.8: a peer that sends lines for ever is refused, too."""
+    """semantics 18.16: a peer that sends lines for ever is refused, too."""
     trailers = HTTPResponseReader(max_head_bytes=10_000)
     trailers.feed(CHUNKED + b"0\r\n")
     with pytest.raises(DecodeError, match="trailers"):
@@ -130,7 +130,7 @@ def test_trailers_and_interim_responses_count_as_the_head_does() -> None:
     ],
 )
 def test_a_connection_is_used_again_only_where_its_end_cannot_be_mistaken(data: bytes, may_reuse: bool) -> None:
-    """semantics 18.8: `HTTPResponseReader.may_reuse`; surplus bytes, two lengths, an old server: never again."""
+    """semantics 18.16: `HTTPResponseReader.may_reuse`; surplus bytes, two lengths, an old server: never again."""
     reader, body = read(data)
 
     assert (reader.is_done, reader.may_reuse, body) == (True, may_reuse, b"")
@@ -140,7 +140,7 @@ def test_a_connection_is_used_again_only_where_its_end_cannot_be_mistaken(data: 
     "data", [b"", OK, CHUNKED + b"3\r\nab", CHUNKED + b"0\r\n", OK + b"content-length: 2\r\n\r\na"]
 )
 def test_an_end_before_the_end_is_an_error(data: bytes) -> None:
-    """semantics 18.8: a response that is cut is never taken for a whole one."""
+    """semantics 18.16: a response that is cut is never taken for a whole one."""
     with pytest.raises(DecodeError, match="before"):
         read(data, ends=True)
 

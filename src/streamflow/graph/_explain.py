@@ -228,7 +228,9 @@ class _Teller:
             yield from _line("holds", f"up to {_elements(spec.max_held)}")
         if spec.kind is StageKind.ACCUMULATE and spec.bypass == "early":
             yield from _line("bypass", "early, before the results of what it holds")
-        yield from _line("interrupt", "fence, it goes on") if spec.on_interrupt == "fence" and node.inputs else ()
+        yield from (
+            _line("fenced", "by an interruption, it goes on") if spec.on_interrupt == "fence" and node.inputs else ()
+        )
         if spec.timeout_s is not None:
             yield from _line("timeout", f"{spec.timeout_s:g} s")
         if node.supervision is not None:
