@@ -16,10 +16,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO, Any, cast
 
 from ._cli import main
-from ._harness import ROOT, Case, Results, Sample, Scale
+from ._harness import Case, Results, Sample, Scale, share_of
 from ._report import Goal, Report, Table, number, times
 from .chats import CONTENDERS
 
@@ -28,21 +29,25 @@ __all__ = ["ROUNDS", "cases", "measure", "report"]
 ROUNDS = (3, 1)
 
 FLOOR, OURS, CLIENT = "no model", "streamflow", "openai"
+_ROOT = Path(__file__).resolve().parent.parent
+
 KINDS = ("chat", "agent")
 GOAL, GROWTH = 3.0, 1.05
 
 
 def cases(scale: Scale) -> list[Case]:
-    """Return every contender that is installed, with each kind of chat."""
-    clients = scale.size(500, 100)
-    options = {"clients": clients, "requests": clients, "waves": 3}
+    """Return every contender that is installed, with each kind of chat; where a size is given, the nearest of them alone."""
     if importlib.util.find_spec("uvicorn") is None:
         return []
+    clients = scale.size(500, 100)
+    options = {"clients": clients, "requests": clients, "waves": 3}
+    is_trial = scale.elements is not None
     return [
         Case(f"{peer} / {kind}", peer, "asyncio", {**options, "kind": kind})
-        for kind in KINDS
+        for kind in (KINDS[1:] if is_trial else KINDS)
         for peer, modules in CONTENDERS.items()
         if all(importlib.util.find_spec(one) is not None for one in modules)
+        if not is_trial or peer in (FLOOR, CLIENT, OURS)
     ]
 
 
@@ -50,7 +55,7 @@ def cases(scale: Scale) -> list[Case]:
 def _program(name: str, *arguments: str) -> Iterator[tuple[IO[str], IO[str]]]:
     """Start a program, and give what it reads and what it writes; it ends when it has nothing to read any more."""
     command = [sys.executable, "-m", f"benchmarks.chats.{name}", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -115,8 +120,8 @@ def measure(case: Case) -> Sample:
 
 def _share(results: Results, label: str, metric: str, share: float) -> float:
     """Return below which value this share of all rounds lies."""
-    values = sorted(one for sample in results.samples[label] for one in sample[metric])
-    return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
+    values = [one for sample in results.samples[label] for one in sample[metric]]
+    return share_of(values, share) if values else 0.0
 
 
 def report(results: Results) -> Report:
@@ -180,6 +185,8 @@ def _goals(results: Results) -> list[Goal]:
     goals: list[Goal] = []
     for kind in KINDS:
         ours = f"{OURS} / {kind}"
+        if ours not in results:
+            continue
         others = [f"{peer} / {kind}" for peer in CONTENDERS if peer not in (OURS, FLOOR)]
         for metric, what in (("per_s", "requests/s"), ("per_cpu_s", "requests per CPU second")):
             ratios = [one for other in others if (one := results.ratio(ours, other, metric)) is not None]
