@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import pickle
+import random
 from collections.abc import AsyncIterator, Mapping
 
 import anyio
@@ -477,6 +478,32 @@ async def test_edges_grow_until_the_run_goes_on() -> None:
     for name, edge in stats.edges.items():
         assert edge.grown == sum(one.capacity - one.before for one in grown if one.edge == name)
         assert edge.counts.capacity == 1 + edge.grown
+
+
+@given(seed=st.integers(0, 2**16))
+async def test_edges_grow_as_often_as_the_run_waits_for_itself_again(seed: int) -> None:
+    """semantics 14.4: also where the consumer was busy between, and waits for what cannot come."""
+    chance = random.Random(seed)
+
+    def copying(name: str, times: int) -> object:
+        @stage(name=name)
+        async def copies(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+            async for element in stream:
+                for _ in range(times):
+                    await anyio.sleep(chance.choice([0, 0, 0.1, 0.5]))
+                    yield element
+
+        return copies
+
+    items = [chance.choice([TextElement("x"), TextElement("y"), TurnEnd()]) for _ in range(chance.randint(1, 12))]
+    capacity, inputs = chance.choice([1, 2]), chance.choice([("one", "two"), ("two", "one")])
+    builder = PipelineBuilder(PipelineConfig(buffer_size=capacity, on_deadlock="grow", timeout_s=1000))
+    for name, times in {"one": 2, "two": 2, "last": 1, "both": 1}.items():
+        builder.add(copying(name, times))
+    builder.branch("one", "two", "both").branch("two", "last", "both").merge("both", *inputs, policy="concat")
+    async with builder.build().execute(items) as run:
+        got = [element async for element in run]
+    assert sum(isinstance(one, TextElement) for one in got) == 10 * sum(isinstance(one, TextElement) for one in items)
 
 
 async def test_edges_grow_with_priorities_and_past_the_widest_that_needs_no_checkpoints() -> None:

@@ -29,13 +29,13 @@ async def test_a_block_is_told_once_with_its_stack_while_it_lasts() -> None:
     clock = Clock()
 
     def block_the_loop() -> None:
+        clock.now_s = 7.0
         while not told:  # only another thread can end this
             pass
 
     async with LoopMonitor(0.004, report=told.append, clock=clock):
         await anyio.sleep(0.01)
         assert told == []
-        clock.now_s = 7.0
         block_the_loop()
         await anyio.sleep(0.01)
     (lag,) = told

@@ -437,6 +437,23 @@ async def test_one_order_can_be_restored_twice() -> None:
     assert len(got) == 6 + 12 + 3
 
 
+@pytest.mark.parametrize("capacity", [1, 16])
+async def test_an_order_may_begin_inside_another_and_end_behind_it(capacity: int) -> None:
+    """semantics 4.20: a merge may stand on one branch of a fork whose order is restored below, and restore another one's."""
+    builder = PipelineBuilder(PipelineConfig(buffer_size=capacity))
+    builder.branch(passing("in"), making("b", "same", 2), passing("c")).branch("b", "c", passing("out")).connect(
+        "c", "out"
+    )
+    builder.merge("c", "in", "b", policy="ordered")
+    pipeline = builder.merge("out", "b", "c", policy="ordered").build()
+    with anyio.fail_after(1000):
+        result = await pipeline.run([*(text(number) for number in range(6)), TurnEnd(), text(6)])
+    got = [int(one.text[:3]) for one in result.elements if isinstance(one, TextElement)]
+    assert got == [number for number in range(7) for _ in range(3)]  # each by three ways
+    ends = [place for place, one in enumerate(result.elements) if isinstance(one, TurnEnd)]
+    assert ends == [3 * 6]
+
+
 @pytest.mark.filterwarnings("ignore::streamflow.BuildWarning")  # what it holds back has a bound
 async def test_an_accumulator_on_one_way_keeps_the_order_of_what_it_gives() -> None:
     """semantics 3.3, 4.20: markers wait beside it, and its result is that of the first element that it has gathered."""

@@ -380,3 +380,24 @@ async def test_a_live_run_is_limited_by_its_user_or_not() -> None:
             await anext(run)
         assert run.bottleneck().kind == "source"
         assert "the source is at work for" in str(run.bottleneck())
+
+
+async def test_a_stage_that_swallows_its_cancellation_is_cancelled_again_when_it_is_measured() -> None:
+    """semantics 24.1: nothing of a cancellation is kept by what measures, so it is seen that it was swallowed."""
+    swallowed = 0
+
+    @stage
+    async def stubborn(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        nonlocal swallowed
+        async for element in stream:
+            yield element
+            while swallowed < 5:
+                try:
+                    await anyio.sleep(1000)
+                except anyio.get_cancelled_exc_class():
+                    swallowed += 1
+
+    async with PipelineBuilder(config()).chain(stubborn).build().execute("x") as run:
+        await anext(run)
+    assert swallowed == 5
+    assert not run.zombies

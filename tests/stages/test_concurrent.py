@@ -199,7 +199,7 @@ async def test_a_full_stage_does_not_pull(kind: type[MapAsyncStage]) -> None:
     """semantics 5.4: behind a consumer that has stopped it takes `concurrency` elements and no more, and so does the bound say."""
     given = 0
 
-    def endless() -> Iterator[str]:
+    async def endless() -> AsyncIterator[str]:
         nonlocal given
         while True:
             given += 1

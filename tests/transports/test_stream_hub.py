@@ -299,3 +299,18 @@ def test_a_hub_belongs_to_the_loop_that_opened_it() -> None:
     anyio.run(here)
     assert repr(hub) == "<StreamHub closed, 0 streams>"
     anyio.run(hub.__aexit__, None, None, None)
+
+
+async def test_the_last_reader_that_hangs_up_cancels_at_once() -> None:
+    """semantics 23.4: in the step of the hang-up, and not when the response has been unwound."""
+    source = Source(*"abc")
+    async with StreamHub() as hub:
+        response = sse_response(source, hub=hub, stream_id="s", on_disconnect="cancel")
+        async with asking(response) as got:
+            await got.until(1)
+            got.hang_up()
+            steps = 0
+            while source.ended_at_s is None:
+                await anyio.lowlevel.checkpoint()
+                steps += 1
+            assert steps <= 3

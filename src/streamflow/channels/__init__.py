@@ -17,6 +17,7 @@ from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
 from ._hub import HubEnd
+from ._line import OUTCOME, Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
@@ -63,6 +64,7 @@ __all__ = [
     "BOUNDARIES",
     "EDGE_WATCH",
     "NOTHING",
+    "OUTCOME",
     "REMEMBERED",
     "TURNS",
     "WIDE",
@@ -88,6 +90,8 @@ __all__ = [
     "Herald",
     "Hop",
     "HubEnd",
+    "Line",
+    "LineCall",
     "MergeEnd",
     "MergePlace",
     "OrderedEnd",

@@ -1,6 +1,7 @@
 """The common merge, without a search: of inputs that no fork above them feeds, so that nothing has to be aligned.
 
-Above: `runtime`, which opens one where a graph joins. Below: `_merge`, whose rules hold as they are.
+Above: `runtime`, which opens one where a graph joins. Below: `_merge`, whose rules hold. Turns are taken in the order in which
+inputs began to have something, so none waits for more than one of each other; which of two comes first is not by their numbers.
 
 Each input is either in the list of those that are ready, or has an alarm where its reader would wait. The alarm puts it into the
 list when something enters it, or it ends; whoever finds it empty at the head of the list sets the alarm again. So nobody looks at
@@ -59,6 +60,9 @@ class ArrivalEnd(MergeEnd[T_co]):
         inputs: The reading ends of the edges that it merges. Nobody else reads them.
         admit: As in `open_channel()`.
     """
+
+    received: int
+    """How many elements its reader has taken."""
 
     def __init__(self, name: str, inputs: Sequence[ReceiveEnd[Any]], admit: Callable[[object], bool]) -> None:
         super().__init__(name, inputs, admit)

@@ -89,6 +89,9 @@ class ControlJoin:
         self._done: dict[int, _Copied] = {}  # of which all copies have come that are known of
         self.held: dict[int, ControlElement] = {}
         """The element that each waiting input has shown."""
+        self._marked: dict[
+            int, frozenset[int]
+        ] = {}  # for each fork above that marks an order: the inputs its markers come to
         self.forks: dict[int, weakref.ref[ForkEnd[Never]]] = {}
         """The forks above it, by number."""
 
@@ -99,6 +102,8 @@ class ControlJoin:
 
     def expect(self, element: ControlElement, fork: int, inputs: frozenset[int] | None = None) -> None:
         """Know that `fork` sends a copy of `element` to each of its branches, or to those that lead to some `inputs`."""
+        if inputs is not None:
+            self._marked[fork] = self._marked.get(fork, inputs) | inputs
         known = self._copied.get(id(element)) or self._done.get(id(element))
         if known is not None and id(element) in self._done and (fork in known.forks or not self._is_below(fork, known)):
             del self._done[id(element)]  # sent again
@@ -270,7 +275,12 @@ class ControlJoin:
 
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""
-        return any(self.reach[fork] <= self.reach[one] for one in known.forks)
+        return any(self._inputs_of(fork) <= self._inputs_of(one) for one in known.forks)
+
+    def _inputs_of(self, fork: int) -> frozenset[int]:
+        """Return the inputs that copies by a fork come to: only its markers, if one branch alone leads here."""
+        reached = self.reach.get(fork)
+        return self._marked[fork] if reached is None else reached
 
     def _forget_one(self) -> None:
         """Forget the oldest one that nothing is waited for of; else the oldest one that is not held."""

@@ -60,7 +60,7 @@ class RefilledEnd:
         return 0
 
 
-def pull_when_asked(end: ReceiveEnd[Any], pull: Callable[[], None] | None) -> None:
+def pull_when_asked(end: ReceiveEnd[object], pull: Callable[[], None] | None) -> None:
     """Have `pull` called whenever the reader of an empty edge asks for more; None: no more, the source has ended."""
     end._pull_source, end._is_refilled = pull, pull is not None
     if pull is not None:

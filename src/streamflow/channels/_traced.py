@@ -121,7 +121,7 @@ class SeveralPlace(StagePlace):
 
     def took(self, item: object, hop: Hop | None) -> None:
         """Know what it has."""
-        self.hop = hop
+        self.hop: Origin | None = hop
         self._keep(item, hop)
 
     def origin(self, item: object) -> Origin | None:
@@ -184,7 +184,7 @@ class CollectingPlace(SeveralPlace):
                 self._batch, self._has_sent = [], False
             if hop is not None and len(self._batch) < self._most:
                 self._batch.append(hop)
-            self.hop = hop
+            self.hop: Origin | None = hop
         self._keep(item, hop)
 
     def forget(self) -> None:
@@ -268,7 +268,7 @@ class EndPlace(StagePlace):
 
     def took(self, item: object, hop: Hop | None) -> None:
         """Tell it."""
-        self.hop = hop
+        self.hop: Origin | None = hop
         self.ended(item, hop)
 
 

@@ -32,6 +32,7 @@ class Wakes(ABC):
     _senders_pulse: Pulse | None
     _low: int
     capacity: int
+    _give_more: Callable[[], bool] | None = None  # does what the first sender would if it were woken, see `_line`
 
     def _find_loop(self) -> Callable[[], Waiter]:
         """Remember what makes waiters for the event loop that is running."""
@@ -51,6 +52,8 @@ class Wakes(ABC):
             self._wake_turn(turn)
 
     def _wake_sender(self) -> None:
+        if self._give_more is not None and self._give_more():
+            return
         self._low = -1  # one call is enough until that sender has looked
         self._wake_turn(self._turns[0])
 

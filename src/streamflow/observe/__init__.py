@@ -3,6 +3,9 @@
 Above: stages emit events, the runtime tells of its own and delivers all of them. Below: `errors`.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from ._bus import AsyncListener, EventBus, Listener, is_async_listener
 from ._events import (
     EdgeGrown,
@@ -43,8 +46,6 @@ from ._record_reading import RecordedElement, RecordedFile, RecordedRun, read_re
 from ._record_settings import EDGES, INPUT, OUTPUT, Media, Recording, Redact, checked_recording
 from ._trace_context import TraceContext, new_span_id, new_trace_id
 from ._trace_elements import ElementTrace, TraceLink, Visit
-from ._trace_otel import OpenTelemetrySink
-from ._trace_perfetto import PerfettoFile
 from ._trace_spans import (
     ActiveSpan,
     AttributeValue,
@@ -60,6 +61,10 @@ from ._trace_spans import (
     trace_headers,
 )
 from ._tracing import Sampler, TraceList, TraceSink, Tracing, decide, parent_based, ratio_based
+
+if TYPE_CHECKING:
+    from ._trace_otel import OpenTelemetrySink
+    from ._trace_perfetto import PerfettoFile
 
 __all__ = [
     "DEFAULT_IGNORED",
@@ -156,3 +161,13 @@ __all__ = [
     "tag_of",
     "trace_headers",
 ]
+
+if not TYPE_CHECKING:
+    _EXPORTS = {"OpenTelemetrySink": "_trace_otel", "PerfettoFile": "_trace_perfetto"}
+
+    def __getattr__(name: str) -> object:
+        # What leaves the process is loaded when it is asked for.
+        if name not in _EXPORTS:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)

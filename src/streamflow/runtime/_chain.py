@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import anyio.lowlevel
 
-from ..channels import ChainedSendEnd, has_plain, is_plain_edge, pass_head, pump_each
+from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_plain_edge, pass_head, pump_each
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
 from ._jobs import Job, is_made_of
@@ -103,8 +103,16 @@ class _Member:
         is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
         pump: Callable[..., Unusual] = step.pump if is_plain else partial(pump_each, pick=step.pick)
         run = cast("Callable[..., Unusual]", context.run)
+        self.is_in_line: bool = is_plain and step.sends is not NOTHING
+        """Whether elements can go through it, and through its neighbours, one by one and without a stop."""
         self.burst: Callable[[], Unusual] = partial(run, pump, step.func, source=self.source, target=self.target)
         """Moves what is there, as far as there is room, in the stage's own context."""
+
+    @property
+    def call(self) -> LineCall:
+        """What it does with one element in a line."""
+        run, step = cast("Any", self.context.run), self.step
+        return LineCall(self.part.place, run, step.func, step.sends, self.source, self.target)
 
     def cut_off(self) -> None:
         """Leave it to the next stage when it reads what this one sends."""
@@ -134,6 +142,7 @@ class Chain:
         self._first = 0
         self._end = len(self._members)
         self._at = 0  # the stage whose turn it is
+        self._line: Line | None = None  # from the first stage to the last
         self._sending: list[int] = []  # those before it that wait until there is room for the next result
         self._ending = False
         name = " + ".join(stage.name for stage in stages)
@@ -146,6 +155,9 @@ class Chain:
 
     def is_at_work(self, place: int) -> bool:
         """Say whether a stage has an element in hand."""
+        line = self._line
+        if line is not None and (line.is_waiting or line.has_in_hand):
+            return line.has_in_hand and place == line.at
         return self.carrier.is_at_work and (place == self._at or place in self._sending)
 
     def cancel_if_unwanted(self) -> None:
@@ -194,9 +206,12 @@ class Chain:
         """Be the task of the first stage until its input has ended."""
         member = self._members[first]
         source = member.source
+        self._line = Line([one.call for one in self._alive()]) if self._has_line() else None
         while True:
             self._at = first
-            if has_plain(source):
+            if self._line is not None:
+                await self._move(self._line)
+            elif has_plain(source):
                 await self._pass_through(first)
                 if not source.backlog:
                     continue
@@ -211,6 +226,34 @@ class Chain:
         if member.stage.fence is not None or member.stage.helpers:
             await finish_body(member.stage)
         await member.stage.pass_rest()
+
+    def _has_line(self) -> bool:
+        return all(member.is_in_line for member in self._alive())
+
+    async def _move(self, line: Line) -> None:
+        """Have elements go through all stages in one go, until there is something unusual to be dealt with."""
+        first, may_lend = self._first, self.carrier.meter is None
+        while True:
+            self._at = first
+            if not line.source.backlog:
+                await line.arrival()
+            if not line.is_clear():
+                return
+            if line.is_full:
+                self._at = self._end - 1
+                await line.room(may_lend=may_lend)
+                if not line.has_in_hand:
+                    continue
+            try:
+                unusual = line.move()
+            except BaseException:
+                self._at = line.at
+                raise
+            if unusual is not None:
+                await self._send(line.at, *unusual)
+                await self.go_on(line.at + 1)
+                if self._line is None:
+                    return
 
     async def _pass_through(self, first: int) -> None:
         """Move what is there from edge to edge, to the end: one burst of each stage, if nothing is unusual on its way."""
@@ -305,6 +348,7 @@ class Chain:
         staying = self._sending[-1] + 1 if self._sending else self._first
         leaving = self._members[staying : self._end]
         self._end = staying
+        self._line = None
         for member in self._members[max(staying - 1, 0) :]:
             member.cut_off()
         for member in leaving:
@@ -363,7 +407,7 @@ class Chain:
         """Know nothing any more of what knows this in turn: nothing is left waiting for the garbage collector."""
         for member in self._members:
             member.cut_off()
-        self._engine = None
+        self._engine = self._line = None
 
     def _carrier_ended(self, _job: Job, error: BaseException | None) -> None:
         if self._engine is not None and self._first < self._end:

@@ -39,6 +39,9 @@ __all__ = ["DeadlockWatch", "let_grow", "stages_with_tasks", "wait_graph"]
 
 _CONSUMER = "consumer"
 
+_TELLS_ALWAYS = -(2**40)
+"""What a pulse begins with that tells of every wait, however many of those that it was told the end of had begun before it."""
+
 
 class DeadlockWatch:
     """Counts the tasks of one run that can go on, and finds out whether it is dead when there is none.
@@ -101,7 +104,7 @@ class DeadlockWatch:
             fed = self._fed_by_user = [
                 engine.edges[edge] for head, edge in engine.plan.heads.items() if not engine.has_feeder(head)
             ]
-            user = Pulse(0, partial(_suspect, self._engine))  # with 0 to begin with, it tells of every wait
+            user = Pulse(_TELLS_ALWAYS, partial(_suspect, self._engine))
             tell_waits(user, written=fed, read=[engine.outlet, *engine.leaves.values()])
         return True
 

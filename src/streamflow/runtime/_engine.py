@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import ForkEnd, HubEnd, MergeEnd
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -37,7 +36,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, EVERYTHING, RunContext, admission
+from ..stages import CURRENT_RUN, RunContext
 from ._backend import current_backend
 from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
@@ -117,8 +116,6 @@ class Engine(RunView):
         self._lifetime = lifetime
         self._context = contextvars.copy_context()
         self._loops: Sequence[LoopWatch] = ()
-        self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
-        self._subscribers = 0
         self._last_stages: set[int] = set()
         self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
@@ -145,11 +142,7 @@ class Engine(RunView):
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
-        if not self.plan.is_chain:
-            self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
-            self._merges = {
-                one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
-            }
+        self._find_joints()
         if self.plan.supervises:
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
@@ -289,8 +282,10 @@ class Engine(RunView):
         self.jobs.remove(job)
         del self._feeders[head]
         expected: tuple[type[BaseException], ...] = (OutputClosedError,)
-        if job.cancel_requested:  # then its edge may have been closed under it, too
-            expected = (anyio.get_cancelled_exc_class(), OutputClosedError, ChannelClosedError)
+        if error is not None and job.cancel_requested:  # then its edge may have been closed under it, too
+            expected = (OutputClosedError, ChannelClosedError)
+            if job.weight:  # one that is pulled may end where no task is, and is not cancelled as a task is
+                expected += (anyio.get_cancelled_exc_class(),)
         if error is not None and not is_made_of(error, expected):
             failure = stage_error(self.source_name(head), None, None, error)
             if head in self.plan.isolated_heads and self._tolerates(failure):
@@ -482,19 +477,3 @@ class Engine(RunView):
             self._fail(PipelineDeadlockError(graph), None)
         else:
             self.reporter.edge_grown(*grown)
-
-    def subscribe(self, name: str, capacity: int | None, *, waits: bool) -> ReceiveEnd[StreamElement]:
-        """Return what reads one more branch of an output whose branches come and go.
-
-        Raises:
-            RunStateError: If there is no such output.
-        """
-        hub = self._hubs.get(name)
-        if hub is None:
-            names = ", ".join(map(repr, self._hubs)) or "no such output"
-            message = f"the branches of {name!r} do not come and go: {self.run_id} has {names}"
-            raise RunStateError(f"{message}; say branch({name!r}, dynamic=True) when the pipeline is built")
-        self._subscribers += 1
-        edge = f"{name} → subscriber {self._subscribers}"
-        gate = admission(EVERYTHING, producer=name)
-        return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)

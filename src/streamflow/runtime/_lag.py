@@ -215,7 +215,7 @@ async def watch_lag(engine: Engine, seconds: float) -> None:
     """
 
     def report(lag: LoopLag) -> None:
-        _log.warning("%s: %s", engine.run_id, lag)
         engine.jobs.backend.call_soon(partial(engine.reporter.loop_blocked, lag))
+        _log.warning("%s: %s", engine.run_id, lag)
 
     await LoopMonitor(seconds, report=report).run()

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import msgspec
 
 from ..errors import ConfigError, DecodeError
@@ -158,8 +159,7 @@ class Pipeline:
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        run = functools.partial(self.run, record=record)
-        return SyncSession(run, self._lifetime.close_resources, backend).execute_alone(source, deps, kill_switch)
+        return anyio.run(functools.partial(self._run_alone, source, deps, kill_switch, record), backend=backend)
 
     def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
         """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.
@@ -386,6 +386,18 @@ class Pipeline:
 
         points = points_of(settings.at, self._plan)
         return Recorder(settings, points, run_id=run_id, fingerprint=lambda: self.fingerprint)
+
+    async def _run_alone(
+        self,
+        source: Source | Mapping[str, Source] | None,
+        deps: object,
+        kill_switch: KillSwitch | None,
+        record: Recording | str | os.PathLike[str] | None,
+    ) -> Result:
+        try:
+            return await self.run(source, deps=deps, kill_switch=kill_switch, record=record)
+        finally:
+            await self._lifetime.close_resources()
 
 
 def _parts_of(data: object) -> tuple[Mapping[str, object], Mapping[str, object]]:

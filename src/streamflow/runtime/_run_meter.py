@@ -104,7 +104,7 @@ class _Looker:
         if self._consumer.since is None and is_awaited(self._end):
             self._consumer.since = now = self._now()
             for edge in self._edges:
-                edge.settle(now)
+                edge.all_taken(now)
 
 
 class RunMeter:
@@ -144,6 +144,8 @@ class RunMeter:
         """What measures each edge, in the order of the plan."""
         self.leaves: list[EdgeMeter] = [self.edges[edge] for edge in plan.leaves.values()]
         """What measures those to the consumer."""
+        for one in self.leaves:
+            one.end_is_told = False
 
     def watch_consumer(self, ends: Iterable[ReceiveEnd[Any]]) -> None:
         """Measure who reads these ends."""
@@ -155,8 +157,10 @@ class RunMeter:
         for head, job in feeders.items():
             job.meter = self.sources[head] = self._unit((), (), (self._plan.heads[head],), self.began_s)
             if isinstance(job, PulledSource):
+                reader = self._plan.edges[self._plan.heads[head]].target
+                assert reader is not None, "who pulls is a stage"
                 job.meter.state = BLOCKED
-                job.hears = partial(self._pulled, head)
+                job.hears = partial(self._pulled, job.meter, self._name(reader))
         self.chained = frozenset(edge for places in self._plan.chains for edge in self._between(places))
         for places in self._plan.chains:
             job = stages[places[0]].job
@@ -253,12 +257,10 @@ class RunMeter:
         inputs, outputs = [self.edges[one] for one in into], [self.edges[one] for one in out]
         return UnitMeter(self._backend, began_s, reads=reads, inputs=inputs, outputs=outputs, pulse=self._pulse)
 
-    def _pulled(self, head: str, since: float) -> None:
-        now = self._backend.now()
-        self.sources[head].gave(since, now)
-        reader = self._plan.edges[self._plan.heads[head]].target
-        assert reader is not None, "who pulls is a stage"
-        self.units[self._name(reader)].pulled(since, now)
+    def _pulled(self, source: UnitMeter, reader: str, since: float) -> None:
+        now = source.now()
+        source.gave(since, now)
+        self.units[reader].pulled(since, now)
 
     def _hear_output(self, leaf: int, is_end: bool, now: float) -> None:
         self.consumer.end(now)

@@ -17,6 +17,7 @@ from ..errors import ConfigError, MissingExtraError, RunStateError, SyncInAsyncE
 from ._backend import keep_loop, loop_is_running
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from types import TracebackType
     from typing import Self
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from ..elements import StreamElement
+    from ..observe import Recording
     from ..stages import Source
     from ._backend import KeptLoop
     from ._kill_switch import KillSwitch
@@ -89,6 +91,7 @@ class SyncSession:
         *,
         deps: object = None,
         kill_switch: KillSwitch | None = None,
+        record: Recording | str | os.PathLike[str] | None = None,
     ) -> Result:
         """Run to the end and return everything that came out, as `Pipeline.execute_sync()`.
 
@@ -106,26 +109,7 @@ class SyncSession:
             raise RunStateError("this session has been closed and runs nothing more; call sync_session() again")
         if self._loop is None:
             self._loop = keep_loop(self._backend)
-        return self._loop.run(partial(self._run, source, deps=deps, kill_switch=kill_switch))
-
-    def execute_alone(
-        self, source: Source | Mapping[str, Source] | None, deps: object, kill_switch: KillSwitch | None
-    ) -> Result:
-        """Run once, and close the session in the same call of the event loop."""
-        self._is_over = True
-        loop = keep_loop(self._backend)
-        try:
-            return loop.run(partial(self._run_and_tidy_up, source, deps, kill_switch))
-        finally:
-            loop.close()
-
-    async def _run_and_tidy_up(
-        self, source: Source | Mapping[str, Source] | None, deps: object, kill_switch: KillSwitch | None
-    ) -> Result:
-        try:
-            return await self._run(source, deps=deps, kill_switch=kill_switch)
-        finally:
-            await self._tidy_up()
+        return self._loop.run(partial(self._run, source, deps=deps, kill_switch=kill_switch, record=record))
 
     def close(self) -> None:
         """Close what runs have shared, and the event loop. Idempotent.

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..channels import has_waiting_sender, stands_at, waits_on
 from ..observe import Tally
+from ._edge_meter import MOMENT_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -57,11 +58,15 @@ class UnitMeter:
 
     __slots__ = (
         "_backend",
+        "_edges",
         "_had_hand",
+        "_heard",
         "_inputs",
+        "_looked_s",
         "_mark_s",
         "_pulled_s",
         "_pulse",
+        "_ran_s",
         "_reads",
         "_received",
         "_writes",
@@ -110,6 +115,8 @@ class UnitMeter:
         self._mark_s = 0.0  # how long it had been busy when it began with that
         self._received = sum(one.end.received for one in inputs)
         self._pulled_s = 0.0  # of its present turn
+        self._looked_s = began_s
+        self._ran_s = 0.0  # how long it has computed since that
         self._backend = backend
         self.now: Callable[[], float] = backend.now
         """The event loop's clock."""
@@ -117,6 +124,8 @@ class UnitMeter:
         self._reads = tuple(reads)
         self._writes = tuple(one.end for one in outputs)
         self._inputs = tuple(inputs)
+        self._edges = (*inputs, *outputs)
+        self._heard = tuple(one for one in outputs if one.hears is not None)
         self.outputs: tuple[EdgeMeter, ...] = tuple(outputs)
         """The meters of the edges out of it."""
 
@@ -140,11 +149,16 @@ class UnitMeter:
 
     def gave(self, since: float, now: float) -> None:
         """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
-        self._enter(BUSY, since)
-        self._enter(BLOCKED, now)
+        times = self.times
+        times[BLOCKED] += since - self.since
+        times[BUSY] += now - since
         self.computed_s += now - since
+        self.since = now
         for edge in self.outputs:
-            edge.was_written(since, now)
+            if now - edge.looked_s < MOMENT_S and edge.end.attention <= edge.usual:
+                edge.glance(now)
+            else:
+                edge.was_written(since, now)
 
     def go_on(self, job: Job, now: float) -> None:
         """Know that a task of it has got its turn."""
@@ -155,7 +169,7 @@ class UnitMeter:
             self.helpers[job] = True
         self._enter(self._state(), now)
 
-    def give_up(self, job: Job, asked: object, began: float) -> None:  # noqa: C901, PLR0912 - see below
+    def give_up(self, job: Job, asked: object, began: float) -> None:
         """Know that a task of it has given up the turn that it got then, and waits for what it has asked for; `_END`: it ends.
 
         Once for each turn of each task, so calls are spared here.
@@ -164,43 +178,61 @@ class UnitMeter:
         ran = now - began - self._pulled_s
         self._pulled_s = 0.0
         self.computed_s += ran
+        self._ran_s += ran
+        state = BUSY
+        if self.helpers:
+            if job in self.helpers:
+                self.helpers[job] = not self._is_at_rest(job, asked)
+            state = self._state()
+        else:
+            for end in self._reads:
+                if end._waiter is not None:
+                    state = IDLE
+            for end in self._writes:
+                if end._turns:
+                    state = BLOCKED
+            if now - self._looked_s < MOMENT_S and (state or asked is None) and self._may_glance():
+                for edge in self._edges:
+                    edge.glance(now)
+                if state != self.state:
+                    self._enter(state, now)
+                return
+        self._look(state, began, now, is_end=asked is _END)
+        if state != self.state:
+            self._enter(state, now)
+
+    def _may_glance(self) -> bool:
+        """Say whether nothing has entered that somebody wants to know of, one by one."""
+        for edge in self._heard:
+            end = edge.end
+            if end.attention > edge.usual + end._receiving:
+                return False
+        return True
+
+    def _look(self, state: int, began: float, now: float, *, is_end: bool) -> None:
+        """Look at what has moved since the last look, until the end of a turn."""
+        self._looked_s = now
         for edge in self.outputs:
             edge.was_written(began, now)
         received = 0
         for edge in self._inputs:
             received += edge.was_read(began, now)
         taken, self._received = received - self._received, received
-        if self.helpers:
-            if job in self.helpers:
-                self.helpers[job] = not self._is_at_rest(job, asked)
-            state = self._state()
-        else:
-            state = BUSY
-            for end in self._reads:
-                if end._waiter is not None:
-                    state = IDLE
-            for end in self._writes:
-                if end._turns:
-                    state = self._state()
-        has_hand = state != IDLE and asked is not _END and (taken > 0 or self._had_hand)
+        has_hand = state != IDLE and not is_end and (taken > 0 or self._had_hand)
         done = taken + self._had_hand - has_hand
         if done > 0 or not has_hand:
             busy = self.times[BUSY] + (0.0 if self.state else now - self.since)
             if done > 0:
-                before = busy - self._mark_s - ran
-                each = ran / done
+                before = busy - self._mark_s - self._ran_s
+                each = self._ran_s / done
                 if before > _TRIFLE_S:
                     self.service.add(before + each)
                     done -= 1
                 if done:
                     self.service.add(each, done)
             self._mark_s = busy
+            self._ran_s = 0.0
         self._had_hand = has_hand
-        if state != self.state:
-            self._spend(now)
-            self.state = state
-            if state == BLOCKED and len(self.outputs) > 1:
-                self.blocked_on = [one for one in self.outputs if has_waiting_sender(one.end)]
 
     def end(self, job: Job) -> None:
         """Know that one of its tasks has ended; with that of the stage itself it ends."""
@@ -231,6 +263,8 @@ class UnitMeter:
         if state != self.state:
             self._spend(now)
             self.state = state
+            if state == BLOCKED and len(self.outputs) > 1:
+                self.blocked_on = [one for one in self.outputs if has_waiting_sender(one.end)]
 
     def _spend(self, now: float) -> None:
         spent = now - self.since
@@ -272,8 +306,10 @@ def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Ge
                     return
                 raise
             give_up(job, asked, began)
+            given.append(asked)
+            del asked  # a future that was cancelled holds what it was cancelled with
             try:
-                given.append((yield asked))
+                given.append((yield given.pop()))
                 step = send
             except GeneratorExit:
                 work.close()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from ..channels import MergeEnd
+from ..channels import ForkEnd, MergeEnd
 from ..errors import RunStateError
+from ..stages import EVERYTHING, admission
 from ._account import Account
 from ._run_meter import RunMeter
 from ._stats import RunStats, stats_of
@@ -19,7 +20,7 @@ from ._wiring import ended_input
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..channels import ForkEnd, ReceiveEnd, SendEnd
+    from ..channels import HubEnd, ReceiveEnd, SendEnd
     from ..elements import StreamElement
     from ._config import PipelineConfig
     from ._deadlock import DeadlockWatch
@@ -56,6 +57,8 @@ class RunView(SweptRun):
         self.source_length: int | None = None
         self.failed_stages: set[str] = set()
         self.deadlocks: DeadlockWatch
+        self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
+        self._subscribers = 0
         self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
         self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
         self._tallies: Mapping[str, Tally] = {}
@@ -109,6 +112,14 @@ class RunView(SweptRun):
             interruptions=self.epoch,
             undelivered=self.undelivered(),
         )
+
+    def _find_joints(self) -> None:
+        """Know where elements fork and merge."""
+        if not self.plan.is_chain:
+            self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+            self._merges = {
+                one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+            }
 
     @property
     def has_output(self) -> bool:
@@ -187,3 +198,19 @@ class RunView(SweptRun):
         else:
             self.outlet = ended_input("consumer")
         return leaf
+
+    def subscribe(self, name: str, capacity: int | None, *, waits: bool) -> ReceiveEnd[StreamElement]:
+        """Return what reads one more branch of an output whose branches come and go.
+
+        Raises:
+            RunStateError: If there is no such output.
+        """
+        hub = self._hubs.get(name)
+        if hub is None:
+            names = ", ".join(map(repr, self._hubs)) or "no such output"
+            message = f"the branches of {name!r} do not come and go: {self.run_id} has {names}"
+            raise RunStateError(f"{message}; say branch({name!r}, dynamic=True) when the pipeline is built")
+        self._subscribers += 1
+        edge = f"{name} → subscriber {self._subscribers}"
+        gate = admission(EVERYTHING, producer=name)
+        return hub.attach(capacity or self.config.buffer_size, name=edge, admit=gate, waits=waits)

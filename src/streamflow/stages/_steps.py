@@ -13,7 +13,7 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
-from ..channels import NOTHING, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
+from ..channels import NOTHING, OUTCOME, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
 from ..elements import StreamElement
 from ._annotations import called
 from ._loops import checked_results, filter_loop, flat_map_loop, map_loop, tee_loop
@@ -42,6 +42,8 @@ class Step:
     """Given the same, returns the one element to send; `NOTHING`, or None if it takes more to tell."""
     pump: _Pump
     """Does the same for all elements that wait on one plain edge, as far as there is room on another."""
+    sends: object
+    """What `func` returns if the element is sent as it is; `OUTCOME` if what it returns is; `NOTHING` if it takes more to tell."""
     loop: _Loop | None = None
     """The body of the stage; None: its outcome is never awaited."""
 
@@ -90,27 +92,27 @@ def is_synchronous(func: Callable[..., object]) -> bool:
 
 def map_step(func: _Func) -> Step:
     """Return the step of a stage that sends what a function returns."""
-    return Step(func, _the_outcome, _if_element, pump_map, map_loop)
+    return Step(func, _the_outcome, _if_element, pump_map, OUTCOME, map_loop)
 
 
 def filter_step(func: _Func) -> Step:
     """Return the step of a stage that sends the element if a function is true for it."""
-    return Step(func, _if_true, _if_verdict, pump_filter, filter_loop)
+    return Step(func, _if_true, _if_verdict, pump_filter, True, filter_loop)
 
 
 def flat_map_step(func: _Func) -> Step:
     """Return the step of a stage that sends each of the elements that a function gives."""
-    return Step(func, _each, _unknown, pump_flat_map, flat_map_loop)
+    return Step(func, _each, _unknown, pump_flat_map, NOTHING, flat_map_loop)
 
 
 def tee_step(func: _Func) -> Step:
     """Return the step of a stage that calls a function and sends the element."""
-    return Step(func, _the_element, _if_none, pump_tee, tee_loop)
+    return Step(func, _the_element, _if_none, pump_tee, None, tee_loop)
 
 
 def pass_step() -> Step:
     """Return the step of a stage that sends the element."""
-    return Step(_nothing, _the_element, _if_none, pump_pass)
+    return Step(_nothing, _the_element, _if_none, pump_pass, None)
 
 
 def _the_outcome(outcome: object, _element: object) -> Iterable[object]:

@@ -1,0 +1,256 @@
+"""Elements on their way through all functions of a chain in one go: from its first edge to its last, past the edges between.
+
+Above: `runtime`, whose chains have one. Below: `_chained`, `_receive_end`, `_send_end`.
+
+Rules, besides those of `_pump`:
+
+1. *One element at a time, through one function after the other*, each in its own context. So the edges between are empty, and
+   count what has gone by; what a function does to the run, or asks of it, meets every element in an edge, or in the hands of the
+   function that is being called, which `at` tells.
+2. *A line is for what is plain*: it stops where an edge has something that needs a second look, where a stage is fenced or has
+   ended, and at an outcome that is not plain, which is then dealt with as without a line, as is all that comes behind it.
+3. *Who waits for room has nothing in hand*, so it need not be woken to give more: the reader that has made room has the
+   functions called, in its own task, while the line's own stays where it waits. Whatever is unusual, an error that a function
+   raises included, is kept for that one, which is then woken.
+4. *A source that is pulled has its say*: past the checkpoint that its edge has to take, the line's own task is woken.
+"""
+
+# ruff: noqa: SLF001 - the ends are one object in several parts
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ._chained import has_plain
+from ._refilled import WIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._pump import Unusual
+    from ._receive_end import ReceiveEnd
+    from ._send_end import SendEnd
+
+__all__ = ["OUTCOME", "Line", "LineCall"]
+
+OUTCOME: Final = object()
+"""Stands for whatever a function returns."""
+
+
+class _Run(Protocol):
+    def __call__(self, func: Callable[[object], object], element: object, /) -> object: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LineCall:
+    """One function of a line."""
+
+    place: int
+    """What `Line.at` is while it is called."""
+    run: _Run
+    """Calls it in its stage's context."""
+    func: Callable[[object], object]
+    """The function, given the element."""
+    sends: object
+    """What it returns if the element goes on as it is; `OUTCOME` if it is what it returns that goes on."""
+    source: ReceiveEnd[object]
+    """What its stage reads."""
+    target: SendEnd[Any]
+    """What its stage writes."""
+
+
+class Line:
+    """The functions of a chain between two edges.
+
+    Args:
+        calls: The functions, in the order in which elements pass them.
+    """
+
+    def __init__(self, calls: Sequence[LineCall]) -> None:
+        self.source: ReceiveEnd[object] = calls[0].source
+        """Where elements are taken."""
+        self.at: int = calls[0].place
+        """The function that is being called, or was called last."""
+        self._target = calls[-1].target
+        self._calls = tuple((one.place, one.run, one.func, one.sends, one.target._plain, one.target) for one in calls)
+        self._between = tuple(one.source for one in calls[1:])
+        self._first = calls[0].place
+        self._is_moving = False
+        self._is_waiting = False
+        self._left: Unusual = None
+        self._error: BaseException | None = None
+
+    @property
+    def has_in_hand(self) -> bool:
+        """Whether the stage at `at` has an element in hand."""
+        return self._is_moving or self._left is not None or self._error is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the line's task waits for room, with nothing in hand that it would send."""
+        return self._is_waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for one element more."""
+        target = self._target
+        return len(target._buffer) >= target._limit
+
+    async def arrival(self) -> None:
+        """Wait while there is nothing to take, and nothing else to learn. Takes nothing; cancellation: at any time."""
+        source = self.source
+        if source._is_refilled:
+            if source.received >= source._checkpoint_at:
+                await source._take_checkpoint()
+            return
+        while not source._buffer and not source.attention and source.state == "open":
+            waiter = source._waiter = (source._make_waiter or source._find_loop())()
+            source._receiving = True
+            source.asked_at = source.received
+            source.attention += 1
+            for overseer in source._overseers:
+                overseer.look()
+            pulse = source._pulse
+            if pulse is not None:
+                pulse.runnable -= 1
+                if pulse.runnable <= 0:
+                    pulse.suspect()
+            try:
+                await waiter
+            finally:
+                if pulse is not None and source._waiter is waiter:  # nobody has woken it
+                    pulse.runnable += 1
+                source._waiter = None
+                source._receiving = False
+                source.attention -= 1
+
+    def is_clear(self) -> bool:
+        """Say whether there is something to take, and nothing unusual on the way; pull some, where nothing is there."""
+        if not has_plain(self.source) or self._target._limit < 0:
+            return False
+        for edge in self._between:
+            if edge.attention or edge._buffer:
+                return False
+        return True
+
+    def move(self) -> Unusual:
+        """Have what is there go through all functions, while there is room; to be called when the line `is_clear()`.
+
+        Returns:
+            The element and the outcome of the function at `at`, if that is unusual: to be dealt with, before anything else is moved.
+
+        Raises:
+            Exception: What the function at `at` raises. Its element is gone; what others have given before is where it belongs.
+        """
+        if self._error is not None or self._left is not None:
+            return self._kept()
+        source, target, calls = self.source, self._target, self._calls
+        taken, given = source._buffer, target._buffer
+        take, give = taken.popleft, given.append
+        most = min(len(taken), (target._peer.capacity if self._is_waiting else target._limit) - len(given))
+        source.asked_at = -1  # from now on it has something in hand
+        count, is_inside, outcome_goes_on = 0, False, OUTCOME
+        dropped: list[int] = []
+        self._is_moving = True
+        try:
+            for number in range(1, most + 1):
+                if source.attention or not taken:
+                    break
+                element: Any = take()
+                count, is_inside = number, True
+                for place, run, func, sends, plain, end in calls:
+                    self.at = place
+                    result = outcome = run(func, element)
+                    if sends is not outcome_goes_on:
+                        if outcome is not sends:
+                            if outcome is not False or sends is not True:
+                                return element, outcome
+                            dropped.append(place)
+                            break
+                        result = element
+                    if type(result) not in plain or end._limit < 0:
+                        return element, outcome
+                    element = result
+                else:
+                    give(element)
+                is_inside = False
+        finally:
+            self._is_moving = False
+            self._count(count, dropped, is_inside=is_inside)
+        return None
+
+    def _count(self, count: int, dropped: list[int], *, is_inside: bool) -> None:
+        """Count what has gone by on each edge, and wake who waits at the other ends, once for all that was moved."""
+        source, target = self.source, self._target
+        source.received += count
+        if not dropped and not is_inside:
+            for edge in self._between:
+                edge.received += count
+        else:
+            for place, edge in enumerate(self._between, start=self._first + 1):
+                edge.received += count - sum(one < place for one in dropped) - (is_inside and self.at < place)
+        if source._turns and len(source._buffer) <= source._low:
+            source._wake_sender()
+        if target._buffer and target._peer._waiter is not None:
+            target._peer._wake()
+
+    async def room(self, *, may_lend: bool) -> None:
+        """Wait until there is room, with nothing in hand; meanwhile, who reads may have elements move.
+
+        What is unusual then is what `move()` returns next, or raises.
+
+        Args:
+            may_lend: Whether the functions may be called by the task that reads.
+
+        Cancellation: what is on its way stays where it is.
+
+        Raises:
+            OutputClosedError: If the reader has gone.
+        """
+        target, peer = self._target, self._target._peer
+        turn = target._queue_up(None)
+        self._is_waiting = True
+        if may_lend and peer.capacity <= WIDE:
+            peer._give_more = self._lend
+        try:
+            while target._must_wait(turn) and not self.has_in_hand:
+                await target._turn_to_come(turn)
+            if not self.has_in_hand:
+                target._raise_if_closed()
+        except BaseException:
+            self._give_up()
+            raise
+        finally:
+            peer._give_more = None
+            self._is_waiting = False
+            target._leave_queue(turn)
+
+    def _lend(self) -> bool:
+        """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
+        waiter = self._target._peer._turns[0].waiter
+        if self._is_moving or self.has_in_hand or waiter is None or waiter.done() or not self.is_clear():
+            return False
+        try:
+            self._left = self.move()
+        except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
+            self._error = error
+        return not self.has_in_hand
+
+    def _kept(self) -> Unusual:
+        """Return what was kept, or raise it."""
+        left, self._left = self._left, None
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback holds this frame
+        return left
+
+    def _give_up(self) -> None:
+        """Forget what was kept: nobody deals with it any more."""
+        left, self._left, self._error = self._left, None, None
+        if left is not None and inspect.iscoroutine(left[1]):
+            left[1].close()
