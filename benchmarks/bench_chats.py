@@ -40,7 +40,7 @@ def cases(scale: Scale) -> list[Case]:
     if importlib.util.find_spec("uvicorn") is None:
         return []
     clients = scale.size(500, 100)
-    options = {"clients": clients, "requests": clients, "waves": 3}
+    options = {"clients": clients, "requests": clients, "waves": 2}
     is_trial = scale.elements is not None
     return [
         Case(f"{peer} / {kind}", peer, "asyncio", {**options, "kind": kind})

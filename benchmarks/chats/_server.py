@@ -54,5 +54,8 @@ if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     print(listener.getsockname()[1], flush=True)
     logging.disable(logging.INFO)
-    settings = uvicorn.Config(application, log_level="error", access_log=False, backlog=4096, lifespan="on")
+    # A server that is behind would close connections on which a request already waits, and the clients do not ask twice.
+    settings = uvicorn.Config(
+        application, log_level="error", access_log=False, backlog=4096, lifespan="on", timeout_keep_alive=600
+    )
     uvicorn.Server(settings).run(sockets=[listener])

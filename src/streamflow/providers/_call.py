@@ -131,6 +131,8 @@ class _Reader:
         self._until = anyio.current_time() + (limits.first_token_timeout_s or math.inf)
 
     async def open(self, open: Opener, body: dict[str, object]) -> Connection:
+        if not self.is_waiting:
+            return await open(body, self._failures)
         with anyio.CancelScope(deadline=self._until):
             return await open(body, self._failures)
         raise self._late()

@@ -95,6 +95,7 @@ class HTTPProvider:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else self._http.create_ssl_context()
         self._url = f"{self._base_url}{wire.path}"
         self._address = self._addressed(self._url)
+        self._traced_host = urlsplit(self._base_url).hostname or ""
         if client is None:
             self._new_client()  # never used: the first one of a process imports the rest of httpx2, if a proxy needs it
         self._kept: httpx2.AsyncClient | DirectClient | None = None
@@ -208,7 +209,7 @@ class HTTPProvider:
             "accept": "text/event-stream",
             "accept-encoding": "identity",  # nothing to unpack, so that sizes are what they seem
             "content-type": "application/json",
-            **trace_headers(urlsplit(self._base_url).hostname or ""),
+            **trace_headers(self._traced_host),
         }
         try:
             if isinstance(client, DirectClient):

@@ -94,7 +94,11 @@ class Writer:
         await self._send(b": stream\n\n" if pace.retry_ms is None else f"retry: {pace.retry_ms}\n\n".encode())
         while True:
             if reader.has_more:
-                await self._send(self._frames(reader.take(merge=pace.coalesce)))
+                frames = self._frames(reader.take(merge=pace.coalesce))
+                is_last = reader.is_done
+                await self._send(frames, more=not is_last)
+                if is_last:
+                    return
             elif reader.is_closed:
                 raise ClientGoneError
             elif reader.is_done:
