@@ -96,7 +96,9 @@ class Line:
     def is_held_up(self) -> bool:
         """Whether there is something to take, or about to come, and no room for it."""
         target, source = self._target, self.source
-        return len(target._buffer) >= target._limit >= 0 and bool(source._buffer or source._turns or source._is_refilled)
+        return len(target._buffer) >= target._limit >= 0 and bool(
+            source._buffer or source._turns or source._is_refilled
+        )
 
     async def arrival(self) -> None:
         """Wait while there is nothing to take, and nothing else to learn. Takes nothing; cancellation: at any time."""
