@@ -70,11 +70,11 @@ fmt: $(VENV)/.stamp-lint ## format the code and repair what can be repaired
 	@$(PY) -m ruff check --fix --quiet . || true
 	@$(PY) -m ruff format .
 
-bench: $(VENV)/.stamp-bench ## run the benchmarks; takes ARGS
-	@$(PY) -m benchmarks $(ARGS)
+bench: $(VENV)/.stamp-bench ## run all benchmarks beside all peers, under 15 minutes; takes ARGS
+	@$(PY) -m benchmarks --json benchmarks/results/full.json --plot benchmarks/results/full.svg $(ARGS)
 
-bench-quick: $(VENV)/.stamp-bench ## run the benchmarks with small numbers; takes ARGS
-	@$(PY) -m benchmarks --quick $(ARGS)
+bench-quick: $(VENV)/.stamp-bench ## the same with small numbers and the nearest peers, under 90 seconds; takes ARGS
+	@$(PY) -m benchmarks --quick --json benchmarks/results/quick.json --plot benchmarks/results/quick.svg $(ARGS)
 
 docs: $(VENV)/.stamp-test ## run the code in README and docs, and check the links
 	@$(PY) -m pytest tests/docs $(ARGS)
@@ -90,7 +90,7 @@ dist: $(VENV)/.stamp-dist ## build sdist and wheel, and try the wheel in a clean
 check: lint test test-services ## what must pass before a change goes in
 
 clean: ## remove what was built and measured, and .venv
-	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) benchmarks/.venv-peers benchmarks/results build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The rule runs each time; what depends on the stamp is made anew only when the script has touched it.

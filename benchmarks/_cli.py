@@ -1,13 +1,18 @@
 """`python -m benchmarks [question …] [--quick]`: ask, measure, print, write.
 
-Above: `__main__`, and each question when it is run alone. Below: `_harness`, `_report`.
+Above: `__main__`, and each question when it is run alone. Below: `_harness`, `_report`, `_plot`, `_environment`.
+
+Without names, everything is asked; in a quick run, what the table of goals asks and the nearest peers can tell. A full run sets up
+the environment of the peers first.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import json
+import os
 import pkgutil
 import sys
 import time
@@ -17,19 +22,42 @@ from typing import Any, cast
 
 import benchmarks
 
-from ._harness import Question, Results, Scale, run_rounds
-from ._report import Report, machine, versions
+from ._children import Children
+from ._environment import PEERS_ENVIRONMENT, packages_of, set_up
+from ._goals import SUBJECTS, TARGETS
+from ._harness import Case, Question, Results, Sample, Scale, run_rounds
+from ._plot import draw
+from ._report import Goal, Report, Table, machine, versions
 from .peers import all_peers, installed
 
-__all__ = ["find_question", "main", "print_machine", "question_names"]
+__all__ = ["find_question", "main", "print_machine", "question_names", "summary"]
 
 _PREFIX = "bench_"
+_QUICK = (
+    "throughput",
+    "fusion",
+    "latency",
+    "startup",
+    "execute_sync",
+    "scale",
+    "slow_consumer",
+    "memory",
+    "growth",
+    "fan",
+    "fairness",
+    "overlap",
+    "elements",
+    "features_cost",
+    "import",
+)
+"""What a quick run asks, in this order; a full run asks these first."""
 
 
 def question_names() -> list[str]:
     """Return what can be asked: the files `bench_<question>.py`."""
     found = sorted(one.name for one in pkgutil.iter_modules(benchmarks.__path__))
-    return [name.removeprefix(_PREFIX) for name in found if name.startswith(_PREFIX)]
+    names = [name.removeprefix(_PREFIX) for name in found if name.startswith(_PREFIX)]
+    return [*_QUICK, *(name for name in names if name not in _QUICK)]
 
 
 def find_question(name: str) -> Question:
@@ -50,16 +78,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog="questions:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("questions", nargs="*", metavar="question", help="default: all of them")
+    parser.add_argument("questions", nargs="*", metavar="question", help="default: all of them, or the quick ones")
     parser.add_argument("--quick", action="store_true", help="small numbers, few rounds, the nearest peers")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each question")
     parser.add_argument("--elements", type=int, metavar="N", help="size of each case, whatever it counts")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write samples, tables and goals there")
+    parser.add_argument(
+        "--plot", type=Path, metavar="PATH", help="draw the costs of the peers and the goals there, as SVG"
+    )
     given = parser.parse_args(argv)
     for name in given.questions:
         if name not in names:
             parser.error(f"no question {name!r}; there are {', '.join(names)}")
-    given.questions = given.questions or names
+    given.questions = given.questions or (list(_QUICK) if given.quick else names)
     return given
 
 
@@ -67,7 +98,10 @@ def print_machine() -> tuple[dict[str, Any], dict[str, str]]:
     """Print what the figures depend on besides the code; return it, and the versions."""
     peers = all_peers()
     facts = machine()
-    found = versions(["streamflow-runtime", "trio", "uvloop", *(one for peer in peers for one in peer.packages)])
+    here = [one for peer in peers if not peer.environment for one in peer.packages]
+    found = versions(["streamflow-runtime", "trio", "uvloop", *here])
+    theirs = packages_of(PEERS_ENVIRONMENT)
+    found |= {one: theirs[one] for peer in peers if peer.environment for one in peer.packages if one in theirs}
     print(f"{facts['date']}  {facts['processor']}, {facts['cores']} cores, {facts['system']}")
     print(f"{facts['python']}, " + ", ".join(f"{name} {version}" for name, version in found.items()))
     if facts["load"] is not None:
@@ -98,23 +132,82 @@ def _as_dict(results: Results, report: Report) -> dict[str, Any]:
     return {"cases": cases, **report.to_dict()}
 
 
+def summary(goals: Sequence[Goal], *, whole: bool) -> Table:
+    """Return one table of all goals in the order of their numbers; `whole` lists those too that were not measured."""
+    rows: list[tuple[str, ...]] = []
+    measured = {(goal.number, goal.what): goal for goal in goals}
+    for target in TARGETS:
+        goal = measured.pop((target.number, target.figure), None)
+        stretch = "–" if target.stretch is None else f"{target.stretch:g}{target.unit}"
+        limit = f"{'≤' if target.sense == 'at most' else '≥'} {target.limit:g}{target.unit}"
+        name = f"{target.number:2} {SUBJECTS[target.number]}: {target.figure}"
+        if goal is not None:
+            rows.append((name, f"{goal.value:.3g}{goal.unit}", limit, stretch, goal.verdict))
+        elif whole:
+            rows.append((name, "–", limit, stretch, "not measured"))
+    for goal in measured.values():
+        limit = f"{'≤' if goal.sense == 'at most' else '≥'} {goal.limit:.3g}{goal.unit}"
+        rows.append((f"   {goal.what}", f"{goal.value:.3g}{goal.unit}", limit, "–", goal.verdict))
+    missed = sum(not goal.met for goal in goals)
+    title = f"All goals: {len(goals) - missed} of {len(goals)} reached, {missed} missed"
+    return Table(title, ("goal", "measured", "limit", "stretch", "verdict"), rows)
+
+
+def _ask(children: Children, name: str, scale: Scale, rounds: int) -> tuple[Results, Report, float]:
+    """Return the samples of a question, its answer, and the seconds that it took."""
+    question, began = find_question(name), time.monotonic()
+
+    def measure(name: str, case: Case) -> Sample:
+        return children.measure(name, dataclasses.asdict(case), case.environment)
+
+    results = run_rounds(name, question.cases(scale), rounds, measure=measure, progress=_progress)
+    children.done(name)
+    return results, question.report(results), time.monotonic() - began
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer the questions; return 0, whatever the answers are."""
     given = _arguments(argv)
     scale = Scale(quick=given.quick, elements=given.elements)
+    failed = [] if given.quick or given.elements is not None else set_up()
     facts, found = print_machine()
+    for one in failed:
+        print(f"left out: {one}")
     answers: dict[str, Any] = {}
-    for name in given.questions:
-        question = find_question(name)
-        rounds = given.rounds or question.ROUNDS[given.quick]
-        began = time.monotonic()
-        results = run_rounds(name, question.cases(scale), rounds, progress=_progress)
-        report = question.report(results)
-        print(
-            f"\n== {name}: {_first_line(question)} ({rounds} × interleaved, {time.monotonic() - began:.0f} s)\n\n{report}"
-        )
-        answers[name] = {"rounds": rounds, **_as_dict(results, report)}
+    reports: list[Report] = []
+    began = time.monotonic()
+    with Children() as children:
+        for name in given.questions:
+            question = find_question(name)
+            rounds = given.rounds or question.ROUNDS[given.quick]
+            results, report, took = _ask(children, name, scale, rounds)
+            print(
+                f"\n== {name}: {_first_line(question)} ({rounds} × interleaved, {took:.0f} s)\n\n{report}", flush=True
+            )
+            answers[name] = {"rounds": rounds, "seconds": took, **_as_dict(results, report)}
+            reports.append(report)
+    spent, cpu = time.monotonic() - began, _cpu_of_children()
+    goals = [goal for report in reports for goal in report.goals]
+    if len(reports) > 1:
+        print(f"\n{summary(goals, whole=len(reports) >= len(_QUICK))}")
+    print(f"\n{spent:.0f} s by the clock, {cpu:.0f} s of CPU")
     if given.json is not None:
         document = {"machine": facts, "versions": found, "quick": given.quick, "questions": answers}
-        given.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        _write(given.json, json.dumps(document, indent=1) + "\n")
+    if given.plot is not None:
+        caption = f"{facts['date'][:10]}, {facts['processor']}, {facts['cores']} cores, {facts['python']}"
+        shown = next((report for report in reports if report.bars), Report())
+        _write(given.plot, draw(shown.bars, shown.bars_of, goals, caption))
     return 0
+
+
+def _cpu_of_children() -> float:
+    """Return the CPU time of the processes that measured: where it is far below the clock, others were at work, or it waited."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"written: {path}")

@@ -1,6 +1,6 @@
 """How a question is measured: cases in interleaved rounds, each in a process of its own, and what is computed from the samples.
 
-Above: `__main__`, the questions. Below: `_child`, started as a process.
+Above: `_cli`, the questions. Below: `_report`.
 
 Rules:
 
@@ -15,13 +15,9 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib.util
-import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
@@ -37,19 +33,15 @@ __all__ = [
     "Scale",
     "Stopwatch",
     "has_backend",
-    "measure_in_process",
     "run_on",
     "run_rounds",
+    "share_of",
 ]
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parent.parent
-
 Sample: TypeAlias = dict[str, Any]
 """What one child measured: names and numbers."""
-
-CHILD_TIMEOUT_S = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +53,8 @@ class Case:
     peer: str = ""
     backend: str = "asyncio"
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    environment: str = ""
+    """Where its packages are: here, or in the environment of that name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,26 +159,9 @@ def run_on(backend: str, func: Callable[[], Awaitable[T]]) -> T:
     return anyio.run(func, backend=backend)
 
 
-def measure_in_process(question: str, case: Case) -> Sample:
-    """Measure a case in a new Python process.
-
-    Raises:
-        RuntimeError: If it failed; carries what it wrote.
-    """
-    payload = json.dumps(dataclasses.asdict(case))
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks._child", question, payload],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=CHILD_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        message = f"{question}, case {case.label!r}: the measuring process failed\n{done.stderr}"
-        raise RuntimeError(message)
-    sample: Sample = json.loads(done.stdout.splitlines()[-1])
-    return sample
+def share_of(values: Sequence[float], share: float) -> float:
+    """Return the value below which this share of all lies."""
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
 def run_rounds(
@@ -192,7 +169,7 @@ def run_rounds(
     cases: Sequence[Case],
     rounds: int,
     *,
-    measure: Callable[[str, Case], Sample] = measure_in_process,
+    measure: Callable[[str, Case], Sample],
     progress: Callable[[str], None] = lambda _text: None,
 ) -> Results:
     """Measure every case once per round, the rounds one after the other."""

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Goal", "Report", "Table", "machine", "number", "times", "versions"]
+__all__ = ["Bar", "Goal", "Report", "Table", "machine", "number", "times", "versions"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +50,38 @@ class Goal:
     limit: float
     sense: Literal["at most", "at least"] = "at most"
     unit: str = "×"
+    stretch: float | None = None
+    """What is wanted beyond the limit."""
+    number: int = 0
+    """Its place in the table of goals; 0: a goal of the question alone."""
 
     @property
     def met(self) -> bool:
         """Whether it is."""
-        return self.value <= self.limit if self.sense == "at most" else self.value >= self.limit
+        return self._reaches(self.limit)
+
+    @property
+    def verdict(self) -> str:
+        """The same in a word: `met`, `MISSED`, or `stretch`, which is more than was asked."""
+        if not self.met:
+            return "MISSED"
+        return "stretch" if self.stretch is not None and self._reaches(self.stretch) else "met"
+
+    def _reaches(self, limit: float) -> bool:
+        return self.value <= limit if self.sense == "at most" else self.value >= limit
 
     def __str__(self) -> str:
-        verdict = "met   " if self.met else "MISSED"
-        return f"{verdict}  {self.what}: {self.value:.3g}{self.unit}, goal {self.sense} {self.limit:g}{self.unit}"
+        goal = f"{self.sense} {self.limit:g}{self.unit}"
+        return f"{self.verdict:7}  {self.what}: {self.value:.3g}{self.unit}, goal {goal}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A figure in the plot."""
+
+    what: str
+    value: float
+    ours: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +91,10 @@ class Report:
     tables: Sequence[Table] = ()
     goals: Sequence[Goal] = ()
     notes: Sequence[str] = ()
+    bars: Sequence[Bar] = ()
+    """What the plot shows of it, if anything."""
+    bars_of: str = ""
+    """Their unit."""
 
     def __str__(self) -> str:
         parts = [str(table) for table in self.tables]
@@ -81,7 +108,7 @@ class Report:
         """Return it for JSON."""
         return {
             "tables": [dataclasses.asdict(table) for table in self.tables],
-            "goals": [{**dataclasses.asdict(goal), "met": goal.met} for goal in self.goals],
+            "goals": [{**dataclasses.asdict(goal), "met": goal.met, "verdict": goal.verdict} for goal in self.goals],
             "notes": list(self.notes),
         }
 

@@ -1,11 +1,13 @@
 """What does a blocking call cost, beside starting an event loop for nothing?
 
-`execute_sync` of one element on a chain of three stages that is already built; each call starts and ends an event loop.
+`execute_sync` of one element on a chain of three stages that is already built; each call starts and ends an event loop. In a
+session the loop is kept from call to call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
@@ -16,14 +18,15 @@ import anyio
 from streamflow import TextElement
 
 from ._cli import main
+from ._goals import judged
 from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend
-from ._report import Goal, Report, Table, number, times
+from ._report import Report, Table, number, times
 from .peers import Shape
 from .peers.ours import as_generator, build
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (7, 3)
+ROUNDS = (5, 3)
 
 BASE = "asyncio.run(nothing)"
 
@@ -32,14 +35,16 @@ async def _nothing() -> None:
     return
 
 
-def _calls(case: Case) -> Callable[[], object]:
-    if case.peer == "streamflow":
-        pipeline = build(as_generator, Shape(case.options["stages"]))
-        backend: Literal["asyncio", "trio"] = "trio" if case.backend == "trio" else "asyncio"
-        return functools.partial(pipeline.execute_sync, TextElement("x"), backend=backend)
+def _calls(case: Case, until: contextlib.ExitStack) -> Callable[[], object]:
     if case.peer == "anyio":
         return functools.partial(anyio.run, _nothing, backend=case.backend)
-    return lambda: asyncio.run(_nothing())
+    if case.peer == "asyncio":
+        return lambda: asyncio.run(_nothing())
+    pipeline = build(as_generator, Shape(case.options["stages"]))
+    backend: Literal["asyncio", "trio"] = "trio" if case.backend == "trio" else "asyncio"
+    if case.peer == "session":
+        return functools.partial(until.enter_context(pipeline.sync_session(backend=backend)).execute, TextElement("x"))
+    return functools.partial(pipeline.execute_sync, TextElement("x"), backend=backend)
 
 
 def cases(scale: Scale) -> list[Case]:
@@ -49,17 +54,20 @@ def cases(scale: Scale) -> list[Case]:
     for backend in filter(has_backend, ("asyncio", "trio")):
         found.append(Case(f"anyio.run(nothing) / {backend}", "anyio", backend, options))
         found.append(Case(f"execute_sync / {backend}", "streamflow", backend, options))
+        found.append(Case(f"in a session / {backend}", "session", backend, options))
     return found
 
 
 def measure(case: Case) -> Sample:
     """Call it many times."""
-    call, count = _calls(case), case.options["calls"]
-    for _ in range(max(count // 10, 1)):
-        call()
-    with Stopwatch() as watch:
-        for _ in range(count):
+    count = case.options["calls"]
+    with contextlib.ExitStack() as until:
+        call = _calls(case, until)
+        for _ in range(max(count // 10, 1)):
             call()
+        with Stopwatch() as watch:
+            for _ in range(count):
+                call()
     return watch.per(count)
 
 
@@ -76,8 +84,10 @@ def report(results: Results) -> Report:
         for label in results.cases
     ]
     table = Table("One blocking call, μs", ("call", "CPU min", "median", "wall median", f"÷ {BASE}"), rows)
-    ratio = results.ratio("execute_sync / asyncio", BASE, "cpu_us")
-    return Report([table], [] if ratio is None else [Goal(f"execute_sync ÷ {BASE}", ratio, 1.6)])
+    figures = {
+        f"{way} ÷ {BASE}": results.ratio(f"{way} / asyncio", BASE, "cpu_us") for way in ("execute_sync", "in a session")
+    }
+    return Report([table], judged("execute_sync", figures))
 
 
 if __name__ == "__main__":

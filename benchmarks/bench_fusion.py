@@ -1,80 +1,82 @@
-"""What do synchronous stages cost that share one task, beside the same stages with a task each, and beside asyncio.Queue?
+"""What do stages cost that are plain functions: a task each and batched, or all in one task, beside asyncio.Queue?
 
-Every stage is a `MapStage` of a function that returns what it is given; capacity 16. asyncio.Queue's stages call no function.
+Every stage is a `MapStage` of a function that returns what it is given. asyncio.Queue's stages call no function. A source is an
+async generator, which has a task of its own, or an iterable, which the task of the fused stages pulls in bursts.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
-from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement
+from streamflow import TextElement
 
 from ._cli import main
+from ._goals import judged
 from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
-from ._report import Goal, Report, Table, number, times
+from ._report import Report, Table, number, times
 from .peers import Program, Shape, find_peer, text_elements
+from .peers.ours import as_map, build, program_of
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (7, 3)
+ROUNDS = (5, 3)
 
-LENGTHS = (1, 2, 3, 10)
-GOALS = {3: 0.32, 10: 0.17}
-"""At most so much of what asyncio.Queue costs, by number of stages."""
-FUSED, UNFUSED, QUEUE = "fused", "unfused", "asyncio.Queue"
+FEW, MANY, NARROW, WIDE = 3, 10, 16, 64
+MAPS, FUSED, QUEUE, FLOOR = "maps", "fused", "asyncio.Queue", "bare generators"
+ASYNC, BURSTS = "async", "iterable"
 
 
-def _label(peer: str, backend: str, stages: int) -> str:
-    return f"{peer} / {backend} / {stages}"
+def _label(peer: str, backend: str, stages: int, capacity: int = NARROW, source: str = BURSTS) -> str:
+    return f"{peer} / {backend} / {stages} / {capacity} / {source}"
+
+
+def _case(scale: Scale, peer: str, backend: str, stages: int, *, capacity: int = NARROW, source: str = BURSTS) -> Case:
+    options = {"stages": stages, "capacity": capacity, "source": source, "elements": scale.size(100_000, 20_000)}
+    return Case(_label(peer, backend, stages, capacity, source), peer, backend, options)
 
 
 def cases(scale: Scale) -> list[Case]:
-    """Return each way to run the stages, at each number of stages, on each event loop."""
-    elements = scale.size(100_000, 30_000)
-    return [
-        Case(_label(peer, backend, stages), peer, backend, {"stages": stages, "elements": elements})
-        for backend in ("asyncio", "trio")
-        if has_backend(backend)
-        for stages in LENGTHS
-        for peer in (FUSED, UNFUSED, QUEUE)
-        if peer != QUEUE or backend == "asyncio"
+    """Return what the goals compare, and the same on trio."""
+    found = [
+        *(_case(scale, QUEUE, "asyncio", stages) for stages in (FEW, MANY)),
+        *(_case(scale, MAPS, "asyncio", stages) for stages in (FEW, MANY)),
+        *(_case(scale, peer, "asyncio", stages, capacity=WIDE) for peer in (MAPS, FLOOR) for stages in (FEW, MANY)),
+        *(
+            _case(scale, FUSED, "asyncio", stages, source=source)
+            for source in (ASYNC, BURSTS)
+            for stages in (FEW, MANY)
+        ),
     ]
+    if has_backend("trio"):
+        found += [_case(scale, MAPS, "trio", FEW), _case(scale, FUSED, "trio", FEW, source=ASYNC)]
+    return found
 
 
-def _same(element: TextElement) -> TextElement:
-    return element
+def _program(peer: str, shape: Shape) -> Program:
+    if peer in (QUEUE, FLOOR):
+        return find_peer(peer).prepare(shape, None)
+    return program_of(build(as_map, shape, fuse=peer == FUSED))
 
 
-def _pipeline(stages: int, *, fuse: bool) -> Pipeline:
-    config = PipelineConfig(buffer_size=16, fuse=fuse)
-    return PipelineBuilder(config).chain(*[MapStage(_same, name=f"s{number}") for number in range(stages)]).build()
-
-
-def _program(peer: str, stages: int) -> Program:
-    if peer == QUEUE:
-        return find_peer(QUEUE).prepare(Shape(stages, 16), None)
-    pipeline = _pipeline(stages, fuse=peer == FUSED)
-
-    async def program(source: Iterable[TextElement]) -> int:
-        count = 0
-        async with pipeline.execute(source) as run:
-            async for _element in run:
-                count += 1
-        return count - 1  # the last one is EndOfStream
-
-    return program
+async def _awaited(elements: Iterable[TextElement]) -> AsyncIterator[TextElement]:
+    for element in elements:
+        yield element
 
 
 def measure(case: Case) -> Sample:
     """Move all elements once, after a twentieth of them to warm up."""
-    elements: int = case.options["elements"]
-    program = _program(case.peer, case.options["stages"])
+    options, elements = case.options, case.options["elements"]
+    program = _program(case.peer, Shape(options["stages"], options["capacity"]))
+
+    async def move(count: int) -> int:
+        made = text_elements(count)
+        return await program(_awaited(made) if options["source"] == ASYNC else made)
 
     async def run() -> Sample:
-        await program(text_elements(max(elements // 20, 1)))
+        await move(max(elements // 20, 1))
         with Stopwatch() as watch:
-            arrived = await program(text_elements(elements))
+            arrived = await move(elements)
         if arrived != elements:
             message = f"{case.label}: {arrived} of {elements} elements arrived"
             raise RuntimeError(message)
@@ -83,29 +85,45 @@ def measure(case: Case) -> Sample:
     return run_on(case.backend, run)
 
 
+def _one_more(results: Results, peer: str, capacity: int) -> list[float]:
+    few, many = (results.values(_label(peer, "asyncio", stages, capacity), "cpu_us") for stages in (FEW, MANY))
+    return [(one - other) / (MANY - FEW) for one, other in zip(many, few, strict=True)]
+
+
 def report(results: Results) -> Report:
     """Compare round by round."""
     rows = [
         (
             case.peer,
             case.backend,
-            str(case.options["stages"]),
+            *(str(case.options[one]) for one in ("stages", "capacity", "source")),
             number(results.best(label, "cpu_us")),
             number(results.median(label, "cpu_us")),
             number(1000 / results.best(label, "cpu_us"), 0),
             times(results.ratio(label, _label(QUEUE, "asyncio", case.options["stages"]), "cpu_us")),
-            times(results.ratio(label, _label(UNFUSED, case.backend, case.options["stages"]), "cpu_us")),
         )
         for label, case in results.cases.items()
     ]
-    title = "Map stages, μs per element (ratios of CPU time: median over paired rounds)"
-    head = ("peer", "loop", "stages", "CPU min", "median", "k el/s", f"÷ {QUEUE}", f"÷ {UNFUSED}")
-    goals: list[Goal] = []
-    for stages, most in GOALS.items():
-        ratio = results.ratio(_label(FUSED, "asyncio", stages), _label(QUEUE, "asyncio", stages), "cpu_us")
-        if ratio is not None:
-            goals.append(Goal(f"{stages} {FUSED} stages ÷ {QUEUE} on asyncio", ratio, most))
-    return Report([Table(title, head, rows)], goals)
+    title = "Functions as stages, μs per element (ratios of CPU time: median over paired rounds)"
+    head = ("peer", "loop", "stages", "capacity", "source", "CPU min", "median", "k el/s", f"÷ {QUEUE}")
+    queue = _label(QUEUE, "asyncio", FEW)
+    waited = _label(FUSED, "asyncio", FEW, source=ASYNC)
+    steeper = Results([Case(MAPS), Case(FLOOR)])
+    for peer in (MAPS, FLOOR):
+        steeper.samples[peer] = [{"us": one} for one in _one_more(results, peer, WIDE)]
+    figures = {
+        f"maps ÷ {QUEUE}": results.ratio(_label(MAPS, "asyncio", FEW), queue, "cpu_us"),
+        f"one more at capacity {WIDE}: maps ÷ bare generators": steeper.ratio(MAPS, FLOOR, "us"),
+        "maps, trio ÷ asyncio": results.ratio(_label(MAPS, "trio", FEW), _label(MAPS, "asyncio", FEW), "cpu_us"),
+        f"3 fused, async source ÷ {QUEUE}": results.ratio(waited, queue, "cpu_us"),
+        f"10 fused, async source ÷ {QUEUE}": results.ratio(
+            _label(FUSED, "asyncio", MANY, source=ASYNC), _label(QUEUE, "asyncio", MANY), "cpu_us"
+        ),
+        f"3 fused, source in bursts ÷ {QUEUE}": results.ratio(_label(FUSED, "asyncio", FEW), queue, "cpu_us"),
+        "fused elements per second, best round": 1 / results.best(waited, "cpu_us"),
+        "3 fused, trio ÷ asyncio": results.ratio(_label(FUSED, "trio", FEW, source=ASYNC), waited, "cpu_us"),
+    }
+    return Report([Table(title, head, rows)], judged("fusion", figures))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import anyio
 from streamflow import TextElement
 
 from ._cli import main
-from ._harness import Case, Results, Sample, Scale, has_backend, run_on
-from ._report import Goal, Report, Table
-from .peers import Shape, all_peers, find_peer, installed
+from ._goals import judged
+from ._harness import Case, Results, Sample, Scale, run_on
+from ._report import Report, Table
+from .peers import Shape, chosen, find_peer
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
@@ -33,11 +34,11 @@ def cases(scale: Scale) -> list[Case]:
             f"{peer.name} / {backend}",
             peer.name,
             backend,
-            {**options, "elements": scale.size(100_000, 2_000 if peer.slow else 20_000)},
+            {**options, "elements": max(int(scale.size(100_000, 20_000) * min(peer.share, 1)), 2)},
+            peer.environment,
         )
-        for peer in all_peers()
-        for backend in peer.backends
-        if installed(peer) and has_backend(backend) and backend != "uvloop" and (peer.quick or not scale.quick)
+        for peer, backend in chosen(scale)
+        if backend != "uvloop"
     ]
 
 
@@ -69,15 +70,17 @@ def measure(case: Case) -> Sample:
 def report(results: Results) -> Report:
     """Compare with what the peer promises."""
     rows: list[tuple[str, ...]] = []
-    goals: list[Goal] = []
+    shares: list[float] = []
     for label, case in results.cases.items():
         ahead, bound = max(results.values(label, "ahead")), results.facts(label)["bound"]
         promise = "–" if bound is None else str(bound)
         rows.append((case.peer, case.backend, f"{case.options['elements']:,}", f"{ahead:.0f}", promise))
         if bound is not None:
-            goals.append(Goal(f"{case.peer} on {case.backend}: source ahead by", ahead, bound, unit=""))
+            shares.append(ahead / bound)
     header = ("peer", "loop", "elements", "ahead by at most", "max_in_flight")
-    return Report([Table("Elements made and not yet taken, 3 stages of capacity 16", header, rows)], goals)
+    table = Table("Elements made and not yet taken, 3 stages of capacity 16", header, rows)
+    figures = {"source ahead of a slow consumer ÷ max_in_flight, most of both loops": max(shares)}
+    return Report([table], judged("slow_consumer", figures))
 
 
 if __name__ == "__main__":

@@ -8,25 +8,29 @@ from __future__ import annotations
 import sys
 
 from ._cli import main
-from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
-from ._report import Goal, Report, Table, number, times
-from .peers import Shape, all_peers, find_peer, installed, text_elements
+from ._goals import judged
+from ._harness import Case, Results, Sample, Scale, Stopwatch, run_on
+from ._report import Report, Table, number, times
+from .peers import Shape, chosen, find_peer, text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (7, 3)
+ROUNDS = (5, 3)
 
 QUEUE, ANYIO = "asyncio.Queue", "anyio streams"
 
 
 def cases(scale: Scale) -> list[Case]:
     """Return every peer on each of its event loops."""
-    options = {"runs": scale.size(2_000, 400), "stages": 3, "capacity": 16}
     return [
-        Case(f"{peer.name} / {backend}", peer.name, backend, options)
-        for peer in all_peers()
-        for backend in peer.backends
-        if installed(peer) and has_backend(backend) and (not scale.quick or (peer.quick and backend != "uvloop"))
+        Case(
+            f"{peer.name} / {backend}",
+            peer.name,
+            backend,
+            {"runs": max(int(scale.size(2_000, 500) * max(min(peer.share, 1), 0.05)), 2), "stages": 3, "capacity": 16},
+            peer.environment,
+        )
+        for peer, backend in chosen(scale)
     ]
 
 
@@ -62,14 +66,11 @@ def report(results: Results) -> Report:
         for label, case in results.cases.items()
     ]
     header = ("peer", "loop", "CPU min", "median", "wall median", f"÷ {QUEUE}", f"÷ {ANYIO}, same loop")
-    goals: list[Goal] = []
-    to_queue = results.ratio("streamflow / asyncio", queue, "cpu_us")
-    to_anyio = results.ratio("streamflow / asyncio", f"{ANYIO} / asyncio", "cpu_us")
-    if to_queue is not None:
-        goals.append(Goal(f"one element: streamflow ÷ {QUEUE}", to_queue, 2))
-    if to_anyio is not None:
-        goals.append(Goal(f"one element: streamflow ÷ {ANYIO}", to_anyio, 0.35))
-    return Report([Table("One run of one element, 3 stages, μs", header, rows)], goals)
+    figures = {
+        f"one element: generators ÷ {peer}": results.ratio("streamflow / asyncio", f"{peer} / asyncio", "cpu_us")
+        for peer in (QUEUE, ANYIO)
+    }
+    return Report([Table("One run of one element, 3 stages, μs", header, rows)], judged("startup", figures))
 
 
 if __name__ == "__main__":

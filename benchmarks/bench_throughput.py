@@ -9,43 +9,56 @@ from __future__ import annotations
 import sys
 
 from ._cli import main
-from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
-from ._report import Goal, Report, Table, number, times
-from .peers import Shape, all_peers, find_peer, installed, text_elements
+from ._goals import judged
+from ._harness import Case, Results, Sample, Scale, Stopwatch, run_on
+from ._report import Bar, Report, Table, number, times
+from .peers import Peer, Shape, all_peers, chosen, find_peer, installed, text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (7, 3)
+ROUNDS = (5, 3)
 
 FEW, MANY = 3, 10
-OURS, QUEUE, ANYIO, FLOOR = "streamflow", "asyncio.Queue", "anyio streams", "bare generators"
+OURS, PROCESS = "streamflow", "streamflow process"
+QUEUE, ANYIO, FLOOR = "asyncio.Queue", "anyio streams", "bare generators"
+RIVALS = ("Pipecat lean", "Pipecat stock", "genai Processor", "LCEL", "aiostream")
+FORMS = {OURS: "generators", PROCESS: "async for and send"}
 
 
 def _label(peer: str, backend: str, stages: int) -> str:
     return f"{peer} / {backend} / {stages}"
 
 
+def _takes_many(peer: Peer, backend: str, *, quick: bool) -> bool:
+    """Say whether it is asked what one more stage costs: not dear peers, and on other loops than asyncio only ours."""
+    return peer.share >= 1 and (backend in ("asyncio", "go") or (peer.name == OURS and backend == "trio" and not quick))
+
+
 def cases(scale: Scale) -> list[Case]:
     """Return every peer on each of its event loops; the fast ones with few and with many stages."""
-    found: list[Case] = []
-    for peer in all_peers():
-        if not installed(peer) or (scale.quick and not peer.quick):
-            continue
-        elements = scale.size(100_000, 6_000 if peer.slow else 30_000)
-        for backend in peer.backends:
-            if not has_backend(backend) or (scale.quick and backend == "uvloop"):
-                continue
-            for stages in (FEW,) if peer.slow or (scale.quick and backend != "asyncio") else (FEW, MANY):
-                options = {"stages": stages, "capacity": 16, "elements": elements}
-                found.append(Case(_label(peer.name, backend, stages), peer.name, backend, options))
-    return found
+    taking_part = chosen(scale)
+    if not scale.quick:
+        taking_part += [(peer, peer.backends[0]) for peer in all_peers() if peer.program and installed(peer)]
+    return [
+        Case(
+            _label(peer.name, backend, stages),
+            peer.name,
+            backend,
+            {"stages": stages, "capacity": 16, "elements": max(int(scale.size(100_000, 20_000) * peer.share), 2)},
+            peer.environment,
+        )
+        for peer, backend in taking_part
+        for stages in ((FEW, MANY) if _takes_many(peer, backend, quick=scale.quick) else (FEW,))
+    ]
 
 
 def measure(case: Case) -> Sample:
     """Move all elements once, after a twentieth of them to warm up."""
-    options = case.options
-    program = find_peer(case.peer).prepare(Shape(options["stages"], options["capacity"]), None)
-    elements: int = options["elements"]
+    options, peer = case.options, find_peer(case.peer)
+    elements, shape = options["elements"], Shape(options["stages"], options["capacity"])
+    if peer.program is not None:
+        return peer.program(shape, elements)
+    program = peer.prepare(shape, None)
 
     async def main() -> Sample:
         await program(text_elements(max(elements // 20, 1)))
@@ -62,6 +75,8 @@ def measure(case: Case) -> Sample:
 def report(results: Results) -> Report:
     """Compare with the floor and with asyncio.Queue, round by round."""
     floor, queue = _label(FLOOR, "asyncio", FEW), _label(QUEUE, "asyncio", FEW)
+    ordered = sorted(results.cases.items(), key=lambda item: results.best(item[0], "cpu_us"))
+    few = [(label, case) for label, case in ordered if case.options["stages"] == FEW]
     rows = [
         (
             case.peer,
@@ -73,27 +88,32 @@ def report(results: Results) -> Report:
             times(results.ratio(label, queue, "cpu_us")),
             times(results.ratio(label, floor, "cpu_us")),
         )
-        for label, case in sorted(results.cases.items(), key=lambda item: results.best(item[0], "cpu_us"))
-        if case.options["stages"] == FEW
+        for label, case in few
     ]
     whole = Table(
         f"{FEW} stages, μs per element (ratios of CPU time: median over paired rounds)",
         ("peer", "loop", "CPU min", "median", "wall median", "k el/s", f"÷ {QUEUE}", "÷ floor"),
         rows,
     )
-    return Report([whole, _slopes(results)], _goals(results))
+    bars = [
+        Bar(f"{case.peer}, {case.backend}", results.median(label, "cpu_us"), ours=case.peer.startswith(OURS))
+        for label, case in few
+    ]
+    return Report([whole, _slopes(results)], judged("throughput", _figures(results)), bars=bars, bars_of="CPU μs")
 
 
-def _slope(results: Results, peer: str, backend: str) -> list[float]:
-    many, few = (results.values(_label(peer, backend, stages), "cpu_us") for stages in (MANY, FEW))
-    return [(one - other) / (MANY - FEW) for one, other in zip(many, few, strict=True)]
+def _with_slopes(results: Results) -> Results:
+    """Return what one more stage costs, the cleanest figure, because source, consumer and start-up cancel out."""
+    slopes = Results([case for case in results.cases.values() if case.options["stages"] == MANY])
+    for label, case in slopes.cases.items():
+        few = results.values(_label(case.peer, case.backend, FEW), "cpu_us")
+        pairs = zip(results.values(label, "cpu_us"), few, strict=True)
+        slopes.samples[label] = [{"cpu_us": (one - other) / (MANY - FEW)} for one, other in pairs]
+    return slopes
 
 
 def _slopes(results: Results) -> Table:
-    """One more stage: the cleanest figure, because source, consumer and start-up cancel out."""
-    slopes = Results([case for case in results.cases.values() if case.options["stages"] == MANY])
-    for label, case in slopes.cases.items():
-        slopes.samples[label] = [{"cpu_us": one} for one in _slope(results, case.peer, case.backend)]
+    slopes = _with_slopes(results)
     queue = _label(QUEUE, "asyncio", MANY)
     rows = [
         (
@@ -109,18 +129,23 @@ def _slopes(results: Results) -> Table:
     return Table(title, ("peer", "loop", "min", "median", f"÷ {QUEUE}"), rows)
 
 
-def _goals(results: Results) -> list[Goal]:
-    goals: list[Goal] = []
-    for peer in (OURS, "streamflow process"):
-        for backend in ("asyncio", "trio"):
-            ours = _label(peer, backend, FEW)
-            to_queue = results.ratio(ours, _label(QUEUE, "asyncio", FEW), "cpu_us")
-            from_anyio = results.ratio(_label(ANYIO, backend, FEW), ours, "cpu_us")
-            if to_queue is not None:
-                goals.append(Goal(f"{peer} on {backend} ÷ {QUEUE} on asyncio", to_queue, 0.80))
-            if from_anyio is not None:
-                goals.append(Goal(f"{ANYIO} on {backend} ÷ {peer} on {backend}", from_anyio, 14, "at least"))
-    return goals
+def _figures(results: Results) -> dict[str, float | None]:
+    def ratio(of: Results, one: tuple[str, str], other: tuple[str, str], stages: int) -> float | None:
+        return of.ratio(_label(*one, stages), _label(*other, stages), "cpu_us")
+
+    slopes, queue = _with_slopes(results), (QUEUE, "asyncio")
+    ours, ours_on_trio = (OURS, "asyncio"), (OURS, "trio")
+    return {
+        **{f"{form} ÷ {QUEUE}": ratio(results, (peer, "asyncio"), queue, FEW) for peer, form in FORMS.items()},
+        f"{ANYIO} ÷ generators": ratio(results, (ANYIO, "asyncio"), ours, FEW),
+        f"{ANYIO} ÷ generators, trio": ratio(results, (ANYIO, "trio"), ours_on_trio, FEW),
+        **{f"{rival} ÷ generators": ratio(results, (rival, "asyncio"), ours, FEW) for rival in RIVALS},
+        "generators, trio ÷ asyncio": ratio(results, ours_on_trio, ours, FEW),
+        **{
+            f"one more: {form} ÷ {QUEUE}": ratio(slopes, (peer, "asyncio"), queue, MANY) for peer, form in FORMS.items()
+        },
+        "one more: generators, trio ÷ asyncio": ratio(slopes, ours_on_trio, ours, MANY),
+    }
 
 
 if __name__ == "__main__":

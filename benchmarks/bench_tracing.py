@@ -14,13 +14,14 @@ from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, Text
 from streamflow.observe import TraceList, Tracing
 
 from ._cli import main
+from ._goals import judged
 from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
 from ._report import Goal, Report, Table, number, times
 from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (7, 3)
+ROUNDS = (3, 3)
 
 OFF, AGAIN, ALL = "off", "off, again", "every element"
 KINDS: dict[str, Callable[[], bool | Tracing]] = {
@@ -91,6 +92,7 @@ def report(results: Results) -> Report:
     """Compare each kind of tracing with none on the same loop, round by round."""
     rows: list[tuple[str, ...]] = []
     goals: list[Goal] = []
+    figures: dict[str, float | None] = {}
     for label, case in results.cases.items():
         form = case.options["form"]
         ratio = results.ratio(label, f"{OFF} / {form} / {case.backend}", "cpu_us")
@@ -98,10 +100,12 @@ def report(results: Results) -> Report:
         rows.append((case.peer, form, case.backend, number(best), number(median), times(ratio)))
         if case.peer == AGAIN and ratio is not None:
             goals.append(Goal(f"{form}, off on {case.backend} ÷ the same again", max(ratio, 1 / ratio), 1.03))
-        if case.peer == ALL and ratio is not None:
-            goals.append(Goal(f"{form}, every element on {case.backend} ÷ off", ratio, 2))
+        if case.peer == ALL and case.backend == "asyncio":
+            figures[f"{form}: every element ÷ off"] = ratio
     header = ("tracing", "stages", "loop", "CPU min", "median", f"÷ {OFF}, same loop")
-    return Report([Table("3 stages, 4 edges of 16, μs per element", header, rows)], goals)
+    return Report(
+        [Table("3 stages, 4 edges of 16, μs per element", header, rows)], [*judged("tracing", figures), *goals]
+    )
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from streamflow.stages import SinkStage
 
 
 async def think(element: TextElement) -> TextElement:
-    await anyio.sleep(0.02)
+    await anyio.sleep(0.04)
     return element
 
 
 async def speak(element: TextElement) -> TextElement:
-    await anyio.sleep(0.002)
+    await anyio.sleep(0.008)
     return element
 
 

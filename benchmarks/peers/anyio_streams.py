@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import AsyncIterable
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from streamflow import TextElement
 
-from . import Each, Peer, Program, Shape
+from . import Each, Peer, Program, Shape, Source
 
 __all__ = ["PEERS"]
 
 
-async def _source(elements: Iterable[TextElement], output: MemoryObjectSendStream[TextElement]) -> None:
+async def _source(elements: Source, output: MemoryObjectSendStream[TextElement]) -> None:
     async with output:
-        for element in elements:
-            await output.send(element)
+        if isinstance(elements, AsyncIterable):
+            async for element in elements:
+                await output.send(element)
+        else:
+            for element in elements:
+                await output.send(element)
 
 
 async def _stage(input: MemoryObjectReceiveStream[TextElement], output: MemoryObjectSendStream[TextElement]) -> None:
@@ -28,7 +32,7 @@ async def _stage(input: MemoryObjectReceiveStream[TextElement], output: MemoryOb
 
 
 def _prepare(shape: Shape, each: Each | None) -> Program:
-    async def run(source: Iterable[TextElement]) -> int:
+    async def run(source: Source) -> int:
         edges = [anyio.create_memory_object_stream[TextElement](shape.capacity) for _ in range(shape.stages + 1)]
         count = 0
         async with anyio.create_task_group() as group:
@@ -48,4 +52,4 @@ def _prepare(shape: Shape, each: Each | None) -> Program:
     return run
 
 
-PEERS = [Peer("anyio streams", _prepare, packages=("anyio",), quick=True, slow=True)]
+PEERS = [Peer("anyio streams", _prepare, packages=("anyio",), quick=True, share=0.2)]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 
 from streamflow import TextElement
 
-from . import Each, Peer, Program, Shape
+from . import Each, Peer, Program, Shape, Source, Work, each_of
 
 __all__ = ["PEERS"]
-
-
-async def _source(elements: Iterable[TextElement]) -> AsyncIterator[TextElement]:
-    for element in elements:
-        yield element
 
 
 async def _stage(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
@@ -21,11 +16,17 @@ async def _stage(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElemen
         yield element
 
 
+async def _working(stream: AsyncIterator[TextElement], work: Work) -> AsyncIterator[TextElement]:
+    async for element in stream:
+        await work()
+        yield element
+
+
 def _prepare(shape: Shape, each: Each | None) -> Program:
-    async def run(source: Iterable[TextElement]) -> int:
-        stream = _source(source)
+    async def run(source: Source) -> int:
+        stream = each_of(source)
         for _ in range(shape.stages):
-            stream = _stage(stream)
+            stream = _stage(stream) if shape.work is None else _working(stream, shape.work)
         count = 0
         if each is None:
             async for _element in stream:
@@ -39,4 +40,4 @@ def _prepare(shape: Shape, each: Each | None) -> Program:
     return run
 
 
-PEERS = [Peer("bare generators", _prepare, quick=True)]
+PEERS = [Peer("bare generators", _prepare, quick=True, works=True)]

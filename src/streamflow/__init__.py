@@ -6,6 +6,7 @@ channels carry typed elements. This module holds the kernel's names; features li
 
 from typing import TYPE_CHECKING
 
+from . import _faces
 from .channels import ReceiveEnd, SendEnd, Weight, open_channel
 from .elements import (
     AudioElement,
@@ -51,7 +52,7 @@ from .errors import (
     StreamflowError,
 )
 from .graph import CONSUMER, DROP, SOURCE, Router
-from .observe import Event, EventBus
+from .observe import EventBus
 from .runtime import Interruption, KillSwitch, Pipeline, PipelineBuilder, PipelineConfig, Result, Run, Subscription
 from .stages import (
     BaseStage,
@@ -76,6 +77,7 @@ from .stages import (
 
 if TYPE_CHECKING:
     from .middleware import MiddlewareAdapter, wrap_middleware
+    from .observe import Event
 
 __version__ = "0.1.0.dev0"
 
@@ -160,12 +162,5 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        # A feature that is asked for by name here, and loaded when it is.
-        if name not in {"MiddlewareAdapter", "wrap_middleware"}:
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message)
-        from . import middleware  # noqa: PLC0415
-
-        return getattr(middleware, name)
+    # A feature that is asked for by name here, and loaded when it is.
+    __getattr__ = _faces.loading(__name__, {".middleware": "MiddlewareAdapter wrap_middleware", ".observe": "Event"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
@@ -43,7 +43,7 @@ async def test_a_slow_reader_does_not_hold_up_the_source_before_it_is_full(make:
     pipeline = pipeline_of(make())
     pulled = 0
 
-    def endless() -> Iterator[StreamElement]:
+    async def endless() -> AsyncIterator[StreamElement]:
         nonlocal pulled
         while True:
             pulled += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import anyio
 import pytest
@@ -252,7 +252,7 @@ async def test_a_delay_holds_no_more_than_it_says() -> None:
     """`DelayStage` — Flow.backpressures: with `max_held` elements inside, nothing more is taken until one has left."""
     given: list[float] = []
 
-    def source() -> Iterator[str]:
+    async def source() -> AsyncIterator[str]:
         for number in range(6):
             given.append(anyio.current_time() - begun)
             yield str(number)

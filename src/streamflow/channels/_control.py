@@ -89,7 +89,9 @@ class ControlJoin:
         self._done: dict[int, _Copied] = {}  # of which all copies have come that are known of
         self.held: dict[int, ControlElement] = {}
         """The element that each waiting input has shown."""
-        self._marked: dict[int, frozenset[int]] = {}  # for each fork above that marks an order: the inputs its markers come to
+        self._marked: dict[
+            int, frozenset[int]
+        ] = {}  # for each fork above that marks an order: the inputs its markers come to
         self.forks: dict[int, weakref.ref[ForkEnd[Never]]] = {}
         """The forks above it, by number."""
 

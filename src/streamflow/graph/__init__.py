@@ -3,12 +3,12 @@
 Above: `runtime`. Below: `stages`, `channels` (what bounds an edge).
 """
 
+from typing import TYPE_CHECKING
+
+from .. import _faces
 from ._bounding import bounds_of
 from ._builder import GraphBuilder
 from ._callers import caller_of_package
-from ._dict import graph_from_dict, graph_to_dict
-from ._drawing import to_dot, to_mermaid, to_svg
-from ._explain import InFlight, explain, in_flight
 from ._feedback import loops
 from ._fusion import Fusion, fusion_of
 from ._isolation import isolated_stages
@@ -35,6 +35,11 @@ from ._spec import (
     SupervisionSpec,
 )
 from ._validation import check, findings
+
+if TYPE_CHECKING:
+    from ._dict import graph_from_dict, graph_to_dict
+    from ._drawing import to_dot, to_mermaid, to_svg
+    from ._explain import InFlight, explain, in_flight
 
 __all__ = [
     "CONSUMER",
@@ -90,3 +95,13 @@ __all__ = [
     "to_mermaid",
     "to_svg",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = _faces.loading(
+        __name__,
+        {
+            "._dict": "graph_from_dict graph_to_dict",
+            "._drawing": "to_dot to_mermaid to_svg",
+            "._explain": "InFlight explain in_flight",
+        },
+    )

@@ -20,8 +20,6 @@ from contextlib import ExitStack
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from anyio.from_thread import start_blocking_portal
-
 from ..channels import running_trio
 from ..errors import RunStateError
 from ._swallowing import REASON, Mark, Redelivery, Throttle
@@ -352,6 +350,8 @@ class _KeptTrio:
     """trio cannot be left and entered again, so it runs in a thread of its own."""
 
     def __init__(self) -> None:
+        from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 - most programs need no such thread
+
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(start_blocking_portal("trio"))
 

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..channels import EDGE_WATCH
 from ..errors import RunTimeoutError
 from ..observe import Tracing
-from ._lag import watch_lag
 from ._metering import EdgeTracer, Watches
-from ._stalls import watch_stalls
 from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
 
 if TYPE_CHECKING:
@@ -69,9 +67,13 @@ def watchdogs_of(engine: Engine, watches: EdgeWatches | None, clock: RunClock) -
     if limits:
         yield engine._job("watchdog", partial(watch_run, engine, limits, clock), engine._watchdog_ended)
     if engine.config.stall_report_s is not None:
+        from ._stalls import watch_stalls  # noqa: PLC0415 - as most runs have no such limit
+
         work = partial(watch_stalls, engine, engine.config.stall_report_s)
         yield engine._job("stall watch", work, engine._watchdog_ended)
     if engine.config.lag_warning_s is not None:
+        from ._lag import watch_lag  # noqa: PLC0415
+
         yield engine._job("lag watch", partial(watch_lag, engine, engine.config.lag_warning_s), engine._watchdog_ended)
 
 

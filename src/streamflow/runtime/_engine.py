@@ -48,7 +48,6 @@ from ._feeding import feeder_of
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
-from ._supervision import supervisors
 from ._view import RunView
 from ._watchdog import RunClock
 from ._wiring import StageRun, wire
@@ -144,6 +143,8 @@ class Engine(RunView):
             self._loops = watch_loops(self, wiring.sends)
         self._find_joints()
         if self.plan.supervises:
+            from ._supervision import supervisors  # noqa: PLC0415 - most stages are not supervised
+
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         self._last_stages = set(self.plan.last_stages)

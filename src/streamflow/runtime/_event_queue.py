@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .. import observe
 from ..channels import open_channel
-from ..observe import EventGap, PipelineEnded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
     from ..channels import ReceiveEnd, SendEnd
-    from ..observe import AsyncListener, Event, Listener
+    from ..observe import AsyncListener, Event, EventGap, Listener
 
 __all__ = ["EventQueue", "deliver"]
 
@@ -50,7 +50,7 @@ class EventQueue:
         """
         if not self._writer.is_open:
             return
-        if isinstance(event, PipelineEnded):
+        if isinstance(event, observe.PipelineEnded):
             self._writer.close_with((self._gap, event))
             self._gap = None
             return
@@ -58,7 +58,7 @@ class EventQueue:
             self._writer.send_nowait((self._gap, event))
         except anyio.WouldBlock:
             first, missed = (event, 0) if self._gap is None else (self._gap, self._gap.missed)
-            self._gap = EventGap(run_id=first.run_id, at_s=first.at_s, missed=missed + 1)
+            self._gap = observe.EventGap(run_id=first.run_id, at_s=first.at_s, missed=missed + 1)
         else:
             self._gap = None
 

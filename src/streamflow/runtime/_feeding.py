@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from ..channels import is_plain_edge, pull_into, pull_when_asked
@@ -81,6 +82,9 @@ class PulledSource(Job):
         self._source = source
         self._writer, self._reader = ends
         self._items: Any = None
+        self._hand: tuple[
+            StreamElement | str, ...
+        ] = ()  # what it has given beyond the room, as a source with a task has one
         self._is_pulling = False
         pull_when_asked(self._reader, self._pull)
 
@@ -113,7 +117,10 @@ class PulledSource(Job):
     def _fill(self) -> bool:
         if self._items is None:
             self._items = iter(self._source)
-        return pull_into(self._writer, self._items, as_element)
+        if not pull_into(self._writer, chain(self._hand, self._items), as_element):
+            return False
+        self._hand = tuple(islice(self._items, 1))  # its end is known with its last element
+        return bool(self._hand)
 
     def _end(self, error: BaseException | None) -> None:
         pull_when_asked(self._reader, None)
@@ -126,7 +133,7 @@ class PulledSource(Job):
             error = caught
         ended = self._ended
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del self._work, self._ended, self._context, self._source, self._items, self._writer, self._reader
+        del self._work, self._ended, self._context, self._source, self._items, self._hand, self._writer, self._reader
         try:
             ended(self, error)
         finally:

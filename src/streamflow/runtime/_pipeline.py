@@ -12,20 +12,10 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import msgspec
 
+from .. import graph as graphs
+from .. import observe
 from ..errors import ConfigError, DecodeError
-from ..graph import (
-    GraphBuilder,
-    SubGraph,
-    caller_of_package,
-    explain,
-    graph_from_dict,
-    graph_to_dict,
-    in_flight,
-    to_dot,
-    to_mermaid,
-    to_svg,
-)
-from ..observe import checked_recording
+from ..graph import GraphBuilder, SubGraph, caller_of_package
 from ..stages import open_sources
 from ._config import PipelineConfig
 from ._engine import Engine
@@ -35,7 +25,6 @@ from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncSession, SyncStream, check_backend, forbid_inside_a_loop
-from ._tracing import tracer_of
 
 if TYPE_CHECKING:
     import os
@@ -109,6 +98,8 @@ class Pipeline:
         opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
         if trace is not None or self._config.tracing:
+            from ._tracing import tracer_of  # noqa: PLC0415 - most runs are not traced
+
             reporter.trace(tracer_of(self._config.tracing, reporter.run_id, trace))
         reporter.recorder = self._recorder(record, reporter.run_id)
         engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
@@ -245,15 +236,15 @@ class Pipeline:
         config = self._config
         fusion = fused(self._graph, config)
         size, lanes, is_measured = config.buffer_size, config.priority, config.metrics
-        return explain(self._graph, buffer_size=size, priority=lanes, fusion=fusion, is_measured=is_measured)
+        return graphs.explain(self._graph, buffer_size=size, priority=lanes, fusion=fusion, is_measured=is_measured)
 
     def to_mermaid(self) -> str:
         """Return a picture as Mermaid text, which GitHub and many editors draw."""
-        return to_mermaid(self._graph)
+        return graphs.to_mermaid(self._graph)
 
     def to_dot(self) -> str:
         """Return a picture as text for Graphviz."""
-        return to_dot(self._graph)
+        return graphs.to_dot(self._graph)
 
     def to_svg(self, *, timeout_s: float = 30.0) -> str:
         """Return a picture as SVG, drawn by Graphviz' program `dot`. Blocks: in an event loop, call it in a thread.
@@ -266,11 +257,11 @@ class Pipeline:
             MissingProgramError: If `dot` is not installed.
             ProgramError: If it fails, or takes too long.
         """
-        return to_svg(self._graph, timeout_s=timeout_s)
+        return graphs.to_svg(self._graph, timeout_s=timeout_s)
 
     def to_dict(self) -> dict[str, object]:
         """Return the graph and the settings as values that JSON can hold, for `from_dict()`. Stages and rules are names alone."""
-        return {"graph": graph_to_dict(self._graph), "config": self._config.to_dict()}
+        return {"graph": graphs.graph_to_dict(self._graph), "config": self._config.to_dict()}
 
     @classmethod
     def from_dict(
@@ -301,7 +292,7 @@ class Pipeline:
         written, settings = _parts_of(data)
         try:
             code = policies or {}, supervisions or {}, routers or {}
-            graph = graph_from_dict(written, stages, *code, weights=weights or {})
+            graph = graphs.graph_from_dict(written, stages, *code, weights=weights or {})
         except DecodeError as bad:
             raise DecodeError(bad.message, f"$.graph{bad.path[1:]}") from bad.__cause__
         return cls(graph, PipelineConfig().replace(**settings), ())
@@ -336,7 +327,7 @@ class Pipeline:
         """What tells this graph from others: the same for the same stages, by name, and the same edges; 16 hexadecimal digits."""
         import hashlib  # noqa: PLC0415 - most pipelines are never asked
 
-        written = msgspec.json.encode(graph_to_dict(self._graph), order="sorted")
+        written = msgspec.json.encode(graphs.graph_to_dict(self._graph), order="sorted")
         return hashlib.sha256(written).hexdigest()[:16]
 
     @property
@@ -351,7 +342,7 @@ class Pipeline:
         None when a stage cannot say how many it holds; `unbounded_stages` names it. A copy counts as an element.
         """
         config = self._config
-        return in_flight(self._graph, buffer_size=config.buffer_size, priority=config.priority).total
+        return graphs.in_flight(self._graph, buffer_size=config.buffer_size, priority=config.priority).total
 
     @property
     def unbounded_stages(self) -> tuple[str, ...]:
@@ -378,7 +369,8 @@ class Pipeline:
         return dict.fromkeys(self._plan.heads, ()) if source is None and self.takes_source else source
 
     def _recorder(self, given: object, run_id: str) -> PointWatcher | None:
-        settings = checked_recording(self._config.record if given is None else given)
+        wanted = self._config.record if given is None else given
+        settings = None if wanted is None else observe.checked_recording(wanted)
         if settings is None:
             return None
         from ._record_points import points_of  # noqa: PLC0415

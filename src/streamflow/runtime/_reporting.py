@@ -15,25 +15,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from ..observe import (
-    EdgeGrown,
-    EdgeStalled,
-    ElementMoved,
-    Event,
-    EventBus,
-    LoopBlocked,
-    PipelineCancelled,
-    PipelineCompleted,
-    PipelineFailed,
-    PipelineStarted,
-    RunInterrupted,
-    RunStalled,
-    StageCancelled,
-    StageCompleted,
-    StageFailed,
-    StageStarted,
-    is_async_listener,
-)
+from .. import observe
 from ._event_queue import EventQueue, deliver
 from ._jobs import Job, JobGroup
 
@@ -42,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..elements import EndReason
     from ..errors import WaitGraph
-    from ..observe import AsyncListener, Listener
+    from ..observe import AsyncListener, Event, Listener
     from ._backend import Backend
     from ._interruption import Interruption
     from ._lag import LoopLag
@@ -71,8 +53,8 @@ class Reporter:
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
-        self._async_listeners = [one for one in listeners if is_async_listener(one)]
-        self._bus = EventBus([one for one in listeners if not is_async_listener(one)])
+        self._async_listeners = [one for one in listeners if observe.is_async_listener(one)]
+        self._bus = observe.EventBus([one for one in listeners if not observe.is_async_listener(one)])
         self._buffer = buffer
         self._listens = bool(listeners)
         self._queues: list[EventQueue] = []
@@ -116,14 +98,14 @@ class Reporter:
         """Tell what a stage itself has to say."""
         backend = self._backend
         if backend is not None and self._bus.active:
-            event = Event(name=name, run_id=self.run_id, stage=stage, at_s=backend.now(), data=data)
+            event = observe.Event(name=name, run_id=self.run_id, stage=stage, at_s=backend.now(), data=data)
             backend.call(partial(self._bus.publish, event))  # a stage may work in a thread
 
     def moved(self, edge: str, ordinal: int, element: str, waited_s: float) -> None:
         """Tell that an element has left an edge."""
         if self._bus.active:
             self._bus.publish(
-                ElementMoved(
+                observe.ElementMoved(
                     run_id=self.run_id, at_s=self._now(), edge=edge, ordinal=ordinal, element=element, waited_s=waited_s
                 )
             )
@@ -137,14 +119,14 @@ class Reporter:
         """Tell that nothing has moved for a while."""
         _log.warning("%s: nothing has moved for %g s\n%s", self.run_id, seconds, graph)
         if self._bus.active:
-            self._bus.publish(RunStalled(run_id=self.run_id, at_s=self._now(), stalled_s=seconds, graph=graph))
+            self._bus.publish(observe.RunStalled(run_id=self.run_id, at_s=self._now(), stalled_s=seconds, graph=graph))
 
     def edge_stalled(
         self, edge: str, state: Literal["full", "empty"], seconds: float, chain: tuple[str, ...], graph: WaitGraph
     ) -> None:
         """Tell that somebody has waited at an edge for a while."""
         at_s = self._now()
-        event = EdgeStalled(
+        event = observe.EdgeStalled(
             run_id=self.run_id, at_s=at_s, edge=edge, state=state, stalled_s=seconds, chain=chain, graph=graph
         )
         _log.warning("%s: %s", self.run_id, event)
@@ -155,7 +137,7 @@ class Reporter:
         """Tell that something keeps the event loop for itself, or has done so until now."""
         if self._bus.active and not self.is_over:
             self._bus.publish(
-                LoopBlocked(
+                observe.LoopBlocked(
                     run_id=self.run_id,
                     stage=lag.stage,
                     at_s=self._now(),
@@ -169,7 +151,7 @@ class Reporter:
         """Tell that an edge holds more than before."""
         if self._bus.active:
             self._bus.publish(
-                EdgeGrown(run_id=self.run_id, at_s=self._now(), edge=edge, before=before, capacity=capacity)
+                observe.EdgeGrown(run_id=self.run_id, at_s=self._now(), edge=edge, before=before, capacity=capacity)
             )
 
     def run_started(self, stages: Sequence[StageRun], backend: Backend, now: float) -> None:
@@ -183,16 +165,16 @@ class Reporter:
         self._started_s = now
         self._running = {stage.name: stage for stage in stages}
         if self._bus.active:
-            self._bus.publish(PipelineStarted(run_id=self.run_id, at_s=now, stages=tuple(self._running)))
+            self._bus.publish(observe.PipelineStarted(run_id=self.run_id, at_s=now, stages=tuple(self._running)))
             for stage in stages:
                 kind = stage.node.stage.kind.value
-                self._bus.publish(StageStarted(run_id=self.run_id, at_s=now, stage=stage.name, kind=kind))
+                self._bus.publish(observe.StageStarted(run_id=self.run_id, at_s=now, stage=stage.name, kind=kind))
 
     def interrupted(self, done: Interruption) -> None:
         """Tell that the run was interrupted, and what that did."""
         if self._bus.active:
             self._bus.publish(
-                RunInterrupted(
+                observe.RunInterrupted(
                     run_id=self.run_id,
                     at_s=self._now(),
                     epoch=done.epoch,
@@ -212,9 +194,9 @@ class Reporter:
         if self._running.pop(stage.name, None) is None or not self._bus.active:
             return
         now = self._now()
-        make: Callable[..., Event] = StageCancelled if was_cancelled else StageCompleted
+        make: Callable[..., Event] = observe.StageCancelled if was_cancelled else observe.StageCompleted
         if failure is not None:
-            make = partial(StageFailed, error=failure)
+            make = partial(observe.StageFailed, error=failure)
         self._bus.publish(
             make(
                 run_id=self.run_id,
@@ -237,9 +219,11 @@ class Reporter:
         error, self._error = self._error, None
         if self._bus.active:
             now = self._now()
-            make: Callable[..., Event] = PipelineCancelled if reason == "cancelled" else PipelineCompleted
+            make: Callable[..., Event] = (
+                observe.PipelineCancelled if reason == "cancelled" else observe.PipelineCompleted
+            )
             if error is not None and reason != "cancelled":
-                make = partial(PipelineFailed, error=error)
+                make = partial(observe.PipelineFailed, error=error)
             self._bus.publish(
                 make(
                     run_id=self.run_id,

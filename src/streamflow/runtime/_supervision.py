@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import anyio
 import anyio.lowlevel
 
+from .. import observe
 from ..channels import Hand, drop_backlog
 from ..elements import ControlElement, DeadLetterElement, StreamElement
 from ..errors import ElementError, OutputClosedError
-from ..observe import ElementDeadLettered, ElementDropped, ElementRetried, StageRestarted
 from ..stages import NOTHING, Between, Directive, Supervision
 from ._interruption import call_supervised
 
@@ -267,7 +267,7 @@ class Supervisor:
     async def _before_retry(self, error: Exception, tries: int, index: int | None) -> None:
         delay_s = self._delay_s(tries)
         self.tally.retries += 1
-        self._tell(ElementRetried, index=index, attempts=tries, error=error, delay_s=delay_s)
+        self._tell(observe.ElementRetried, index=index, attempts=tries, error=error, delay_s=delay_s)
         await self._pause(delay_s)
 
     async def _obey(self) -> None:
@@ -394,10 +394,10 @@ class Supervisor:
             and await self._send_letter(stage.letters, data, error, tries, index)
         ):
             self.tally.dead_lettered += len(data)
-            self._tell(ElementDeadLettered, index=index, attempts=tries, error=error)
+            self._tell(observe.ElementDeadLettered, index=index, attempts=tries, error=error)
         else:
             self.tally.dropped += len(data)
-            self._tell(ElementDropped, index=index, attempts=tries, error=error)
+            self._tell(observe.ElementDropped, index=index, attempts=tries, error=error)
 
     async def _send_letter(
         self, letters: SendEnd[Any], data: Sequence[StreamElement], error: Exception, tries: int, index: int | None
@@ -456,7 +456,7 @@ class Supervisor:
     def _tell_restart(self, because: str, error: Exception, attempt: int, delay_s: float) -> None:
         self.tally.restarts += 1
         kind = self._stage.node.stage.kind.value
-        self._tell(StageRestarted, kind=kind, failed=because, attempt=attempt, delay_s=delay_s, error=error)
+        self._tell(observe.StageRestarted, kind=kind, failed=because, attempt=attempt, delay_s=delay_s, error=error)
 
     def _tell(self, event: type[Any], **facts: object) -> None:
         self._reporter.tell(event, self._stage.name, facts)

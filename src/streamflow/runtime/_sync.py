@@ -11,8 +11,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from anyio.from_thread import start_blocking_portal
-
 from ..errors import ConfigError, MissingExtraError, RunStateError, SyncInAsyncError
 from ._backend import keep_loop, loop_is_running
 
@@ -201,6 +199,8 @@ class SyncStream:
         self.close()
 
     def _open(self) -> Run:
+        from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 - most programs need no such thread
+
         self._portal = self._stack.enter_context(start_blocking_portal(self._backend))
         self._stack.callback(self._portal.call, self._tidy_up)
         self._run = self._portal.call(self._make)

@@ -12,8 +12,6 @@ from ..channels import ForkEnd, MergeEnd
 from ..errors import RunStateError
 from ..stages import EVERYTHING, admission
 from ._account import Account
-from ._run_meter import RunMeter
-from ._stats import RunStats, stats_of
 from ._swept_run import SweptRun
 from ._wiring import ended_input
 
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from ._deadlock import DeadlockWatch
     from ._jobs import Job, JobGroup
     from ._plan import Plan
+    from ._run_meter import RunMeter
+    from ._stats import RunStats
     from ._supervision import Tally
     from ._tracing import RunTracer
     from ._watchdog import RunClock
@@ -95,6 +95,8 @@ class RunView(SweptRun):
 
     def stats(self) -> RunStats:
         """Return what the run has done so far."""
+        from ._stats import stats_of  # noqa: PLC0415 - most runs are not asked
+
         until = self._clock.now() if self._ended_s is None else self._ended_s
         counts = [edge.statistics() for edge in self._edges]
         duration_s = until - self._clock.started
@@ -173,6 +175,8 @@ class RunView(SweptRun):
         """Make what measures the run, if it is to be measured; to be called when all is made and nothing has begun."""
         if not self.config.metrics:
             return
+        from ._run_meter import RunMeter  # noqa: PLC0415 - most runs are not measured
+
         its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
         its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
         its.begin(self._feeders, self._stages)

@@ -1,17 +1,19 @@
 """A hook before each operation at an edge, for as long as a block lasts; without one the methods are those of `channels`.
 
-Above: `_chaos`, `_edge_faults`. Below: `channels` and the chains of fused stages, whose methods are replaced meanwhile, for the
+Above: `_chaos`, `_edge_faults`. Below: `channels`, the chains of fused stages and what moves bursts, replaced meanwhile for the
 whole process. A hook runs before an element moves, never between the moving and the return: what an edge promises about
 cancellation holds.
 """
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias
 
 from ..channels import ReceiveEnd, SendEnd, pass_head
-from ..runtime import _chain
+from ..runtime import _chain, _feeding
+from ..stages import _loops
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
@@ -61,7 +63,11 @@ def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     yield ReceiveEnd, "__anext__", _late_receive(hook, vars(ReceiveEnd)["__anext__"])
     yield ReceiveEnd, "try_receive", _attempt(hook, vars(ReceiveEnd)["try_receive"], refusal=None)
     yield _chain.Chain, "_pump", _careful_pump(hook, vars(_chain.Chain)["_pump"])
+    yield _chain.Chain, "_pass_through", _careful_burst(hook, vars(_chain.Chain)["_pass_through"])
     yield _chain, "pass_head", _late_head(hook)
+    yield _chain.Chain, "_has_line", _never
+    yield _loops, "can_pump", _never  # bursts are no operations: elements go one by one, and a source has a task
+    yield _feeding, "is_plain_edge", _never
 
 
 def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
@@ -102,6 +108,15 @@ def _careful_pump(hook: EdgeHook, original: Callable[..., Any]) -> object:
     return pump
 
 
+def _careful_burst(hook: EdgeHook, original: Callable[..., Any]) -> object:
+    async def pass_through(self: _chain.Chain, first: int) -> None:
+        members = self._alive()
+        if all(hook.allows_quick(end) for one in members for end in (one.source, one.target)):
+            await original(self, first)
+
+    return pass_through
+
+
 def _late_head(hook: EdgeHook) -> object:
     async def late(source: ReceiveEnd[object]) -> bool:
         if await pass_head(source):
@@ -112,6 +127,10 @@ def _late_head(hook: EdgeHook) -> object:
         return source.state != "cancelled"  # swept meanwhile; of a closed end the reader is told when it takes
 
     return late
+
+
+def _never(*_: object) -> bool:
+    return False
 
 
 def _as_it_is(item: Any) -> Any:

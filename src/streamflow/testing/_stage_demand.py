@@ -106,7 +106,7 @@ async def _slow_reader(trial: StageTrial) -> None:
             given(trial, items, f"read {how}")
             got: list[StreamElement] = []
             with EdgeLedger() as ledger:
-                async with running(trial, pipeline_of(trial), items) as run:
+                async with running(trial, pipeline_of(trial), CountingSource(items)) as run:
                     async for element in run:
                         await trial.rest(pause_s())
                         got.append(element)

@@ -1,0 +1,104 @@
+"""Does an element cost the same in a long stream as in a short one, and one more stage the same in a long chain?
+
+Short streams are run so often that all lengths move about as many elements, so what a run costs to start is in the figure of those.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+
+from ._cli import main
+from ._goals import judged
+from ._harness import Case, Results, Sample, Scale, Stopwatch, run_on
+from ._report import Report, Table, number, times
+from .peers import Shape, find_peer, text_elements
+
+__all__ = ["ROUNDS", "cases", "measure", "report"]
+
+ROUNDS = (5, 3)
+
+OURS, QUEUE = "streamflow", "asyncio.Queue"
+LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
+CHAINS = (3, 10, 30, 100)
+LENGTH, CHAIN = "length", "chain"
+
+
+def _label(kind: str, peer: str, size: int) -> str:
+    return f"{kind} / {peer} / {size}"
+
+
+def cases(scale: Scale) -> list[Case]:
+    """Return every length of stream, and every length of chain."""
+    most = scale.size(1_000_000, 100_000)
+    lengths = sorted({min(one, most) for one in LENGTHS})
+    short = scale.size(10_000, 4_000)
+    found: list[Case] = []
+    for length in lengths:
+        options = {"elements": length, "runs": max(min(most, 100_000) // length, 1), "stages": 3}
+        found.append(Case(_label(LENGTH, OURS, length), OURS, options=options))
+    for stages in CHAINS:
+        for peer in (OURS, QUEUE):
+            options = {"elements": short, "runs": max(30 // stages, 1), "stages": stages}
+            found.append(Case(_label(CHAIN, peer, stages), peer, options=options))
+    return found
+
+
+def measure(case: Case) -> Sample:
+    """Move all elements as often as asked, after a few to warm up."""
+    elements, runs = case.options["elements"], case.options["runs"]
+    program = find_peer(case.peer).prepare(Shape(case.options["stages"]), None)
+
+    async def run() -> Sample:
+        await program(text_elements(min(elements, 1_000)))
+        with Stopwatch() as watch:
+            arrived = sum([await program(text_elements(elements)) for _ in range(runs)])
+        if arrived != elements * runs:
+            message = f"{case.label}: {arrived} of {elements * runs} elements arrived"
+            raise RuntimeError(message)
+        return watch.per(elements * runs)
+
+    return run_on(case.backend, run)
+
+
+def _one_more(results: Results, peer: str, many: int, few: int) -> list[float]:
+    pair = (results.values(_label(CHAIN, peer, stages), "cpu_us") for stages in (many, few))
+    return [(one - other) / (many - few) for one, other in zip(*pair, strict=True)]
+
+
+def report(results: Results) -> Report:
+    """Compare lengths, and slopes."""
+    lengths = [label for label in results.cases if label.startswith(LENGTH)]
+    rows = [
+        (
+            f"{results.cases[label].options['elements']:,}",
+            number(results.best(label, "cpu_us")),
+            number(results.median(label, "cpu_us")),
+            times(results.ratio(label, lengths[0], "cpu_us")),
+        )
+        for label in lengths
+    ]
+    streams = Table("A stream, 3 stages, CPU μs per element", ("elements", "min", "median", "÷ shortest"), rows)
+    chains = [
+        (
+            str(stages),
+            *(number(results.best(_label(CHAIN, peer, stages), "cpu_us"), 2) for peer in (OURS, QUEUE)),
+            times(results.ratio(_label(CHAIN, OURS, stages), _label(CHAIN, QUEUE, stages), "cpu_us")),
+        )
+        for stages in CHAINS
+    ]
+    header = ("stages", "streamflow, min", "asyncio.Queue, min", f"÷ {QUEUE}")
+    spread = [max(one) / min(one) for one in zip(*(results.values(label, "cpu_us") for label in lengths), strict=True)]
+    steeper = [
+        one / other
+        for one, other in zip(_one_more(results, OURS, 100, 10), _one_more(results, OURS, 10, 3), strict=True)
+    ]
+    figures: dict[str, float | None] = {
+        "cost of an element: dearest ÷ cheapest length of stream": statistics.median(spread),
+        "one more stage: 10 to 100 ÷ 3 to 10": statistics.median(steeper),
+    }
+    return Report([streams, Table("A chain, CPU μs per element", header, chains)], judged("growth", figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main(["growth", *sys.argv[1:]]))
