@@ -203,6 +203,7 @@ async def test_no_more_is_inside_than_the_edges_hold_when_the_reader_stops(sourc
                 break
     await assert_all_stages_stopped()
     assert adds_up(run)
+    assert set(run.undelivered) <= {"source → a", "a → b", "b → consumer"}, "no stage has anything in hand"
 
 
 @pytest.mark.parametrize("capacity", [1, 16])

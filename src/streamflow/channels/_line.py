@@ -90,11 +90,6 @@ class Line:
         return self._is_moving or self._left is not None or self._error is not None
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the line's task waits for room, with nothing in hand that it would send."""
-        return self._is_waiting
-
-    @property
     def is_held_up(self) -> bool:
         """Whether there is something to take, or about to come, and no room for it."""
         target, source = self._target, self.source
