@@ -1,6 +1,6 @@
-"""The process that measures: `python -m benchmarks._child <question> <peer>` takes a case a line as JSON and answers with a sample.
+"""The process that measures: it takes a question and a case a line, as JSON, and answers each with a sample.
 
-What the peer imports is imported before the first case; without a name there is nothing to import.
+`python -m benchmarks._child <question> <peer>`: what these import is imported before the first case; either name may be empty.
 
 Above: `_children`. Below: the questions.
 """
@@ -21,17 +21,23 @@ from ._harness import Case, Question
 __all__: list[str] = []
 
 
-def _answer(question: Question, line: str) -> dict[str, Any]:
+def _question(name: str) -> Question:
+    found: Question = importlib.import_module(f"benchmarks.bench_{name}")  # type: ignore[assignment]
+    return found
+
+
+def _answer(line: str) -> dict[str, Any]:
     try:
-        return {"sample": question.measure(Case(**json.loads(line)))}
+        question, case = json.loads(line)
+        return {"sample": _question(question).measure(Case(**case))}
     except BaseException:  # noqa: BLE001 - what kills a peer is what the parent wants to tell
         return {"failed": traceback.format_exc()}
 
 
-def _forked(question: Question, line: str, output: int) -> None:
+def _forked(line: str, output: int) -> None:
     """Answer in a copy of this process, whose state nobody sees again."""
     if (child := os.fork()) == 0:
-        text = json.dumps(_answer(question, line)) + "\n"
+        text = json.dumps(_answer(line)) + "\n"
         with os.fdopen(output, "w", encoding="utf-8") as stream:
             stream.write(text)
         sys.stderr.flush()
@@ -40,22 +46,24 @@ def _forked(question: Question, line: str, output: int) -> None:
 
 
 def _main() -> None:
-    question: Question = importlib.import_module(f"benchmarks.bench_{sys.argv[1]}")  # type: ignore[assignment]
     output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a peer prints is no answer
-    if sys.argv[2]:
+    question, peer_name = sys.argv[1:]
+    if question:
+        _question(question)
+    if peer_name:
         from .peers import Shape, find_peer
 
-        peer = find_peer(sys.argv[2])
+        peer = find_peer(peer_name)
         if peer.program is None:
             peer.prepare(Shape(), None)
     gc.collect()
     gc.freeze()  # a forked process would copy every page that its collector looks at
     for line in sys.stdin:
         if CAN_FORK:
-            _forked(question, line, output)
+            _forked(line, output)
         else:
-            os.write(output, (json.dumps(_answer(question, line)) + "\n").encode())
+            os.write(output, (json.dumps(_answer(line)) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The processes that measure: one for each question and environment, which forks itself for each case.
+"""The processes that measure: one for each question, and for each peer of another environment; it forks itself for each case.
 
 Above: `_harness`. Below: `_child`, which is what is started; `_environment`, which says with what Python.
 
 Importing costs a process more than most cases take. So one process imports what a question needs and is forked for each case: every
 case begins in the same fresh state, and none sees what another left behind. Peers of another environment, which take long to import
-and are not to meet each other, have such a process each. Where a process cannot fork, one is started each time.
+and are not to meet each other, have such a process each, for all questions. Where a process cannot fork, one is started each time.
 """
 
 from __future__ import annotations
@@ -43,20 +43,25 @@ class Children:
         for key in list(self._running):
             self._end(key)
 
+    def done(self, question: str) -> None:
+        """End the process of a question; those of peers are kept for the next one."""
+        if (question, "", "") in self._running:
+            self._end((question, "", ""))
+
     def measure(self, question: str, case: dict[str, Any], environment: str) -> dict[str, Any]:
         """Return the sample of a case.
 
         Raises:
             RuntimeError: If it failed; carries what it wrote.
         """
-        key = (question, environment, case["peer"] if environment else "")
+        key = ("", environment, case["peer"]) if environment else (question, "", "")
         child = self._running.get(key) or self._start(*key)
         assert child.stdin is not None
         assert child.stdout is not None
         clock = threading.Timer(TIMEOUT_S, child.kill)
         clock.start()
         try:
-            child.stdin.write(json.dumps(case) + "\n")
+            child.stdin.write(json.dumps([question, case]) + "\n")
             child.stdin.flush()
             line = child.stdout.readline()
         except BrokenPipeError:

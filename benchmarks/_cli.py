@@ -9,8 +9,10 @@ the environment of the peers first.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import json
+import os
 import pkgutil
 import sys
 import time
@@ -20,9 +22,10 @@ from typing import Any, cast
 
 import benchmarks
 
+from ._children import Children
 from ._environment import PEERS_ENVIRONMENT, packages_of, set_up
 from ._goals import SUBJECTS, TARGETS
-from ._harness import Question, Results, Scale, run_rounds
+from ._harness import Case, Question, Results, Sample, Scale, run_rounds
 from ._plot import draw
 from ._report import Goal, Report, Table, machine, versions
 from .peers import all_peers, installed
@@ -150,6 +153,18 @@ def summary(goals: Sequence[Goal], *, whole: bool) -> Table:
     return Table(title, ("goal", "measured", "limit", "stretch", "verdict"), rows)
 
 
+def _ask(children: Children, name: str, scale: Scale, rounds: int) -> tuple[Results, Report, float]:
+    """Return the samples of a question, its answer, and the seconds that it took."""
+    question, began = find_question(name), time.monotonic()
+
+    def measure(name: str, case: Case) -> Sample:
+        return children.measure(name, dataclasses.asdict(case), case.environment)
+
+    results = run_rounds(name, question.cases(scale), rounds, measure=measure, progress=_progress)
+    children.done(name)
+    return results, question.report(results), time.monotonic() - began
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer the questions; return 0, whatever the answers are."""
     given = _arguments(argv)
@@ -160,19 +175,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"left out: {one}")
     answers: dict[str, Any] = {}
     reports: list[Report] = []
-    for name in given.questions:
-        question = find_question(name)
-        rounds = given.rounds or question.ROUNDS[given.quick]
-        began = time.monotonic()
-        results = run_rounds(name, question.cases(scale), rounds, progress=_progress)
-        report = question.report(results)
-        spent = time.monotonic() - began
-        print(f"\n== {name}: {_first_line(question)} ({rounds} × interleaved, {spent:.0f} s)\n\n{report}", flush=True)
-        answers[name] = {"rounds": rounds, "seconds": spent, **_as_dict(results, report)}
-        reports.append(report)
+    began = time.monotonic()
+    with Children() as children:
+        for name in given.questions:
+            question = find_question(name)
+            rounds = given.rounds or question.ROUNDS[given.quick]
+            results, report, took = _ask(children, name, scale, rounds)
+            print(
+                f"\n== {name}: {_first_line(question)} ({rounds} × interleaved, {took:.0f} s)\n\n{report}", flush=True
+            )
+            answers[name] = {"rounds": rounds, "seconds": took, **_as_dict(results, report)}
+            reports.append(report)
+    spent, cpu = time.monotonic() - began, _cpu_of_children()
     goals = [goal for report in reports for goal in report.goals]
     if len(reports) > 1:
         print(f"\n{summary(goals, whole=len(reports) >= len(_QUICK))}")
+    print(f"\n{spent:.0f} s by the clock, {cpu:.0f} s of CPU")
     if given.json is not None:
         document = {"machine": facts, "versions": found, "quick": given.quick, "questions": answers}
         _write(given.json, json.dumps(document, indent=1) + "\n")
@@ -181,6 +199,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = next((report for report in reports if report.bars), Report())
         _write(given.plot, draw(shown.bars, shown.bars_of, goals, caption))
     return 0
+
+
+def _cpu_of_children() -> float:
+    """Return the CPU time of the processes that measured: where it is far below the clock, others were at work, or it waited."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _write(path: Path, text: str) -> None:

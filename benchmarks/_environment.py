@@ -23,7 +23,11 @@ _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parent
 _FOLDER = _HERE / ".venv-peers"
 _STAMP = _FOLDER / "installed.json"
-_TELL = "import importlib.metadata as m, json; print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in m.distributions()}))"
+_TELL = """
+import importlib.metadata, json
+found = importlib.metadata.distributions()
+print(json.dumps({one.name.lower().replace("_", "-"): one.version for one in found}))
+"""
 
 
 def environment_python(environment: str) -> str:

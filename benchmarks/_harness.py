@@ -1,6 +1,6 @@
 """How a question is measured: cases in interleaved rounds, each in a process of its own, and what is computed from the samples.
 
-Above: `_cli`, the questions. Below: `_children`.
+Above: `_cli`, the questions. Below: `_report`.
 
 Rules:
 
@@ -23,7 +23,6 @@ from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import anyio
 
-from ._children import Children
 from ._report import Report
 
 __all__ = [
@@ -170,20 +169,14 @@ def run_rounds(
     cases: Sequence[Case],
     rounds: int,
     *,
-    measure: Callable[[str, Case], Sample] | None = None,
+    measure: Callable[[str, Case], Sample],
     progress: Callable[[str], None] = lambda _text: None,
 ) -> Results:
-    """Measure every case once per round, the rounds one after the other; each in a process of its own, unless `measure` does it."""
+    """Measure every case once per round, the rounds one after the other."""
     results = Results(cases)
-    with Children() as children:
-        for number in range(1, rounds + 1):
-            for case in cases:
-                progress(f"{question}: round {number} of {rounds}, {case.label}")
-                sample = (
-                    measure(question, case)
-                    if measure is not None
-                    else children.measure(question, dataclasses.asdict(case), case.environment)
-                )
-                results.samples[case.label].append(sample)
+    for number in range(1, rounds + 1):
+        for case in cases:
+            progress(f"{question}: round {number} of {rounds}, {case.label}")
+            results.samples[case.label].append(measure(question, case))
     progress("")
     return results

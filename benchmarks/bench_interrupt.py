@@ -25,7 +25,7 @@ from ._report import Goal, Report, Table
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 1)
+ROUNDS = (3, 1)
 
 STAGES, QUEUED = 20, 10
 OURS, PIPECAT = "streamflow", "pipecat"

@@ -18,7 +18,7 @@ from ._report import Goal, Report, Table, number, times
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (2, 1)
 
 KINDS = ("long", "objects")
 SIZES = [1_000, 10_000, 100_000, 1_000_000]

@@ -20,7 +20,7 @@ from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (7, 3)
+ROUNDS = (3, 3)
 
 OFF, AGAIN, LANES, MIXED = "off", "off, again", "lanes", "lanes, mixed priorities"
 KINDS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (3, 3)
 
 STAGES = 3
 POINTS = {"output": ["output"], "input, output": ["input", "output"], "edges": ["edges"]}

@@ -21,7 +21,7 @@ from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (3, 3)
 
 OFF, AGAIN, ALL = "off", "off, again", "every element"
 KINDS: dict[str, Callable[[], bool | Tracing]] = {

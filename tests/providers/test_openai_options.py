@@ -54,7 +54,7 @@ def test_its_repr_tells_the_address_and_the_model():
 
 def test_certificates_are_verified():
     """TLS without verification is no TLS; it is not even an option."""
-    context = OpenAIProvider("https://model.test/v1")._new_client()._transport._pool._ssl_context
+    context = OpenAIProvider("https://model.test/v1")._tls
 
     assert context.check_hostname
     assert context.verify_mode.name == "CERT_REQUIRED"
@@ -93,7 +93,7 @@ def test_without_httpx2_the_error_names_the_extra(monkeypatch):
     "code",
     [
         "import sys, streamflow.providers as p; assert 'httpx2' not in sys.modules",
-        "import sys, streamflow.providers as p; p.OpenAIProvider('http://a.test'); assert 'httpcore2' in sys.modules",
+        "import sys, streamflow.providers as p; p.OpenAIProvider('http://a.test'); assert 'httpx2' in sys.modules",
     ],
 )
 def test_httpx2_is_imported_by_the_constructor_and_by_nothing_else(code):

@@ -93,10 +93,12 @@ class Line:
         return self._is_waiting
 
     @property
-    def is_full(self) -> bool:
-        """Whether there is no room for one element more."""
-        target = self._target
-        return len(target._buffer) >= target._limit
+    def is_held_up(self) -> bool:
+        """Whether there is something to take, or about to come, and no room for it."""
+        target, source = self._target, self.source
+        return len(target._buffer) >= target._limit >= 0 and bool(
+            source._buffer or source._turns or source._is_refilled
+        )
 
     async def arrival(self) -> None:
         """Wait while there is nothing to take, and nothing else to learn. Takes nothing; cancellation: at any time."""
@@ -214,6 +216,7 @@ class Line:
         self._is_waiting = True
         if may_lend and peer.capacity <= WIDE:
             peer._give_more = self._lend
+            peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
             while target._must_wait(turn) and not self.has_in_hand:
                 await target._turn_to_come(turn)

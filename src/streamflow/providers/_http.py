@@ -1,6 +1,6 @@
 """A model server behind an address: what is checked of it, the HTTP client and its connections, one request.
 
-Above: `_openai`, `_anthropic`. Below: `_call`, `_connection`, and the optional `httpx2`, which only this module imports.
+Above: `_openai`, `_anthropic`. Below: `_call`, `_connection`, `_direct`, and the optional `httpx2`, which only this module imports.
 Rules: certificates are verified, redirects are not followed, nothing is unpacked. Addresses and headers are not repeated in errors.
 """
 
@@ -16,6 +16,7 @@ from ..errors import ConfigError, MissingExtraError
 from ..observe import trace_headers
 from ._call import Limits, call_model, check_positive
 from ._connection import Connection, cause_of, reason_of
+from ._direct import Address, DirectClient, DirectResponse, needs_proxy
 from ._encoding import encode_body
 from ._failures import Failures
 from ._secrets import Secrets
@@ -92,9 +93,11 @@ class HTTPProvider:
         # Where no TLS is spoken, a context that trusts nobody costs nothing and lets nothing through.
         plain = client is not None or self._base_url.startswith("http:")
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else self._http.create_ssl_context()
+        self._url = f"{self._base_url}{wire.path}"
+        self._address = self._addressed(self._url)
         if client is None:
-            self._new_client()  # never used: the first one of a process imports the rest of httpx2
-        self._kept: httpx2.AsyncClient | None = None
+            self._new_client()  # never used: the first one of a process imports the rest of httpx2, if a proxy needs it
+        self._kept: httpx2.AsyncClient | DirectClient | None = None
         self._kept_in: object = None
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[StreamElement, None]:
@@ -148,7 +151,7 @@ class HTTPProvider:
             yield value
             yield value.partition(" ")[2]  # what follows `Bearer`
 
-    def _client(self) -> tuple[httpx2.AsyncClient, bool]:
+    def _client(self) -> tuple[httpx2.AsyncClient | DirectClient, bool]:
         """Return the client for one call, and whether the call is to close it."""
         if self._given is not None:
             return self._given, False
@@ -157,11 +160,25 @@ class HTTPProvider:
             return self._kept, False
         return self._new_client(), True
 
-    def _new_client(self) -> httpx2.AsyncClient:
+    def _new_client(self) -> httpx2.AsyncClient | DirectClient:
+        if not needs_proxy(self._address):
+            tls = self._tls if self._address.scheme == "https" else None
+            return DirectClient(self._http, self._address, tls, connect_timeout_s=self._connect_timeout_s)
         # No limit of connections: a call that waits for another one's connection would look like a server that is down.
         limits = self._http.Limits(max_connections=None, max_keepalive_connections=20)
         client: httpx2.AsyncClient = self._http.AsyncClient(verify=self._tls, limits=limits)
         return client
+
+    def _addressed(self, url: str) -> Address:
+        """Return an address in parts; names are made ASCII, and paths quoted, as by the HTTP client."""
+        parts: httpx2.URL = self._http.URL(url)
+        return Address(
+            parts.scheme,
+            parts.raw_host.decode("ascii"),
+            parts.port or (443 if parts.scheme == "https" else 80),
+            parts.netloc.decode("ascii"),
+            parts.raw_path.decode("ascii"),
+        )
 
     async def _open(self, body: dict[str, object], failures: Failures) -> Connection:
         """Send the request; return when the server has begun a success."""
@@ -181,20 +198,23 @@ class HTTPProvider:
             raise
         return connection
 
-    async def _send(self, client: httpx2.AsyncClient, body: bytes, failures: Failures) -> httpx2.Response:
+    async def _send(
+        self, client: httpx2.AsyncClient | DirectClient, body: bytes, failures: Failures
+    ) -> httpx2.Response | DirectResponse:
         """Send the request, and return when the head of the response is there."""
         headers = {
+            "user-agent": "streamflow",  # there are gateways that refuse a request without one
             **self._headers,
             "accept": "text/event-stream",
             "accept-encoding": "identity",  # nothing to unpack, so that sizes are what they seem
             "content-type": "application/json",
             **trace_headers(urlsplit(self._base_url).hostname or ""),
         }
-        timeout = self._http.Timeout(self._timeout_s, connect=self._connect_timeout_s, pool=self._connect_timeout_s)
-        request = client.build_request(
-            "POST", f"{self._base_url}{self._wire.path}", content=body, headers=headers, timeout=timeout
-        )
         try:
+            if isinstance(client, DirectClient):
+                return await client.post(body, headers, self._timeout_s)
+            timeout = self._http.Timeout(self._timeout_s, connect=self._connect_timeout_s, pool=self._connect_timeout_s)
+            request = client.build_request("POST", self._url, content=body, headers=headers, timeout=timeout)
             return await client.send(request, stream=True, follow_redirects=False)
         except (self._http.ConnectTimeout, self._http.PoolTimeout) as error:
             failure, cause = (
@@ -214,20 +234,28 @@ class _OwnConnection(Connection):
     """A connection with a client that was opened for it, or none."""
 
     def __init__(
-        self, response: httpx2.Response, failures: Failures, timeout_s: float, client: httpx2.AsyncClient | None
+        self,
+        response: httpx2.Response | DirectResponse,
+        failures: Failures,
+        timeout_s: float,
+        client: httpx2.AsyncClient | DirectClient | None,
     ) -> None:
         super().__init__(response, failures, timeout_s)
+        self._direct = response if isinstance(response, DirectResponse) else None
         self._client = client
 
     async def read_out(self) -> None:
         """Read what is left, if the connection is to be used again."""
-        if self._client is None:
+        if self._client is None and not (self._direct is not None and self._direct.is_read):
             await super().read_out()
 
     async def aclose(self) -> None:
         """Close the response, and the client that was opened for it."""
         try:
-            await super().aclose()
+            if self._direct is None:
+                await super().aclose()
+            else:
+                await self._direct.aclose()
         finally:
             if self._client is not None:
                 await self._client.aclose()

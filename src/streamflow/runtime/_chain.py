@@ -235,15 +235,15 @@ class Chain:
         first, may_lend = self._first, self.carrier.meter is None
         while True:
             self._at = first
-            if not line.source.backlog:
-                await line.arrival()
-            if not line.is_clear():
-                return
-            if line.is_full:
+            if line.is_held_up:
                 self._at = self._end - 1
                 await line.room(may_lend=may_lend)
                 if not line.has_in_hand:
                     continue
+            elif not line.source.backlog:
+                await line.arrival()
+            if not line.has_in_hand and not line.is_clear():
+                return
             try:
                 unusual = line.move()
             except BaseException:

@@ -5,6 +5,7 @@ Above: `providers`, `transports`. Below: `elements`, `errors`.
 
 from ._anthropic_calls import AnthropicToolCalls
 from ._chat_calls import ChatToolCalls
+from ._http1 import HTTPHead, HTTPResponseReader
 from ._json_paths import is_selected, show_path
 from ._json_reader import JsonField, JsonTree
 from ._json_stream import JsonStream
@@ -15,6 +16,8 @@ from ._tool_calls import ToolCallPiece, parse_arguments
 __all__ = [
     "AnthropicToolCalls",
     "ChatToolCalls",
+    "HTTPHead",
+    "HTTPResponseReader",
     "JsonField",
     "JsonStream",
     "JsonTree",
