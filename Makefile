@@ -90,7 +90,7 @@ dist: $(VENV)/.stamp-dist ## build sdist and wheel, and try the wheel in a clean
 check: lint test test-services ## what must pass before a change goes in
 
 clean: ## remove what was built and measured, and .venv
-	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) benchmarks/.venv-peers benchmarks/results build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The rule runs each time; what depends on the stamp is made anew only when the script has touched it.

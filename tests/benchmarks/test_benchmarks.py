@@ -151,6 +151,30 @@ def test_a_case_that_fails_says_what_it_wrote(bench: ModuleType) -> None:
     assert set(sample) == {"cpu_us", "wall_us"}
 
 
+def test_a_peer_that_cannot_be_installed_is_left_out_by_name(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """benchmarks/README: one package that pip refuses takes no other with it, and is not tried again at each run."""
+    environment = importlib.import_module("benchmarks._environment")
+    tried: list[list[str]] = []
+
+    def install(requirements: list[str]) -> bool:
+        tried.append(requirements)
+        return not any(one.startswith("streamz") for one in requirements)
+
+    monkeypatch.setattr(environment, "_FOLDER", tmp_path)
+    monkeypatch.setattr(environment, "_STAMP", tmp_path / "installed.json")
+    monkeypatch.setattr(environment, "_install", install)
+    monkeypatch.setattr(environment.subprocess, "run", lambda *_args, **_options: None)
+
+    first, second = environment.set_up(), environment.set_up()
+
+    assert [one.partition("==")[0] for one in first] == ["streamz"]
+    assert second == first
+    assert len(tried) == 1 + len(tried[0])
+    assert "installing the peers" in capsys.readouterr().err
+
+
 def test_every_goal_of_the_issue_has_a_question_that_measures_it(bench: ModuleType) -> None:
     """Fifteen subjects, each with goals; each goal's question exists, and a figure that no goal knows is a mistake."""
     goals = importlib.import_module("benchmarks._goals")

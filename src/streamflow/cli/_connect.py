@@ -31,8 +31,8 @@ _WORD_PAUSE_S = 0.03  # quick reading speed: fast enough not to bore, slow enoug
 
 _HOW_TO_CONNECT = """\
 Offline: a scripted provider answers by rules. No model is asked, and nothing leaves this machine.
-To talk to a real model, name any OpenAI-compatible server:
-  streamflow chat --base-url http://localhost:11434/v1 --model llama3.2
+To talk to a real model, name any OpenAI-compatible server with these options:
+  --base-url http://localhost:11434/v1 --model llama3.2
 or set OPENAI_BASE_URL, OPENAI_MODEL and OPENAI_API_KEY; for Anthropic: --provider anthropic and ANTHROPIC_API_KEY."""
 
 

@@ -65,6 +65,7 @@ def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     yield _chain.Chain, "_pump", _careful_pump(hook, vars(_chain.Chain)["_pump"])
     yield _chain.Chain, "_pass_through", _careful_burst(hook, vars(_chain.Chain)["_pass_through"])
     yield _chain, "pass_head", _late_head(hook)
+    yield _chain.Chain, "_has_line", _never
     yield _loops, "can_pump", _never  # bursts are no operations: elements go one by one, and a source has a task
     yield _feeding, "is_plain_edge", _never
 
