@@ -154,10 +154,11 @@ def forbid_elsewhere(engine: Engine) -> None:
 
 async def _pull(outlet: ReceiveEnd[StreamElement], outcome: Outcome) -> StreamElement:
     forbid_elsewhere(outcome.engine)
-    try:
-        return outcome.see(await outlet.__anext__())
-    except (StopAsyncIteration, ChannelClosedError):
-        pass
+    if not outcome.end_told:
+        try:
+            return outcome.see(await outlet.__anext__())
+        except (StopAsyncIteration, ChannelClosedError):
+            pass
     return await outcome.next_of_the_end()
 
 
