@@ -238,6 +238,26 @@ def test_importing_the_package_loads_the_kernel_and_no_feature() -> None:
     assert {"pydantic", "trio", *optional_packages()} & {name.partition(".")[0] for name in loaded} == set()
 
 
+def test_a_plain_run_loads_nothing_that_it_does_not_need() -> None:
+    """A program that needs little starts fast: what looks on, records, draws and explains is loaded when it is asked for."""
+    loaded = python("""
+import json, sys
+from streamflow import MapStage, PipelineBuilder, TextElement
+pipeline = PipelineBuilder().chain(MapStage(lambda element: TextElement(element.text.upper()), name="loud")).build()
+assert pipeline.execute_sync("x").text == "X"
+print(json.dumps(sorted(sys.modules)))
+""")
+    late = {
+        "graph": {"_dict", "_drawing", "_explain"},
+        "observe": {"_events", "_metric_families", "_record_file", "_record_settings", "_trace_spans"},
+        "runtime": {"_lag", "_registry", "_replay", "_run_meter", "_stats", "_supervision", "_tracing"},
+        "stages": {"_budget", "_guardrails", "_json_guard", "_prompt", "_timing"},
+    }
+
+    assert isinstance(loaded, list)
+    assert {f"streamflow.{room}.{name}" for room, names in late.items() for name in names} & set(loaded) == set()
+
+
 def test_every_public_module_can_be_imported_without_the_extras() -> None:
     """What is missing is told by the class that needs it, with the extra's name, not by an import that fails."""
     modules = sorted(

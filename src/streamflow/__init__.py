@@ -163,4 +163,6 @@ __all__ = [
 
 if not TYPE_CHECKING:
     # A feature that is asked for by name here, and loaded when it is.
-    __getattr__ = _faces.loading(__name__, {".middleware": "MiddlewareAdapter wrap_middleware", ".observe": "Event"})
+    __getattr__, __dir__ = _faces.loading(
+        __name__, {".middleware": "MiddlewareAdapter wrap_middleware", ".observe": "Event"}
+    )

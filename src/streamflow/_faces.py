@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["loading"]
 
 
-def loading(face: str, modules: Mapping[str, str]) -> Callable[[str], object]:
-    """Return the `__getattr__` of a face: it loads what is asked for by name, and keeps it there.
+def loading(face: str, modules: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return the `__getattr__` of a face, which loads what is asked for by name and keeps it there, and its `__dir__`.
 
     Args:
         face: The module's `__name__`.
@@ -34,4 +34,7 @@ def loading(face: str, modules: Mapping[str, str]) -> Callable[[str], object]:
         setattr(sys.modules[face], name, found)
         return found
 
-    return load
+    def listed() -> list[str]:
+        return sorted({*vars(sys.modules[face]), *homes})
+
+    return load, listed

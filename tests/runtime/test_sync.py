@@ -12,6 +12,7 @@ import pytest
 from anyio.lowlevel import current_token
 
 from streamflow import (
+    DataElement,
     EndOfStream,
     MapStage,
     PassthroughStage,
@@ -51,6 +52,25 @@ def test_execute_sync_gives_the_result_of_the_run(backend):
     result = loud.execute_sync(["a", "b"], backend=backend)
     assert result.text == "AB"
     assert result.reason == "done"
+
+
+def test_a_blocking_call_does_not_make_text_of_its_result():
+    """5.2: `asyncio` does that with what its main coroutine has returned, twice: of a long result, megabytes."""
+    shown = 0
+
+    class Shy:
+        def __repr__(self) -> str:
+            nonlocal shown
+            shown += 1
+            return "shy"
+
+    pipeline = PipelineBuilder().chain(PassthroughStage("p")).build()
+    with pipeline.sync_session() as session:
+        session.execute(DataElement(Shy()))
+    result = pipeline.execute_sync(DataElement(Shy()))
+
+    assert shown == 0
+    assert "shy" in repr(result)
 
 
 def test_execute_sync_without_a_source_has_an_empty_input():

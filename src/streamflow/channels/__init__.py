@@ -7,7 +7,7 @@ from ._arrival import ArrivalEnd
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
-from ._bounded import open_channel
+from ._bounded import open_channel, open_plain
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
@@ -133,6 +133,7 @@ __all__ = [
     "open_chained",
     "open_channel",
     "open_feedback",
+    "open_plain",
     "oversee",
     "pass_head",
     "pull_into",

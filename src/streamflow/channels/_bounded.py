@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ._pulse import Pulse
     from ._watching import ChannelWatch
 
-__all__ = ["open_channel"]
+__all__ = ["open_channel", "open_plain"]
 
 T = TypeVar("T")
 
@@ -104,7 +104,22 @@ def open_channel(
         receive_end = reader = LaneReceiveEnd[T](name, capacity, admit or _admit_any, watch, pulse)
         send_end = LaneSendEnd(reader)
     else:
-        receive_end = ReceiveEnd(name, capacity, admit or _admit_any, watch, pulse, plain=plain)
-        send_end = SendEnd(receive_end)
+        return open_plain(capacity, name, admit or _admit_any, watch=watch, pulse=pulse, plain=plain)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
+    return send_end, receive_end
+
+
+def open_plain(
+    capacity: int,
+    name: str,
+    admit: Callable[[object], bool],
+    *,
+    watch: ChannelWatch | None,
+    pulse: Pulse | None,
+    plain: set[type] | None,
+) -> tuple[SendEnd[T], ReceiveEnd[T]]:
+    """Open a channel without lanes, policy and weight as `open_channel()` does, whose capacity has been looked at before."""
+    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain)
+    send_end: SendEnd[T] = SendEnd(receive_end)
+    receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     return send_end, receive_end

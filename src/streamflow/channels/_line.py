@@ -23,6 +23,8 @@ import dataclasses
 import inspect
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import anyio.lowlevel
+
 from ._chained import has_plain
 from ._refilled import WIDE
 
@@ -88,11 +90,6 @@ class Line:
         return self._is_moving or self._left is not None or self._error is not None
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the line's task waits for room, with nothing in hand that it would send."""
-        return self._is_waiting
-
-    @property
     def is_held_up(self) -> bool:
         """Whether there is something to take, or about to come, and no room for it."""
         target, source = self._target, self.source
@@ -132,7 +129,7 @@ class Line:
         """Say whether there is something to take, and nothing unusual on the way; pull some, where nothing is there."""
         if not has_plain(self.source) or self._target._limit < 0:
             return False
-        for edge in self._between:
+        for edge in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
             if edge.attention or edge._buffer:
                 return False
         return True
@@ -141,7 +138,7 @@ class Line:
         """Have what is there go through all functions, while there is room; to be called when the line `is_clear()`.
 
         Returns:
-            The element and the outcome of the function at `at`, if that is unusual: to be dealt with, before anything else is moved.
+            The element and the outcome of the function at `at`, if that is unusual: to be dealt with before anything else moves.
 
         Raises:
             Exception: What the function at `at` raises. Its element is gone; what others have given before is where it belongs.
@@ -218,11 +215,15 @@ class Line:
             peer._give_more = self._lend
             peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
+            if peer.capacity > WIDE:
+                await anyio.lowlevel.checkpoint()
             while target._must_wait(turn) and not self.has_in_hand:
                 await target._turn_to_come(turn)
+                if self.source._is_refilled:  # that was a turn of the event loop, for the line's task and for who reads
+                    self.source._checkpoint_at = self.source.received + WIDE
             if not self.has_in_hand:
                 target._raise_if_closed()
-        except BaseException:
+        except BaseException:  # what is kept is in nobody's hands any more
             self._give_up()
             raise
         finally:
@@ -233,13 +234,16 @@ class Line:
     def _lend(self) -> bool:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
         waiter = self._target._peer._turns[0].waiter
-        if self._is_moving or self.has_in_hand or waiter is None or waiter.done() or not self.is_clear():
+        if self.has_in_hand or waiter is None or waiter.done() or not self.is_clear():
             return False
         try:
             self._left = self.move()
         except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
             self._error = error
-        return not self.has_in_hand
+        if self._left is not None or self._error is not None:
+            return False
+        # With nothing to read, the reader is about to wait, and nobody else would have the line go on.
+        return bool(self._target._buffer)
 
     def _kept(self) -> Unusual:
         """Return what was kept, or raise it."""

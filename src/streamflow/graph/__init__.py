@@ -97,7 +97,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = _faces.loading(
+    __getattr__, __dir__ = _faces.loading(
         __name__,
         {
             "._dict": "graph_from_dict graph_to_dict",

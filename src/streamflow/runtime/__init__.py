@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = _faces.loading(
+    __getattr__, __dir__ = _faces.loading(
         __name__,
         {
             "._bottleneck": "Bottleneck",

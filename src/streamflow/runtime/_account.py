@@ -21,7 +21,7 @@ class Account:
     """What was under way when a run was cut short: by a failure, a limit, a cancellation, or the deadline of a drain."""
 
     def __init__(self) -> None:
-        self._turned_away: Counter[str] = Counter()
+        self._turned_away: dict[str, int] = {}
         self._before: dict[str, int] | None = None
         self._seen: list[
             tuple[StageRun, bool, tuple[int, int]]
@@ -29,7 +29,7 @@ class Account:
 
     def turn_away(self, edge: str, count: int) -> None:
         """Note what a source has given and there was no room for when its run began to drain."""
-        self._turned_away[edge] += count
+        self._turned_away[edge] = self._turned_away.get(edge, 0) + count
 
     def open(self, ends: Iterable[ReceiveEnd[Any]], stages: Iterable[StageRun]) -> None:
         """Note what was lost before, on purpose: what a stage that returned early had no need of. The first call counts."""

@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+import anyio
+
 from ..channels import running_trio
 from ..errors import RunStateError
 from ._swallowing import REASON, Mark, Redelivery, Throttle
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from ._swallowing import Pressure
 
-__all__ = ["Backend", "KeptLoop", "Task", "TaskView", "current_backend", "keep_loop", "loop_is_running"]
+__all__ = ["Backend", "KeptLoop", "Task", "TaskView", "current_backend", "keep_loop", "loop_is_running", "run_once"]
 
 T = TypeVar("T")
 
@@ -68,11 +70,11 @@ class Backend(Protocol):
         coroutine: Coroutine[Any, Any, None],
         name: str,
         context: Context,
-        ended: Callable[[], None] | None = None,
+        struck: Callable[[object], None] | None = None,
     ) -> Task:
         """Start a task that runs in `context`. The coroutine lets nothing out but its own cancellation.
 
-        Where a task can end before its first step, `ended` is called when it has; not once it has begun.
+        Where a task can end before its first step, `struck` is called when it has, with whatever; not once it has begun.
         """
         ...
 
@@ -157,12 +159,10 @@ class _AsyncioBackend:
         coroutine: Coroutine[Any, Any, None],
         name: str,
         context: Context,
-        ended: Callable[[], None] | None = None,
+        struck: Callable[[object], None] | None = None,
     ) -> Task:
         task = self._loop.create_task(coroutine, name=name, context=context)
-        struck: Callable[[object], None] | None = None
-        if ended is not None:
-            struck = lambda _: ended()  # noqa: E731 - it is taken back by its identity
+        if struck is not None:
             task.add_done_callback(struck, context=context)
         return _AsyncioTask(self._loop, task, struck)
 
@@ -253,7 +253,7 @@ class _TrioBackend:
         coroutine: Coroutine[Any, Any, None],
         name: str,
         context: Context,
-        ended: Callable[[], None] | None = None,
+        struck: Callable[[object], None] | None = None,
     ) -> Task:
         task = _TrioTask(self._trio.CancelScope)
         task.task = self._trio.lowlevel.spawn_system_task(task.run, coroutine, name=name, context=context)
@@ -340,7 +340,14 @@ class _KeptAsyncio:
         self._runner.get_loop()
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return self._runner.run(work())
+        # What the runner's own coroutine returned would be shown as text, twice and in full, when its signal handler is taken back.
+        found: list[T] = []
+
+        async def keep() -> None:
+            found.append(await work())
+
+        self._runner.run(keep())
+        return found[0]
 
     def close(self) -> None:
         self._runner.close()
@@ -366,6 +373,18 @@ class _KeptTrio:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def run_once(work: Callable[[], Coroutine[Any, Any, T]], backend: str) -> T:
+    """Run `work()` to its end on an event loop of its own, and return what it returns."""
+    if backend == "trio":
+        result: T = anyio.run(work, backend="trio")
+        return result
+    loop = _KeptAsyncio()
+    try:
+        return loop.run(work)
+    finally:
+        loop.close()
 
 
 def keep_loop(backend: str) -> KeptLoop:

@@ -143,6 +143,7 @@ class Chain:
         self._end = len(self._members)
         self._at = 0  # the stage whose turn it is
         self._line: Line | None = None  # from the first stage to the last
+        self._is_idle = False  # it waits for room, with nothing in hand
         self._sending: list[int] = []  # those before it that wait until there is room for the next result
         self._ending = False
         name = " + ".join(stage.name for stage in stages)
@@ -156,7 +157,7 @@ class Chain:
     def is_at_work(self, place: int) -> bool:
         """Say whether a stage has an element in hand."""
         line = self._line
-        if line is not None and (line.is_waiting or line.has_in_hand):
+        if line is not None and (self._is_idle or line.has_in_hand):
             return line.has_in_hand and place == line.at
         return self.carrier.is_at_work and (place == self._at or place in self._sending)
 
@@ -206,6 +207,7 @@ class Chain:
         """Be the task of the first stage until its input has ended."""
         member = self._members[first]
         source = member.source
+        self._is_idle = False
         self._line = Line([one.call for one in self._alive()]) if self._has_line() else None
         while True:
             self._at = first
@@ -236,8 +238,9 @@ class Chain:
         while True:
             self._at = first
             if line.is_held_up:
-                self._at = self._end - 1
+                self._at, self._is_idle = self._end - 1, True
                 await line.room(may_lend=may_lend)
+                self._is_idle = False
                 if not line.has_in_hand:
                     continue
             elif not line.source.backlog:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
-__all__ = ["EdgeWatches", "Tell", "edge_watches", "watchdogs_of", "watches_all"]
+__all__ = ["EdgeWatches", "Tell", "edge_watches", "has_limits", "watchdogs_of", "watches_all"]
 
 Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 """Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
@@ -39,6 +39,15 @@ def watches_all(config: PipelineConfig) -> bool:
     """Say whether the settings ask for a watch on every edge."""
     limits = config.idle_timeout_s, config.backpressure_timeout_s
     return _follows(config) or any(one is not None for one in limits)
+
+
+def has_limits(config: PipelineConfig) -> bool:
+    """Say whether the settings ask for a task that watches a run."""
+    limits = (
+        *(config.timeout_s, config.first_element_timeout_s, config.idle_timeout_s, config.backpressure_timeout_s),
+        *(config.stall_report_s, config.lag_warning_s),
+    )
+    return any(one is not None for one in limits)
 
 
 def _follows(config: PipelineConfig) -> bool:
@@ -52,7 +61,7 @@ def edge_watches(engine: Engine, clock: RunClock) -> EdgeWatches | None:
     further: Callable[[str, EdgeBound | None], ChannelWatch | None] | None = engine._context.get(EDGE_WATCH)
     if reporter.recorder is not None:
         further = reporter.recorder.watching(further)
-    if not (watches_all(config) or engine.plan.limits_stages or further is not None):
+    if not (engine.plan.is_watched or further is not None):
         return None
     tell = reporter.moved if reporter.has_listeners else None
     moves = config.idle_timeout_s is not None or config.backpressure_timeout_s is not None

@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -55,10 +56,11 @@ from ._wiring import StageRun, wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from ..channels import ReceiveEnd, SendEnd
+    from ..channels import SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
     from ._chain import Rest
     from ._config import PipelineConfig
+    from ._edge_watches import EdgeWatches
     from ._lifetime import Lifetime
     from ._plan import Plan
     from ._reporting import Reporter
@@ -83,10 +85,18 @@ class Engine(RunView):
         lifetime: What it has in common with the other runs of its pipeline.
     """
 
-    jobs: JobGroup
-    inlets: dict[str, SendEnd[StreamElement]]
-    outlet: ReceiveEnd[StreamElement]
-    leaves: dict[str, ReceiveEnd[StreamElement]]
+    # What changes late, or never, is told by the class: many runs may be alive at once.
+    started: bool = False
+    cancelled: bool = False  # by the caller
+    draining: bool = False
+    failure: BaseException | None = None
+    notice: ErrorElement | None = None
+    reason: EndReason = "done"
+    zombies: tuple[str, ...] = ()
+    _loops: Sequence[LoopWatch] = ()
+    _last_stages: set[int]
+    _no_more_waiting: anyio.Event | None = None
+    _supervisors: Mapping[str, Supervisor] = MappingProxyType({})
 
     def __init__(
         self,
@@ -102,23 +112,13 @@ class Engine(RunView):
         self.config = config
         self.reporter: Reporter = reporter
         self.tracer: RunTracer | None = reporter.tracer
-        self.started: bool = False
-        self.cancelled: bool = False  # by the caller
-        self.draining: bool = False
-        self.failure: BaseException | None = None
-        self.notice: ErrorElement | None = None
-        self.reason: EndReason = "done"
-        self.zombies: tuple[str, ...] = ()
         self.tolerated: list[StageError] = []
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
+        self._emit, self._open_resource = reporter.emit, lifetime.resource  # one for all stages
         self._context = contextvars.copy_context()
-        self._loops: Sequence[LoopWatch] = ()
-        self._last_stages: set[int] = set()
-        self._no_more_waiting: anyio.Event | None = None
         self._suppressed: list[StageError] = []
-        self._supervisors: Mapping[str, Supervisor] = {}
 
     # Starting
 
@@ -141,14 +141,16 @@ class Engine(RunView):
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
-        self._find_joints()
+        if not self.plan.is_chain:
+            self._find_joints()
         if self.plan.supervises:
             from ._supervision import supervisors  # noqa: PLC0415 - most stages are not supervised
 
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
         self._last_stages = set(self.plan.last_stages)
-        self.measure_sources(self._sources)
+        if self.config.metrics:
+            self.measure_sources(self._sources)
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
@@ -156,19 +158,26 @@ class Engine(RunView):
         for places in self.plan.chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
+        work, stage_ended = self._work, self._stage_ended
         for stage in self._stages:
             if not stage.has_job:
-                stage.job = self._job(stage.name, partial(self._work, stage), partial(self._stage_ended, stage))
-        self._watchdogs += watchdogs_of(self, watches, clock)
-        self.measure()
-        if self.reporter.recorder is not None:
-            self.reporter.recorder.begin(self)
+                stage.job = Job(stage.name, work, stage_ended, self._context.copy(), (stage,))
+        self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
         self.jobs.start(*feeders, *self._watchdogs, *(stage.job for stage in self._stages))
         if self.draining:
             begin_drain(self)
+
+    def _begin_watching(self, watches: EdgeWatches | None) -> None:
+        """Make what looks on, once all else has been made and before anything has begun."""
+        if self.plan.has_watchdogs:
+            self._watchdogs += watchdogs_of(self, watches, self._clock)
+        if self.config.metrics:
+            self.measure()
+        if self.reporter.recorder is not None:
+            self.reporter.recorder.begin(self)
 
     def _feeder(self, head: str, source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> Job:
         return feeder_of(
@@ -196,9 +205,9 @@ class Engine(RunView):
             stage=stage.name,
             deps=self._deps,
             deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            emit=self.reporter.emit,
+            emit=self._emit,
             start_soon=partial(self._start_helper, stage),
-            open_resource=self._lifetime.resource,
+            open_resource=self._open_resource,
             guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
@@ -262,7 +271,7 @@ class Engine(RunView):
         end_stage(stage)
         for one in self._supervisors.values():
             one.look()
-        for head, feeder in tuple(self._feeders.items()):
+        for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
             if self._last_stages.isdisjoint(self.plan.served[head]) or not (feeder.weight or self.inlets[head].is_open):
                 feeder.cancel()
         self._settle(job.weight)
@@ -328,6 +337,8 @@ class Engine(RunView):
 
     def _tell_end(self) -> None:
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
+        if self.reporter.is_over:
+            return
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies)
 
@@ -433,7 +444,8 @@ class Engine(RunView):
 
     async def finish(self, *, shield: bool) -> None:
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
-        await self.end_tasks(shield=shield)
+        if self.jobs.alive:
+            await self.end_tasks(shield=shield)
         self._tell_end()
         if self.reporter.has_tasks:
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)

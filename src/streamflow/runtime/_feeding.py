@@ -133,7 +133,17 @@ class PulledSource(Job):
             error = caught
         ended = self._ended
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del self._work, self._ended, self._context, self._source, self._items, self._hand, self._writer, self._reader
+        del (
+            self._work,
+            self._ended,
+            self._about,
+            self._context,
+            self._source,
+            self._items,
+            self._hand,
+            self._writer,
+            self._reader,
+        )
         try:
             ended(self, error)
         finally:

@@ -28,7 +28,15 @@ __all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
 
 
 class Job:
-    """One task of a run."""
+    """One task of a run.
+
+    Args:
+        name: What it is called in reports.
+        work: Called in the task, and awaited.
+        ended: Told when it has ended, and with what.
+        context: What it sees.
+        about: What both are called with first: one function can serve many tasks.
+    """
 
     weight: int = 1
     """How many tasks there are less when it has ended."""
@@ -40,9 +48,10 @@ class Job:
     def __init__(
         self,
         name: str,
-        work: Callable[[], Awaitable[object]],
-        ended: Callable[[Job, BaseException | None], None],
+        work: Callable[..., Awaitable[object]],
+        ended: Callable[..., None],
         context: Context,
+        about: tuple[object, ...] = (),
     ) -> None:
         self.name: str = name
         """What it is called in reports."""
@@ -52,6 +61,7 @@ class Job:
         """What to do when it is cancelled before it has begun; None: nothing."""
         self._work = work
         self._ended = ended
+        self._about = about
         self._context = context
         self._task: Task | None = None
         self._pressure: Pressure | None = None
@@ -101,13 +111,13 @@ class Job:
     def start(self, backend: Backend) -> None:
         """Start it in a task of its own."""
 
-        def ended() -> None:
+        def struck(_: object) -> None:
             # Of a task that somebody else cancels before its first step no line runs: another one tells of its end.
             if not self._begun:
                 self._is_struck = True
                 self._task = backend.spawn(self._run(), self.name, self._context)
 
-        self._task = backend.spawn(self._run(), self.name, self._context, ended)
+        self._task = backend.spawn(self._run(), self.name, self._context, struck)
 
     async def _run(self) -> None:
         # Nothing may leave this coroutine: the event loop is its parent, and trio ends the program over what a system task raises.
@@ -118,23 +128,27 @@ class Job:
             self._task.begin()
         error: BaseException | None = None
         try:
-            work = self.instead if self.cancel_requested or self._is_struck else self._work
-            if work is not None:
-                await (work() if self.meter is None else metered(self.meter, self, as_coroutine(work())))
+            if self.cancel_requested or self._is_struck:
+                if self.instead is not None:
+                    await self.instead()
+            elif self.meter is None:
+                await self._work(*self._about)
+            else:
+                await metered(self.meter, self, as_coroutine(self._work(*self._about)))
             if self._is_struck:
                 raise anyio.get_cancelled_exc_class()()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
-        ended = self._ended
+        ended, about = self._ended, self._about
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del self._work, self._ended, self._context
+        del self._work, self._ended, self._about, self._context
         self.instead = None
         self._task = None
         if self._pressure is not None:
             self._pressure.end()
             self._pressure = None
         try:
-            ended(self, error)
+            ended(*about, self, error)
         finally:
             del error  # its traceback holds this frame
 

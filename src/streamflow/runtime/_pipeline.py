@@ -9,7 +9,6 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-import anyio
 import msgspec
 
 from .. import graph as graphs
@@ -17,6 +16,7 @@ from .. import observe
 from ..errors import ConfigError, DecodeError
 from ..graph import GraphBuilder, SubGraph, caller_of_package
 from ..stages import open_sources
+from ._backend import run_once
 from ._config import PipelineConfig
 from ._engine import Engine
 from ._kill_switch import KillSwitch
@@ -57,7 +57,9 @@ class Pipeline:
 
     def __init__(self, graph: Graph, config: PipelineConfig, listeners: tuple[Listener | AsyncListener, ...]) -> None:
         self._graph = graph
-        self._plan = make_plan(graph, config)
+        self._plan = plan = make_plan(graph, config)
+        self._heads = tuple(plan.heads)
+        self._generators = tuple(one.node.name for one in plan.stages if not one.inputs)
         self._config = config
         self._listeners = listeners
         resources = [one for node in graph.nodes for one in node.stage.resources]
@@ -95,7 +97,7 @@ class Pipeline:
             raise ConfigError(
                 "kill_switch", f"a KillSwitch was expected, got {given!r:.80}; make one with KillSwitch()"
             )
-        opened = {} if source is None else open_sources(source, tuple(self._plan.heads), self._generators)
+        opened = {} if source is None else open_sources(source, self._heads, self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
         if trace is not None or self._config.tracing:
             from ._tracing import tracer_of  # noqa: PLC0415 - most runs are not traced
@@ -150,7 +152,7 @@ class Pipeline:
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        return anyio.run(functools.partial(self._run_alone, source, deps, kill_switch, record), backend=backend)
+        return run_once(functools.partial(self._run_alone, source, deps, kill_switch, record), backend)
 
     def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
         """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.
@@ -360,10 +362,6 @@ class Pipeline:
             and len(self._plan.heads) + len(self._generators) == 1
         )
         return f"<Pipeline {(' → ' if is_chain else ', ').join(names)}>"
-
-    @property
-    def _generators(self) -> tuple[str, ...]:
-        return tuple(one.node.name for one in self._plan.stages if not one.inputs)
 
     def _or_nothing(self, source: Source | Mapping[str, Source] | None) -> Source | Mapping[str, Source] | None:
         return dict.fromkeys(self._plan.heads, ()) if source is None and self.takes_source else source

@@ -16,7 +16,7 @@ from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
-from ._edge_watches import watches_all
+from ._edge_watches import has_limits, watches_all
 from ._fans import fan_of
 from ._orderings import plan_orderings
 
@@ -53,6 +53,8 @@ class EdgePlan:
     """How often an element may go around, if it leads back."""
     is_chained: bool = False
     """Whether the stages at its ends share a task."""
+    is_plain: bool = False
+    """Whether it leads forward from task to task, and has neither lanes nor a policy nor a weight."""
     plain: set[type] = dataclasses.field(default_factory=set[type], compare=False)
     """The types that the gate has let through to the reader so far, in any run."""
 
@@ -187,6 +189,10 @@ class Plan:
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     chains: tuple[tuple[int, ...], ...] = ()
     """The stages of each task that several share, in the order in which elements pass them."""
+    is_watched: bool = False
+    """Whether the settings, or the limit of a stage, ask for a watch on edges."""
+    has_watchdogs: bool = False
+    """Whether a task watches the limits of a run, its stalls, or its event loop."""
 
 
 def _is_in_chain(stage: StagePlan) -> bool:
@@ -285,6 +291,7 @@ class _Planner:
         last = frozenset(one.index for one in stages if not one.outputs or one.index in feeding)
         looking_on = self._looking_on()
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
+        limits_stages = any(node.stage.timeout_s is not None for node in self._nodes)
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
         return Plan(
             stages=stages,
@@ -301,7 +308,9 @@ class _Planner:
             chains=self._chains,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
-            limits_stages=any(node.stage.timeout_s is not None for node in self._nodes),
+            limits_stages=limits_stages,
+            is_watched=limits_stages or watches_all(self._config),
+            has_watchdogs=limits_stages or has_limits(self._config),
             supervises=any(node.supervision is not None for node in self._nodes),
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
@@ -346,6 +355,8 @@ class _Planner:
         )
         if (edge.source, edge.target) in self._chained:
             edge = dataclasses.replace(edge, is_chained=True)
+        elif feedback is None and bound == EdgeBound(bound.capacity):
+            edge = dataclasses.replace(edge, is_plain=True)
         self._edges.append(edge)
         if source is not None:
             self._out_of[source].append(number)

@@ -49,24 +49,29 @@ class Reporter:
 
     tracer: RunTracer | None = None
     """Follows the run, which is traced; None: it is not."""
+    recorder: PointWatcher | None = None
+    """Records the run; None: it is not recorded."""
+    is_over: bool = False
+    """Whether the end of the run has been told."""
+    # What changes late, or never, is told by the class: many runs may be alive at once.
+    _listens: bool = False
+    _tasks: JobGroup | None = None
+    _backend: Backend | None = None
+    _error: BaseException | None = None
+    _started_s: float = 0.0
+    _running: dict[str, StageRun]
 
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
-        self._async_listeners = [one for one in listeners if observe.is_async_listener(one)]
-        self._bus = observe.EventBus([one for one in listeners if not observe.is_async_listener(one)])
+        self._async_listeners: list[AsyncListener] = []
+        if listeners:
+            self._async_listeners = [one for one in listeners if observe.is_async_listener(one)]
+            listeners = [one for one in listeners if not observe.is_async_listener(one)]
+            self._listens = True
+        self._bus = observe.EventBus(listeners)
         self._buffer = buffer
-        self._listens = bool(listeners)
         self._queues: list[EventQueue] = []
-        self._tasks: JobGroup | None = None
-        self._backend: Backend | None = None
-        self._started_s = 0.0
-        self._running: dict[str, StageRun] = {}
-        self._error: BaseException | None = None
-        self.is_over: bool = False
-        """Whether the end of the run has been told."""
-        self.recorder: PointWatcher | None = None
-        """Records the run; None: it is not recorded."""
 
     @property
     def has_tasks(self) -> bool:

@@ -400,7 +400,7 @@ class Run(InterruptibleRun):
     def _inlet(self, call: str, to: str | None) -> SendEnd[StreamElement]:
         inlets = self._engine.inlets
         name = next(iter(inlets)) if to is None and len(inlets) == 1 else to
-        if name in inlets:
+        if name is not None and name in inlets:
             return inlets[name]
         heads = ", ".join(map(repr, inlets))
         problem = f"there is no input {to!r}" if to is not None else f"{self._engine.run_id} has several inputs"

@@ -5,7 +5,8 @@ Above: `_engine`, which is one; `_deadlock` and others that look at it. Below: `
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..channels import ForkEnd, MergeEnd
@@ -16,7 +17,7 @@ from ._swept_run import SweptRun
 from ._wiring import ended_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..channels import HubEnd, ReceiveEnd, SendEnd
     from ..elements import StreamElement
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["RunView"]
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class RunView(SweptRun):
     """What there is to see of one run; the engine fills it."""
 
@@ -41,29 +45,32 @@ class RunView(SweptRun):
 
     tracer: RunTracer | None = None
     """Follows its elements; None: it is not traced."""
+    meter: RunMeter | None = None
+    """Measures it; None: it is not measured."""
+    source_length: int | None = None
+    """How much comes, where that is known and it is measured."""
+
+    jobs: JobGroup
+    inlets: Mapping[str, SendEnd[StreamElement]] = _NOTHING
+    outlet: ReceiveEnd[StreamElement]
+    leaves: Mapping[str, ReceiveEnd[StreamElement]] = _NOTHING
+    deadlocks: DeadlockWatch
+    _edges: Sequence[ReceiveEnd[Any]] = ()
+    _hubs: Mapping[str, HubEnd[StreamElement]] = _NOTHING
+    _forks: Mapping[str, ForkEnd[StreamElement]] = _NOTHING
+    _merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = _NOTHING
+    _tallies: Mapping[str, Tally] = _NOTHING
+    _subscribers: int = 0
+    _clock: RunClock
+    _ended_s: float | None = None
 
     def __init__(self, run_id: str, plan: Plan) -> None:
         self.run_id: str = run_id
         self.plan: Plan = plan
-        self.inlets: dict[str, SendEnd[StreamElement]] = {}
-        self.outlet: ReceiveEnd[StreamElement]
-        self.leaves: dict[str, ReceiveEnd[StreamElement]] = {}
-        self.jobs: JobGroup
         self.account: Account = Account()
         self._taken: set[str] = set()
         self._stages: list[StageRun] = []
-        self._edges: Sequence[ReceiveEnd[Any]] = ()
-        self.meter: RunMeter | None = None
-        self.source_length: int | None = None
         self.failed_stages: set[str] = set()
-        self.deadlocks: DeadlockWatch
-        self._hubs: Mapping[str, HubEnd[StreamElement]] = {}
-        self._subscribers = 0
-        self._forks: Mapping[str, ForkEnd[StreamElement]] = {}
-        self._merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = {}
-        self._tallies: Mapping[str, Tally] = {}
-        self._clock: RunClock
-        self._ended_s: float | None = None
         self._feeders: dict[str, Job] = {}
         self._watchdogs: list[Job] = []
 
@@ -117,11 +124,10 @@ class RunView(SweptRun):
 
     def _find_joints(self) -> None:
         """Know where elements fork and merge."""
-        if not self.plan.is_chain:
-            self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
-            self._merges = {
-                one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
-            }
+        self._forks = {one.name: one.output for one in self._stages if isinstance(one.output, ForkEnd)}
+        self._merges = {
+            one.name: [end for end in one.inputs if isinstance(end, MergeEnd)] for one in self._stages if one.inputs
+        }
 
     @property
     def has_output(self) -> bool:
@@ -167,14 +173,12 @@ class RunView(SweptRun):
         return None if number is None else self.meter.waits_since(number, end)
 
     def measure_sources(self, sources: Mapping[str, object]) -> None:
-        """Note how much comes, where that is known, if the run is to be measured."""
-        if self.config.metrics and sources and all(isinstance(one, Sized) for one in sources.values()):
+        """Note how much comes, where that is known."""
+        if sources and all(isinstance(one, Sized) for one in sources.values()):
             self.source_length = sum(len(one) for one in sources.values() if isinstance(one, Sized))
 
     def measure(self) -> None:
-        """Make what measures the run, if it is to be measured; to be called when all is made and nothing has begun."""
-        if not self.config.metrics:
-            return
+        """Make what measures the run; to be called when all is made and nothing has begun."""
         from ._run_meter import RunMeter  # noqa: PLC0415 - most runs are not measured
 
         its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)

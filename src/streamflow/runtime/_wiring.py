@@ -25,6 +25,7 @@ from ..channels import (
     open_chained,
     open_channel,
     open_feedback,
+    open_plain,
     tell_loop,
     tell_waits,
 )
@@ -70,6 +71,18 @@ class StageRun:
     """Counts which tasks of the run can go on."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
+    helpers_ended: anyio.Event | None = None
+    """Set when the last helper has ended, once somebody waits for it."""
+    clock: StageClock | None = None
+    """Since when it is busy, if it has a limit."""
+    has_begun: bool = False
+    """Whether its work has begun; a stage may be cancelled before."""
+    failure: BaseException | None = None
+    """What it failed with, or was made to fail with when it took too long."""
+    letters: SendEnd[Any] | None = None
+    """Where its dead letters go."""
+    supervisor: Supervisor | None = None
+    """Keeps it going when it fails; None once it has ended."""
 
     def __init__(self, plan: StagePlan) -> None:
         self.node: Node = plan.node
@@ -92,22 +105,10 @@ class StageRun:
         """Its task."""
         self.helpers: dict[Job, None] = {}
         """Its helper tasks that are alive."""
-        self.helpers_ended: anyio.Event | None = None
-        """Set when the last helper has ended, once somebody waits for it."""
-        self.clock: StageClock | None = None
-        """Since when it is busy, if it has a limit."""
-        self.has_begun: bool = False
-        """Whether its work has begun; a stage may be cancelled before."""
-        self.failure: BaseException | None = None
-        """What it failed with, or was made to fail with when it took too long."""
         self.is_sink: bool = not plan.outputs
         """Whether it has no output."""
         self.is_isolated: bool = plan.is_isolated
         """Whether it may fail without failing the run."""
-        self.letters: SendEnd[Any] | None = None
-        """Where its dead letters go."""
-        self.supervisor: Supervisor | None = None
-        """Keeps it going when it fails; None once it has ended."""
 
     def make_body(self, run: RunContext[Any]) -> Callable[[], Awaitable[None]]:
         """Return what to call as its body, with new state."""
@@ -249,7 +250,11 @@ class _Ends:
         watch, bound = None if self._watches is None else self._watches.of_edge(edge), edge.bound
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        if edge.rounds is not None:
+        if edge.is_plain:
+            send, receive = open_plain(
+                bound.capacity, edge.name, edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+            )
+        elif edge.rounds is not None:
             self._entries[len(self.sends)] = edge.rounds.entry
             send, receive = open_feedback(
                 bound.capacity, edge.rounds, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse
@@ -297,8 +302,7 @@ class _Ends:
 
     def join_ports(self, plan: StagePlan, inputs: Sequence[ReceiveEnd[Any]]) -> None:
         """Let control that a fork has copied to several inputs of a stage pass it by once."""
-        if plan.ports:
-            join_ports(self._join(plan.join_key, len(inputs), plan.ports, ()), inputs)
+        join_ports(self._join(plan.join_key, len(inputs), plan.ports, ()), inputs)
 
     def _join(
         self,
@@ -386,7 +390,8 @@ def wire(
     for stage, its in zip(stages, plan.stages, strict=True):
         stage.pulse = pulse
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
-        ends.join_ports(its, stage.inputs)
+        if its.ports:
+            ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     tell_loop(ends.receives)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable
-from contextlib import aclosing, closing
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..channels import can_pump, pump_filter, pump_flat_map, pump_map, pump_tee
@@ -33,8 +33,10 @@ async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]
 
     Cancellation: the generator is closed by the task that iterates it, also when the reader has gone.
     """
-    async with aclosing(stream):
+    try:  # what `aclosing` does, without three coroutines for each run of each stage
         await output.send_all(stream)
+    finally:
+        await stream.aclose()
 
 
 async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:

@@ -1,0 +1,218 @@
+"""Elements that go through all functions of a chain in one go, also in the reader's task. Held: semantics 16.7."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from streamflow import FilterStage, MapStage, PipelineBuilder, PipelineConfig, StageError, TextElement
+from streamflow.stages import TeeStage, current_run
+from streamflow.testing import assert_all_stages_stopped
+
+EARLY, LATE = 5, 37
+"""Places in the stream that the task of the chain comes to, and that its reader does: the first burst fills the last edge."""
+
+
+def texts(count: int) -> Iterator[TextElement]:
+    return (TextElement(str(number)) for number in range(count))
+
+
+async def slow_texts(count: int) -> AsyncIterator[TextElement]:
+    for element in texts(count):
+        yield element
+
+
+def same(name: str) -> MapStage:
+    return MapStage(lambda element: element, name=name)
+
+
+def task_name() -> str:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return "trio"
+    return "" if task is None else task.get_name()
+
+
+def adds_up(run) -> bool:
+    """Say whether all that was sent on each edge was received, or dropped for a reason. A ledger would watch the edges."""
+    counts = [one.counts for one in run.stats().edges.values()]
+    return all(one.sent == one.received + sum(one.discarded.values()) and not one.buffered for one in counts)
+
+
+async def read(run) -> list[str]:
+    return [one.text async for one in run if isinstance(one, TextElement)]
+
+
+@pytest.mark.parametrize("source", [texts, slow_texts])
+@pytest.mark.parametrize("place", [EARLY, LATE])
+async def test_a_function_that_fails_leaves_what_the_edges_would_hold(source, place: int):
+    """semantics 16.7: what came before arrives, the failure tells its stage and element, and nothing is between two stages."""
+
+    def fail(element: TextElement) -> TextElement:
+        if element.text == str(place):
+            raise ValueError(element.text)
+        return element
+
+    stages = [
+        same("a"),
+        FilterStage(lambda element: element.text != "3", name="b"),
+        MapStage(fail, name="fail"),
+        same("z"),
+    ]
+    pipeline = PipelineBuilder().chain(*stages).build()
+    got: list[str] = []
+    run = pipeline.execute(source(100))
+    with pytest.raises(StageError) as caught:
+        async for element in run:
+            if isinstance(element, TextElement):
+                got.append(element.text)
+    await assert_all_stages_stopped()
+    counts = {name: one.counts for name, one in run.stats().edges.items()}
+
+    assert got == [str(number) for number in range(place) if number != 3]
+    assert (caught.value.stage, caught.value.index, str(caught.value.__cause__)) == ("fail", place - 1, str(place))
+    received = [counts[edge].received for edge in ("a → b", "b → fail", "fail → z")]
+    assert received == [place + 1, place, place]  # the last one of these is the error
+    assert adds_up(run)
+
+
+async def test_functions_are_called_for_the_reader_that_made_room_and_know_nothing_of_it():
+    """semantics 16.7: in their own stage's context, whoever's task it is."""
+    tasks: set[str] = set()
+
+    def look(element: TextElement) -> TextElement:
+        tasks.add(task_name())
+        return TextElement(f"{element.text} {current_run().stage}")
+
+    pipeline = PipelineBuilder().chain(MapStage(look, name="a"), MapStage(look, name="b")).build()
+
+    async with pipeline.execute(texts(100)) as run:
+        got = await read(run)
+
+    assert got == [f"{number} a b" for number in range(100)]
+    assert tasks == {"trio"} or tasks == {"a + b", task_name()}
+
+
+@pytest.mark.parametrize("source", [texts, slow_texts])
+async def test_what_must_be_awaited_after_all_is_left_to_the_chains_own_task(source):
+    """semantics 16.7: a coroutine that a function gives while the reader has it called is awaited, in order."""
+
+    async def slowly(element: TextElement) -> TextElement:
+        await checkpoint()
+        return element
+
+    def at_times(element: TextElement):
+        return slowly(element) if element.text == str(LATE) else element
+
+    pipeline = PipelineBuilder().chain(same("a"), MapStage(at_times, name="b", accepts=TextElement), same("c")).build()
+
+    async with pipeline.execute(source(100)) as run:
+        assert await read(run) == [str(number) for number in range(100)]
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_run_may_end_while_something_is_left_to_the_chains_own_task():
+    """semantics 16.7: the coroutine is closed, the element accounted for, each stage ends."""
+
+    async def never(element: TextElement) -> TextElement:
+        await anyio.sleep(1000)
+        return element
+
+    def at_times(element: TextElement):
+        return never(element) if element.text == str(LATE) else element
+
+    pipeline = PipelineBuilder().chain(same("a"), MapStage(at_times, name="b", accepts=TextElement)).build()
+    async with pipeline.execute(texts(100)) as run:
+        async for element in run:
+            assert isinstance(element, TextElement)
+            if element.text == str(LATE - LATE % 16 - 1):  # in taking it, the reader has had the functions called
+                run.cancel()
+                break
+    await assert_all_stages_stopped()
+    assert adds_up(run)
+
+
+@pytest.mark.parametrize("place", [EARLY, LATE])
+async def test_a_function_that_interrupts_its_run_is_heard_at_once(place: int):
+    """semantics 16.7: what is in the edges is dropped, and what it was called for goes on."""
+    runs = []
+
+    def interrupt(element: TextElement) -> None:
+        if element.text == str(place):
+            runs[0].interrupt()
+
+    pipeline = PipelineBuilder().chain(same("a"), TeeStage(interrupt, name="b"), same("c")).build()
+    async with pipeline.execute(texts(100)) as run:
+        runs.append(run)
+        got = [int(one) for one in await read(run)]
+
+    assert adds_up(run)
+    assert got == sorted(set(got))
+    assert got[-1] == 99
+    assert place in got
+    assert len(got) < 100
+
+
+@pytest.mark.parametrize("capacity", [1, 16, 64])
+async def test_others_have_their_turn_while_a_reader_moves_a_chain(capacity: int):
+    """semantics 16.7: at least every 64 elements, and the edge behind."""
+    turns = 0
+    seen: list[int] = []
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(same("a"), same("b")).build()
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        async with pipeline.execute(texts(600)) as run:
+            async for _element in run:
+                seen.append(turns)
+        group.cancel_scope.cancel()
+
+    longest = max(seen.count(turn) for turn in set(seen))
+    assert longest <= 64 + capacity + 1
+
+
+@pytest.mark.parametrize("source", [texts, slow_texts])
+@pytest.mark.parametrize("capacity", [1, 2, 16])
+async def test_no_more_is_inside_than_the_edges_hold_when_the_reader_stops(source, capacity: int):
+    """semantics 16.7: a reader that makes room has no more moved than it has made room for."""
+    calls = 0
+
+    def count(element: TextElement) -> TextElement:
+        nonlocal calls
+        calls += 1
+        return element
+
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(MapStage(count, name="a"), same("b")).build()
+    taken = 0
+    async with pipeline.execute(source(200)) as run:
+        async for _element in run:
+            taken += 1
+            assert calls - taken <= capacity
+            if taken == 50:
+                break
+    await assert_all_stages_stopped()
+    assert adds_up(run)
+    assert set(run.undelivered) <= {"source → a", "a → b", "b → consumer"}, "no stage has anything in hand"
+
+
+@pytest.mark.parametrize("capacity", [1, 16])
+async def test_a_chain_that_drops_all_that_its_reader_asks_for_goes_on(capacity: int):
+    """semantics 16.7: a reader that has emptied the edge, and got nothing for it, is not left to wait."""
+    wanted = FilterStage(lambda element: int(element.text) % 50 < 20, name="wanted")
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(same("a"), wanted).build()
+
+    async with pipeline.execute(texts(200)) as run:
+        got = [int(one) for one in await read(run)]
+
+    assert got == [number for number in range(200) if number % 50 < 20]
