@@ -1,6 +1,7 @@
 """What do elements cost: to make, to copy with a change, to write as JSON and to read back, beside other ways to say the same?
 
-The least of many repetitions, in nanoseconds; for these small steps it is the figure that other work on the machine disturbs least.
+The least of many repetitions, in nanoseconds of CPU time; for these small steps it is the figure that other work on the machine
+disturbs least.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import dataclasses
 import gc
 import json
 import sys
+import time
 import timeit
 import types
 from collections.abc import Callable, Mapping
@@ -97,8 +99,8 @@ _WAYS = {OURS: _ours, DATACLASS: _of_dataclass, PYDANTIC: _of_pydantic}
 
 
 def _best_ns(step: Callable[[], object], calls: int) -> float:
-    nothing = min(timeit.repeat(lambda: None, number=calls, repeat=REPEATS))
-    spent = min(timeit.repeat(step, number=calls, repeat=REPEATS))
+    nothing = min(timeit.repeat(lambda: None, timer=time.thread_time, number=calls, repeat=REPEATS))
+    spent = min(timeit.repeat(step, timer=time.thread_time, number=calls, repeat=REPEATS))
     return max(spent - nothing, 0.0) / calls * 1e9
 
 
