@@ -16,7 +16,7 @@ import openai
 import pytest
 from model_memory import DONE, KEY, STOP, WIRES, Memory, answer_of, event, failure_of, provider_of
 
-from streamflow import MessageElement, PipelineBuilder, StageError
+from streamflow import MessageElement, PipelineBuilder, StageError, TextElement
 from streamflow.elements import (
     ImagePart,
     Message,
@@ -270,6 +270,26 @@ async def test_a_certificate_that_nobody_vouches_for_ends_the_call_before_the_ke
         assert "CERTIFICATE_VERIFY_FAILED" in str(error)
     assert server.received.getvalue() == b""
     assert server.connections == 2
+
+
+@pytest.mark.services
+@pytest.mark.real_clock
+async def test_a_certificate_that_is_vouched_for_lets_the_call_through(peer, monkeypatch):
+    """semantics 18.8: an answer comes over TLS where the environment says whom to trust."""
+    certificate = Path(__file__).parents[1] / "servers" / "self_signed.pem"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    body = b'data: {"choices":[{"delta":{"content":"safe"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body)
+    server = await anyio.to_thread.run_sync(peer, head + body, context)
+    make = lambda: OpenAIProvider(f"https://127.0.0.1:{server.port}", api_key=KEY)  # noqa: E731 - it reads certificates
+    provider = await anyio.to_thread.run_sync(make)
+    said = [element.text async for element in provider.stream(REQUEST) if isinstance(element, TextElement)]
+
+    assert said == ["safe"]
+    assert KEY.encode() in server.received.getvalue()
 
 
 @pytest.mark.services
