@@ -88,6 +88,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
 def _no_blocking_calls() -> Iterator[None]:
     with blockbuster_ctx() as guard:
         for function in guard.functions.values():
+            # Coverage locks its data while several threads are looked at.
+            function.can_block_in("coverage/collector.py", {"lock_data"})
             # Hypothesis and pytest read source files from inside a running test, Hypothesis also for likely values.
             function.can_block_in("inspect.py", {"getsourcefile", "getabsfile"})
             function.can_block_in("hypothesis/internal/conjecture/providers.py", {"_get_local_constants"})

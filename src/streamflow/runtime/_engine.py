@@ -56,7 +56,7 @@ from ._wiring import StageRun, wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from ..channels import SendEnd
+    from ..channels import ReceiveEnd, SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
     from ._chain import Rest
     from ._config import PipelineConfig
@@ -129,7 +129,7 @@ class Engine(RunView):
             PipelineBusyError: If there are as many runs as there may be.
             RunStateError: If the pipeline has been shut down.
         """
-        self.jobs = JobGroup(current_backend())
+        self.jobs: JobGroup = JobGroup(current_backend())
         self._lifetime.enter(self)
         self.started = True
         self._here = remember(self)
@@ -137,7 +137,9 @@ class Engine(RunView):
         watches = edge_watches(self, clock)
         self.deadlocks: DeadlockWatch = DeadlockWatch(self)
         self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
-        self.inlets, self.outlet, self.leaves = wiring.inlets, wiring.outlet, wiring.leaves
+        self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
+        self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
+        self.leaves: Mapping[str, ReceiveEnd[StreamElement]] = wiring.leaves
         self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
