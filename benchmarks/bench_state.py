@@ -26,7 +26,7 @@ from ._report import Goal, Report, Table
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (1, 3)
+ROUNDS = (3, 1)
 
 QUESTION, ANSWER = "q" * 250, "a" * 2_000
 RAW = "sqlite3, no store"
