@@ -74,6 +74,7 @@ async def test_a_cancelled_waiter_is_done() -> None:
 
 SCRIPT = """
 import asyncio, sys
+from anyio.lowlevel import checkpoint
 from streamflow.channels import open_channel
 
 async def main():
@@ -82,7 +83,7 @@ async def main():
         reader = tasks.create_task(receive.receive())
         for number in range(4):
             await send.send(number)
-            await asyncio.sleep(0)
+            await checkpoint()
             if number:
                 await receive.receive()
     assert reader.result() == 0

@@ -593,7 +593,7 @@ async def test_a_graph_around_which_nobody_waits_any_more_is_cancelled():
 
     async def endless(ctx: StageContext) -> None:
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         finally:
             ended.append("stage")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def write_until_killed(kind: str, place: str, chance: random.Random) -> list[int
             if not line:
                 break
             told.append(int(line))
-        time.sleep(chance.random() * 0.004)  # noqa: TID251 - outside of any event loop
+        with suppress(subprocess.TimeoutExpired):
+            writer.wait(chance.random() * 0.004)
         writer.kill()
         told += [int(line) for line in writer.stdout.read().splitlines()]
     return told

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.to_thread import run_sync as in_thread
 
@@ -166,7 +167,7 @@ async def test_natively_cancelled_calls_leave_the_connection_whole(tmp_path, any
         for number in range(20):
             calls = [asyncio.ensure_future(store.append("c", turn(f"t{number}-{one}"))) for one in range(3)]
             for _ in range(number % 5):
-                await asyncio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             for call in calls:
                 call.cancel()
             await asyncio.wait(calls)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import tempfile
-import time
+import threading
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +36,21 @@ SWITCHES = (
     "--remote-debugging-port=0",
 )
 
+LISTENING = re.compile(r"DevTools listening on ws://([^/]+)/")
+
+UNTIL = """
+new Promise(done => {
+  const look = () => { const value = (%s); if (value) end(value); };
+  const watcher = new MutationObserver(look);
+  const timer = setInterval(look, 100);
+  const end = value => { watcher.disconnect(); clearInterval(timer); done(value); };
+  watcher.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+  setTimeout(() => end(null), %d);
+  look();
+})
+"""
+"""Waits in the page: looks at an expression whenever something in the document has changed, and by a timer for what is not in it."""
+
 CUTTABLE = """
 (() => {
   const own = window.fetch.bind(window);
@@ -57,22 +73,33 @@ class Browser:
         self._folder = Path(tempfile.mkdtemp(prefix="streamflow-chromium-"))
         command = [installed("chromium", "chromium"), *SWITCHES, f"--user-data-dir={self._folder}", "about:blank"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
+        self._address = ""
+        self._listens = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def _read(self) -> None:
+        """Find the address in what the browser says, and read on to the end, so that it never waits for a reader."""
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if told := LISTENING.match(line):
+                self._address = told[1]
+                self._listens.set()
+        self._listens.set()
 
     def __enter__(self) -> Self:
-        told = self._folder / "DevToolsActivePort"
-        end = time.monotonic() + START_S
-        while not (told.exists() and len(lines := told.read_text().split()) == 2):
-            assert self._process.poll() is None, "chromium did not start"
-            assert time.monotonic() < end, "chromium did not start in time"
-            time.sleep(0.05)  # noqa: TID251 - outside of any event loop
-        self._address = f"127.0.0.1:{lines[0]}"
+        self._reader.start()
+        assert self._listens.wait(START_S), "chromium did not start in time"
+        assert self._address, "chromium did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+        self._reader.join(START_S)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def open(self, url: str) -> Tab:
@@ -95,6 +122,7 @@ class Tab:
         self._stack = ExitStack()
         self._socket = self._stack.enter_context(connect(url, max_size=None))
         self._ids = itertools.count(1)
+        self._loads = 0
         self.complaints: list[str] = []
 
     def call(self, method: str, **params: Any) -> Any:
@@ -102,7 +130,7 @@ class Tab:
         id = next(self._ids)
         self._socket.send(json.dumps({"id": id, "method": method, "params": params}))
         while True:
-            told = json.loads(self._socket.recv(timeout=WITHIN_S))
+            told = json.loads(self._socket.recv(timeout=2 * WITHIN_S))  # `until` waits in the page
             self._note(told)
             if told.get("id") == id:
                 assert "error" not in told, told
@@ -114,17 +142,23 @@ class Tab:
                 self.complaints.append(json.dumps(told["params"]["exceptionDetails"])[:500])
             case "Log.entryAdded" if told["params"]["entry"]["level"] == "error":
                 self.complaints.append(told["params"]["entry"]["text"])
+            case "Page.loadEventFired":
+                self._loads += 1
             case _:
                 pass
 
     def go(self, url: str) -> None:
-        self.call("Page.navigate", url=url)
-        self.until("document.readyState === 'complete'")
+        self._load("Page.navigate", url=url)
 
     def reload(self) -> None:
-        self.run("window.before = true")
-        self.call("Page.reload")
-        self.until("!window.before && document.readyState === 'complete'")
+        self._load("Page.reload")
+
+    def _load(self, method: str, **params: Any) -> None:
+        """Ask for a page, and wait until it is there."""
+        before = self._loads
+        self.call(method, **params)
+        while self._loads == before:
+            self._note(json.loads(self._socket.recv(timeout=WITHIN_S)))
 
     def run(self, script: str) -> Any:
         """Return the value of an expression in the page."""
@@ -134,10 +168,8 @@ class Tab:
 
     def until(self, script: str) -> Any:
         """Return the value of an expression once it is true."""
-        end = time.monotonic() + WITHIN_S
-        while not (value := self.run(script)):
-            assert time.monotonic() < end, f"never true: {script}; the page has {self.text()!r}"
-            time.sleep(0.02)  # noqa: TID251 - outside of any event loop
+        value = self.run(UNTIL % (script, int(WITHIN_S * 1000)))
+        assert value, f"never true: {script}; the page has {self.text()!r}"
         return value
 
     def text(self) -> str:

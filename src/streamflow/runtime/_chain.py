@@ -208,7 +208,8 @@ class Chain:
         member = self._members[first]
         source = member.source
         self._is_idle = False
-        self._line = Line([one.call for one in self._alive()]) if self._has_line() else None
+        # Only for the first stage of all: of what is behind one that has ended, no more comes than is there.
+        self._line = Line([one.call for one in self._alive()]) if first == 0 and self._has_line() else None
         while True:
             self._at = first
             if self._line is not None:
