@@ -7,16 +7,15 @@ is seen. What tracing costs is asked by `tracing`, what recording costs by `reco
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
-from streamflow import Event, MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement, stage
+from streamflow import Event, MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement
 
 from ._cli import main
 from ._goals import judged
-from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
+from ._harness import Case, Results, Sample, Scale
+from ._moving import loops, measure_moving, passing_generator
 from ._report import Report, Table, number, times
-from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
@@ -44,10 +43,9 @@ def _label(form: str, feature: str, backend: str) -> str:
 def cases(scale: Scale) -> list[Case]:
     """Return each feature, with stages of each form, on each event loop."""
     elements = scale.size(100_000, 20_000)
-    backends = [one for one in ("asyncio", "trio") if has_backend(one) and (one == "asyncio" or not scale.quick)]
     return [
         Case(_label(form, feature, one), feature, one, {"form": form, "elements": elements})
-        for one in backends
+        for one in loops(scale)
         for form in FORMS
         for feature in FEATURES
     ]
@@ -57,15 +55,6 @@ def _same(element: TextElement) -> TextElement:
     return element
 
 
-def _generator(name: str) -> Any:
-    @stage(name=name)
-    async def work(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
-        async for element in stream:
-            yield element
-
-    return work
-
-
 def _ignore(_event: Event) -> None:
     return None
 
@@ -73,7 +62,7 @@ def _ignore(_event: Event) -> None:
 def _pipeline(form: str, feature: str) -> Pipeline:
     config = PipelineConfig(buffer_size=16, fuse=False).replace(**FEATURES[feature])
     names = [f"s{number}" for number in range(STAGES)]
-    stages = [_generator(name) if form == "generators" else MapStage(_same, name=name) for name in names]
+    stages = [passing_generator(name) if form == "generators" else MapStage(_same, name=name) for name in names]
     builder = PipelineBuilder(config).chain(*stages)
     if feature in (EVENTS, BOTH):
         builder.on_event(_ignore)
@@ -81,26 +70,8 @@ def _pipeline(form: str, feature: str) -> Pipeline:
 
 
 def measure(case: Case) -> Sample:
-    """Move all elements once, after a twentieth of them to warm up."""
-    pipeline, count = _pipeline(case.options["form"], case.peer), case.options["elements"]
-
-    async def move(count: int) -> int:
-        arrived = 0
-        async with pipeline.execute(text_elements(count)) as run:
-            async for element in run:
-                arrived += isinstance(element, TextElement)
-        return arrived
-
-    async def whole() -> Sample:
-        await move(max(count // 20, 1))
-        with Stopwatch() as watch:
-            arrived = await move(count)
-        if arrived != count:
-            message = f"{case.label}: {arrived} of {count} elements arrived"
-            raise RuntimeError(message)
-        return watch.per(count)
-
-    return run_on(case.backend, whole)
+    """Move all elements once."""
+    return measure_moving(case, _pipeline(case.options["form"], case.peer))
 
 
 def report(results: Results) -> Report:

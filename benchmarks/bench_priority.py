@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from streamflow import CONSUMER, SOURCE, PassthroughStage, Pipeline, PipelineBuilder, Priority, TextElement, Weight
 
 from ._cli import main
-from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
+from ._harness import Case, Results, Sample, Scale
+from ._moving import loops, measure_moving
 from ._report import Goal, Report, Table, number, times
 from .peers import text_elements
 
@@ -36,8 +38,7 @@ STAGES = 3
 def cases(scale: Scale) -> list[Case]:
     """Return every kind of edge on each event loop."""
     options = {"elements": scale.size(100_000, 20_000)}
-    backends = [one for one in ("asyncio", "trio") if has_backend(one) and (one == "asyncio" or not scale.quick)]
-    return [Case(f"{kind} / {one}", kind, one, options) for one in backends for kind in KINDS]
+    return [Case(f"{kind} / {one}", kind, one, options) for one in loops(scale) for kind in KINDS]
 
 
 def _chain(options: dict[str, Any]) -> Pipeline:
@@ -56,26 +57,8 @@ def _elements(kind: str, count: int) -> Iterator[TextElement]:
 
 
 def measure(case: Case) -> Sample:
-    """Move all elements once, after a twentieth of them to warm up."""
-    pipeline, count = _chain(KINDS[case.peer]), case.options["elements"]
-
-    async def move(count: int) -> int:
-        arrived = 0
-        async with pipeline.execute(_elements(case.peer, count)) as run:
-            async for element in run:
-                arrived += isinstance(element, TextElement)
-        return arrived
-
-    async def whole() -> Sample:
-        await move(max(count // 20, 1))
-        with Stopwatch() as watch:
-            arrived = await move(count)
-        if arrived != count:
-            message = f"{case.label}: {arrived} of {count} elements arrived"
-            raise RuntimeError(message)
-        return watch.per(count)
-
-    return run_on(case.backend, whole)
+    """Move all elements once."""
+    return measure_moving(case, _chain(KINDS[case.peer]), partial(_elements, case.peer))
 
 
 def report(results: Results) -> Report:

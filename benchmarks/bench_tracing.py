@@ -7,17 +7,17 @@ followed ones are not. The plain chain is measured twice in each round, so that 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
-from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement
+from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig
 from streamflow.observe import TraceList, Tracing
 
 from ._cli import main
 from ._goals import judged
-from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
+from ._harness import Case, Results, Sample, Scale
+from ._moving import loops, measure_moving, passing_generator
 from ._report import Goal, Report, Table, number, times
-from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
@@ -38,17 +38,16 @@ FORMS = ("generators", "maps, not fused")
 def cases(scale: Scale) -> list[Case]:
     """Return every kind of tracing of both forms of stages, on each event loop."""
     count = scale.size(100_000, 20_000)
-    backends = [one for one in ("asyncio", "trio") if has_backend(one) and (one == "asyncio" or not scale.quick)]
     return [
         Case(f"{kind} / {form} / {one}", kind, one, {"elements": count, "form": form})
-        for one in backends
+        for one in loops(scale)
         for form in FORMS
         for kind in KINDS
     ]
 
 
 def _chain(form: str, tracing: bool | Tracing) -> Pipeline:
-    make = _generator if form == FORMS[0] else _map
+    make = passing_generator if form == FORMS[0] else _map
     return PipelineBuilder(PipelineConfig(fuse=False, tracing=tracing)).chain(*map(make, "abc")).build()
 
 
@@ -56,36 +55,9 @@ def _map(name: str) -> Any:
     return MapStage(lambda element: element, name=name)
 
 
-def _generator(name: str) -> Any:
-    async def passing(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
-        async for element in stream:
-            yield element
-
-    passing.__name__ = name
-    return passing
-
-
 def measure(case: Case) -> Sample:
-    """Move all elements once, after a twentieth of them to warm up."""
-    pipeline, count = _chain(case.options["form"], KINDS[case.peer]()), case.options["elements"]
-
-    async def move(count: int) -> int:
-        arrived = 0
-        async with pipeline.execute(text_elements(count)) as run:
-            async for element in run:
-                arrived += isinstance(element, TextElement)
-        return arrived
-
-    async def whole() -> Sample:
-        await move(max(count // 20, 1))
-        with Stopwatch() as watch:
-            arrived = await move(count)
-        if arrived != count:
-            message = f"{case.label}: {arrived} of {count} elements arrived"
-            raise RuntimeError(message)
-        return watch.per(count)
-
-    return run_on(case.backend, whole)
+    """Move all elements once."""
+    return measure_moving(case, _chain(case.options["form"], KINDS[case.peer]()))
 
 
 def report(results: Results) -> Report:

@@ -49,7 +49,7 @@ new Promise(done => {
   look();
 })
 """
-"""Waits in the page: looks at an expression whenever something in the document has changed, and by a timer for what is not in it."""
+"""Waits in the page: looks at an expression whenever something in the document changes, and by a timer for what is not in it."""
 
 CUTTABLE = """
 (() => {
