@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+
+import anyio.to_thread
 import pytest
 from chat_server import ChatServer, GatedModel
 from chromium import Browser
@@ -56,6 +59,30 @@ def test_an_answer_appears_piece_by_piece(browser, server, model):
     assert tab.run("document.querySelector('.user').innerText").endswith("Count, please")
     assert tab.complaints == []
     tab.close()
+
+
+def test_what_is_sent_before_the_server_has_named_the_chat_is_not_lost(browser, model):
+    """semantics 23.16: Enter, while the page still waits for its chat, sends the message when it has one."""
+    named = threading.Event()
+    app = chat_app(chat_pipeline(model))
+
+    async def slow(scope, receive, send):
+        if (scope["type"], scope.get("method")) == ("http", "POST") and scope["path"] == "/api/chats":
+            await anyio.to_thread.run_sync(named.wait)
+        await app(scope, receive, send)
+
+    with ChatServer(slow) as server:
+        tab = browser.open(server.address)
+        tab.say("Begin")
+        tab.run("new Promise(done => setTimeout(done))")
+        assert tab.run("document.querySelectorAll('.user').length") == 0
+        named.set()
+        model.say("One")
+        shows(tab, "One")
+        model.end()
+        tab.until(FREE)
+        assert tab.run("document.querySelectorAll('.user').length") == 1
+        tab.close()
 
 
 def test_the_stop_button_stops_the_model_and_keeps_what_was_said(browser, server, model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Self
 
 import anyio
@@ -13,7 +13,6 @@ import anyio.from_thread
 import uvicorn
 from anyio.lowlevel import EventLoopToken, current_token
 
-from streamflow.apps import ChatApp
 from streamflow.elements import Message, MessageElement, StreamElement, TextElement, Usage, UsageElement
 from streamflow.providers import ModelRequest
 
@@ -76,7 +75,7 @@ class GatedModel:
 class ChatServer:
     """An application on uvicorn; use it with `with`. Its socket listens from the beginning: a client waits until it is answered."""
 
-    def __init__(self, app: ChatApp) -> None:
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             app, lifespan="on", log_config=None, log_level="error", timeout_graceful_shutdown=1, ws="none"

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -110,6 +111,7 @@ class Browser:
         tab.call("Runtime.enable")
         tab.call("Log.enable")
         tab.call("Page.enable")
+        tab.call("Page.setLifecycleEventsEnabled", enabled=True)
         tab.call("Page.addScriptToEvaluateOnNewDocument", source=CUTTABLE)
         tab.go(url)
         return tab
@@ -122,7 +124,7 @@ class Tab:
         self._stack = ExitStack()
         self._socket = self._stack.enter_context(connect(url, max_size=None))
         self._ids = itertools.count(1)
-        self._loads = 0
+        self._loaded = ""
         self.complaints: list[str] = []
 
     def call(self, method: str, **params: Any) -> Any:
@@ -142,22 +144,23 @@ class Tab:
                 self.complaints.append(json.dumps(told["params"]["exceptionDetails"])[:500])
             case "Log.entryAdded" if told["params"]["entry"]["level"] == "error":
                 self.complaints.append(told["params"]["entry"]["text"])
-            case "Page.loadEventFired":
-                self._loads += 1
+            case "Page.lifecycleEvent" if told["params"]["name"] == "load":
+                self._loaded = told["params"]["loaderId"]
             case _:
                 pass
 
     def go(self, url: str) -> None:
-        self._load("Page.navigate", url=url)
+        loader = self.call("Page.navigate", url=url)["loaderId"]
+        self._wait(lambda: self._loaded == loader)
 
     def reload(self) -> None:
-        self._load("Page.reload")
+        before = self._loaded
+        self.call("Page.reload")
+        self._wait(lambda: self._loaded != before)
 
-    def _load(self, method: str, **params: Any) -> None:
-        """Ask for a page, and wait until it is there."""
-        before = self._loads
-        self.call(method, **params)
-        while self._loads == before:
+    def _wait(self, is_so: Callable[[], bool]) -> None:
+        """Wait until what the browser tells makes something so."""
+        while not is_so():
             self._note(json.loads(self._socket.recv(timeout=WITHIN_S)))
 
     def run(self, script: str) -> Any:
