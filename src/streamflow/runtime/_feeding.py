@@ -79,6 +79,7 @@ class PulledSource(Job):
         context: Context,
     ) -> None:
         super().__init__(name, _nothing, ended, context)
+        self._ended = ended
         self._source = source
         self._writer, self._reader = ends
         self._items: Any = None
@@ -134,9 +135,8 @@ class PulledSource(Job):
         ended = self._ended
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
         del (
-            self._work,
+            self._made_of,
             self._ended,
-            self._about,
             self._context,
             self._source,
             self._items,

@@ -59,9 +59,7 @@ class Job:
         """Whether the run has asked it to end."""
         self.instead: Callable[[], Awaitable[object]] | None = None
         """What to do when it is cancelled before it has begun; None: nothing."""
-        self._work = work
-        self._ended = ended
-        self._about = about
+        self._made_of = work, ended, about
         self._context = context
         self._task: Task | None = None
         self._pressure: Pressure | None = None
@@ -126,22 +124,22 @@ class Job:
         self._begun = True
         if self._task is not None:
             self._task.begin()
+        work, ended, about = self._made_of
         error: BaseException | None = None
         try:
             if self.cancel_requested or self._is_struck:
                 if self.instead is not None:
                     await self.instead()
             elif self.meter is None:
-                await self._work(*self._about)
+                await work(*about)
             else:
-                await metered(self.meter, self, as_coroutine(self._work(*self._about)))
+                await metered(self.meter, self, as_coroutine(work(*about)))
             if self._is_struck:
                 raise anyio.get_cancelled_exc_class()()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
-        ended, about = self._ended, self._about
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del self._work, self._ended, self._about, self._context
+        del self._made_of, self._context, work
         self.instead = None
         self._task = None
         if self._pressure is not None:

@@ -185,6 +185,8 @@ class Plan:
     """The loops."""
     is_chain: bool = False
     """Whether nothing forks and nothing merges."""
+    is_straight: bool = False
+    """Whether, besides, all is as plain as can be: stages that read one edge and write one, edges from task to task."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     chains: tuple[tuple[int, ...], ...] = ()
@@ -202,6 +204,16 @@ def _is_in_chain(stage: StagePlan) -> bool:
         (not stage.inputs or (len(stage.inputs) == 1 and len(stage.inputs[0].edges) == 1))
         and (not outputs or (len(outputs) == 1 and len(outputs[0].edges) == 1 and outputs[0].fan is None))
         and stage.letters is None
+    )
+
+
+def _is_straight(stage: StagePlan) -> bool:
+    """Say whether a stage reads one edge and writes one, without ports, and keeps nothing that is to pass it by."""
+    return (
+        _is_in_chain(stage)
+        and bool(stage.inputs and stage.outputs)
+        and not (stage.inputs[0].port or stage.outputs[0].port)
+        and stage.node.stage.kind is not StageKind.ACCUMULATE
     )
 
 
@@ -304,6 +316,7 @@ class _Planner:
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             is_chain=len(leaves) <= 1 and all(map(_is_in_chain, stages)),
+            is_straight=all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges),
             pulled=self._pulled(heads, stages),
             chains=self._chains,
             orderings=orderings,

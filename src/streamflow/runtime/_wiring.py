@@ -5,10 +5,9 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import anyio
 
@@ -67,14 +66,14 @@ class StageRun:
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
     unwinding: Unwinding | None = None
     """What interruptions have cancelled of it; None: none has cancelled anything yet."""
-    pulse: Pulse
-    """Counts which tasks of the run can go on."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
     helpers_ended: anyio.Event | None = None
     """Set when the last helper has ended, once somebody waits for it."""
     clock: StageClock | None = None
     """Since when it is busy, if it has a limit."""
+    end_was_told: bool = False
+    """Whether the listeners have been told that it has ended, or there were none."""
     has_begun: bool = False
     """Whether its work has begun; a stage may be cancelled before."""
     failure: BaseException | None = None
@@ -84,15 +83,17 @@ class StageRun:
     supervisor: Supervisor | None = None
     """Keeps it going when it fails; None once it has ended."""
 
-    def __init__(self, plan: StagePlan) -> None:
+    def __init__(self, plan: StagePlan, pulse: Pulse) -> None:
+        self.plan: StagePlan = plan
+        """What is the same for all runs."""
+        self.pulse: Pulse = pulse
+        """Counts which tasks of the run can go on."""
         self.node: Node = plan.node
         """The stage in its graph."""
         self.name: str = plan.node.name
         """Name of the stage."""
         self.index: int = plan.index
         """Its number in the plan."""
-        self.downstream: frozenset[int] = plan.downstream
-        """The stages that its elements can reach."""
         self.inputs: tuple[ReceiveEnd[Any], ...] = ()
         """What it reads."""
         self.output: SendEnd[Any]
@@ -105,10 +106,21 @@ class StageRun:
         """Its task."""
         self.helpers: dict[Job, None] = {}
         """Its helper tasks that are alive."""
-        self.is_sink: bool = not plan.outputs
+
+    @property
+    def downstream(self) -> frozenset[int]:
+        """The stages that its elements can reach."""
+        return self.plan.downstream
+
+    @property
+    def is_sink(self) -> bool:
         """Whether it has no output."""
-        self.is_isolated: bool = plan.is_isolated
+        return not self.plan.outputs
+
+    @property
+    def is_isolated(self) -> bool:
         """Whether it may fail without failing the run."""
+        return self.plan.is_isolated
 
     def make_body(self, run: RunContext[Any]) -> Callable[[], Awaitable[None]]:
         """Return what to call as its body, with new state."""
@@ -129,7 +141,7 @@ class StageRun:
     @property
     def has_rest(self) -> bool:
         """Whether something may be left to pass it by."""
-        for one in self.inputs:  # no any(): most stages have one input, and a generator costs more than that
+        for one in self.inputs:  # noqa: SIM110 - most stages have one input, and a generator costs more than that
             if one.has_rest:
                 return True
         return False
@@ -179,7 +191,8 @@ class StageRun:
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
-            one.close(reason)
+            if one.state == "open" or one.has_rest:  # most have ended, and been read to the end
+                one.close(reason)
 
     def has_met_end(self) -> bool:
         """Say whether it has been told that an input has ended: `receive()` raises that, and a body may end by it."""
@@ -216,8 +229,7 @@ class StageRun:
         return {one.name for one in (self.output, *ports)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What the engine needs of a run's edges."""
 
     inlets: dict[str, SendEnd[StreamElement]]
@@ -385,7 +397,9 @@ def wire(
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
     """
-    stages = [StageRun(one) for one in plan.stages]
+    stages = [StageRun(one, pulse) for one in plan.stages]
+    if plan.is_straight and watches is None:
+        return stages, _wire_straight(plan, stages, herald, pulse, is_live=is_live)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
@@ -396,7 +410,6 @@ def wire(
             keep_rounds_inside(ends.sends[number])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
-        stage.pulse = pulse
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
         if its.ports:
             ends.join_ports(its, stage.inputs)
@@ -415,6 +428,32 @@ def wire(
         sends=ends.sends,
         hubs=ends.hubs,
     )
+
+
+def _wire_straight(
+    plan: Plan, stages: Sequence[StageRun], herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+) -> Wiring:
+    """Open the edges of a straight line of stages: as `wire()` would, which most runs are too short for."""
+    sends: list[SendEnd[Any]] = []
+    receives: list[ReceiveEnd[Any]] = []
+    send: SendEnd[Any]
+    receive: ReceiveEnd[Any]
+    for edge in plan.edges:
+        send, receive = open_plain(edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain)
+        receive.herald = herald
+        sends.append(send)
+        receives.append(receive)
+    for stage in stages:
+        stage.reads = reads = receives[stage.plan.inputs[0].edges[0]]
+        stage.inputs = (reads,)
+        stage.output = stage.writes = output = sends[stage.plan.outputs[0].edges[0]]
+        reads.forward_to(output, is_alone=True)
+    ((leaf, last),) = plan.leaves.items()
+    ((head, first),) = plan.heads.items()
+    outlet, inlet = receives[last], receives[first]
+    tell_loop(receives)
+    tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
+    return Wiring({head: sends[first]}, outlet, {leaf: outlet}, receives, sends, {})
 
 
 def _for_body(plans: Sequence[InputPlan | OutputPlan], ends: Sequence[_End]) -> _End | Mapping[str, _End]:
