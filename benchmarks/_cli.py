@@ -232,8 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _write(given.json, json.dumps(document, indent=1) + "\n")
     if given.plot is not None:
         caption = f"{facts['date'][:10]}, {facts['processor']}, {facts['cores']} cores, {facts['python']}"
-        shown = next((answer.report for answer in answers if answer.report.bars), Report())
-        _write(given.plot, draw(shown.bars, shown.bars_of, goals, caption))
+        ordered = sorted(goals, key=lambda goal: goal.number or len(TARGETS))
+        _write(given.plot, draw([answer.report for answer in answers], ordered, caption))
     return 0
 
 

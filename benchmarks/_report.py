@@ -90,6 +90,8 @@ class Bar:
     what: str
     value: float
     ours: bool = False
+    ratio: float = math.nan
+    """How many times the one that all are compared with, whose own is 1; NaN: nothing is compared."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Report:
     bars: Sequence[Bar] = ()
     """What the plot shows of it, if anything."""
     bars_of: str = ""
-    """Their unit."""
+    """What they say, and in what unit."""
 
     def __post_init__(self) -> None:
         # A figure is NaN when a case that it compares was not measured.

@@ -96,10 +96,16 @@ def report(results: Results) -> Report:
         rows,
     )
     bars = [
-        Bar(f"{case.peer}, {case.backend}", results.median(label, "cpu_us"), ours=case.peer.startswith(OURS))
+        Bar(
+            f"{case.peer}, {case.backend}",
+            results.median(label, "cpu_us"),
+            case.peer.startswith(OURS),
+            results.ratio(label, queue, "cpu_us"),
+        )
         for label, case in few
     ]
-    return Report([whole, _slopes(results)], judged("throughput", _figures(results)), bars=bars, bars_of="CPU μs")
+    says = f"An element through {FEW} stages, CPU μs"
+    return Report([whole, _slopes(results)], judged("throughput", _figures(results)), bars=bars, bars_of=says)
 
 
 def _with_slopes(results: Results) -> Results:

@@ -267,14 +267,22 @@ def test_a_figure_that_rounds_to_its_limit_shows_on_which_side_it_is(bench: Modu
 def test_the_plot_is_well_formed_and_shows_every_bar_and_goal(bench: ModuleType) -> None:
     """Names of peers and goals come from anywhere: `<` in one must not break the picture, nor a figure of zero."""
     plot, report = (importlib.import_module(f"benchmarks.{name}") for name in ("_plot", "_report"))
-    bars = [report.Bar("a <peer>", 0.5), report.Bar("ours", 31.0, ours=True)]
-    goals = [report.Goal("ratio & more", 0.0, 1.0), report.Goal("other", 12.0, 10.0, "at least")]
+    bars = [report.Bar("a <peer>", 0.5, ratio=1.0), report.Bar("ours", 31.0, ours=True, ratio=62.0)]
+    goals = [
+        report.Goal("ratio & more", 0.0, 1.0),
+        report.Goal("other", 12.0, 10.0, "at least"),
+        report.Goal("far", 9.0, 1.0),
+    ]
+    reports = [report.Report(bars=bars, bars_of="CPU μs"), report.Report()]
 
-    root = ElementTree.fromstring(plot.draw(bars, "CPU μs", goals, "today"))
+    root = ElementTree.fromstring(plot.draw(reports, goals, "today"))
 
-    words = [one.text or "" for one in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"a <peer>", "ours", "ratio & more", "other"} <= set(words)
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 2
+    svg = "{http://www.w3.org/2000/svg}"
+    words = [one.text or "" for one in root.iter(f"{svg}text")]
+    assert {"a <peer>", "ours", "62×", "ratio & more", "other", "far", "today"} <= set(words)
+    legend = 3
+    assert len(list(root.iter(f"{svg}circle"))) + len(list(root.iter(f"{svg}polygon"))) == 2 + 3 + legend
+    assert ElementTree.fromstring(plot.draw([], [], "nothing was measured")) is not None
 
 
 @pytest.mark.parametrize(
