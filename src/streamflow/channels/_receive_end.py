@@ -237,6 +237,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """Elements that have left the head of the edge, those kept aside included; the ordinal of the one in hand is one less."""
         return self.received + (len(self._aside) if self._aside is not None else 0)
 
+    @property
+    def has_rest(self) -> bool:
+        """Whether there may be something for `pass_rest()` or `pass_aside()`."""
+        return bool(self._buffer or self._aside) or self._is_refilled
+
     async def pass_rest(self) -> None:
         """Pass on what was kept aside and what is left `at_end`: the reader has met the end and sent its last result.
 

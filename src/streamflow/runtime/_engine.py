@@ -231,7 +231,8 @@ class Engine(RunView):
                             doing, rest = rest, None
                             await doing()
                         await body()
-                        await finish_body(stage)
+                        if stage.fence is not None or stage.helpers:
+                            await finish_body(stage)
                         break
                     except BaseException as error:
                         if not was_swept(stage, error):
@@ -240,7 +241,8 @@ class Engine(RunView):
         except anyio.EndOfStream:
             if not stage.has_met_end():
                 raise
-        await pass_rest(stage)
+        if stage.has_rest:
+            await pass_rest(stage)
 
     def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
@@ -443,6 +445,11 @@ class Engine(RunView):
     def has_last_stages(self) -> bool:
         """Whether there are sinks, or stages that feed the consumer, that have not ended and will end by themselves."""
         return bool(self._last_stages) and self.notice is None and not self.cancelled
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all has ended, and the listeners have been told and have heard it."""
+        return self.reporter.is_over and not self.jobs.alive and not self.reporter.has_tasks
 
     async def finish(self, *, shield: bool) -> None:
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""

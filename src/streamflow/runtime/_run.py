@@ -248,9 +248,10 @@ class Run(InterruptibleRun):
         Cancellation: does not cut the waiting short, except a native one; the tasks are cancelled in any case.
         """
         self._outcome.over = True
-        if self._engine.started:
-            self._engine.cancel()
-            await self._engine.finish(shield=True)
+        engine = self._engine
+        if engine.started and (engine.has_output or not engine.is_done):
+            engine.cancel()
+            await engine.finish(shield=True)
         self._own = None
 
     async def __aenter__(self) -> Self:

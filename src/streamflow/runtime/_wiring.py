@@ -126,6 +126,14 @@ class StageRun:
                 self.pulse.runnable += 1
                 self.waits_for_helpers = False
 
+    @property
+    def has_rest(self) -> bool:
+        """Whether something may be left to pass it by."""
+        for one in self.inputs:  # no any(): most stages have one input, and a generator costs more than that
+            if one.has_rest:
+                return True
+        return False
+
     def cancel(self) -> None:
         """Ask its tasks to end."""
         self.job.cancel()
