@@ -197,19 +197,19 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 raise anyio.WouldBlock
             self._take()
 
-    def forward_to(self, output: SendEnd[Never], *, is_on_a_way: bool = True) -> None:
+    def forward_to(self, output: SendEnd[Never], *, is_alone: bool = False) -> None:
         """Pass elements that this reader does not accept on to `output`, in order, whenever the reader asks for more.
 
         Without it they are taken and dropped, which is right for a reader that has no output. The last ones, behind which the
         channel ends, stay for `pass_rest()`.
 
         Args:
-            output: Where they go.
-            is_on_a_way: Whether a merge may ask what comes to it by this way; a graph without any saves the links.
+            output: What the reader writes.
+            is_alone: Whether no merge is below, which would want to know what its edges are fed by.
         """
         self._forward = output
         self._feeds = self._feeds or output
-        if is_on_a_way:
+        if not is_alone:
             here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
             for edge in output._edges:
                 edge._fed_by += (here,)

@@ -403,7 +403,7 @@ def wire(
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     tell_loop(ends.receives)
     for stage, its in zip(stages, plan.stages, strict=True):
-        _fit_outputs(stage, its, ends, has_joints=not plan.is_chain)
+        _fit_outputs(stage, its, ends, is_alone=plan.is_chain)
     # The user is no task of the run.
     tell_waits(None, written=[ends.receives[one] for one in plan.heads.values()] if is_live else (), read=(outlet,))
     return stages, Wiring(
@@ -432,7 +432,7 @@ def ended_input(reader: str) -> ReceiveEnd[Any]:
     return receive
 
 
-def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends, *, has_joints: bool) -> None:
+def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends, *, is_alone: bool) -> None:
     """Give a stage its output, or one that refuses, and let elements that it does not accept pass it by."""
     if plan.letters is not None:
         stage.letters = ends.write(plan.letters, stage.name)
@@ -446,7 +446,7 @@ def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends, *, has_joints: b
     if len(writers) > 1:
         stage.output = ends.whole(stage.name, plan, writers)
     for one in stage.inputs:
-        one.forward_to(stage.output, is_on_a_way=has_joints)
+        one.forward_to(stage.output, is_alone=is_alone)
         if plan.keeps_aside:
             one.keep_aside()
         elif plan.node.stage.kind is StageKind.ACCUMULATE:
