@@ -82,7 +82,7 @@ def _drop_stale(edge: ReceiveEnd[Any], does_stay: Callable[[object], bool]) -> i
         aside.extend(kept)
     if dropped:
         edge._end = None
-        edge._discarded["stale"] = edge._discarded.get("stale", 0) + len(dropped)
+        edge._count_discarded("stale", len(dropped))
         if edge._watch is not None:
             edge._watch.on_discarded(dropped, "stale")
     return len(dropped)

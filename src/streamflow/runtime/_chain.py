@@ -367,9 +367,8 @@ class Chain:
     def _hand_over(engine: Engine, member: _Member, rest: Rest | None) -> None:
         """Give a stage a task of its own, in which it does the rest of something before it goes on."""
         stage = member.stage
-        work, ended = partial(engine._work, stage, rest), partial(engine._stage_ended, stage)
-        stage.job = Job(stage.name, work, ended, member.context)
-        stage.job.instead = partial(_give_up, stage, rest)
+        stage.job = Job(stage.name, engine._work, engine._stage_ended, member.context, (stage, rest))
+        stage.job.instead = _give_up
         if engine.meter is not None:
             engine.meter.take_over(stage)
         engine.deadlocks.pulse.runnable += 1
