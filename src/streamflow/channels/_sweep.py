@@ -54,6 +54,7 @@ def sweep_edge(
         does_stay: Says what is not dropped.
         spares_senders: Whether what senders wait with stays too: it was made of something that the interruption leaves alone.
     """
+    edge._settle()
     dropped = _drop_stale(edge, does_stay) + edge._drop_kept(does_stay)
     for turn in edge._turns:
         if turn.item is not None and not spares_senders and not does_stay(turn.item):
