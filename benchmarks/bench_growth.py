@@ -5,6 +5,7 @@ Short streams are run so often that all lengths move about as many elements, so 
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 
@@ -35,7 +36,7 @@ def cases(scale: Scale) -> list[Case]:
     short = scale.size(10_000, 4_000)
     found: list[Case] = []
     for length in lengths:
-        options = {"elements": length, "runs": max(min(most, 100_000) // length, 1), "stages": 3}
+        options = {"elements": length, "runs": max(min(most, 100_000) // length, 1), "stages": 3, "beside": lengths}
         found.append(Case(_label(LENGTH, OURS, length), OURS, options=options))
     for stages in CHAINS:
         for peer in (OURS, QUEUE):
@@ -88,12 +89,15 @@ def report(results: Results) -> Report:
         for stages in CHAINS
     ]
     header = ("stages", "streamflow, min", "asyncio.Queue, min", f"÷ {QUEUE}")
-    spread = [max(one) / min(one) for one in zip(*(results.values(label, "cpu_us") for label in lengths), strict=True)]
+    costs = [results.values(label, "cpu_us") for label in lengths]
+    asked = results.cases[lengths[0]].options["beside"] if lengths else []
+    all_there = lengths and len(lengths) == len(asked)
+    spread = [max(one) / min(one) for one in zip(*costs, strict=True)] if all_there else [math.nan]
     steeper = [
         one / other
         for one, other in zip(_one_more(results, OURS, 100, 10), _one_more(results, OURS, 10, 3), strict=True)
     ]
-    figures: dict[str, float | None] = {
+    figures = {
         "cost of an element: dearest ÷ cheapest length of stream": statistics.median(spread),
         "one more stage: 10 to 100 ÷ 3 to 10": statistics.median(steeper),
     }

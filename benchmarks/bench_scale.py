@@ -7,6 +7,7 @@ pipelines. Memory is what is resident while all wait, less what was before.
 from __future__ import annotations
 
 import gc
+import math
 import sys
 from collections.abc import AsyncIterator
 
@@ -108,15 +109,15 @@ def report(results: Results) -> Report:
         for label, case in results.cases.items()
     ]
     header = ("peer", "loop", "pipelines", "CPU μs each, min", "median", f"÷ {QUEUE}", "KiB each")
-    sizes = sorted({case.options["pipelines"] for case in results.cases.values() if case.peer == OURS})
-    many = sizes[0]
+    sizes = [case.options["pipelines"] for case in results.cases.values() if case.peer in (OURS, FUSED)]
+    many, most = min(sizes, default=0), max(sizes, default=0)
     ours = _label(OURS, "asyncio", many)
     figures = {
         f"CPU of many: generators ÷ {QUEUE}": results.ratio(ours, _label(QUEUE, "asyncio", many), "cpu_us"),
         "KiB per live pipeline": results.median(ours, "kib"),
         "KiB per live pipeline, fused": results.median(_label(FUSED, "asyncio", many), "kib"),
         "CPU per pipeline: 10,000 ÷ 1,000": (
-            results.ratio(_label(OURS, "asyncio", sizes[-1]), ours, "cpu_us") if len(sizes) > 1 else None
+            results.ratio(_label(OURS, "asyncio", most), ours, "cpu_us") if most > many else math.nan
         ),
     }
     title = f"Pipelines of 3 stages alive together, {ELEMENTS} elements each"

@@ -13,8 +13,6 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Literal
 
-import anyio
-
 from ..elements import (
     EndOfStream,
     StreamElement,
@@ -162,11 +160,11 @@ class Run(InterruptibleRun):
         first_s: float | None = None
         async for element in self:
             if first_s is None:
-                first_s = anyio.current_time() - self._outcome.began_s
+                first_s = self._engine.jobs.backend.now() - self._outcome.began_s
             elements.append(element)
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
-        total_s = anyio.current_time() - self._outcome.began_s
+        total_s = self._engine.jobs.backend.now() - self._outcome.began_s
         stats = self._engine.stats() if self._engine.meter is not None else None
         return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
 
