@@ -35,13 +35,16 @@ class Job:
         work: Called in the task, and awaited.
         ended: Told when it has ended, and with what.
         context: What it sees.
-        about: What both are called with first: one function can serve many tasks.
+        about: What both are called with first, and `instead` too, `ended` with the first of it alone: one function can serve many
+            tasks.
     """
 
     weight: int = 1
     """How many tasks there are less when it has ended."""
     is_shared: bool = False
     """Whether it is the task of other stages, too."""
+    instead: Callable[..., Awaitable[object]] | None = None
+    """What to do when it is cancelled before it has begun; None: nothing."""
     meter: UnitMeter | None = None
     """Measures what it does with its time; None: nothing does."""
 
@@ -57,9 +60,9 @@ class Job:
         """What it is called in reports."""
         self.cancel_requested: bool = False
         """Whether the run has asked it to end."""
-        self.instead: Callable[[], Awaitable[object]] | None = None
-        """What to do when it is cancelled before it has begun; None: nothing."""
-        self._made_of = work, ended, about
+        self._work = work
+        self._ended = ended
+        self._about = about
         self._context = context
         self._task: Task | None = None
         self._pressure: Pressure | None = None
@@ -124,23 +127,24 @@ class Job:
         self._begun = True
         if self._task is not None:
             self._task.begin()
-        work, ended, about = self._made_of
         error: BaseException | None = None
         try:
             if self.cancel_requested or self._is_struck:
                 if self.instead is not None:
-                    await self.instead()
+                    await self.instead(*self._about)
             elif self.meter is None:
-                await work(*about)
+                await self._work(*self._about)
             else:
-                await metered(self.meter, self, as_coroutine(work(*about)))
+                await metered(self.meter, self, as_coroutine(self._work(*self._about)))
             if self._is_struck:
                 raise anyio.get_cancelled_exc_class()()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
+        ended, about = self._ended, self._about[:1]
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del self._made_of, self._context, work
-        self.instead = None
+        del self._work, self._ended, self._about, self._context
+        if self.instead is not None:
+            self.instead = None
         self._task = None
         if self._pressure is not None:
             self._pressure.end()

@@ -56,13 +56,13 @@ class Reporter:
     # What changes late, or never, is told by the class: many runs may be alive at once.
     _listens: bool = False
     _bus: observe.EventBus | None = None  # made when somebody listens
-    _async_listeners: Sequence[AsyncListener] = ()
-    _queues: Sequence[EventQueue] = ()
     _tasks: JobGroup | None = None
     _backend: Backend | None = None
     _error: BaseException | None = None
     _started_s: float = 0.0
     _stages: Sequence[StageRun] = ()
+    _async_listeners: Sequence[AsyncListener] = ()
+    _queues: tuple[EventQueue, ...] = ()
 
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
@@ -94,7 +94,7 @@ class Reporter:
     def open_queue(self) -> EventQueue:
         """Return a queue of all events from now on; it ends with the run."""
         queue = EventQueue(self._buffer)
-        self._queues = (*self._queues, queue)
+        self._queues += (queue,)
         self._listens = True
         self._hearing().add(queue.publish)
         return queue

@@ -305,7 +305,7 @@ class Run(InterruptibleRun):
     @property
     def failures(self) -> tuple[StageError, ...]:
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
-        return tuple(self._engine.tolerated)
+        return self._engine.tolerated
 
     @property
     def recording(self) -> RecordingState | None:
