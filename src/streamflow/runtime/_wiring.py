@@ -137,7 +137,7 @@ class StageRun:
     @property
     def has_rest(self) -> bool:
         """Whether something may be left to pass it by."""
-        for one in self.inputs:  # no any(): most stages have one input, and a generator costs more than that
+        for one in self.inputs:  # noqa: SIM110 - most stages have one input, and any() costs a generator
             if one.has_rest:
                 return True
         return False
