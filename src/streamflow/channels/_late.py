@@ -3,8 +3,8 @@
 Above: `_receive_end`, `_send_end`, which replace it with the first element. Below: nothing.
 
 An empty deque is the largest thing that an edge has. Of a thousand pipelines that wait for their input each has one for every
-edge; inside a fused chain, where elements go past the edges, none is ever needed. An edge without one has no fast path: its `_limit`
-is 0, as while senders queue, so its first element goes the long way, which looks (`ReceiveEnd.provide_buffer()`).
+edge; inside a fused chain, where elements go past the edges, none is ever needed. An edge without one has no fast path: its
+`_limit` is 0, as while senders queue, so its first element goes the long way, which looks (`ReceiveEnd.provide_buffer()`).
 """
 
 from __future__ import annotations
