@@ -79,6 +79,7 @@ class Line:
         self.at: int = calls[0].place
         """The function that is being called, or was called last."""
         self._target = calls[-1].target
+        self._target._peer.provide_buffer()  # all that moves is put there without a look
         self._calls = tuple(
             (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._plain, one.source)
             for one in calls
@@ -206,8 +207,10 @@ class Line:
         if source is self.source:
             _drop(source._buffer, begun)
         else:
+            source.provide_buffer()
             source._buffer.extend(batch[begun:])
         behind = self._between[place][0] if place < len(self._between) else self._target._peer
+        behind.provide_buffer()
         behind._buffer.extend(given)
         batch.clear()
         given.clear()

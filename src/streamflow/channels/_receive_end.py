@@ -17,6 +17,7 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
 from ._wakes import Wakes
@@ -94,8 +95,9 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         pulse: Pulse | None = None,
         *,
         plain: set[type] | None = None,
+        is_late: bool = False,
     ) -> None:
-        self._buffer: deque[T_co] = deque()
+        self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
         self._sender: SendEnd[Any] | None = None
@@ -507,9 +509,19 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._receiving = False
         self.attention -= 1
 
+    def provide_buffer(self) -> None:
+        """Have a buffer, if there was none yet; see `_late`."""
+        if self._buffer is NO_BUFFER:
+            self.backlog = self._buffer = buffer = deque[T_co]()
+            if self._sender is not None:
+                self._sender._buffer, self._sender._append = buffer, buffer.append
+                self._reopen_sender()
+
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns and not self._is_fenced:
             self._sender._limit = self._open_limit()
 
     def _open_limit(self) -> int:
+        if self._buffer is NO_BUFFER:
+            return 0
         return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)

@@ -272,6 +272,7 @@ class _Ends:
         self._remembered = plan.remembered
         self._watches = watches
         self._tracer = None if watches is None else watches.tracer
+        self._are_late = plan.is_chain and watches is None
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
@@ -282,7 +283,13 @@ class _Ends:
         receive: ReceiveEnd[Any]
         if edge.is_plain:
             send, receive = open_plain(
-                bound.capacity, edge.name, edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                edge.name,
+                edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         elif edge.rounds is not None:
             self._entries[len(self.sends)] = edge.rounds.entry
@@ -291,7 +298,13 @@ class _Ends:
             )
         elif edge.is_chained:
             send, receive = open_chained(
-                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                name=edge.name,
+                admit=edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         else:
             send, receive = open_channel(
