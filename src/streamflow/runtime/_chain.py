@@ -258,7 +258,7 @@ class Chain:
             if not line.has_left() and not line.is_clear():
                 return
             try:
-                unusual = line.move()
+                unusual = line.kept() if line.has_left() else line.move()
             except BaseException:
                 self._at = line.at
                 raise

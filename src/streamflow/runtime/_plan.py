@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ..channels import ASIDE, REMEMBERED, EdgeBound, Rounds
+from ..channels import ASIDE, NOTHING, REMEMBERED, WIDE, EdgeBound, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
@@ -21,7 +21,7 @@ from ._fans import fan_of
 from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..graph import FeedbackSpec, Fusion, Graph, MergePolicy, Node
     from ..stages import Supervision
@@ -33,6 +33,8 @@ __all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan
 
 
 _ARRIVAL = Arrival()
+_NESTED: Final = 16
+"""Of so many stages in a row, one calls its function in its own task: calls do not nest deeper, and other tasks have their turn."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -305,6 +307,7 @@ class _Planner:
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
         limits_stages = any(node.stage.timeout_s is not None for node in self._nodes)
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
+        is_chain = len(leaves) <= 1 and all(map(_is_in_chain, stages))
         return Plan(
             stages=stages,
             edges=tuple(self._edges),
@@ -315,10 +318,10 @@ class _Planner:
             fed=fed,
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
-            is_chain=len(leaves) <= 1 and all(map(_is_in_chain, stages)),
+            is_chain=is_chain,
             is_straight=all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges),
             pulled=self._pulled(heads, stages),
-            chains=self._chains,
+            chains=(*self._chains, *self._alone(stages)) if is_chain else self._chains,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=limits_stages,
@@ -327,6 +330,29 @@ class _Planner:
             supervises=any(node.supervision is not None for node in self._nodes),
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
+
+    def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int]]:
+        """Yield the chains of one: stages whose function may be called by who reads what they give, as that of a chain may be."""
+        if watches_all(self._config):
+            return
+        fused = {place for places in self._chains for place in places}
+        for one in stages:
+            step, edges = (
+                one.node.stage.step,
+                [self._edges[edge] for end in (*one.inputs, *one.outputs) for edge in end.edges],
+            )
+            if (
+                step is not None
+                and step.sends is not NOTHING
+                and one.index not in fused
+                and (one.index + 1) % _NESTED
+                and one.supervision is None
+                and not one.is_restartable
+                and one.node.stage.timeout_s is None
+                and len(edges) == 2
+                and all(edge.is_plain and edge.bound.capacity <= WIDE for edge in edges)
+            ):
+                yield (one.index,)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
         if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
