@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._hand import Hand
+    from ._level import Level
     from ._merge import Relay
     from ._ports import PortCopies
     from ._pulse import Pulse
@@ -72,6 +73,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
+    _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
     _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
     _turns: list[Turn] = _NOBODY
@@ -336,6 +338,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
+        if self._level is not None:
+            self._level.left = 0
         fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1

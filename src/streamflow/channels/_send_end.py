@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
 
-__all__ = ["HeadOf", "SendEnd", "is_let_go"]
+__all__ = ["HeadOf", "SendEnd", "as_it_is", "is_let_go"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 U = TypeVar("U")
 
 
-def _as_it_is(item: Any) -> Any:
+def as_it_is(item: Any) -> Any:
+    """Return what is given."""
     return item
 
 
@@ -109,7 +110,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         elif type(item) in self._plain or not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send()` does: the loop of a stage that is a generator, and of a source.
 
         Args:
@@ -134,7 +135,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                     await self._send_in_turn(converted)
                 buffer = self._buffer
 
-    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
         plain, peer, last = self._plain, self._peer, None
         buffer: deque[Any] = self._buffer

@@ -24,6 +24,7 @@ from ..channels import (
     open_chained,
     open_channel,
     open_feedback,
+    open_fork,
     open_plain,
     tell_loop,
     tell_waits,
@@ -366,7 +367,7 @@ class _Ends:
         otherwise = None if plan.otherwise is None else self.sends[plan.otherwise]
         source = f"{stage}:{plan.port}" if plan.port else stage
         if plan.fan is None:
-            return self.fork(source, plan.edges, plan.fork, otherwise)
+            return self.fork(source, plan.edges, plan.fork, otherwise, is_shared=bool(plan.port))
         edges = [self.sends[one] for one in plan.edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         fan = open_fan(_fork_name(source, edges), plan.fan, edges, otherwise=otherwise, joins=joins, ordering=marks)
@@ -378,18 +379,25 @@ class _Ends:
         """Return what writes all outputs of a stage as one."""
         edges = [edge for one in plan.outputs for edge in one.edges]
         if all(one.fan is None for one in plan.outputs):
-            return self.fork(stage, edges, plan.fork)
+            return self.fork(stage, edges, plan.fork, is_shared=True)
         branches = [self.sends[edge] for edge in edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         return WholeEnd(_fork_name(stage, branches), writers, branches, joins=joins, ordering=marks)
 
     def fork(
-        self, source: str, edges: Sequence[int], number: int, otherwise: SendEnd[Any] | None = None
+        self,
+        source: str,
+        edges: Sequence[int],
+        number: int,
+        otherwise: SendEnd[Any] | None = None,
+        *,
+        is_shared: bool = False,
     ) -> ForkEnd[Any]:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
         joins, marks = self.joins.get(number, ()), self._ordering(number)
-        return ForkEnd(_fork_name(source, branches), branches, otherwise=otherwise, joins=joins, ordering=marks)
+        name = _fork_name(source, branches)
+        return open_fork(name, branches, otherwise=otherwise, joins=joins, ordering=marks, is_shared=is_shared)
 
     def _ordering(self, fork: int) -> Ordering | None:
         plan = self._orderings.get(fork)
