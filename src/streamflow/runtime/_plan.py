@@ -7,10 +7,12 @@ Stages are numbered in topological order, edges as they were added, behind them 
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from .._records import Record
 from ..channels import ASIDE, REMEMBERED, EdgeBound, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
@@ -35,8 +37,7 @@ __all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan
 _ARRIVAL = Arrival()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EdgePlan:
+class EdgePlan(Record, frozen=True):
     """One edge."""
 
     name: str
@@ -55,7 +56,7 @@ class EdgePlan:
     """Whether the stages at its ends share a task."""
     is_plain: bool = False
     """Whether it leads forward from task to task, and has neither lanes nor a policy nor a weight."""
-    plain: set[type] = dataclasses.field(default_factory=set[type], compare=False)
+    plain: set[type] = msgspec.field(default_factory=set[type])
     """The types that the gate has let through to the reader so far, in any run."""
 
     @property
@@ -64,8 +65,7 @@ class EdgePlan:
         return self.bound.capacity
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LoopPlan:
+class LoopPlan(Record, frozen=True):
     """One loop: stages from which elements come back to themselves."""
 
     stages: frozenset[int]
@@ -80,8 +80,7 @@ class LoopPlan:
     """The edges by which something leaves."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class InputPlan:
+class InputPlan(Record, frozen=True):
     """One input of a stage, or the consumer's."""
 
     port: str
@@ -92,14 +91,13 @@ class InputPlan:
     """Says what it accepts."""
     name: str
     """What the merge is called."""
-    reach: Mapping[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
+    reach: Mapping[int, frozenset[int]] = msgspec.field(default_factory=dict[int, frozenset[int]])
     """For each fork above that leads to several of its edges, the positions of those."""
     policy: MergePolicy = _ARRIVAL
     """How its edges are merged."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OutputPlan:
+class OutputPlan(Record, frozen=True):
     """One output of a stage."""
 
     port: str
@@ -114,8 +112,7 @@ class OutputPlan:
     """How it divides its elements, if not by copying them; or whether it has taps."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StagePlan:
+class StagePlan(Record, frozen=True):
     """One stage."""
 
     node: Node
@@ -151,8 +148,7 @@ class StagePlan:
         return tuple(edge for one in self.inputs for edge in one.edges)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Record, frozen=True):
     """All that runs of one pipeline share."""
 
     stages: tuple[StagePlan, ...]
@@ -354,9 +350,9 @@ class _Planner:
             rounds=None if feedback is None else Rounds(str(target), feedback.max_rounds, feedback.on_limit),
         )
         if (edge.source, edge.target) in self._chained:
-            edge = dataclasses.replace(edge, is_chained=True)
+            edge = edge.replace(is_chained=True)
         elif feedback is None and bound == EdgeBound(bound.capacity):
-            edge = dataclasses.replace(edge, is_plain=True)
+            edge = edge.replace(is_plain=True)
         self._edges.append(edge)
         if source is not None:
             self._out_of[source].append(number)

@@ -5,13 +5,13 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
+from .._records import Record
 from ..channels import (
     ControlJoin,
     FeedbackMergeEnd,
@@ -224,8 +224,7 @@ class StageRun:
         return {one.name for one in (self.output, *ports)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(Record, frozen=True):
     """What the engine needs of a run's edges."""
 
     inlets: dict[str, SendEnd[StreamElement]]
