@@ -25,18 +25,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
     from ._fork import ForkEnd
+    from ._lanes import Lanes
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
 
-__all__ = ["HeadOf", "SendEnd", "is_let_go"]
+__all__ = ["HeadOf", "SendEnd", "as_it_is", "is_let_go"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 U = TypeVar("U")
 
 
-def _as_it_is(item: Any) -> Any:
+def as_it_is(item: Any) -> Any:
+    """Return what is sent, for senders of nothing but elements."""
     return item
 
 
@@ -78,6 +80,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     # Told by the class, as in `ReceiveEnd`.
     _fence: Fence | None = None  # around the stage that writes here
     _announced: Interrupt | None = None  # which has been announced, and waits for room
+    _lanes: Lanes | None = None  # the order of leaving, where it is told by priority
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
@@ -108,7 +111,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         elif type(item) in self._plain or not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send()` does: the loop of a stage that is a generator, and of a source.
 
         Args:
@@ -132,7 +135,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 if not self._try_send_unusual(converted):
                     await self._send_in_turn(converted)
 
-    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
         plain, peer, last = self._plain, self._peer, None
         buffer: deque[Any] = self._buffer

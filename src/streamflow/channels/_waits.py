@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal, Never, TypeVar
 
-from ._lanes import LaneReceiveEnd
+from ._lane_ends import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE
