@@ -189,7 +189,7 @@ def _goals(results: Results) -> list[Goal]:
             continue
         others = [f"{peer} / {kind}" for peer in CONTENDERS if peer not in (OURS, FLOOR)]
         for metric, what in (("per_s", "requests/s"), ("per_cpu_s", "requests per CPU second")):
-            ratios = [one for other in others if (one := results.ratio(ours, other, metric)) is not None]
+            ratios = [results.ratio(ours, other, metric) for other in others if other in results]
             if ratios:
                 goals.append(Goal(f"{ours}: {what} ÷ the best of the others", min(ratios), GOAL, "at least"))
         growth = statistics.median(one["rss_mib"][-1] / one["rss_mib"][0] for one in results.samples[ours])

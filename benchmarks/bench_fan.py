@@ -255,7 +255,7 @@ def report(results: Results) -> Report:
     ]
     header = ("fan", "width", "peer", "loop", "CPU min", "median", f"÷ {QUEUE}")
 
-    def beside(kind: str, width: int) -> float | None:
+    def beside(kind: str, width: int) -> float:
         return results.ratio(_label(kind, OURS, width), _label(kind, QUEUE, width), "cpu_us")
 
     figures = {

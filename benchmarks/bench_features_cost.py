@@ -77,7 +77,7 @@ def measure(case: Case) -> Sample:
 def report(results: Results) -> Report:
     """Compare each feature with the plain pipeline on the same loop, round by round."""
     rows: list[tuple[str, ...]] = []
-    figures: dict[str, float | None] = {}
+    figures: dict[str, float] = {}
     for label, case in results.cases.items():
         form: str = case.options["form"]
         ratio = results.ratio(label, _label(form, PLAIN, case.backend), "cpu_us")

@@ -102,6 +102,8 @@ def report(results: Results) -> Report:
         for label in results.cases
     ]
     table = Table("A process that imports", ("import", "CPU ms", "over bare", "MiB", "modules"), rows)
+    if OURS not in results:
+        return Report([table])
     facts = results.facts(OURS)
     inside = Table(
         f"Where `import {OURS}` goes (one run, wall, with the import timer on)",

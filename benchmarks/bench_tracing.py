@@ -64,7 +64,7 @@ def report(results: Results) -> Report:
     """Compare each kind of tracing with none on the same loop, round by round."""
     rows: list[tuple[str, ...]] = []
     goals: list[Goal] = []
-    figures: dict[str, float | None] = {}
+    figures: dict[str, float] = {}
     for label, case in results.cases.items():
         form = case.options["form"]
         ratio = results.ratio(label, f"{OFF} / {form} / {case.backend}", "cpu_us")
