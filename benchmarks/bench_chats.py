@@ -26,9 +26,11 @@ from .chats import CONTENDERS
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (3, 1)
+ROUNDS = (1, 1)
 
 FLOOR, OURS, CLIENT = "no model", "streamflow", "openai"
+NEAREST = (FLOOR, CLIENT, OURS)
+"""Measured twice as long as others, which take most of the time."""
 _ROOT = Path(__file__).resolve().parent.parent
 
 KINDS = ("chat", "agent")
@@ -40,14 +42,14 @@ def cases(scale: Scale) -> list[Case]:
     if importlib.util.find_spec("uvicorn") is None:
         return []
     clients = scale.size(500, 100)
-    options = {"clients": clients, "requests": clients, "waves": 2}
+    options = {"clients": clients, "requests": clients}
     is_trial = scale.elements is not None
     return [
-        Case(f"{peer} / {kind}", peer, "asyncio", {**options, "kind": kind})
+        Case(f"{peer} / {kind}", peer, "asyncio", {**options, "kind": kind, "waves": 2 if peer in NEAREST else 1})
         for kind in (KINDS[1:] if is_trial else KINDS)
         for peer, modules in CONTENDERS.items()
         if all(importlib.util.find_spec(one) is not None for one in modules)
-        if not is_trial or peer in (FLOOR, CLIENT, OURS)
+        if not is_trial or peer in NEAREST
     ]
 
 
