@@ -200,7 +200,7 @@ def test_a_process_that_dies_or_raises_says_why_and_takes_no_other_with_it(bench
             running.measure("startup", dataclasses.asdict(lost), "")
         (child,) = running._running.values()
         child.kill()
-        with pytest.raises(bench.CaseFailedError, match="its process ended by itself, or took more than 120 s"):
+        with pytest.raises(bench.CaseFailedError, match="its process ended by itself, or took more than 300 s"):
             running.measure("startup", dataclasses.asdict(found), "")
         sample = running.measure("startup", dataclasses.asdict(found), "")
 
