@@ -199,11 +199,11 @@ def _headline(document: Document) -> list[str] | None:
         return None
     ours = "streamflow / asyncio / 3"
     rivals = ("anyio streams", "Pipecat lean", "LCEL", "genai Processor")
-    others = [f"{one} {results.ratio(f'{one} / asyncio / 3', ours, 'cpu_us'):.1f}×" for one in rivals]
+    others = [f"{one} {results.ratio(f'{one} / asyncio / 3', ours, 'cpu_us'):.1f}" for one in rivals]
     return [
-        "An element through three stages, each a task of its own, costs "
-        f"{times(results.ratio(ours, QUEUE, 'cpu_us'))} the CPU time that it",
-        f"costs with `asyncio.Queue`; and beside it here, with {', '.join(others)}",
+        f"An element that passes three stages, each a task of its own, costs {times(results.ratio(ours, QUEUE, 'cpu_us'))} "
+        "what it costs with `asyncio.Queue`.",
+        f"Others cost more than streamflow: {', '.join(others)} times as much",
         f"(`throughput`; {_where(document, results.rounds)[:-1]}).",
     ]
 
