@@ -84,7 +84,7 @@ class _FeedbackReceiveEnd(ReceiveEnd[T_co]):
 
     def drop(self, item: object, reason: str) -> None:
         """Count an element that is not carried."""
-        self._discarded[reason] = self._discarded.get(reason, 0) + 1
+        self._count_discarded(reason)
         if self._watch is not None:
             self._watch.on_refused(item, reason)
 
@@ -145,7 +145,7 @@ class _FeedbackSendEnd(SendEnd[T_contra]):
         if not isinstance(item, ControlElement):
             return super()._queue_up(item)
         turn = _ControlTurn(item)
-        self._peer._turns.append(turn)
+        self._peer._add_turn(turn)
         self._limit = min(self._limit, 0)
         return turn
 

@@ -273,6 +273,7 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
     ) -> None:
         super().__init__(name, capacity, admit, watch, pulse)
         self._lanes = Lanes(self._buffer, capacity)
+        self._turns = []
         self._queues = Queues(self._turns)
         self.limit_of_one_lane: int = capacity - len(_LANES) + 1
         """Below it, there is room for every lane."""

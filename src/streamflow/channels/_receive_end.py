@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
@@ -22,7 +23,7 @@ from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from ._hand import Hand
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+_NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for room has a list of its own
 
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
@@ -69,6 +72,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
     _cause: BaseException | None = None
+    _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
+    _turns: list[Turn] = _NOBODY
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
     asked_at: int = -1
@@ -93,7 +98,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
-        self._turns: list[Turn] = []
         self._sender: SendEnd[Any] | None = None
         self._waiter: Waiter | None = None
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
@@ -105,7 +109,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._low = capacity // 2
-        self._discarded: dict[str, int] = {}
         self.name: str = name
         """The edge, as `a → b`."""
         self.capacity: int = capacity
@@ -194,17 +197,22 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 raise anyio.WouldBlock
             self._take()
 
-    def forward_to(self, output: SendEnd[Never]) -> None:
+    def forward_to(self, output: SendEnd[Never], *, is_alone: bool = False) -> None:
         """Pass elements that this reader does not accept on to `output`, in order, whenever the reader asks for more.
 
         Without it they are taken and dropped, which is right for a reader that has no output. The last ones, behind which the
         channel ends, stay for `pass_rest()`.
+
+        Args:
+            output: What the reader writes.
+            is_alone: Whether no merge is below, which would want to know what its edges are fed by.
         """
         self._forward = output
         self._feeds = self._feeds or output
-        here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
-        for edge in output._edges:
-            edge._fed_by += (here,)
+        if not is_alone:
+            here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
+            for edge in output._edges:
+                edge._fed_by += (here,)
 
     def keep_aside(self) -> None:
         """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
@@ -236,6 +244,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def position(self) -> int:
         """Elements that have left the head of the edge, those kept aside included; the ordinal of the one in hand is one less."""
         return self.received + (len(self._aside) if self._aside is not None else 0)
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether there may be something for `pass_rest()` or `pass_aside()`."""
+        return bool(self._buffer or self._aside) or self._is_refilled
 
     async def pass_rest(self) -> None:
         """Pass on what was kept aside and what is left `at_end`: the reader has met the end and sent its last result.
@@ -284,6 +297,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
 
     def statistics(self) -> ChannelStatistics:
         """Return what this edge has done so far."""
+        self._settle()
         return ChannelStatistics(
             name=self.name,
             state=self.state,
@@ -312,6 +326,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
     ) -> None:
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
+        self._settle()
         if state == "cancelled":
             self._closed = True
             if self._buffer or self._aside:
@@ -332,7 +347,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             essential_to.lose_essential()
 
     def _discard(self, reason: CloseReason) -> None:
-        self._discarded[reason] = self._discarded.get(reason, 0) + len(items := [*(self._aside or ()), *self._buffer])
+        items = [*(self._aside or ()), *self._buffer]
+        self._count_discarded(reason, len(items))
         if self._watch is not None:
             self._watch.on_discarded(items, reason)
         self._buffer.clear()
@@ -340,6 +356,9 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             self._aside.clear()
         if self._forward is not None:
             self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
+
+    def _count_discarded(self, reason: str, count: int = 1) -> None:
+        self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + count}
 
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.

@@ -268,7 +268,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _drop(self, item: object) -> None:
         """Count an element that an interruption drops when it is about to enter."""
         peer = self._peer
-        peer._discarded["stale"] = peer._discarded.get("stale", 0) + 1
+        peer._count_discarded("stale")
         if peer._watch is not None:
             peer._watch.on_refused(item, "stale")
 
@@ -314,7 +314,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _queue_up(self, item: object) -> Turn:
         """Take the last place in the queue of waiting senders, for an element; nobody overtakes it from now on."""
         turn = Turn(item)
-        self._peer._turns.append(turn)
+        self._peer._add_turn(turn)
         self._limit = min(self._limit, 0)
         return turn
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from ..elements import ControlElement, TurnEnd
 
 if TYPE_CHECKING:
+    import weakref
     from collections import deque
     from collections.abc import Callable
 
     from ._hand import Hand
+    from ._line import Line
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
@@ -33,6 +35,7 @@ class SweptEnd:
     _receiving: bool
     _hand: Hand | None
     _owes: bool
+    _line: weakref.ref[Line] | None = None  # that takes bursts past this edge
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
     _is_fenced: bool = False  # the stage that writes here is
     herald: Callable[[], Herald | None] | None = None
@@ -56,6 +59,12 @@ class SweptEnd:
     def is_asking(self) -> bool:
         """Whether its reader waits for an element, or for room for one that passes it by; so it has none in hand."""
         return self._receiving
+
+    def _settle(self) -> None:
+        """Have what is on its way put into its edges, before anybody looks at them."""
+        line = None if self._line is None else self._line()
+        if line is not None:
+            line.settle()
 
     def _note(self, item: object) -> None:
         """Know what the reader is about to take."""

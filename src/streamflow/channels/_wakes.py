@@ -39,6 +39,12 @@ class Wakes(ABC):
         self._make_waiter = waiter_factory()
         return self._make_waiter
 
+    def _add_turn(self, turn: Turn) -> None:
+        if self._turns:
+            self._turns.append(turn)
+        else:
+            self._turns = [turn]
+
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None:

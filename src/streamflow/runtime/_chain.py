@@ -157,6 +157,8 @@ class Chain:
     def is_at_work(self, place: int) -> bool:
         """Say whether a stage has an element in hand."""
         line = self._line
+        if line is not None:
+            line.settle()
         if line is not None and (self._is_idle or line.has_in_hand):
             return line.has_in_hand and place == line.at
         return self.carrier.is_at_work and (place == self._at or place in self._sending)
@@ -242,11 +244,11 @@ class Chain:
                 self._at, self._is_idle = self._end - 1, True
                 await line.room(may_lend=may_lend)
                 self._is_idle = False
-                if not line.has_in_hand:
+                if not line.has_left():
                     continue
             elif not line.source.backlog:
                 await line.arrival()
-            if not line.has_in_hand and not line.is_clear():
+            if not line.has_left() and not line.is_clear():
                 return
             try:
                 unusual = line.move()
@@ -255,7 +257,9 @@ class Chain:
                 raise
             if unusual is not None:
                 await self._send(line.at, *unusual)
-                await self.go_on(line.at + 1)
+            if line.is_settled:
+                line.is_settled = False
+                await self.go_on(max(line.at, first + 1))
                 if self._line is None:
                     return
 
@@ -367,9 +371,8 @@ class Chain:
     def _hand_over(engine: Engine, member: _Member, rest: Rest | None) -> None:
         """Give a stage a task of its own, in which it does the rest of something before it goes on."""
         stage = member.stage
-        work, ended = partial(engine._work, stage, rest), partial(engine._stage_ended, stage)
-        stage.job = Job(stage.name, work, ended, member.context)
-        stage.job.instead = partial(_give_up, stage, rest)
+        stage.job = Job(stage.name, engine._work, engine._stage_ended, member.context, (stage, rest))
+        stage.job.instead = _give_up
         if engine.meter is not None:
             engine.meter.take_over(stage)
         engine.deadlocks.pulse.runnable += 1

@@ -52,7 +52,7 @@ class Outcome:
     async def next_of_the_end(self) -> StreamElement:
         """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
         engine = self.engine
-        if not self.over:
+        if not self.over and not engine.is_done:
             if engine.has_last_stages:
                 await engine.finish_last_stages()
             await engine.finish(shield=False)

@@ -39,6 +39,8 @@ __all__ = ["DeadlockWatch", "let_grow", "stages_with_tasks", "wait_graph"]
 
 _CONSUMER = "consumer"
 
+_NONE: frozenset[str] = frozenset()
+
 _TELLS_ALWAYS = -(2**40)
 """What a pulse begins with that tells of every wait, however many of those that it was told the end of had begun before it."""
 
@@ -56,7 +58,7 @@ class DeadlockWatch:
         self._engine = weakref.ref(engine)
         self._is_due = self._sees_user = False
         self._fed_by_user: Sequence[ReceiveEnd[Any]] = ()  # known once it has mattered what the user does
-        self._left_alone: frozenset[str] = frozenset()  # stages that have tasks of their own
+        self._left_alone = _NONE  # stages that have tasks of their own
         # It knows the engine as little as this does: nothing may be left waiting for the garbage collector.
         self.pulse: Pulse = Pulse(0, partial(_suspect, self._engine))
         """Counts the tasks."""

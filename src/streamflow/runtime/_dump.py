@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_run", "forget", "live_runs", "remember"]
 
-_LIVE: dict[int, weakref.ref[Engine]] = {}  # no WeakSet, whose care costs more than a short run has to spare
+_LIVE: dict[int, weakref.KeyedRef[int, Engine]] = {}  # no WeakSet, whose care costs more than a short run has to spare
 
 
 def describe_run(engine: Engine) -> str:
@@ -39,9 +39,12 @@ def _told(engine: Engine, wait: Wait, now: float) -> str:
 
 def remember(engine: Engine) -> weakref.ref[Engine]:
     """Know that a run has tasks, and return a weak link to it."""
-    key = id(engine)
-    link = _LIVE[key] = weakref.ref(engine, lambda _: _LIVE.pop(key, None))
+    link = _LIVE[id(engine)] = weakref.KeyedRef(engine, _lose, id(engine))
     return link
+
+
+def _lose(link: weakref.KeyedRef[int, Engine]) -> None:
+    _LIVE.pop(link.key, None)
 
 
 def forget(engine: Engine) -> None:

@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._reporting import Reporter
     from ._supervision import Supervisor
-    from ._tracing import RunTracer
 
 __all__ = ["Engine"]
 
@@ -93,8 +92,10 @@ class Engine(RunView):
     notice: ErrorElement | None = None
     reason: EndReason = "done"
     zombies: tuple[str, ...] = ()
+    tolerated: tuple[StageError, ...] = ()
+    _suppressed: tuple[StageError, ...] = ()
     _loops: Sequence[LoopWatch] = ()
-    _last_stages: set[int]
+    _last_stages: frozenset[int]
     _no_more_waiting: anyio.Event | None = None
     _supervisors: Mapping[str, Supervisor] = MappingProxyType({})
 
@@ -111,14 +112,13 @@ class Engine(RunView):
         super().__init__(reporter.run_id, plan)
         self.config = config
         self.reporter: Reporter = reporter
-        self.tracer: RunTracer | None = reporter.tracer
-        self.tolerated: list[StageError] = []
+        if reporter.tracer is not None:
+            self.tracer = reporter.tracer
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
         self._emit, self._open_resource = reporter.emit, lifetime.resource  # one for all stages
         self._context = contextvars.copy_context()
-        self._suppressed: list[StageError] = []
 
     # Starting
 
@@ -140,7 +140,9 @@ class Engine(RunView):
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
         self.leaves: Mapping[str, ReceiveEnd[StreamElement]] = wiring.leaves
-        self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
+        self._edges, self._clock = wiring.edges, clock
+        if wiring.hubs:
+            self._hubs = wiring.hubs
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
         if not self.plan.is_chain:
@@ -150,7 +152,7 @@ class Engine(RunView):
 
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
-        self._last_stages = set(self.plan.last_stages)
+        self._last_stages = self.plan.last_stages
         if self.config.metrics:
             self.measure_sources(self._sources)
         for head, source in self._sources.items():
@@ -162,6 +164,7 @@ class Engine(RunView):
             shared += len(places) - 1
         work, stage_ended = self._work, self._stage_ended
         for stage in self._stages:
+            stage.host = self
             if not stage.has_job:
                 stage.job = Job(stage.name, work, stage_ended, self._context.copy(), (stage,))
         self._begin_watching(watches)
@@ -175,7 +178,7 @@ class Engine(RunView):
     def _begin_watching(self, watches: EdgeWatches | None) -> None:
         """Make what looks on, once all else has been made and before anything has begun."""
         if self.plan.has_watchdogs:
-            self._watchdogs += watchdogs_of(self, watches, self._clock)
+            self._watchdogs = tuple(watchdogs_of(self, watches, self._clock))
         if self.config.metrics:
             self.measure()
         if self.reporter.recorder is not None:
@@ -186,7 +189,8 @@ class Engine(RunView):
             source,
             (self.inlets[head], self._edges[self.plan.heads[head]]),
             name=self.source_name(head),
-            ended=partial(self._feeder_ended, head),
+            head=head,
+            ended=self._feeder_ended,
             context=self._context.copy(),
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
         )
@@ -208,7 +212,7 @@ class Engine(RunView):
             deps=self._deps,
             deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
             emit=self._emit,
-            start_soon=partial(self._start_helper, stage),
+            start_soon=stage.start_helper,
             open_resource=self._open_resource,
             guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
@@ -224,14 +228,15 @@ class Engine(RunView):
             if stage.supervisor is not None:
                 await stage.supervisor.work(run)
             else:
-                body = stage.make_body(run)
+                body = stage.node.stage.start(run)
                 while True:
                     try:
                         if rest is not None:
                             doing, rest = rest, None
                             await doing()
-                        await body()
-                        await finish_body(stage)
+                        await stage.call(body, run)
+                        if stage.fence is not None or stage.helpers:
+                            await finish_body(stage)
                         break
                     except BaseException as error:
                         if not was_swept(stage, error):
@@ -240,14 +245,16 @@ class Engine(RunView):
         except anyio.EndOfStream:
             if not stage.has_met_end():
                 raise
-        await pass_rest(stage)
+        if stage.has_rest:
+            await pass_rest(stage)
 
-    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+    def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         if stage.job not in self.jobs.alive or stage.job.cancel_requested:
             message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
             raise RunStateError(message)
         seen = contextvars.copy_context()  # what the stage has set so far
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
+        stage.helpers = stage.helpers or {}
         stage.helpers[helper] = None
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
@@ -269,7 +276,7 @@ class Engine(RunView):
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
         stage.supervisor = None  # which knows it in turn
-        self._last_stages.discard(stage.index)
+        self._last_stages -= {stage.index}
         end_stage(stage)
         for one in self._supervisors.values():
             one.look()
@@ -331,7 +338,7 @@ class Engine(RunView):
             forget(self)
             self._stages = []
             self._supervisors = {}
-            self._watchdogs, self._loops = [], ()
+            self._watchdogs = self._loops = ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
             if self.cancelled or (self.draining and not self.has_output):
@@ -346,7 +353,7 @@ class Engine(RunView):
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
-        self.failed_stages.add(stage.name)
+        self.failed_stages |= {stage.name}
         attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
         failure = stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):
@@ -362,7 +369,7 @@ class Engine(RunView):
         """Record a failure that is not the run's; False once the run itself ends, and for what no run can go on after."""
         if not isinstance(failure, StageError) or self.notice is not None or self.cancelled:
             return False
-        self.tolerated.append(failure)
+        self.tolerated += (failure,)
         return True
 
     def _fail(self, error: BaseException, culprit: StageRun | str | None, reason: EndReason = "error") -> None:
@@ -383,7 +390,7 @@ class Engine(RunView):
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
             self.notice = notice = notice_of(error, stage)
         elif isinstance(error, StageError):
-            self._suppressed.append(error)
+            self._suppressed += (error,)
         output: SendEnd[Any] | None = None
         behind: frozenset[int] = frozenset()
         if isinstance(culprit, StageRun):
@@ -444,6 +451,11 @@ class Engine(RunView):
         """Whether there are sinks, or stages that feed the consumer, that have not ended and will end by themselves."""
         return bool(self._last_stages) and self.notice is None and not self.cancelled
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all has ended, and the listeners have been told and have heard it."""
+        return self.reporter.is_over and not self.jobs.alive and not self.reporter.has_tasks
+
     async def finish(self, *, shield: bool) -> None:
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
         if self.jobs.alive:
@@ -477,7 +489,7 @@ class Engine(RunView):
         """Return what the caller must be told, once."""
         error, self.failure = self.failure, None
         if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
-            error.suppressed, self._suppressed = tuple(self._suppressed), []
+            error.suppressed, self._suppressed = self._suppressed, ()
         return error
 
     def end_loops(self) -> bool:

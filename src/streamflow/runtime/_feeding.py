@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable
-from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +19,25 @@ from ..stages import as_element, close_source, feed
 from ._jobs import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextvars import Context
+    from typing import TypeAlias
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import StreamElement
+
+    _Source: TypeAlias = Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 
 __all__ = ["PulledSource", "feeder_of"]
 
 
 def feeder_of(
-    source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str],
+    source: _Source,
     ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
     *,
     name: str,
-    ended: Callable[[Job, BaseException | None], None],
+    head: str,
+    ended: Callable[[str, Job, BaseException | None], None],
     context: Context,
     may_be_pulled: bool,
 ) -> Job:
@@ -44,15 +47,24 @@ def feeder_of(
         source: What to iterate.
         ends: The two ends of the edge that it feeds.
         name: What it is called in reports.
-        ended: Told when it has ended, and with what.
+        head: The stage that it feeds.
+        ended: Told, with that, when it has ended, and with what.
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
     """
     if may_be_pulled and not isinstance(source, AsyncIterable) and all(is_plain_edge(one) for one in ends):
-        return PulledSource(name, source, ends, ended, context)
-    feeder = Job(name, partial(feed, source, ends[0]), ended, context)
-    feeder.instead = partial(close_source, source)
+        return PulledSource(name, source, ends, ended, context, about=(head,))
+    feeder = Job(name, _feed, ended, context, (head, source, ends[0]))
+    feeder.instead = _close
     return feeder
+
+
+def _feed(_head: str, source: _Source, output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return feed(source, output)
+
+
+def _close(_head: str, source: _Source, _output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return close_source(source)
 
 
 class PulledSource(Job):
@@ -64,6 +76,7 @@ class PulledSource(Job):
         ends: The two ends of the edge that it feeds.
         ended: Told when it has ended, and with what.
         context: What it sees.
+        about: What that is called with first.
     """
 
     weight: int = 0
@@ -75,10 +88,12 @@ class PulledSource(Job):
         name: str,
         source: Iterable[StreamElement | str],
         ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
-        ended: Callable[[Job, BaseException | None], None],
+        ended: Callable[..., None],
         context: Context,
+        *,
+        about: tuple[str],
     ) -> None:
-        super().__init__(name, _nothing, ended, context)
+        super().__init__(name, _nothing, ended, context, about)
         self._source = source
         self._writer, self._reader = ends
         self._items: Any = None
@@ -131,7 +146,7 @@ class PulledSource(Job):
                 self._context.run(self._items.close)
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
-        ended = self._ended
+        ended, about = self._ended, self._about
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
         del (
             self._work,
@@ -145,7 +160,7 @@ class PulledSource(Job):
             self._reader,
         )
         try:
-            ended(self, error)
+            ended(*about, self, error)
         finally:
             del error
 

@@ -393,11 +393,11 @@ async def call_supervised(stage: StageRun, run: RunContext[Any]) -> None:
 
     In a cancel scope of its own, since its supervisor has one around it.
     """
-    body = stage.make_body(run)
+    body = stage.node.stage.start(run)
     try:
         while True:
             with anyio.CancelScope() as stage.frame:
-                await body()
+                await stage.call(body, run)
             if not stage.frame.cancelled_caught:
                 break
             await reenter(stage)

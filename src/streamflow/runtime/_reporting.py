@@ -59,19 +59,19 @@ class Reporter:
     _backend: Backend | None = None
     _error: BaseException | None = None
     _started_s: float = 0.0
+    _async_listeners: Sequence[AsyncListener] = ()
+    _queues: tuple[EventQueue, ...] = ()
     _running: dict[str, StageRun]
 
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
-        self._async_listeners: list[AsyncListener] = []
         if listeners:
             self._async_listeners = [one for one in listeners if observe.is_async_listener(one)]
             listeners = [one for one in listeners if not observe.is_async_listener(one)]
             self._listens = True
         self._bus = observe.EventBus(listeners)
         self._buffer = buffer
-        self._queues: list[EventQueue] = []
 
     @property
     def has_tasks(self) -> bool:
@@ -94,7 +94,7 @@ class Reporter:
     def open_queue(self) -> EventQueue:
         """Return a queue of all events from now on; it ends with the run."""
         queue = EventQueue(self._buffer)
-        self._queues.append(queue)
+        self._queues += (queue,)
         self._listens = True
         self._bus.add(queue.publish)
         return queue

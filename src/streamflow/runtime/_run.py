@@ -13,8 +13,6 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Literal
 
-import anyio
-
 from ..elements import (
     EndOfStream,
     StreamElement,
@@ -162,11 +160,11 @@ class Run(InterruptibleRun):
         first_s: float | None = None
         async for element in self:
             if first_s is None:
-                first_s = anyio.current_time() - self._outcome.began_s
+                first_s = self._engine.jobs.backend.now() - self._outcome.began_s
             elements.append(element)
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
-        total_s = anyio.current_time() - self._outcome.began_s
+        total_s = self._engine.jobs.backend.now() - self._outcome.began_s
         stats = self._engine.stats() if self._engine.meter is not None else None
         return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
 
@@ -250,9 +248,10 @@ class Run(InterruptibleRun):
         Cancellation: does not cut the waiting short, except a native one; the tasks are cancelled in any case.
         """
         self._outcome.over = True
-        if self._engine.started:
-            self._engine.cancel()
-            await self._engine.finish(shield=True)
+        engine = self._engine
+        if engine.started and (engine.has_output or not engine.is_done):
+            engine.cancel()
+            await engine.finish(shield=True)
         self._own = None
 
     async def __aenter__(self) -> Self:
@@ -306,7 +305,7 @@ class Run(InterruptibleRun):
     @property
     def failures(self) -> tuple[StageError, ...]:
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
-        return tuple(self._engine.tolerated)
+        return self._engine.tolerated
 
     @property
     def recording(self) -> RecordingState | None:

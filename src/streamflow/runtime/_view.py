@@ -60,6 +60,11 @@ class RunView(SweptRun):
     _forks: Mapping[str, ForkEnd[StreamElement]] = _NOTHING
     _merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = _NOTHING
     _tallies: Mapping[str, Tally] = _NOTHING
+    failed_stages: frozenset[str] = frozenset()
+    """Those that have failed, the run with them or alone."""
+    _account: Account | None = None
+    _taken: frozenset[str] = frozenset()
+    _watchdogs: Sequence[Job] = ()
     _subscribers: int = 0
     _clock: RunClock
     _ended_s: float | None = None
@@ -67,12 +72,8 @@ class RunView(SweptRun):
     def __init__(self, run_id: str, plan: Plan) -> None:
         self.run_id: str = run_id
         self.plan: Plan = plan
-        self.account: Account = Account()
-        self._taken: set[str] = set()
         self._stages: list[StageRun] = []
-        self.failed_stages: set[str] = set()
         self._feeders: dict[str, Job] = {}
-        self._watchdogs: list[Job] = []
 
     @property
     def stages(self) -> Sequence[StageRun]:
@@ -130,6 +131,13 @@ class RunView(SweptRun):
         }
 
     @property
+    def account(self) -> Account:
+        """The account of what does not arrive, made when it is asked for."""
+        if self._account is None:
+            self._account = Account()
+        return self._account
+
+    @property
     def has_output(self) -> bool:
         """Whether something is there for the consumer."""
         return any(leaf.backlog for leaf in self.leaves.values())
@@ -151,7 +159,7 @@ class RunView(SweptRun):
 
     def undelivered(self) -> dict[str, int]:
         """Return how much did not arrive because the run was cut short, by edge and stage."""
-        return self.account.read(self._ends(), is_over=self._ended_s is not None)
+        return {} if self._account is None else self._account.read(self._ends(), is_over=self._ended_s is not None)
 
     def _ends(self) -> Iterator[ReceiveEnd[Any]]:
         yield from self._edges
@@ -198,7 +206,7 @@ class RunView(SweptRun):
             names = ", ".join(map(repr, self.leaves)) or "no output"
             message = f"{problem}; {self.run_id} has {names}"
             raise RunStateError(message)
-        self._taken.add(name)
+        self._taken |= {name}
         if isinstance(self.outlet, MergeEnd):
             self.outlet.detach(leaf)
             if self.tracer is not None:

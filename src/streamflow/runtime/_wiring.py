@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
-    from ..stages import RunContext
+    from ..stages import RunContext, StageBody
     from ._edge_watches import EdgeWatches
+    from ._engine import Engine
     from ._interruption import Unwinding
     from ._jobs import Job
     from ._orderings import JoinKey
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["StageRun", "Wiring", "ended_input", "wire"]
 
 _End = TypeVar("_End")
+
+_NOBODY: dict[Job, None] = {}  # never changed: a stage that starts a helper has a dictionary of its own
 
 
 class StageRun:
@@ -67,10 +70,12 @@ class StageRun:
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
     unwinding: Unwinding | None = None
     """What interruptions have cancelled of it; None: none has cancelled anything yet."""
-    pulse: Pulse
-    """Counts which tasks of the run can go on."""
+    host: Engine
+    """The run. It forgets its stages when its last task has ended: nothing is left waiting for the garbage collector."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
+    helpers: dict[Job, None] = _NOBODY
+    """Its helper tasks that are alive."""
     helpers_ended: anyio.Event | None = None
     """Set when the last helper has ended, once somebody waits for it."""
     clock: StageClock | None = None
@@ -103,28 +108,39 @@ class StageRun:
         """What it is given as output: an end, or ends by port; for a sink one that refuses everything."""
         self.job: Job
         """Its task."""
-        self.helpers: dict[Job, None] = {}
-        """Its helper tasks that are alive."""
         self.is_sink: bool = not plan.outputs
         """Whether it has no output."""
         self.is_isolated: bool = plan.is_isolated
         """Whether it may fail without failing the run."""
 
-    def make_body(self, run: RunContext[Any]) -> Callable[[], Awaitable[None]]:
-        """Return what to call as its body, with new state."""
-        return partial(self.node.stage.start(run), cast("Any", self.reads), cast("Any", self.writes), run)
+    def call(self, body: StageBody, run: RunContext[Any]) -> Awaitable[None]:
+        """Call what its stage has given as its body for this run."""
+        return body(cast("Any", self.reads), cast("Any", self.writes), run)
+
+    def start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        """Start a helper task, and return what cancels it; what `RunContext.start_soon()` calls."""
+        return self.host.start_helper(self, work, name)
 
     async def helped(self) -> None:
         """Wait until its helpers have ended. Cancellation: leaves them alone."""
         while self.helpers:
             self.helpers_ended = anyio.Event()
             self.waits_for_helpers = True
-            self.pulse.begin_wait()
+            pulse = self.host.deadlocks.pulse
+            pulse.begin_wait()
             try:
                 await self.helpers_ended.wait()
             finally:
-                self.pulse.runnable += 1
+                pulse.runnable += 1
                 self.waits_for_helpers = False
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether something may be left to pass it by."""
+        for one in self.inputs:  # noqa: SIM110 - most stages have one input, and any() costs a generator
+            if one.has_rest:
+                return True
+        return False
 
     def cancel(self) -> None:
         """Ask its tasks to end."""
@@ -388,7 +404,6 @@ def wire(
             keep_rounds_inside(ends.sends[number])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
-        stage.pulse = pulse
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
         if its.ports:
             ends.join_ports(its, stage.inputs)
@@ -396,7 +411,7 @@ def wire(
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     tell_loop(ends.receives)
     for stage, its in zip(stages, plan.stages, strict=True):
-        _fit_outputs(stage, its, ends)
+        _fit_outputs(stage, its, ends, is_alone=plan.is_chain)
     # The user is no task of the run.
     tell_waits(None, written=[ends.receives[one] for one in plan.heads.values()] if is_live else (), read=(outlet,))
     return stages, Wiring(
@@ -425,7 +440,7 @@ def ended_input(reader: str) -> ReceiveEnd[Any]:
     return receive
 
 
-def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
+def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends, *, is_alone: bool) -> None:
     """Give a stage its output, or one that refuses, and let elements that it does not accept pass it by."""
     if plan.letters is not None:
         stage.letters = ends.write(plan.letters, stage.name)
@@ -439,7 +454,7 @@ def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
     if len(writers) > 1:
         stage.output = ends.whole(stage.name, plan, writers)
     for one in stage.inputs:
-        one.forward_to(stage.output)
+        one.forward_to(stage.output, is_alone=is_alone)
         if plan.keeps_aside:
             one.keep_aside()
         elif plan.node.stage.kind is StageKind.ACCUMULATE:

@@ -6,7 +6,7 @@ Above: `runtime`. Below: `elements`, `channels`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from anyio.abc import ObjectReceiveStream
@@ -95,18 +95,16 @@ def _refusal(source: object) -> str | None:
     return f"the source {source!r:.80}, a {what}, cannot be iterated for elements; {allowed}"
 
 
-async def feed(
+def feed(
     source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str], output: SendEnd[StreamElement]
-) -> None:
+) -> Awaitable[None]:
     """Send everything that `source` gives to `output`; strings become `TextElement`.
 
     Cancellation: the source is closed by the task that iterates it, exactly once, whichever way this ends. A source that blocks
     blocks the event loop.
     """
-    if isinstance(source, AsyncIterable):
-        await _feed_async(source, output)
-    else:
-        await _feed_sync(source, output)
+    # The coroutine itself: another one around it would be held, and passed through, for as long as the source goes on.
+    return _feed_async(source, output) if isinstance(source, AsyncIterable) else _feed_sync(source, output)
 
 
 async def close_source(source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> None:
