@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from ..elements import Priority
 from ..errors import ConfigError, ElementError
 from ._bounds import EdgeBound, checked_overflow, checked_weight
-from ._lanes import LaneReceiveEnd, LaneSendEnd
+from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd

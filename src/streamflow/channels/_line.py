@@ -20,7 +20,6 @@ Rules, besides those of `_pump`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import weakref
 from itertools import islice, pairwise
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio.lowlevel
 
+from .._records import Record
 from ._burst import OUTCOME, burst_of
 from ._refilled import WIDE
 
@@ -48,8 +48,7 @@ class _Run(Protocol):
     def __call__(self, func: Callable[..., Unusual], /, *args: object) -> Unusual: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LineCall:
+class LineCall(Record, frozen=True):
     """One function of a line."""
 
     place: int

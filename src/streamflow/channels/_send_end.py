@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
     from ._fork import ForkEnd
+    from ._lanes import Lanes
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
     from ._wait import Waiter
@@ -38,7 +39,7 @@ U = TypeVar("U")
 
 
 def as_it_is(item: Any) -> Any:
-    """Return what is given."""
+    """Return what is sent, for senders of nothing but elements."""
     return item
 
 
@@ -80,6 +81,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     # Told by the class, as in `ReceiveEnd`.
     _fence: Fence | None = None  # around the stage that writes here
     _announced: Interrupt | None = None  # which has been announced, and waits for room
+    _lanes: Lanes | None = None  # the order of leaving, where it is told by priority
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
