@@ -89,12 +89,18 @@ class _Deps:
 @pytest.mark.parametrize("is_left", [False, True], ids=["read to its end", "left early"])
 async def test_a_run_that_has_ended_is_gone_without_the_garbage_collector(pipeline: Pipeline, *, is_left: bool) -> None:
     """Semantics 5.1: what knows a run and is known by it is let go of when its tasks end, of a run that is cut short too."""
+
+    async def words() -> AsyncIterator[str]:
+        for _ in range(1000 if is_left else 3):
+            yield "x"
+            await checkpoint()
+
     deps = _Deps()
     link = weakref.ref(deps)
     gc.collect()
     gc.disable()
     try:
-        async with pipeline.execute("xyz", deps=deps) as run:
+        async with pipeline.execute(words(), deps=deps) as run:
             async for _element in run:
                 if is_left:
                     break
