@@ -185,8 +185,8 @@ class Plan:
     """The loops."""
     is_chain: bool = False
     """Whether nothing forks and nothing merges."""
-    is_straight: bool = False
-    """Whether, besides, all is as plain as can be: stages that read one edge and write one, edges from task to task."""
+    ways: tuple[tuple[int, int], ...] = ()
+    """If, besides, all is as plain as can be, edges from task to task: the one that each stage reads, and the one it writes."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     chains: tuple[tuple[int, ...], ...] = ()
@@ -316,7 +316,7 @@ class _Planner:
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             is_chain=len(leaves) <= 1 and all(map(_is_in_chain, stages)),
-            is_straight=all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges),
+            ways=self._ways(stages),
             pulled=self._pulled(heads, stages),
             chains=self._chains,
             orderings=orderings,
@@ -327,6 +327,11 @@ class _Planner:
             supervises=any(node.supervision is not None for node in self._nodes),
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
+
+    def _ways(self, stages: Sequence[StagePlan]) -> tuple[tuple[int, int], ...]:
+        if not (all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges)):
+            return ()
+        return tuple((one.inputs[0].edges[0], one.outputs[0].edges[0]) for one in stages)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
         if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
