@@ -165,7 +165,7 @@ class Engine(RunView):
         work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
             stage.host = self
-            if not (shared and stage.has_job):
+            if not (self.plan.chains and stage.has_job):
                 stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)

@@ -24,6 +24,7 @@ from ..channels import (
     open_chained,
     open_channel,
     open_feedback,
+    open_fork,
     open_plain,
     tell_loop,
     tell_waits,
@@ -272,6 +273,7 @@ class _Ends:
         self._remembered = plan.remembered
         self._watches = watches
         self._tracer = None if watches is None else watches.tracer
+        self._are_late = plan.is_chain and watches is None
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
@@ -282,7 +284,13 @@ class _Ends:
         receive: ReceiveEnd[Any]
         if edge.is_plain:
             send, receive = open_plain(
-                bound.capacity, edge.name, edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                edge.name,
+                edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         elif edge.rounds is not None:
             self._entries[len(self.sends)] = edge.rounds.entry
@@ -291,7 +299,13 @@ class _Ends:
             )
         elif edge.is_chained:
             send, receive = open_chained(
-                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                name=edge.name,
+                admit=edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         else:
             send, receive = open_channel(
@@ -353,7 +367,7 @@ class _Ends:
         otherwise = None if plan.otherwise is None else self.sends[plan.otherwise]
         source = f"{stage}:{plan.port}" if plan.port else stage
         if plan.fan is None:
-            return self.fork(source, plan.edges, plan.fork, otherwise)
+            return self.fork(source, plan.edges, plan.fork, otherwise, is_shared=bool(plan.port))
         edges = [self.sends[one] for one in plan.edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         fan = open_fan(_fork_name(source, edges), plan.fan, edges, otherwise=otherwise, joins=joins, ordering=marks)
@@ -365,18 +379,25 @@ class _Ends:
         """Return what writes all outputs of a stage as one."""
         edges = [edge for one in plan.outputs for edge in one.edges]
         if all(one.fan is None for one in plan.outputs):
-            return self.fork(stage, edges, plan.fork)
+            return self.fork(stage, edges, plan.fork, is_shared=True)
         branches = [self.sends[edge] for edge in edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         return WholeEnd(_fork_name(stage, branches), writers, branches, joins=joins, ordering=marks)
 
     def fork(
-        self, source: str, edges: Sequence[int], number: int, otherwise: SendEnd[Any] | None = None
+        self,
+        source: str,
+        edges: Sequence[int],
+        number: int,
+        otherwise: SendEnd[Any] | None = None,
+        *,
+        is_shared: bool = False,
     ) -> ForkEnd[Any]:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
         joins, marks = self.joins.get(number, ()), self._ordering(number)
-        return ForkEnd(_fork_name(source, branches), branches, otherwise=otherwise, joins=joins, ordering=marks)
+        name = _fork_name(source, branches)
+        return open_fork(name, branches, otherwise=otherwise, joins=joins, ordering=marks, is_shared=is_shared)
 
     def _ordering(self, fork: int) -> Ordering | None:
         plan = self._orderings.get(fork)
