@@ -68,7 +68,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _hand: Hand | None = None
     _wide: bool = False
     _relay: Relay | None = None  # of the merge that reads this edge
-    _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
     _cause: BaseException | None = None
@@ -100,6 +99,9 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._admit = admit
         self._sender: SendEnd[Any] | None = None
         self._waiter: Waiter | None = None
+        # Merges below, and others: who wants to know that somebody waits here. Told by each edge: an attribute that only some
+        # instances have, and get late, slows down every access to all of theirs.
+        self._overseers: tuple[Overseer, ...] = ()
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the

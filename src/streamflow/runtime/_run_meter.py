@@ -51,6 +51,8 @@ class TurnMeter:
 
     def on_output(self, leaf: int, is_end: bool, now: float) -> None:
         """Hear of an element that leaves by a leaf, or of several that end no turn."""
+        if not is_end and self._first_s is not None:
+            return
         is_behind = self._ended_here[leaf] < self._ended
         self._ended_here[leaf] += is_end
         if is_behind:
@@ -150,7 +152,7 @@ class RunMeter:
     def watch_consumer(self, ends: Iterable[ReceiveEnd[Any]]) -> None:
         """Measure who reads these ends."""
         for end in ends:
-            oversee(end, _Looker(self, end, self._backend.now))
+            oversee(end, _Looker(self, end, self._backend.clock()))
 
     def begin(self, feeders: Mapping[str, Job], stages: Sequence[StageRun]) -> None:
         """Make the meters of sources and stages, which are about to begin."""
@@ -263,5 +265,6 @@ class RunMeter:
         self.units[reader].pulled(since, now)
 
     def _hear_output(self, leaf: int, is_end: bool, now: float) -> None:
-        self.consumer.end(now)
+        if self.consumer.since is not None:
+            self.consumer.end(now)
         self.turns.on_output(leaf, is_end, now)

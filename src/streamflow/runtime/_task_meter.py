@@ -9,7 +9,9 @@ Rules:
 2. *A state lasts until the task really goes on*, not until it is woken: who waits for its turn because another one computes has not
    become busy by that.
 3. A unit is one stage, a source, or the stages of a chain, which share a task and therefore all these times.
-4. *Service time* is how long a unit was busy between taking one element and being done with it, which is when it takes, or asks
+4. *An element moves in a turn of who sends it or takes it*, and what a turn has put into an edge stands there when it ends. So
+   who writes glances at its edges after each turn, at the cost of a comparison or two; who reads need not.
+5. *Service time* is how long a unit was busy between taking one element and being done with it, which is when it takes, or asks
    for, the next one. Elements that it deals with in one turn share that turn evenly.
 """
 
@@ -58,7 +60,6 @@ class UnitMeter:
 
     __slots__ = (
         "_backend",
-        "_edges",
         "_had_hand",
         "_heard",
         "_inputs",
@@ -66,7 +67,7 @@ class UnitMeter:
         "_mark_s",
         "_pulled_s",
         "_pulse",
-        "_ran_s",
+        "_ran_from_s",
         "_reads",
         "_received",
         "_writes",
@@ -94,7 +95,7 @@ class UnitMeter:
         pulse: Pulse,
     ) -> None:
         self.times: list[float] = [0.0, 0.0, 0.0]
-        """How long it was in each state, until it entered the present one."""
+        """How long it was blocked and idle, by the state, until it entered the present one; the rest of its life it was busy."""
         self.state: int = IDLE if reads else BUSY
         """The present one."""
         self.since: float = began_s
@@ -116,15 +117,14 @@ class UnitMeter:
         self._received = sum(one.end.received for one in inputs)
         self._pulled_s = 0.0  # of its present turn
         self._looked_s = began_s
-        self._ran_s = 0.0  # how long it has computed since that
+        self._ran_from_s = 0.0  # how long it had computed when its service was noted last
         self._backend = backend
-        self.now: Callable[[], float] = backend.now
+        self.now: Callable[[], float] = backend.clock()
         """The event loop's clock."""
         self._pulse = pulse
         self._reads = tuple(reads)
         self._writes = tuple(one.end for one in outputs)
         self._inputs = tuple(inputs)
-        self._edges = (*inputs, *outputs)
         self._heard = tuple(one for one in outputs if one.hears is not None)
         self.outputs: tuple[EdgeMeter, ...] = tuple(outputs)
         """The meters of the edges out of it."""
@@ -132,9 +132,11 @@ class UnitMeter:
     def read(self, until: float) -> tuple[float, float, float]:
         """Return for how long it was busy, blocked and idle, in seconds, until it ended, or until that moment."""
         times = list(self.times)
-        if self.ended_s is None:
+        if self.ended_s is not None:
+            until = self.ended_s
+        elif self.state:
             times[self.state] += until - self.since
-        return times[BUSY], times[BLOCKED], times[IDLE]
+        return until - self.began_s - times[BLOCKED] - times[IDLE], times[BLOCKED], times[IDLE]
 
     def adopt(self, helper: Job) -> None:
         """Measure a helper task, too, which is about to begin."""
@@ -144,14 +146,11 @@ class UnitMeter:
     def pulled(self, since: float, now: float) -> None:
         """Know that its source, which has no task of its own, was at work in its turn: meanwhile it has waited for an element."""
         self._pulled_s += now - since
-        self.times[BUSY] -= now - since
         self.times[IDLE] += now - since
 
     def gave(self, since: float, now: float) -> None:
         """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
-        times = self.times
-        times[BLOCKED] += since - self.since
-        times[BUSY] += now - since
+        self.times[BLOCKED] += since - self.since
         self.computed_s += now - since
         self.since = now
         for edge in self.outputs:
@@ -175,10 +174,8 @@ class UnitMeter:
         Once for each turn of each task, so calls are spared here.
         """
         now = self.now()
-        ran = now - began - self._pulled_s
+        self.computed_s += now - began - self._pulled_s
         self._pulled_s = 0.0
-        self.computed_s += ran
-        self._ran_s += ran
         state = BUSY
         if self.helpers:
             if job in self.helpers:
@@ -191,8 +188,8 @@ class UnitMeter:
             for end in self._writes:
                 if end._turns:
                     state = BLOCKED
-            if now - self._looked_s < MOMENT_S and (state or asked is None) and self._may_glance():
-                for edge in self._edges:
+            if now - self._looked_s < MOMENT_S and (state or asked is None) and (not self._heard or self._may_glance()):
+                for edge in self.outputs:
                     edge.glance(now)
                 if state != self.state:
                     self._enter(state, now)
@@ -221,17 +218,17 @@ class UnitMeter:
         has_hand = state != IDLE and not is_end and (taken > 0 or self._had_hand)
         done = taken + self._had_hand - has_hand
         if done > 0 or not has_hand:
-            busy = self.times[BUSY] + (0.0 if self.state else now - self.since)
+            busy, ran_s = self.read(now)[BUSY], self.computed_s - self._ran_from_s
             if done > 0:
-                before = busy - self._mark_s - self._ran_s
-                each = self._ran_s / done
+                before = busy - self._mark_s - ran_s
+                each = ran_s / done
                 if before > _TRIFLE_S:
                     self.service.add(before + each)
                     done -= 1
                 if done:
                     self.service.add(each, done)
             self._mark_s = busy
-            self._ran_s = 0.0
+            self._ran_from_s = self.computed_s
         self._had_hand = has_hand
 
     def end(self, job: Job) -> None:
@@ -268,7 +265,8 @@ class UnitMeter:
 
     def _spend(self, now: float) -> None:
         spent = now - self.since
-        self.times[self.state] += spent
+        if self.state:
+            self.times[self.state] += spent
         self.since = now
         if self.blocked_on:
             for edge in self.blocked_on:
@@ -288,34 +286,35 @@ async def _awaiting(work: Awaitable[object]) -> object:
 @types.coroutine
 def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Generator[Any, Any, None]:
     """Run a task, and have its unit measured. Cancellation and what is raised pass through."""
-    now, give_up, send = meter.now, meter.give_up, work.send
-    step: Any = send
-    given: list[Any] = [
-        None
-    ]  # taken out before it is given: an error in a variable of a frame that it passes is a cycle
+    give_up, send = meter.give_up, work.send
+    # What is thrown, and what is asked for, stays in no variable: an error in a frame that it passes is a cycle, and a future that
+    # was cancelled holds what it was cancelled with.
+    thrown: list[BaseException] = []
+    hand: list[Any] = []
+    given: Any = None
     try:
         while True:
-            began = now()
+            began = meter.now()
             if meter.state or meter.helpers:
                 meter.go_on(job, began)
             try:
-                asked = step(given.pop())
+                asked = work.throw(thrown.pop()) if thrown else send(given)
             except BaseException as end:
+                given = None
                 give_up(job, _END, began)
                 if isinstance(end, StopIteration):
                     return
                 raise
             give_up(job, asked, began)
-            given.append(asked)
-            del asked  # a future that was cancelled holds what it was cancelled with
+            hand.append(asked)
+            del asked
             try:
-                given.append((yield given.pop()))
-                step = send
+                given = yield hand.pop()
             except GeneratorExit:
                 work.close()
                 raise
             except BaseException as error:  # noqa: BLE001 - handed to the task, which decides what becomes of it
-                given.append(error)
-                step = work.throw
+                given = None
+                thrown.append(error)
     finally:
         meter.end(job)
