@@ -72,7 +72,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _copies: PortCopies | None = None  # for an input of several
     _cause: BaseException | None = None
     _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
-    _turns: list[Turn] = _NOBODY
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
     asked_at: int = -1
@@ -99,9 +98,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._admit = admit
         self._sender: SendEnd[Any] | None = None
         self._waiter: Waiter | None = None
-        # Merges below, and others: who wants to know that somebody waits here. Told by each edge: an attribute that only some
-        # instances have, and get late, slows down every access to all of theirs.
-        self._overseers: tuple[Overseer, ...] = ()
+        # An attribute that only some edges have, and get late, slows down every access to all of theirs: these are told by each.
+        self._turns = _NOBODY
+        self._overseers: tuple[
+            Overseer, ...
+        ] = ()  # merges below, and others: who wants to know that somebody waits here
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the

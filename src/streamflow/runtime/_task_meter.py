@@ -42,6 +42,9 @@ BLOCKED: Final = 1
 IDLE: Final = 2
 
 _END: Final = object()
+_MANY: Final = 64
+_LONG_S: Final = 4e-3
+"""How long there is no look at elements that follow each other in a dense stream, of so many or more: they are spread evenly."""
 _TRIFLE_S: Final = 1e-5
 """What an element has taken more than its neighbours, and nobody wants to know."""
 
@@ -63,8 +66,10 @@ class UnitMeter:
         "_had_hand",
         "_heard",
         "_inputs",
+        "_is_fork",
         "_looked_s",
         "_mark_s",
+        "_pause_s",
         "_pulled_s",
         "_pulse",
         "_ran_from_s",
@@ -117,6 +122,7 @@ class UnitMeter:
         self._received = sum(one.end.received for one in inputs)
         self._pulled_s = 0.0  # of its present turn
         self._looked_s = began_s
+        self._pause_s = MOMENT_S  # until the next look
         self._ran_from_s = 0.0  # how long it had computed when its service was noted last
         self._backend = backend
         self.now: Callable[[], float] = backend.clock()
@@ -125,6 +131,7 @@ class UnitMeter:
         self._reads = tuple(reads)
         self._writes = tuple(one.end for one in outputs)
         self._inputs = tuple(inputs)
+        self._is_fork = len(outputs) > 1
         self._heard = tuple(one for one in outputs if one.hears is not None)
         self.outputs: tuple[EdgeMeter, ...] = tuple(outputs)
         """The meters of the edges out of it."""
@@ -160,9 +167,14 @@ class UnitMeter:
                 edge.was_written(since, now)
 
     def go_on(self, job: Job, now: float) -> None:
-        """Know that a task of it has got its turn."""
+        """Know that a task of it has got its turn. Not asked where it is busy, and has no helpers: that changes nothing."""
         if not self.helpers:
-            self._enter(BUSY, now)
+            if self.blocked_on:
+                self._spend(now)
+            else:
+                self.times[self.state] += now - self.since
+                self.since = now
+            self.state = BUSY
             return
         if job in self.helpers:
             self.helpers[job] = True
@@ -188,13 +200,19 @@ class UnitMeter:
             for end in self._writes:
                 if end._turns:
                     state = BLOCKED
-            if now - self._looked_s < MOMENT_S and (state or asked is None) and (not self._heard or self._may_glance()):
+            if (
+                now - self._looked_s < self._pause_s
+                and (state or asked is None)
+                and (not self._heard or self._may_glance())
+            ):
                 for edge in self.outputs:
                     edge.glance(now)
-                if state != self.state:
+                if state == BLOCKED and self._is_fork:
                     self._enter(state, now)
+                elif state:  # busy until now, which needs no noting
+                    self.state, self.since = state, now
                 return
-        self._look(state, began, now, is_end=asked is _END)
+        self._look(state, began, now, asked)
         if state != self.state:
             self._enter(state, now)
 
@@ -206,15 +224,26 @@ class UnitMeter:
                 return False
         return True
 
-    def _look(self, state: int, began: float, now: float, *, is_end: bool) -> None:
-        """Look at what has moved since the last look, until the end of a turn."""
+    def _look(self, state: int, began: float, now: float, asked: object) -> None:
+        """Look at what has moved since the last look, until the end of a turn.
+
+        What who is at the other end of an edge has looked at a moment ago needs no second look.
+        """
         self._looked_s = now
+        is_passing, is_end = (state or asked is None) and self._may_glance(), asked is _END
         for edge in self.outputs:
-            edge.was_written(began, now)
+            if is_passing and now - edge.looked_s < self._pause_s:
+                edge.glance(now)
+            else:
+                edge.was_written(began, now)
         received = 0
         for edge in self._inputs:
-            received += edge.was_read(began, now)
+            if is_passing and now - edge.looked_s < self._pause_s:
+                received += edge.end.received
+            else:
+                received += edge.was_read(began, now)
         taken, self._received = received - self._received, received
+        self._pause_s = _LONG_S if taken > _MANY else MOMENT_S
         has_hand = state != IDLE and not is_end and (taken > 0 or self._had_hand)
         done = taken + self._had_hand - has_hand
         if done > 0 or not has_hand:
@@ -260,7 +289,7 @@ class UnitMeter:
         if state != self.state:
             self._spend(now)
             self.state = state
-            if state == BLOCKED and len(self.outputs) > 1:
+            if state == BLOCKED and self._is_fork:
                 self.blocked_on = [one for one in self.outputs if has_waiting_sender(one.end)]
 
     def _spend(self, now: float) -> None:
