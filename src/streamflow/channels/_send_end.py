@@ -17,6 +17,7 @@ from anyio.abc import ObjectSendStream
 
 from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
+from ._late import NO_BUFFER, refuse
 from ._receive_end import WIDE
 from ._wait import Turn
 
@@ -85,7 +86,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
         self._buffer: deque[T_contra] = peer._buffer
-        self._append: Callable[[T_contra], None] = peer._buffer.append
+        self._append: Callable[[T_contra], None] = refuse if peer._buffer is NO_BUFFER else peer._buffer.append
         self._plain = peer._plain
         self._limit = peer._open_limit()
         self._closed = False
@@ -134,6 +135,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_in_turn(converted)
+                buffer = self._buffer
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
@@ -150,6 +152,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_in_turn(converted)
+                buffer = self._buffer
 
     def try_send(self, item: T_contra) -> bool:
         """Put `item` into the channel if that needs no waiting.
@@ -240,6 +243,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _try_send_unusual(self, item: T_contra) -> bool:
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
+        if self._buffer is NO_BUFFER:
+            self._peer.provide_buffer()
         self._examine(item)
         if isinstance(item, Interrupt):
             self._announce(item)
@@ -296,6 +301,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _put(self, item: T_contra) -> None:
         peer = self._peer
+        if self._buffer is NO_BUFFER:
+            peer.provide_buffer()
         self._examine(item)
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._settle_turn()
@@ -366,6 +373,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         Or move what `take()` gives then, in the same step. Once `rest`, which that comes from, is empty there is nothing to
         wait for: it was closed, or another task was here before.
         """
+        if self._buffer is NO_BUFFER and item is not None and self._try_send_unusual(item):
+            return
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
         if item is not None and self._stops(item):
