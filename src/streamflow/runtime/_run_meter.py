@@ -138,6 +138,7 @@ class RunMeter:
         self._plan = plan
         self._backend = backend
         self._pulse = pulse
+        self._here: list[UnitMeter | None] = [None]
         self.began_s: float = began_s
         """When the run began."""
         hears: dict[int, Any] = dict.fromkeys(plan.heads.values(), self.turns.on_input)
@@ -257,7 +258,9 @@ class RunMeter:
         self, reads: Sequence[ReceiveEnd[Any]], into: Sequence[int], out: Sequence[int], began_s: float
     ) -> UnitMeter:
         inputs, outputs = [self.edges[one] for one in into], [self.edges[one] for one in out]
-        return UnitMeter(self._backend, began_s, reads=reads, inputs=inputs, outputs=outputs, pulse=self._pulse)
+        return UnitMeter(
+            self._backend, began_s, reads=reads, inputs=inputs, outputs=outputs, pulse=self._pulse, here=self._here
+        )
 
     def _pulled(self, source: UnitMeter, reader: str, since: float) -> None:
         now = source.now()

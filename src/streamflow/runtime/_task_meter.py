@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ..channels import has_waiting_sender, stands_at, waits_on
 from ..observe import Tally
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ._backend import Backend
     from ._edge_meter import EdgeMeter
     from ._jobs import Job
+
+_T = TypeVar("_T")
 
 __all__ = ["BLOCKED", "BUSY", "IDLE", "UnitMeter", "as_coroutine", "metered"]
 
@@ -59,6 +61,7 @@ class UnitMeter:
         inputs: The meters of the edges into it.
         outputs: The meters of the edges out of it.
         pulse: Knows of waits inside stages.
+        here: In it, whichever unit has its turn.
     """
 
     __slots__ = (
@@ -81,6 +84,7 @@ class UnitMeter:
         "computed_s",
         "ended_s",
         "helpers",
+        "here",
         "now",
         "outputs",
         "service",
@@ -98,7 +102,10 @@ class UnitMeter:
         inputs: Sequence[EdgeMeter],
         outputs: Sequence[EdgeMeter],
         pulse: Pulse,
+        here: list[UnitMeter | None],
     ) -> None:
+        self.here: list[UnitMeter | None] = here
+        """In it, whichever unit has its turn."""
         self.times: list[float] = [0.0, 0.0, 0.0]
         """How long it was blocked and idle, by the state, until it entered the present one; the rest of its life it was busy."""
         self.state: int = IDLE if reads else BUSY
@@ -165,6 +172,30 @@ class UnitMeter:
                 edge.glance(now)
             else:
                 edge.was_written(since, now)
+
+    def lend(self, work: Callable[[], _T]) -> _T:
+        """Have its functions called in the turn of another unit, or of the run's user: meanwhile that one waits for an element."""
+        began, here = self.now(), self.here
+        caller, here[0] = here[0], self
+        if self.state:
+            self.times[self.state] += began - self.since
+        self.state = BUSY
+        try:
+            return work()
+        finally:
+            now, here[0] = self.now(), caller
+            self.computed_s += now - began - self._pulled_s
+            self._pulled_s = 0.0
+            end = self._reads[0]
+            has_more = end._buffer or end._turns or end._is_refilled
+            self.state, self.since = (BLOCKED if has_more else IDLE), now
+            if now - self._looked_s < self._pause_s and (not self._heard or self._may_glance()):
+                for edge in self.outputs:
+                    edge.glance(now)
+            else:
+                self._look(self.state, began, now, None)
+            if caller is not None:
+                caller.pulled(began, now)
 
     def go_on(self, job: Job, now: float) -> None:
         """Know that a task of it has got its turn. Not asked where it is busy, and has no helpers: that changes nothing."""
@@ -315,7 +346,7 @@ async def _awaiting(work: Awaitable[object]) -> object:
 @types.coroutine
 def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Generator[Any, Any, None]:
     """Run a task, and have its unit measured. Cancellation and what is raised pass through."""
-    give_up, send = meter.give_up, work.send
+    give_up, send, here = meter.give_up, work.send, meter.here
     # What is thrown, and what is asked for, stays in no variable: an error in a frame that it passes is a cycle, and a future that
     # was cancelled holds what it was cancelled with.
     thrown: list[BaseException] = []
@@ -323,17 +354,19 @@ def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Ge
     given: Any = None
     try:
         while True:
-            began = meter.now()
+            began, here[0] = meter.now(), meter
             if meter.state or meter.helpers:
                 meter.go_on(job, began)
             try:
                 asked = work.throw(thrown.pop()) if thrown else send(given)
             except BaseException as end:
+                here[0] = None
                 given = None
                 give_up(job, _END, began)
                 if isinstance(end, StopIteration):
                     return
                 raise
+            here[0] = None
             give_up(job, asked, began)
             hand.append(asked)
             del asked
