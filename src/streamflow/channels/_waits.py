@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Never, TypeVar
 
 from .._records import Record
-from ._lanes import LaneReceiveEnd
+from ._lane_ends import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE

@@ -8,12 +8,12 @@ Stages are numbered in topological order, edges as they were added, behind them 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from .._records import Record
-from ..channels import ASIDE, REMEMBERED, EdgeBound, Rounds
+from ..channels import ASIDE, NOTHING, REMEMBERED, WIDE, EdgeBound, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
@@ -23,7 +23,7 @@ from ._fans import fan_of
 from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..graph import FeedbackSpec, Fusion, Graph, MergePolicy, Node
     from ..stages import Supervision
@@ -35,6 +35,8 @@ __all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan
 
 
 _ARRIVAL = Arrival()
+_NESTED: Final = 16
+"""Of so many stages in a row, one calls its function in its own task: calls do not nest deeper, and other tasks have their turn."""
 
 
 class EdgePlan(Record, frozen=True):
@@ -181,6 +183,8 @@ class Plan(Record, frozen=True):
     """The loops."""
     is_chain: bool = False
     """Whether nothing forks and nothing merges."""
+    is_straight: bool = False
+    """Whether, besides, all is as plain as can be: stages that read one edge and write one, edges from task to task."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     chains: tuple[tuple[int, ...], ...] = ()
@@ -198,6 +202,16 @@ def _is_in_chain(stage: StagePlan) -> bool:
         (not stage.inputs or (len(stage.inputs) == 1 and len(stage.inputs[0].edges) == 1))
         and (not outputs or (len(outputs) == 1 and len(outputs[0].edges) == 1 and outputs[0].fan is None))
         and stage.letters is None
+    )
+
+
+def _is_straight(stage: StagePlan) -> bool:
+    """Say whether a stage reads one edge and writes one, without ports, and keeps nothing that is to pass it by."""
+    return (
+        _is_in_chain(stage)
+        and bool(stage.inputs and stage.outputs)
+        and not (stage.inputs[0].port or stage.outputs[0].port)
+        and stage.node.stage.kind is not StageKind.ACCUMULATE
     )
 
 
@@ -289,6 +303,7 @@ class _Planner:
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
         limits_stages = any(node.stage.timeout_s is not None for node in self._nodes)
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
+        is_chain = len(leaves) <= 1 and all(map(_is_in_chain, stages))
         return Plan(
             stages=stages,
             edges=tuple(self._edges),
@@ -299,9 +314,10 @@ class _Planner:
             fed=fed,
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
-            is_chain=len(leaves) <= 1 and all(map(_is_in_chain, stages)),
+            is_chain=is_chain,
+            is_straight=all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges),
             pulled=self._pulled(heads, stages),
-            chains=self._chains,
+            chains=(*self._chains, *self._alone(stages)) if is_chain else self._chains,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=limits_stages,
@@ -310,6 +326,31 @@ class _Planner:
             supervises=any(node.supervision is not None for node in self._nodes),
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
+
+    def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int]]:
+        """Yield the chains of one: stages whose function may be called by who reads what they give, as that of a chain may be."""
+        if watches_all(self._config):
+            return
+        fused = {place for places in self._chains for place in places}
+        for one in stages:
+            step = one.node.stage.step
+            places = [
+                *(edge for end in one.inputs for edge in end.edges),
+                *(edge for end in one.outputs for edge in end.edges),
+            ]
+            edges = [self._edges[place] for place in places]
+            if (
+                step is not None
+                and step.sends is not NOTHING
+                and one.index not in fused
+                and (one.index + 1) % _NESTED
+                and one.supervision is None
+                and not one.is_restartable
+                and one.node.stage.timeout_s is None
+                and len(edges) == 2
+                and all(edge.is_plain and edge.bound.capacity <= WIDE for edge in edges)
+            ):
+                yield (one.index,)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
         if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
