@@ -64,13 +64,15 @@ def find_question(name: str) -> Question:
     return cast("Question", importlib.import_module(f"benchmarks.{_PREFIX}{name}"))
 
 
-def _first_line(question: Question) -> str:
-    return (question.__doc__ or "").splitlines()[0]
+def _first_line(name: str) -> str:
+    """Return what a question asks. Read, not imported: the help names all of them, and a run may need but one."""
+    source = (Path(__file__).parent / f"{_PREFIX}{name}.py").read_text(encoding="utf-8")
+    return source.removeprefix('"""').partition("\n")[0]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = question_names()
-    lines = [f"  {name:14} {_first_line(find_question(name))}" for name in names]
+    lines = [f"  {name:14} {_first_line(name)}" for name in names]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure streamflow beside its peers, in interleaved rounds.",
@@ -165,7 +167,7 @@ class _Answer:
     def __str__(self) -> str:
         rounds = f"{self.results.rounds} × interleaved"
         cost = f"{self.seconds:.0f} s by the clock, {self.cpu_s:.0f} s of CPU"
-        head = f"== {self.name}: {_first_line(find_question(self.name))} ({rounds}, {cost})"
+        head = f"== {self.name}: {_first_line(self.name)} ({rounds}, {cost})"
         return "\n\n".join(filter(None, ["\n" + head, str(self.report), "\n".join(_left_out(self))]))
 
     def to_dict(self) -> dict[str, Any]:
