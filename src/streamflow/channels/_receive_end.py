@@ -17,6 +17,7 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
 from ._wakes import Wakes
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._hand import Hand
+    from ._level import Level
     from ._merge import Relay
     from ._ports import PortCopies
     from ._pulse import Pulse
@@ -71,6 +73,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
+    _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
     _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
     _turns: list[Turn] = _NOBODY
@@ -94,8 +97,9 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         pulse: Pulse | None = None,
         *,
         plain: set[type] | None = None,
+        is_late: bool = False,
     ) -> None:
-        self._buffer: deque[T_co] = deque()
+        self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
         self._sender: SendEnd[Any] | None = None
@@ -334,6 +338,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
+        if self._level is not None:
+            self._level.left = 0
         fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1
@@ -507,9 +513,19 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._receiving = False
         self.attention -= 1
 
+    def provide_buffer(self) -> None:
+        """Have a buffer, if there was none yet; see `_late`."""
+        if self._buffer is NO_BUFFER:
+            self.backlog = self._buffer = buffer = deque[T_co]()
+            if self._sender is not None:
+                self._sender._buffer, self._sender._append = buffer, buffer.append
+                self._reopen_sender()
+
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns and not self._is_fenced:
             self._sender._limit = self._open_limit()
 
     def _open_limit(self) -> int:
+        if self._buffer is NO_BUFFER:
+            return 0
         return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)

@@ -17,6 +17,7 @@ from anyio.abc import ObjectSendStream
 
 from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
+from ._late import NO_BUFFER, refuse
 from ._receive_end import WIDE
 from ._wait import Turn
 
@@ -25,18 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
     from ._fork import ForkEnd
+    from ._lanes import Lanes
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
 
-__all__ = ["HeadOf", "SendEnd", "is_let_go"]
+__all__ = ["HeadOf", "SendEnd", "as_it_is", "is_let_go"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 U = TypeVar("U")
 
 
-def _as_it_is(item: Any) -> Any:
+def as_it_is(item: Any) -> Any:
+    """Return what is sent, for senders of nothing but elements."""
     return item
 
 
@@ -78,11 +81,12 @@ class SendEnd(ObjectSendStream[T_contra]):
     # Told by the class, as in `ReceiveEnd`.
     _fence: Fence | None = None  # around the stage that writes here
     _announced: Interrupt | None = None  # which has been announced, and waits for room
+    _lanes: Lanes | None = None  # the order of leaving, where it is told by priority
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
         self._buffer: deque[T_contra] = peer._buffer
-        self._append: Callable[[T_contra], None] = peer._buffer.append
+        self._append: Callable[[T_contra], None] = refuse if peer._buffer is NO_BUFFER else peer._buffer.append
         self._plain = peer._plain
         self._limit = peer._open_limit()
         self._closed = False
@@ -108,7 +112,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         elif type(item) in self._plain or not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send()` does: the loop of a stage that is a generator, and of a source.
 
         Args:
@@ -131,8 +135,9 @@ class SendEnd(ObjectSendStream[T_contra]):
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_in_turn(converted)
+                buffer = self._buffer
 
-    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
         plain, peer, last = self._plain, self._peer, None
         buffer: deque[Any] = self._buffer
@@ -147,6 +152,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_in_turn(converted)
+                buffer = self._buffer
 
     def try_send(self, item: T_contra) -> bool:
         """Put `item` into the channel if that needs no waiting.
@@ -237,6 +243,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _try_send_unusual(self, item: T_contra) -> bool:
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
+        if self._buffer is NO_BUFFER:
+            self._peer.provide_buffer()
         self._examine(item)
         if isinstance(item, Interrupt):
             self._announce(item)
@@ -293,6 +301,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _put(self, item: T_contra) -> None:
         peer = self._peer
+        if self._buffer is NO_BUFFER:
+            peer.provide_buffer()
         self._examine(item)
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._settle_turn()
@@ -363,6 +373,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         Or move what `take()` gives then, in the same step. Once `rest`, which that comes from, is empty there is nothing to
         wait for: it was closed, or another task was here before.
         """
+        if self._buffer is NO_BUFFER and item is not None and self._try_send_unusual(item):
+            return
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
         if item is not None and self._stops(item):

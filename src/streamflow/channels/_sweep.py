@@ -113,6 +113,8 @@ class Fence:
             end._fence = self
             for edge in end._edges:
                 edge._is_fenced = True
+                if edge._level is not None:
+                    edge._level.left = 0
                 if edge._sender is not None:
                     edge._sender._limit = -1
 

@@ -162,16 +162,16 @@ class Engine(RunView):
         for places in self.plan.chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
-        work, stage_ended = self._work, self._stage_ended
+        work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
             stage.host = self
-            if not stage.has_job:
-                stage.job = Job(stage.name, work, stage_ended, self._context.copy(), (stage,))
+            if not (shared and stage.has_job):
+                stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
-        self.jobs.start(*feeders, *self._watchdogs, *(stage.job for stage in self._stages))
+        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages])
         if self.draining:
             begin_drain(self)
 
@@ -275,11 +275,12 @@ class Engine(RunView):
         self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        stage.supervisor = None  # which knows it in turn
         self._last_stages -= {stage.index}
         end_stage(stage)
-        for one in self._supervisors.values():
-            one.look()
+        if self._supervisors:
+            stage.supervisor = None  # which knows it in turn
+            for one in self._supervisors.values():
+                one.look()
         for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
             if self._last_stages.isdisjoint(self.plan.served[head]) or not (feeder.weight or self.inlets[head].is_open):
                 feeder.cancel()

@@ -189,6 +189,8 @@ class RunView(SweptRun):
         """Make what measures the run; to be called when all is made and nothing has begun."""
         from ._run_meter import RunMeter  # noqa: PLC0415 - most runs are not measured
 
+        for edge in self._edges:
+            edge.provide_buffer()  # which is looked at at the end of each turn
         its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
         its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
         its.begin(self._feeders, self._stages)

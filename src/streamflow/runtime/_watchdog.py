@@ -8,11 +8,12 @@ passed. A wait that begins after it looked cannot end before `limit` from then, 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+
+from .._records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +26,7 @@ _ROUNDING_S = 1e-9
 """A timer that fires at `since + limit` may find the difference one rounding step short of the limit."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Record, frozen=True):
     """One limit of one run."""
 
     kind: TimeoutKind

@@ -5,10 +5,9 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import anyio
 
@@ -25,6 +24,7 @@ from ..channels import (
     open_chained,
     open_channel,
     open_feedback,
+    open_fork,
     open_plain,
     tell_loop,
     tell_waits,
@@ -80,6 +80,8 @@ class StageRun:
     """Set when the last helper has ended, once somebody waits for it."""
     clock: StageClock | None = None
     """Since when it is busy, if it has a limit."""
+    end_was_told: bool = False
+    """Whether the listeners have been told that it has ended, or there were none."""
     has_begun: bool = False
     """Whether its work has begun; a stage may be cancelled before."""
     failure: BaseException | None = None
@@ -89,15 +91,17 @@ class StageRun:
     supervisor: Supervisor | None = None
     """Keeps it going when it fails; None once it has ended."""
 
-    def __init__(self, plan: StagePlan) -> None:
+    def __init__(self, plan: StagePlan, pulse: Pulse) -> None:
+        self.plan: StagePlan = plan
+        """What is the same for all runs."""
+        self.pulse: Pulse = pulse
+        """Counts which tasks of the run can go on."""
         self.node: Node = plan.node
         """The stage in its graph."""
         self.name: str = plan.node.name
         """Name of the stage."""
         self.index: int = plan.index
         """Its number in the plan."""
-        self.downstream: frozenset[int] = plan.downstream
-        """The stages that its elements can reach."""
         self.inputs: tuple[ReceiveEnd[Any], ...] = ()
         """What it reads."""
         self.output: SendEnd[Any]
@@ -108,10 +112,21 @@ class StageRun:
         """What it is given as output: an end, or ends by port; for a sink one that refuses everything."""
         self.job: Job
         """Its task."""
-        self.is_sink: bool = not plan.outputs
+
+    @property
+    def downstream(self) -> frozenset[int]:
+        """The stages that its elements can reach."""
+        return self.plan.downstream
+
+    @property
+    def is_sink(self) -> bool:
         """Whether it has no output."""
-        self.is_isolated: bool = plan.is_isolated
+        return not self.plan.outputs
+
+    @property
+    def is_isolated(self) -> bool:
         """Whether it may fail without failing the run."""
+        return self.plan.is_isolated
 
     def call(self, body: StageBody, run: RunContext[Any]) -> Awaitable[None]:
         """Call what its stage has given as its body for this run."""
@@ -187,7 +202,8 @@ class StageRun:
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
-            one.close(reason)
+            if one.state == "open" or one.has_rest:  # most have ended, and been read to the end
+                one.close(reason)
 
     def has_met_end(self) -> bool:
         """Say whether it has been told that an input has ended: `receive()` raises that, and a body may end by it."""
@@ -224,8 +240,7 @@ class StageRun:
         return {one.name for one in (self.output, *ports)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What the engine needs of a run's edges."""
 
     inlets: dict[str, SendEnd[StreamElement]]
@@ -258,6 +273,7 @@ class _Ends:
         self._remembered = plan.remembered
         self._watches = watches
         self._tracer = None if watches is None else watches.tracer
+        self._are_late = plan.is_chain and watches is None
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
@@ -268,7 +284,13 @@ class _Ends:
         receive: ReceiveEnd[Any]
         if edge.is_plain:
             send, receive = open_plain(
-                bound.capacity, edge.name, edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                edge.name,
+                edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         elif edge.rounds is not None:
             self._entries[len(self.sends)] = edge.rounds.entry
@@ -277,7 +299,13 @@ class _Ends:
             )
         elif edge.is_chained:
             send, receive = open_chained(
-                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                name=edge.name,
+                admit=edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         else:
             send, receive = open_channel(
@@ -339,7 +367,7 @@ class _Ends:
         otherwise = None if plan.otherwise is None else self.sends[plan.otherwise]
         source = f"{stage}:{plan.port}" if plan.port else stage
         if plan.fan is None:
-            return self.fork(source, plan.edges, plan.fork, otherwise)
+            return self.fork(source, plan.edges, plan.fork, otherwise, is_shared=bool(plan.port))
         edges = [self.sends[one] for one in plan.edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         fan = open_fan(_fork_name(source, edges), plan.fan, edges, otherwise=otherwise, joins=joins, ordering=marks)
@@ -351,18 +379,25 @@ class _Ends:
         """Return what writes all outputs of a stage as one."""
         edges = [edge for one in plan.outputs for edge in one.edges]
         if all(one.fan is None for one in plan.outputs):
-            return self.fork(stage, edges, plan.fork)
+            return self.fork(stage, edges, plan.fork, is_shared=True)
         branches = [self.sends[edge] for edge in edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         return WholeEnd(_fork_name(stage, branches), writers, branches, joins=joins, ordering=marks)
 
     def fork(
-        self, source: str, edges: Sequence[int], number: int, otherwise: SendEnd[Any] | None = None
+        self,
+        source: str,
+        edges: Sequence[int],
+        number: int,
+        otherwise: SendEnd[Any] | None = None,
+        *,
+        is_shared: bool = False,
     ) -> ForkEnd[Any]:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
         joins, marks = self.joins.get(number, ()), self._ordering(number)
-        return ForkEnd(_fork_name(source, branches), branches, otherwise=otherwise, joins=joins, ordering=marks)
+        name = _fork_name(source, branches)
+        return open_fork(name, branches, otherwise=otherwise, joins=joins, ordering=marks, is_shared=is_shared)
 
     def _ordering(self, fork: int) -> Ordering | None:
         plan = self._orderings.get(fork)
@@ -393,7 +428,9 @@ def wire(
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
     """
-    stages = [StageRun(one) for one in plan.stages]
+    stages = [StageRun(one, pulse) for one in plan.stages]
+    if plan.is_straight and watches is None:
+        return stages, _wire_straight(plan, stages, herald, pulse, is_live=is_live)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
@@ -422,6 +459,32 @@ def wire(
         sends=ends.sends,
         hubs=ends.hubs,
     )
+
+
+def _wire_straight(
+    plan: Plan, stages: Sequence[StageRun], herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+) -> Wiring:
+    """Open the edges of a straight line of stages: as `wire()` would, which most runs are too short for."""
+    sends: list[SendEnd[Any]] = []
+    receives: list[ReceiveEnd[Any]] = []
+    send: SendEnd[Any]
+    receive: ReceiveEnd[Any]
+    for edge in plan.edges:
+        send, receive = open_plain(edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain)
+        receive.herald = herald
+        sends.append(send)
+        receives.append(receive)
+    for stage in stages:
+        stage.reads = reads = receives[stage.plan.inputs[0].edges[0]]
+        stage.inputs = (reads,)
+        stage.output = stage.writes = output = sends[stage.plan.outputs[0].edges[0]]
+        reads.forward_to(output, is_alone=True)
+    ((leaf, last),) = plan.leaves.items()
+    ((head, first),) = plan.heads.items()
+    outlet, inlet = receives[last], receives[first]
+    tell_loop(receives)
+    tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
+    return Wiring({head: sends[first]}, outlet, {leaf: outlet}, receives, sends, {})
 
 
 def _for_body(plans: Sequence[InputPlan | OutputPlan], ends: Sequence[_End]) -> _End | Mapping[str, _End]:

@@ -55,11 +55,15 @@ def replaced(replacements: Iterable[tuple[object, str, object]]) -> Generator[No
 
 def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     for owner in _with_subclasses(SendEnd):
-        if "send" in vars(owner):
-            yield owner, "send", _late_send(hook, vars(owner)["send"])
-    yield SendEnd, "send_all", _send_all
-    yield SendEnd, "send_each", _send_each
-    yield SendEnd, "try_send", _attempt(hook, vars(SendEnd)["try_send"], refusal=False)
+        its = vars(owner)
+        if "send" in its:
+            yield owner, "send", _late_send(hook, its["send"])
+        if "send_all" in its:
+            yield owner, "send_all", _send_all
+        if "send_each" in its:
+            yield owner, "send_each", _send_each
+        if "try_send" in its:
+            yield owner, "try_send", _attempt(hook, its["try_send"], refusal=False)
     yield ReceiveEnd, "__anext__", _late_receive(hook, vars(ReceiveEnd)["__anext__"])
     yield ReceiveEnd, "try_receive", _attempt(hook, vars(ReceiveEnd)["try_receive"], refusal=None)
     yield _chain.Chain, "_pump", _careful_pump(hook, vars(_chain.Chain)["_pump"])
