@@ -23,7 +23,7 @@ from typing import Any, cast
 import benchmarks
 
 from ._children import Children
-from ._environment import PEERS_ENVIRONMENT, packages_of, set_up
+from ._environment import PEERS_ENVIRONMENT, packages_beside, packages_of, set_up
 from ._goals import SUBJECTS, TARGETS
 from ._harness import Case, Question, Results, Sample, Scale, run_rounds
 from ._plot import draw
@@ -100,7 +100,7 @@ def print_machine() -> tuple[dict[str, Any], dict[str, str]]:
     peers = all_peers()
     facts = machine()
     here = [one for peer in peers if not peer.environment for one in peer.packages]
-    found = versions(["streamflow-runtime", "trio", "uvloop", *here])
+    found = versions(["streamflow-runtime", "trio", *packages_beside(), *here])
     theirs = packages_of(PEERS_ENVIRONMENT)
     found |= {one: theirs[one] for peer in peers if peer.environment for one in peer.packages if one in theirs}
     print(f"{facts['date']}  {facts['processor']}, {facts['cores']} cores, {facts['system']}")
