@@ -158,14 +158,14 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        shared = 0
-        for places in self.plan.chains:
+        chains, shared = self.plan.chains, 0
+        for places in chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
         work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
             stage.host = self
-            if not (shared and stage.has_job):
+            if not (chains and stage.has_job):
                 stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
