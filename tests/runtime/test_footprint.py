@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -78,3 +79,35 @@ async def test_an_edge_has_no_buffer_before_its_first_element_and_none_inside_a_
 
         assert [element.text async for element in run if isinstance(element, TextElement)] == ["x"]
         assert {edge.name for edge in edges if edge.backlog is NO_BUFFER} == {"s0 → s1", "s1 → s2"}
+
+
+class _Deps:
+    """Given to a run."""
+
+
+@pytest.mark.parametrize("pipeline", [_of_generators(), _of_functions()], ids=["generators", "fused"])
+@pytest.mark.parametrize("is_left", [False, True], ids=["read to its end", "left early"])
+async def test_a_run_that_has_ended_is_gone_without_the_garbage_collector(pipeline: Pipeline, *, is_left: bool) -> None:
+    """Semantics 5.1: what knows a run and is known by it is let go of when its tasks end, of a run that is cut short too."""
+
+    async def words() -> AsyncIterator[str]:
+        for _ in range(1000 if is_left else 3):
+            yield "x"
+            await checkpoint()
+
+    deps = _Deps()
+    link = weakref.ref(deps)
+    gc.collect()
+    gc.disable()
+    try:
+        async with pipeline.execute(words(), deps=deps) as run:
+            async for _element in run:
+                if is_left:
+                    break
+        del deps, run
+        for _ in range(5):
+            await checkpoint()
+
+        assert link() is None
+    finally:
+        gc.enable()

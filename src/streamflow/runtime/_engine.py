@@ -33,7 +33,6 @@ from ..errors import (
     OutputClosedError,
     PipelineDeadlockError,
     RunAbortedError,
-    RunStateError,
     RunTimeoutError,
     StageError,
 )
@@ -133,13 +132,12 @@ class Engine(RunView):
         self._lifetime.enter(self)
         self.started = True
         self._here = remember(self)
-        clock = RunClock(self.jobs.backend.now)
+        clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
-        self.deadlocks: DeadlockWatch = DeadlockWatch(self)
+        self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
         self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self.leaves: Mapping[str, ReceiveEnd[StreamElement]] = wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         if wiring.hubs:
             self._hubs = wiring.hubs
@@ -158,14 +156,14 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        shared = 0
-        for places in self.plan.chains:
+        chains, shared = self.plan.chains, 0
+        for places in chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
         work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
             stage.host = self
-            if not (self.plan.chains and stage.has_job):
+            if not (chains and stage.has_job):
                 stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
@@ -249,9 +247,7 @@ class Engine(RunView):
             await pass_rest(stage)
 
     def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
-        if stage.job not in self.jobs.alive or stage.job.cancel_requested:
-            message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
-            raise RunStateError(message)
+        """Start a helper task of a stage that has not ended, and return what cancels it."""
         seen = contextvars.copy_context()  # what the stage has set so far
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers = stage.helpers or {}

@@ -44,6 +44,8 @@ class Limit(Record, frozen=True):
 class RunClock:
     """When something last moved on any watched edge."""
 
+    __slots__ = ("moved", "now", "pauses", "started")
+
     def __init__(self, now: Callable[[], float]) -> None:
         self.now: Callable[[], float] = now
         """The event loop's clock, in seconds."""

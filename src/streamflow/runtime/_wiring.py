@@ -70,8 +70,8 @@ class StageRun:
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
     unwinding: Unwinding | None = None
     """What interruptions have cancelled of it; None: none has cancelled anything yet."""
-    host: Engine
-    """The run. It forgets its stages when its last task has ended: nothing is left waiting for the garbage collector."""
+    host: Engine | None = None
+    """The run; None once the stage has ended: the run may know it then, and nothing is left waiting for the garbage collector."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
     helpers: dict[Job, None] = _NOBODY
@@ -133,7 +133,14 @@ class StageRun:
         return body(cast("Any", self.reads), cast("Any", self.writes), run)
 
     def start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
-        """Start a helper task, and return what cancels it; what `RunContext.start_soon()` calls."""
+        """Start a helper task, and return what cancels it; what `RunContext.start_soon()` calls.
+
+        Raises:
+            RunStateError: If the stage has ended, or is being cancelled.
+        """
+        if self.host is None or self.job not in self.host.jobs.alive or self.job.cancel_requested:
+            message = f"stage {self.name!r} has ended and cannot start the helper {name!r}"
+            raise RunStateError(message)
         return self.host.start_helper(self, work, name)
 
     async def helped(self) -> None:
@@ -141,12 +148,11 @@ class StageRun:
         while self.helpers:
             self.helpers_ended = anyio.Event()
             self.waits_for_helpers = True
-            pulse = self.host.deadlocks.pulse
-            pulse.begin_wait()
+            self.pulse.begin_wait()
             try:
                 await self.helpers_ended.wait()
             finally:
-                pulse.runnable += 1
+                self.pulse.runnable += 1
                 self.waits_for_helpers = False
 
     @property
@@ -247,8 +253,6 @@ class Wiring(NamedTuple):
     """Writes the edge into each head, by its name."""
     outlet: ReceiveEnd[StreamElement]
     """Reads all leaves."""
-    leaves: dict[str, ReceiveEnd[StreamElement]]
-    """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
     sends: Sequence[SendEnd[Any]]
@@ -454,7 +458,6 @@ def wire(
     return stages, Wiring(
         inlets={name: ends.sends[edge] for name, edge in plan.heads.items()},
         outlet=outlet,
-        leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
         sends=ends.sends,
         hubs=ends.hubs,
@@ -470,7 +473,9 @@ def _wire_straight(
     send: SendEnd[Any]
     receive: ReceiveEnd[Any]
     for edge in plan.edges:
-        send, receive = open_plain(edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain)
+        send, receive = open_plain(
+            edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain, is_late=True
+        )
         receive.herald = herald
         sends.append(send)
         receives.append(receive)
@@ -479,12 +484,12 @@ def _wire_straight(
         stage.inputs = (reads,)
         stage.output = stage.writes = output = sends[behind]
         reads.forward_to(output, is_alone=True)
-    ((leaf, last),) = plan.leaves.items()
+    (last,) = plan.leaves.values()
     ((head, first),) = plan.heads.items()
     outlet, inlet = receives[last], receives[first]
     tell_loop(receives)
     tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
-    return Wiring({head: sends[first]}, outlet, {leaf: outlet}, receives, sends, {})
+    return Wiring({head: sends[first]}, outlet, receives, sends, {})
 
 
 def _for_body(plans: Sequence[InputPlan | OutputPlan], ends: Sequence[_End]) -> _End | Mapping[str, _End]:
