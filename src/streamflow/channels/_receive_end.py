@@ -57,7 +57,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
     __slots__ = (
         "_admit",
-        "_discarded",
         "_plain",
         "_receiving",
         "_sender",
@@ -83,7 +82,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
     _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
-    _turns: list[Turn] = _NOBODY
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
     state: ChannelState = "open"
@@ -112,6 +110,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._make_waiter: Callable[[], Waiter] | None = None
         self._together: Round | None = None
         self._receiving = False
+        self._turns = _NOBODY
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
