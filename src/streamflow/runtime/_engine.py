@@ -156,14 +156,14 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        shared = 0
-        for places in self.plan.chains:
+        chains, shared = self.plan.chains, 0
+        for places in chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
         work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
             stage.host = self
-            if not (self.plan.chains and stage.has_job):
+            if not (chains and stage.has_job):
                 stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
@@ -268,7 +268,10 @@ class Engine(RunView):
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._stage_failed(stage, stage.in_hand(), error)
-        self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
+        stage.has_ended = True
+        if self.reporter.is_heard or stage.failure is not None:
+            was_cancelled = job.cancel_requested and not (stage.has_begun and error is None)
+            self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
         self._last_stages -= {stage.index}
@@ -332,7 +335,7 @@ class Engine(RunView):
         if not self._last_stages and self._no_more_waiting is not None:
             self._no_more_waiting.set()
         if not alive:
-            forget(self)
+            forget(self._here)
             self._stages = []
             self._supervisors = {}
             self._watchdogs = self._loops = ()

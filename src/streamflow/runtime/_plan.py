@@ -183,8 +183,8 @@ class Plan(Record, frozen=True):
     """The loops."""
     is_chain: bool = False
     """Whether nothing forks and nothing merges."""
-    is_straight: bool = False
-    """Whether, besides, all is as plain as can be: stages that read one edge and write one, edges from task to task."""
+    ways: tuple[tuple[int, int], ...] = ()
+    """If, besides, all is as plain as can be, edges from task to task: the one that each stage reads, and the one it writes."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     chains: tuple[tuple[int, ...], ...] = ()
@@ -315,7 +315,7 @@ class _Planner:
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             is_chain=is_chain,
-            is_straight=all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges),
+            ways=self._ways(stages),
             pulled=self._pulled(heads, stages),
             chains=(*self._chains, *self._alone(stages)) if is_chain else self._chains,
             orderings=orderings,
@@ -326,6 +326,11 @@ class _Planner:
             supervises=any(node.supervision is not None for node in self._nodes),
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
+
+    def _ways(self, stages: Sequence[StagePlan]) -> tuple[tuple[int, int], ...]:
+        if not (all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges)):
+            return ()
+        return tuple((one.inputs[0].edges[0], one.outputs[0].edges[0]) for one in stages)
 
     def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int]]:
         """Yield the chains of one: stages whose function may be called by who reads what they give, as that of a chain may be."""

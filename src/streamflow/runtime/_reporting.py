@@ -81,6 +81,11 @@ class Reporter:
         )
 
     @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens."""
+        return self._bus is not None
+
+    @property
     def has_listeners(self) -> bool:
         """Whether anybody listens but the tracer."""
         return self._listens
@@ -200,10 +205,13 @@ class Reporter:
         self._error = error
 
     def stage_ended(self, stage: StageRun, *, was_cancelled: bool) -> None:
-        """Tell how a stage has ended, the first time that this is said."""
-        was_told, stage.end_was_told = stage.end_was_told, True
+        """Tell how a stage has ended; nothing, if it has not when the run is over, which tells of it."""
+        if not self.is_over:
+            self._tell_end_of(stage, was_cancelled=was_cancelled)
+
+    def _tell_end_of(self, stage: StageRun, *, was_cancelled: bool) -> None:
         failure, stage.failure = stage.failure, None
-        if was_told or self._bus is None:
+        if self._bus is None:
             return
         now = self._now()
         make: Callable[..., Event] = observe.StageCancelled if was_cancelled else observe.StageCompleted
@@ -226,10 +234,10 @@ class Reporter:
         if self.is_over:
             return
         self.is_over = True
-        for stage in self._stages:
-            if not stage.end_was_told:
-                self.stage_ended(stage, was_cancelled=True)
-        self._stages = ()
+        stages, self._stages = self._stages, ()
+        for stage in stages:
+            if not stage.has_ended:
+                self._tell_end_of(stage, was_cancelled=True)
         error, self._error = self._error, None
         if self._bus is not None:
             now = self._now()

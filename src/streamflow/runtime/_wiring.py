@@ -80,8 +80,8 @@ class StageRun:
     """Set when the last helper has ended, once somebody waits for it."""
     clock: StageClock | None = None
     """Since when it is busy, if it has a limit."""
-    end_was_told: bool = False
-    """Whether the listeners have been told that it has ended, or there were none."""
+    has_ended: bool = False
+    """Whether its task has."""
     has_begun: bool = False
     """Whether its work has begun; a stage may be cancelled before."""
     failure: BaseException | None = None
@@ -433,7 +433,7 @@ def wire(
         is_live: Whether the user feeds the heads.
     """
     stages = [StageRun(one, pulse) for one in plan.stages]
-    if plan.is_straight and watches is None:
+    if plan.ways and watches is None:
         return stages, _wire_straight(plan, stages, herald, pulse, is_live=is_live)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
@@ -479,10 +479,10 @@ def _wire_straight(
         receive.herald = herald
         sends.append(send)
         receives.append(receive)
-    for stage in stages:
-        stage.reads = reads = receives[stage.plan.inputs[0].edges[0]]
+    for stage, (before, behind) in zip(stages, plan.ways, strict=True):
+        stage.reads = reads = receives[before]
         stage.inputs = (reads,)
-        stage.output = stage.writes = output = sends[stage.plan.outputs[0].edges[0]]
+        stage.output = stage.writes = output = sends[behind]
         reads.forward_to(output, is_alone=True)
     (last,) = plan.leaves.values()
     ((head, first),) = plan.heads.items()
