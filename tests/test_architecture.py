@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "streamflow"
 
-KERNEL = {"errors", "elements", "channels", "observe", "stages", "graph", "runtime", "_faces"}
+KERNEL = {"errors", "elements", "channels", "observe", "stages", "graph", "runtime", "_faces", "_records"}
 """The rooms that `import streamflow` may load."""
 
 BACKEND_MODULES = {"channels/_wait.py", "runtime/_backend.py"}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamflow import FilterStage, MapStage, PipelineBuilder, PipelineConfig, StageError, TextElement
 from streamflow.stages import TeeStage, current_run
@@ -51,7 +54,7 @@ async def read(run) -> list[str]:
 @pytest.mark.parametrize("source", [texts, slow_texts])
 @pytest.mark.parametrize("place", [EARLY, LATE])
 async def test_a_function_that_fails_leaves_what_the_edges_would_hold(source, place: int):
-    """semantics 16.7: what came before arrives, the failure tells its stage and element, and nothing is between two stages."""
+    """semantics 16.7: what came before arrives, the failure tells its stage and element, what came behind is in the edge before."""
 
     def fail(element: TextElement) -> TextElement:
         if element.text == str(place):
@@ -76,8 +79,8 @@ async def test_a_function_that_fails_leaves_what_the_edges_would_hold(source, pl
 
     assert got == [str(number) for number in range(place) if number != 3]
     assert (caught.value.stage, caught.value.index, str(caught.value.__cause__)) == ("fail", place - 1, str(place))
-    received = [counts[edge].received for edge in ("a → b", "b → fail", "fail → z")]
-    assert received == [place + 1, place, place]  # the last one of these is the error
+    assert [counts[edge].received for edge in ("b → fail", "fail → z")] == [place, place]  # the last one is the error
+    assert counts["b → fail"].discarded == {"failure": counts["a → b"].received - 1 - place}, "with 3 dropped before"
     assert adds_up(run)
 
 
@@ -135,6 +138,40 @@ async def test_a_run_may_end_while_something_is_left_to_the_chains_own_task():
                 break
     await assert_all_stages_stopped()
     assert adds_up(run)
+
+
+@pytest.mark.slow
+@given(st.integers(2, 5), st.integers(0, 4), st.integers(0, 60), st.sampled_from([1, 3, 16]))
+async def test_who_looks_while_a_function_is_called_finds_every_element_in_an_edge(
+    stages: int, looking: int, place: int, capacity: int
+):
+    """semantics 16.7: but for the one that the function has in hand; and everything arrives all the same."""
+    runs, found = [], []
+    names = ["source", *map(str, range(stages)), "consumer"]
+
+    def look(element: TextElement) -> bool:
+        if runs and element.text == str(place):
+            edges = runs[0].stats().edges
+            counts = [edges[f"{before} → {behind}"].counts for before, behind in pairwise(names)]
+            found.append((counts[0].sent, counts[-1].received + sum(one.buffered for one in counts)))
+            taken = [one.received for one in counts[:-1]]
+            assert taken == sorted(taken, reverse=True)
+            assert taken[looking % stages] == place + 1
+        return True
+
+    chained = [
+        FilterStage(look, name=str(number)) if number == looking % stages else same(str(number))
+        for number in range(stages)
+    ]
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(*chained).build()
+    await pipeline.run(texts(1))  # from now on the type is known
+    async with pipeline.execute(texts(61)) as run:
+        runs.append(run)
+        got = [int(one) for one in await read(run)]
+
+    assert got == list(range(61))
+    [(pulled, accounted_for)] = found
+    assert accounted_for == pulled - 1
 
 
 @pytest.mark.parametrize("place", [EARLY, LATE])

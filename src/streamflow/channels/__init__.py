@@ -9,6 +9,7 @@ from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
 from ._bounded import open_channel, open_plain
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
+from ._burst import OUTCOME
 from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
@@ -17,10 +18,11 @@ from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
 from ._hub import HubEnd
-from ._line import OUTCOME, Line, LineCall
+from ._line import Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
+from ._plain_fork import PlainForkEnd, open_fork
 from ._ports import join_ports
 from ._pulse import Pulse
 from ._pump import NOTHING, Unusual, can_pump, pump_each, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
@@ -98,6 +100,7 @@ __all__ = [
     "Ordering",
     "Origin",
     "Overflow",
+    "PlainForkEnd",
     "PriorityEnd",
     "Pulse",
     "RaceEnd",
@@ -133,6 +136,7 @@ __all__ = [
     "open_chained",
     "open_channel",
     "open_feedback",
+    "open_fork",
     "open_plain",
     "oversee",
     "pass_head",

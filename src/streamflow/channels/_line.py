@@ -1,58 +1,60 @@
 """Elements on their way through all functions of a chain in one go: from its first edge to its last, past the edges between.
 
-Above: `runtime`, whose chains have one. Below: `_chained`, `_receive_end`, `_send_end`.
+Above: `runtime`, whose chains have one. Below: `_burst`, `_chained`, `_receive_end`, `_send_end`.
 
 Rules, besides those of `_pump`:
 
-1. *One element at a time, through one function after the other*, each in its own context. So the edges between are empty, and
-   count what has gone by; what a function does to the run, or asks of it, meets every element in an edge, or in the hands of the
-   function that is being called, which `at` tells.
-2. *A line is for what is plain*: it stops where an edge has something that needs a second look, where a stage is fenced or has
+1. *A burst goes through one function after the other*, each in its own context, which is entered once for all of it. What is on its
+   way between two functions is in a list, and belongs to the edge between them, which is empty.
+2. *Who looks, sees the edges*: before anybody counts what is in an edge of the line, ends it or sweeps it, as a function may have
+   done to its own run, the line puts everything where it belongs (`settle()`), and its burst ends with what is in hand.
+3. *A line is for what is plain*: it stops where an edge has something that needs a second look, where a stage is fenced or has
    ended, and at an outcome that is not plain, which is then dealt with as without a line, as is all that comes behind it.
-3. *Who waits for room has nothing in hand*, so it need not be woken to give more: the reader that has made room has the
+4. *Who waits for room has nothing in hand*, so it need not be woken to give more: the reader that has made room has the
    functions called, in its own task, while the line's own stays where it waits. Whatever is unusual, an error that a function
    raises included, is kept for that one, which is then woken.
-4. *A source that is pulled has its say*: past the checkpoint that its edge has to take, the line's own task is woken.
+5. *A source that is pulled has its say*: past the checkpoint that its edge has to take, the line's own task is woken.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import weakref
+from itertools import islice, pairwise
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio.lowlevel
 
-from ._chained import has_plain
+from .._records import Record
+from ._burst import OUTCOME, burst_of
 from ._refilled import WIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections import deque
+    from collections.abc import Callable, Iterator, Sequence
 
     from ._pump import Unusual
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
+    from ._wait import Turn
 
-__all__ = ["OUTCOME", "Line", "LineCall"]
-
-OUTCOME: Final = object()
-"""Stands for whatever a function returns."""
+__all__ = ["Line", "LineCall"]
 
 
 class _Run(Protocol):
-    def __call__(self, func: Callable[[object], object], element: object, /) -> object: ...
+    def __call__(self, func: Callable[..., Unusual], /, *args: object) -> Unusual: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LineCall:
+class LineCall(Record, frozen=True):
     """One function of a line."""
 
     place: int
     """What `Line.at` is while it is called."""
     run: _Run
-    """Calls it in its stage's context."""
+    """Calls something in its stage's context."""
     func: Callable[[object], object]
     """The function, given the element."""
     sends: object
@@ -76,18 +78,34 @@ class Line:
         self.at: int = calls[0].place
         """The function that is being called, or was called last."""
         self._target = calls[-1].target
-        self._calls = tuple((one.place, one.run, one.func, one.sends, one.target._plain, one.target) for one in calls)
-        self._between = tuple(one.source for one in calls[1:])
-        self._first = calls[0].place
+        self._target._peer.provide_buffer()  # all that moves is put there without a look
+        self._calls = tuple(
+            (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._plain, one.source)
+            for one in calls
+        )
+        self._between = tuple((one.source, before.target) for before, one in pairwise(calls))
+        self._most = min((one.capacity for one, _ in self._between), default=WIDE)
+        self._burst: tuple[list[Any], Iterator[Any], list[Any]] = _NO_BURST
         self._is_moving = False
-        self._is_waiting = False
+        self._turn: Turn | None = None  # while it waits for room
+        self._is_asking = False  # and for what comes into its first edge
         self._left: Unusual = None
         self._error: BaseException | None = None
+        self.is_settled: bool = False
+        """Whether a burst was put into the edges between, which are to be emptied before anything else moves."""
+        here: weakref.ref[Line] = weakref.ref(self)
+        for one in calls:
+            one.source._line = here
+        calls[-1].target._peer._line_before = here
 
     @property
     def has_in_hand(self) -> bool:
         """Whether the stage at `at` has an element in hand."""
         return self._is_moving or self._left is not None or self._error is not None
+
+    def has_left(self) -> bool:
+        """Say whether there is something that only the chain's own task can deal with."""
+        return self.is_settled or self._left is not None or self._error is not None
 
     @property
     def is_held_up(self) -> bool:
@@ -127,10 +145,13 @@ class Line:
 
     def is_clear(self) -> bool:
         """Say whether there is something to take, and nothing unusual on the way; pull some, where nothing is there."""
-        if not has_plain(self.source) or self._target._limit < 0:
+        source = self.source
+        if not source._buffer and source._is_refilled and source.received < source._checkpoint_at:
+            source._refill()
+        if not source._buffer or source.attention or self._target._limit < 0:
             return False
-        for edge in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
-            if edge.attention or edge._buffer:
+        for edge, end in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
+            if edge.attention or edge._buffer or end._limit < 0:
                 return False
         return True
 
@@ -143,62 +164,68 @@ class Line:
         Raises:
             Exception: What the function at `at` raises. Its element is gone; what others have given before is where it belongs.
         """
-        if self._error is not None or self._left is not None:
-            return self._kept()
-        source, target, calls = self.source, self._target, self._calls
-        taken, given = source._buffer, target._buffer
-        take, give = taken.popleft, given.append
-        most = min(len(taken), (target._peer.capacity if self._is_waiting else target._limit) - len(given))
+        source, target = self.source, self._target
+        taken, behind = source._buffer, target._peer
+        room = (target._limit if self._turn is None else behind.capacity) - len(behind._buffer)
+        most = min(self._most, room)
+        batch: list[Any] = [*taken] if len(taken) <= most else [*islice(taken, max(most, 0))]
         source.asked_at = -1  # from now on it has something in hand
-        count, is_inside, outcome_goes_on = 0, False, OUTCOME
-        dropped: list[int] = []
         self._is_moving = True
         try:
-            for number in range(1, most + 1):
-                if source.attention or not taken:
-                    break
-                element: Any = take()
-                count, is_inside = number, True
-                for place, run, func, sends, plain, end in calls:
-                    self.at = place
-                    result = outcome = run(func, element)
-                    if sends is not outcome_goes_on:
-                        if outcome is not sends:
-                            if outcome is not False or sends is not True:
-                                return element, outcome
-                            dropped.append(place)
-                            break
-                        result = element
-                    if type(result) not in plain or end._limit < 0:
-                        return element, outcome
-                    element = result
-                else:
-                    give(element)
-                is_inside = False
+            for place, run, burst, func, sends, plain, edge in self._calls:
+                given: list[Any] = []
+                coming = iter(batch)
+                self.at, self._burst = place, (batch, coming, given)
+                unusual = run(burst, func, coming, given, plain)
+                if unusual is None and self.is_settled and given:  # what was in hand then
+                    unusual = given[0], given[0] if sends is OUTCOME else sends
+                if unusual is not None or self.is_settled:
+                    self.settle()
+                    return unusual
+                edge.received += len(batch)
+                if edge is source:
+                    _drop(taken, len(batch))
+                batch = given
+            behind._buffer.extend(batch)
+        except BaseException:
+            self.settle()
+            raise
         finally:
-            self._is_moving = False
-            self._count(count, dropped, is_inside=is_inside)
+            # Who waits at the other ends is told once for all that was moved.
+            self._is_moving, self._burst = False, _NO_BURST
+            if source._turns and len(taken) <= source._low:
+                source._wake_sender()
+            if behind._buffer:
+                line = None if behind._line is None else behind._line()
+                if (line is None or not line._push()) and behind._waiter is not None:
+                    behind._wake()
         return None
 
-    def _count(self, count: int, dropped: list[int], *, is_inside: bool) -> None:
-        """Count what has gone by on each edge, and wake who waits at the other ends, once for all that was moved."""
-        source, target = self.source, self._target
-        source.received += count
-        if not dropped and not is_inside:
-            for edge in self._between:
-                edge.received += count
+    def settle(self) -> None:
+        """Put what is on its way where it belongs, and have the burst end with what is in hand. Idempotent, outside a burst too."""
+        if not self._is_moving or self.is_settled:
+            return
+        self.is_settled = True
+        batch, coming, given = self._burst
+        begun = len(batch) - length_hint(coming)
+        place = self.at - self._calls[0][0]
+        source = self._calls[place][-1]
+        source.received += begun
+        if source is self.source:
+            _drop(source._buffer, begun)
         else:
-            for place, edge in enumerate(self._between, start=self._first + 1):
-                edge.received += count - sum(one < place for one in dropped) - (is_inside and self.at < place)
-        if source._turns and len(source._buffer) <= source._low:
-            source._wake_sender()
-        if target._buffer and target._peer._waiter is not None:
-            target._peer._wake()
+            source.provide_buffer()
+            source._buffer.extend(batch[begun:])
+        behind = self._between[place][0] if place < len(self._between) else self._target._peer
+        behind.provide_buffer()
+        behind._buffer.extend(given)
+        batch.clear()
+        given.clear()
 
     async def room(self, *, may_lend: bool) -> None:
         """Wait until there is room, with nothing in hand; meanwhile, who reads may have elements move.
 
-        What is unusual then is what `move()` returns next, or raises.
+        What is unusual then is `kept()`.
 
         Args:
             may_lend: Whether the functions may be called by the task that reads.
@@ -209,44 +236,82 @@ class Line:
             OutputClosedError: If the reader has gone.
         """
         target, peer = self._target, self._target._peer
-        turn = target._queue_up(None)
-        self._is_waiting = True
+        self._turn = turn = target._queue_up(None)
         if may_lend and peer.capacity <= WIDE:
             peer._give_more = self._lend
             peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
             if peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
-            while target._must_wait(turn) and not self.has_in_hand:
-                await target._turn_to_come(turn)
+            while target._must_wait(turn) and not self.has_left():
+                try:
+                    await target._turn_to_come(turn)
+                finally:
+                    self._ask_no_more(turn)
                 if self.source._is_refilled:  # that was a turn of the event loop, for the line's task and for who reads
                     self.source._checkpoint_at = self.source.received + WIDE
-            if not self.has_in_hand:
+            if not self.has_left():
                 target._raise_if_closed()
         except BaseException:  # what is kept is in nobody's hands any more
             self._give_up()
             raise
         finally:
-            peer._give_more = None
-            self._is_waiting = False
+            peer._give_more = self._turn = None
             target._leave_queue(turn)
 
     def _lend(self) -> bool:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
-        waiter = self._target._peer._turns[0].waiter
-        if self.has_in_hand or waiter is None or waiter.done() or not self.is_clear():
+        return self._move_for_another() and (bool(self._target._buffer) or self._ask())
+
+    def _push(self) -> bool:
+        """Move what a line has put into the edge before this one; say whether it was done, else the line's task is to be woken."""
+        return self._target._peer._give_more is not None and self._move_for_another()
+
+    def _move_for_another(self) -> bool:
+        """Move what is there for another task, while the line's own waits for room; say whether that one may go on waiting."""
+        turn, behind = self._turn, self._target._peer
+        if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left():
             return False
+        if len(behind._buffer) >= behind.capacity:
+            return True
+        if not self.is_clear():
+            return self._ask()
         try:
             self._left = self.move()
         except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
             self._error = error
-        if self._left is not None or self._error is not None:
-            return False
-        # With nothing to read, the reader is about to wait, and nobody else would have the line go on.
-        return bool(self._target._buffer)
+        if self._left is None and self._error is None and not self.is_settled:
+            return True
+        behind._wake_turn(turn)
+        return False
 
-    def _kept(self) -> Unusual:
-        """Return what was kept, or raise it."""
+    def _ask(self) -> bool:
+        """Wait for what a line before this one gives, too; say whether there is such a line, else nobody would have this one go on.
+
+        That line has this one go on (`_push()`); what else comes into the edge wakes the task, as it wakes any reader.
+        """
+        source, turn = self.source, self._turn
+        if turn is None or source._buffer or source.attention or source.state != "open":
+            return False
+        if source._line_before is None or source._line_before() is None or self._target._limit < 0:
+            return False
+        source._waiter, self._is_asking = turn.waiter, True
+        return True
+
+    def _ask_no_more(self, turn: Turn) -> None:
+        """Know that the task has been woken, by one end or the other, or by both: it is to be counted as able to go on once."""
+        source = self.source
+        if self._is_asking and source._waiter is None:
+            if turn.is_counted:
+                turn.waiter, turn.is_counted = None, False
+            elif source._pulse is not None:
+                source._pulse.runnable -= 1
+        elif self._is_asking:
+            source._waiter = None
+        self._is_asking = False
+
+    def kept(self) -> Unusual:
+        """Return what was kept when another task had elements move, or raise it: what `move()` would have."""
         left, self._left = self._left, None
         error, self._error = self._error, None
         try:
@@ -261,3 +326,15 @@ class Line:
         left, self._left, self._error = self._left, None, None
         if left is not None and inspect.iscoroutine(left[1]):
             left[1].close()
+
+
+_NO_BURST: tuple[list[Any], Iterator[Any], list[Any]] = ([], iter(()), [])
+
+
+def _drop(buffer: deque[Any], count: int) -> None:
+    """Take so many elements from the head."""
+    if count == len(buffer):
+        buffer.clear()
+    else:
+        for _ in range(count):
+            buffer.popleft()

@@ -16,6 +16,7 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
 from ._wakes import Wakes
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._hand import Hand
+    from ._level import Level
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Round, Turn, Waiter
+    from ._wait import Turn
 
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+_NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for room has a list of its own
 
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
@@ -50,18 +54,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """
 
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
-    __slots__ = (
-        "_admit",
-        "_discarded",
-        "_plain",
-        "_receiving",
-        "_sender",
-        "asked_at",
-        "attention",
-        "backlog",
-        "name",
-        "received",
-    )
+    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "backlog", "name", "received")
 
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
@@ -75,6 +68,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _wide: bool = False
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
+    _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
@@ -94,18 +88,17 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         pulse: Pulse | None = None,
         *,
         plain: set[type] | None = None,
+        is_late: bool = False,
     ) -> None:
-        self._buffer: deque[T_co] = deque()
+        self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
-        self._turns: list[Turn] = []
+        self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
-        self._waiter: Waiter | None = None
-        self._make_waiter: Callable[[], Waiter] | None = None
-        self._together: Round | None = None
+        self._waiter = self._make_waiter = self._together = None
         self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self.attention: int = 0
+        self.attention: int = int(capacity > WIDE or watch is not None)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
@@ -115,22 +108,19 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._low = capacity // 2
-        self._discarded: dict[str, int] = {}
         self.name: str = name
         """The edge, as `a → b`."""
         self.capacity: int = capacity
         """The bound, in elements."""
         if capacity > WIDE:
             self._wide = True
-            self.attention = 1
         if watch is not None:
             self._watch = watch
-            self.attention = 1
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> T_co:
+    async def __anext__(self) -> T_co:  # noqa: C901, PLR0912 - without calls, see below
         """Take the next element, waiting while there is none.
 
         Cancellation: suspends only when it has to wait. When it raises, nothing was taken.
@@ -153,6 +143,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 unusual = await self._receive_unusual()
                 if unusual is not None:
                     return unusual
+                if self._buffer:
+                    continue
             # Waiting is written out here, without calls: the task comes by once per buffer, and is woken through each coroutine.
             waiter = self._waiter = (self._make_waiter or self._find_loop())()
             self._receiving = True
@@ -232,17 +224,22 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 raise anyio.WouldBlock
             self._take()
 
-    def forward_to(self, output: SendEnd[Never]) -> None:
+    def forward_to(self, output: SendEnd[Never], *, is_alone: bool = False) -> None:
         """Pass elements that this reader does not accept on to `output`, in order, whenever the reader asks for more.
 
         Without it they are taken and dropped, which is right for a reader that has no output. The last ones, behind which the
         channel ends, stay for `pass_rest()`.
+
+        Args:
+            output: What the reader writes.
+            is_alone: Whether no merge is below, which would want to know what its edges are fed by.
         """
         self._forward = output
         self._feeds = self._feeds or output
-        here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
-        for edge in output._edges:
-            edge._fed_by += (here,)
+        if not is_alone:
+            here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
+            for edge in output._edges:
+                edge._fed_by += (here,)
 
     def keep_aside(self) -> None:
         """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
@@ -274,6 +271,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def position(self) -> int:
         """Elements that have left the head of the edge, those kept aside included; the ordinal of the one in hand is one less."""
         return self.received + (len(self._aside) if self._aside is not None else 0)
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether there may be something for `pass_rest()` or `pass_aside()`."""
+        return bool(self._buffer or self._aside) or self._is_refilled
 
     async def pass_rest(self) -> None:
         """Pass on what was kept aside and what is left `at_end`: the reader has met the end and sent its last result.
@@ -322,6 +324,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
 
     def statistics(self) -> ChannelStatistics:
         """Return what this edge has done so far."""
+        self._settle()
         return statistics_of(self)
 
     @property
@@ -340,6 +343,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
     ) -> None:
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
+        self._settle()
         if state == "cancelled":
             self._closed = True
             if self._buffer or self._aside:
@@ -347,6 +351,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
+        if self._level is not None:
+            self._level.left = 0
         fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1
@@ -358,16 +364,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         essential_to = fork() if fork is not None else None
         if essential_to is not None:
             essential_to.lose_essential()
-
-    def _discard(self, reason: CloseReason) -> None:
-        self._discarded[reason] = self._discarded.get(reason, 0) + len(items := [*(self._aside or ()), *self._buffer])
-        if self._watch is not None:
-            self._watch.on_discarded(items, reason)
-        self._buffer.clear()
-        if self._aside is not None:
-            self._aside.clear()
-        if self._forward is not None:
-            self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
 
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
@@ -400,7 +396,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         return item
 
     async def _receive_unusual(self) -> T_co | None:  # noqa: C901, PLR0912 - one loop over all that there may be
-        """Receive where the fast path does not: the end, an element to pass by, a wide or watched edge; None: nothing is there."""
+        """Receive where the fast path does not: the end, one to pass by, a wide or watched edge; None: look again."""
         if self._receiving:
             raise ChannelBusyError(self.name)
         hand = self._hand
@@ -416,11 +412,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             if self._is_refilled and not self._buffer:
                 self._refill()
             if self._buffer and not self.attention:
-                self.received += 1
-                item = self._buffer.popleft()
-                if self._turns and len(self._buffer) <= self._low:
-                    self._wake_sender()
-                return item
+                return None
             if not self._buffer and self.state == "open":
                 if self.capacity > WIDE:
                     self._reopen_sender()
@@ -490,9 +482,19 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._receiving = False
         self.attention -= 1
 
+    def provide_buffer(self) -> None:
+        """Have a buffer, if there was none yet; see `_late`."""
+        if self._buffer is NO_BUFFER:
+            self.backlog = self._buffer = buffer = deque[T_co]()
+            if self._sender is not None:
+                self._sender._buffer, self._sender._append = buffer, buffer.append
+                self._reopen_sender()
+
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns and not self._is_fenced:
             self._sender._limit = self._open_limit()
 
     def _open_limit(self) -> int:
+        if self._buffer is NO_BUFFER:
+            return 0
         return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)

@@ -6,7 +6,8 @@ A source that is not async never waits, so a task of its own would only be switc
 
 1. *A burst at a time*, and only when the edge is empty: as much as there is room for, so the bound of the edge holds.
 2. *What has been pulled is in the edge at once*, one by one: a source that interrupts or cancels its run meets it there.
-3. *Nothing suspends who reads it*, so the reader takes a checkpoint at least every `WIDE` elements, before the element moves.
+3. *Nothing suspends who reads it*, so the reader takes a checkpoint at least every `WIDE` elements, before the element moves; none
+   where it has waited for room: two in a row would have more tasks go on in one turn of the event loop than in all others.
 """
 
 # ruff: noqa: SLF001 - the two ends are one object in several parts
@@ -55,6 +56,11 @@ class RefilledEnd:
             self._pull_source()
         return bool(self._buffer)
 
+    def note_turn(self) -> None:
+        """Know that the task which reads has waited elsewhere: so others have had their turn, and the next checkpoint is later."""
+        if self._pull_source is not None and self.capacity <= WIDE:
+            self._checkpoint_at = self.received + WIDE
+
     def _behind(self) -> int:
         """Return how many elements are in the edges that this one merges."""
         return 0
@@ -79,7 +85,9 @@ def pull_into(end: SendEnd[T], items: Iterator[U], convert: Callable[[U], T]) ->
         ElementError: If an item is nothing that the edge carries.
         Exception: What `items` raises. What it has given before is in the edge.
     """
-    buffer, plain, peer = end._buffer, end._plain, end._peer
+    plain, peer = end._plain, end._peer
+    peer.provide_buffer()
+    buffer = end._buffer
     room = peer.capacity - len(buffer)
     most = min(room, max(peer._checkpoint_at - peer.received, 1), WIDE)
     taken = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -17,26 +17,29 @@ from anyio.abc import ObjectSendStream
 
 from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
+from ._late import NO_BUFFER, refuse
 from ._receive_end import WIDE
 from ._wait import Turn
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
     from ._fork import ForkEnd
+    from ._lanes import Lanes
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
     from ._wait import Waiter
     from ._watching import ChannelStatistics, ChannelWatch
 
-__all__ = ["HeadOf", "SendEnd", "is_let_go"]
+__all__ = ["HeadOf", "SendEnd", "as_it_is", "is_let_go"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 U = TypeVar("U")
 
 
-def _as_it_is(item: Any) -> Any:
+def as_it_is(item: Any) -> Any:
+    """Return what is sent, for senders of nothing but elements."""
     return item
 
 
@@ -80,11 +83,12 @@ class SendEnd(ObjectSendStream[T_contra]):
     # Told by the class, as in `ReceiveEnd`.
     _fence: Fence | None = None  # around the stage that writes here
     _announced: Interrupt | None = None  # which has been announced, and waits for room
+    _lanes: Lanes | None = None  # the order of leaving, where it is told by priority
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
         self._buffer: deque[T_contra] = peer._buffer
-        self._append: Callable[[T_contra], None] = peer._buffer.append
+        self._append: Callable[[T_contra], None] = refuse if peer._buffer is NO_BUFFER else peer._buffer.append
         self._plain = peer._plain
         self._limit = peer._open_limit()
         self._closed = False
@@ -110,39 +114,32 @@ class SendEnd(ObjectSendStream[T_contra]):
         elif type(item) in self._plain or not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(
-        self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = _as_it_is, *, close: bool = False
-    ) -> None:
+    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send()` does: the loop of a stage that is a generator, and of a source.
 
         Args:
-            items: What to send.
+            items: What to send. It is not closed.
             convert: Given each item of a type that this channel does not know yet, returns what to send instead.
-            close: Whether `items` is an async generator that is to be closed at the end, also when the reader has gone. Done
-                here, because a coroutine around this one would be passed through whenever the task waits.
 
         Cancellation: as `send()`.
         """
         plain, peer, last = self._plain, self._peer, None
         buffer: deque[Any] = self._buffer
-        try:
-            async for item in items:
-                # The fast path of send(), without the call; most streams are of one type.
-                kind = type(item)
-                if (kind is last or kind in plain) and len(buffer) < self._limit:
-                    last = kind
-                    buffer.append(item)
-                    if peer._waiter is not None:
-                        peer._wake()
-                else:
-                    converted = convert(item)
-                    if not self._try_send_unusual(converted):
-                        await self._send_in_turn(converted)
-        finally:
-            if close:
-                await cast("AsyncGenerator[U, None]", items).aclose()
+        async for item in items:
+            # The fast path of send(), without the call; most streams are of one type.
+            kind = type(item)
+            if (kind is last or kind in plain) and len(buffer) < self._limit:
+                last = kind
+                buffer.append(item)
+                if peer._waiter is not None:
+                    peer._wake()
+            else:
+                converted = convert(item)
+                if not self._try_send_unusual(converted):
+                    await self._send_in_turn(converted)
+                buffer = self._buffer
 
-    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = _as_it_is) -> None:
+    async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
         plain, peer, last = self._plain, self._peer, None
         buffer: deque[Any] = self._buffer
@@ -157,6 +154,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_in_turn(converted)
+                buffer = self._buffer
 
     def try_send(self, item: T_contra) -> bool:
         """Put `item` into the channel if that needs no waiting.
@@ -247,6 +245,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _try_send_unusual(self, item: T_contra) -> bool:
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
+        if self._buffer is NO_BUFFER:
+            self._peer.provide_buffer()
         self._examine(item)
         if isinstance(item, Interrupt):
             self._announce(item)
@@ -278,7 +278,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _drop(self, item: object) -> None:
         """Count an element that an interruption drops when it is about to enter."""
         peer = self._peer
-        peer._discarded["stale"] = peer._discarded.get("stale", 0) + 1
+        peer._count_discarded("stale")
         if peer._watch is not None:
             peer._watch.on_refused(item, "stale")
 
@@ -303,6 +303,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _put(self, item: T_contra) -> None:
         peer = self._peer
+        if self._buffer is NO_BUFFER:
+            peer.provide_buffer()
         self._examine(item)
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._settle_turn()
@@ -324,7 +326,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     def _queue_up(self, item: object) -> Turn:
         """Take the last place in the queue of waiting senders, for an element; nobody overtakes it from now on."""
         turn = Turn(item)
-        self._peer._turns.append(turn)
+        self._peer._add_turn(turn)
         self._limit = min(self._limit, 0)
         return turn
 
@@ -373,6 +375,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         Or move what `take()` gives then, in the same step. Once `rest`, which that comes from, is empty there is nothing to
         wait for: it was closed, or another task was here before.
         """
+        if self._buffer is NO_BUFFER and item is not None and self._try_send_unusual(item):
+            return
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
         if item is not None and self._stops(item):
@@ -384,6 +388,10 @@ class SendEnd(ObjectSendStream[T_contra]):
                 await anyio.lowlevel.checkpoint()
             while self._must_wait(turn) and (rest is None or len(rest)) and not is_let_go(turn, item, rest):
                 await self._turn_to_come(turn)
+                for feeding in self._peer._fed_by:
+                    source = feeding()
+                    if source is not None:
+                        source.note_turn()
             self._raise_if_closed()
             if item is not None:
                 self._move(item, turn)

@@ -54,6 +54,7 @@ def sweep_edge(
         does_stay: Says what is not dropped.
         spares_senders: Whether what senders wait with stays too: it was made of something that the interruption leaves alone.
     """
+    edge._settle()
     dropped = _drop_stale(edge, does_stay) + edge._drop_kept(does_stay)
     for turn in edge._turns:
         if turn.item is not None and not spares_senders and not does_stay(turn.item):
@@ -82,7 +83,7 @@ def _drop_stale(edge: ReceiveEnd[Any], does_stay: Callable[[object], bool]) -> i
         aside.extend(kept)
     if dropped:
         edge._end = None
-        edge._discarded["stale"] = edge._discarded.get("stale", 0) + len(dropped)
+        edge._count_discarded("stale", len(dropped))
         if edge._watch is not None:
             edge._watch.on_discarded(dropped, "stale")
     return len(dropped)
@@ -112,6 +113,8 @@ class Fence:
             end._fence = self
             for edge in end._edges:
                 edge._is_fenced = True
+                if edge._level is not None:
+                    edge._level.left = 0
                 if edge._sender is not None:
                     edge._sender._limit = -1
 

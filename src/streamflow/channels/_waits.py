@@ -7,10 +7,10 @@ Above: `runtime`. Below: `_receive_end`, `_lanes`, `_merge`, `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Literal, Never, TypeVar
 
-from ._lanes import LaneReceiveEnd
+from .._records import Record
+from ._lane_ends import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE
@@ -40,8 +40,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EdgeWait:
+class EdgeWait(Record, frozen=True):
     """What one task waits for."""
 
     kind: Literal["send", "receive", "inside"]

@@ -63,6 +63,12 @@ class Wakes(ABC):
         for overseer in self._overseers:
             overseer.look()
 
+    def _add_turn(self, turn: Turn) -> None:
+        if self._turns:
+            self._turns.append(turn)
+        else:
+            self._turns = [turn]
+
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None:

@@ -52,7 +52,7 @@ class Outcome:
     async def next_of_the_end(self) -> StreamElement:
         """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
         engine = self.engine
-        if not self.over:
+        if not self.over and not engine.is_done:
             if engine.has_last_stages:
                 await engine.finish_last_stages()
             await engine.finish(shield=False)
@@ -88,7 +88,6 @@ class Iteration:
     def __init__(self, outcome: Outcome, run: Run) -> None:
         self._outcome = outcome
         self._outlet = outcome.engine.outlet
-        self._backlog = self._outlet.backlog
         self._merge = self._outlet if isinstance(self._outlet, ArrivalEnd) else None
         self._run = weakref.ref(run)
 
@@ -96,8 +95,9 @@ class Iteration:
         return self
 
     def __anext__(self) -> Coroutine[None, None, StreamElement]:
-        if self._backlog and not self._outlet.attention:
-            return self._outlet.__anext__()  # the next element is there, and is plain data
+        outlet = self._outlet
+        if outlet.backlog and not outlet.attention:
+            return outlet.__anext__()  # the next element is there, and is plain data
         if self._merge is not None and self._merge.shows_plain:
             return self._merge.__anext__()
         return _pull(self._outlet, self._outcome)

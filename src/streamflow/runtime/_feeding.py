@@ -9,10 +9,9 @@ how long a source waits, it has a task.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..channels import is_plain_edge, pull_into, pull_when_asked
@@ -20,21 +19,25 @@ from ..stages import as_element, close_source, feed
 from ._jobs import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextvars import Context
+    from typing import TypeAlias
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import StreamElement
+
+    _Source: TypeAlias = Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 
 __all__ = ["PulledSource", "feeder_of"]
 
 
 def feeder_of(
-    source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str],
+    source: _Source,
     ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
     *,
     name: str,
-    ended: Callable[[Job, BaseException | None], None],
+    head: str,
+    ended: Callable[[str, Job, BaseException | None], None],
     context: Context,
     may_be_pulled: bool,
 ) -> Job:
@@ -44,15 +47,24 @@ def feeder_of(
         source: What to iterate.
         ends: The two ends of the edge that it feeds.
         name: What it is called in reports.
-        ended: Told when it has ended, and with what.
+        head: The stage that it feeds.
+        ended: Told, with that, when it has ended, and with what.
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
     """
-    if may_be_pulled and not isinstance(source, AsyncIterable) and all(is_plain_edge(one) for one in ends):
-        return PulledSource(name, source, ends, ended, context)
-    feeder = Job(name, partial(feed, source, ends[0]), ended, context)
-    feeder.instead = partial(close_source, source)
+    if may_be_pulled and not isinstance(source, AsyncIterable) and is_plain_edge(ends[0]) and is_plain_edge(ends[1]):
+        return PulledSource(name, source, ends, ended, context, about=(head,))
+    feeder = Job(name, _feed, ended, context, (head, source, ends[0]))
+    feeder.instead = _close
     return feeder
+
+
+def _feed(_head: str, source: _Source, output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return feed(source, output)
+
+
+def _close(_head: str, source: _Source, _output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return close_source(source)
 
 
 class PulledSource(Job):
@@ -64,6 +76,7 @@ class PulledSource(Job):
         ends: The two ends of the edge that it feeds.
         ended: Told when it has ended, and with what.
         context: What it sees.
+        about: What that is called with first.
     """
 
     weight: int = 0
@@ -75,10 +88,12 @@ class PulledSource(Job):
         name: str,
         source: Iterable[StreamElement | str],
         ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
-        ended: Callable[[Job, BaseException | None], None],
+        ended: Callable[..., None],
         context: Context,
+        *,
+        about: tuple[str],
     ) -> None:
-        super().__init__(name, _nothing, ended, context)
+        super().__init__(name, _nothing, ended, context, about)
         self._source = source
         self._writer, self._reader = ends
         self._items: Any = None
@@ -117,21 +132,24 @@ class PulledSource(Job):
     def _fill(self) -> bool:
         if self._items is None:
             self._items = iter(self._source)
-        if not pull_into(self._writer, chain(self._hand, self._items), as_element):
+        items = chain(self._hand, self._items) if self._hand else self._items
+        if not pull_into(self._writer, items, as_element):
             return False
-        self._hand = tuple(islice(self._items, 1))  # its end is known with its last element
-        return bool(self._hand)
+        for item in self._items:  # its end is known with its last element
+            self._hand = (item,)
+            return True
+        return False
 
     def _end(self, error: BaseException | None) -> None:
         pull_when_asked(self._reader, None)
         if self.meter is not None:
             self.meter.end(self)
         try:
-            if inspect.isgenerator(self._items):
+            if isinstance(self._items, GeneratorType):
                 self._context.run(self._items.close)
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
-        ended = self._ended
+        ended, about = self._ended, self._about
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
         del (
             self._work,
@@ -145,7 +163,7 @@ class PulledSource(Job):
             self._reader,
         )
         try:
-            ended(self, error)
+            ended(*about, self, error)
         finally:
             del error
 

@@ -248,9 +248,10 @@ class Run(InterruptibleRun):
         Cancellation: does not cut the waiting short, except a native one; the tasks are cancelled in any case.
         """
         self._outcome.over = True
-        if self._engine.started:
-            self._engine.cancel()
-            await self._engine.finish(shield=True)
+        engine = self._engine
+        if engine.started and (engine.has_output or not engine.is_done):
+            engine.cancel()
+            await engine.finish(shield=True)
         self._own = None
 
     async def __aenter__(self) -> Self:
@@ -304,7 +305,7 @@ class Run(InterruptibleRun):
     @property
     def failures(self) -> tuple[StageError, ...]:
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
-        return tuple(self._engine.tolerated)
+        return self._engine.tolerated
 
     @property
     def recording(self) -> RecordingState | None:

@@ -9,14 +9,14 @@ cancellation holds.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias
 
 from ..channels import ReceiveEnd, SendEnd, _wait, pass_head
 from ..runtime import _chain, _feeding
 from ..stages import _loops
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
 
 __all__ = ["EdgeHook", "EndKind", "hooked_edges", "one_wake_up_per_turn", "replaced"]
 
@@ -60,11 +60,15 @@ def one_wake_up_per_turn() -> contextlib.AbstractContextManager[None]:
 
 def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     for owner in _with_subclasses(SendEnd):
-        if "send" in vars(owner):
-            yield owner, "send", _late_send(hook, vars(owner)["send"])
-    yield SendEnd, "send_all", _send_all
-    yield SendEnd, "send_each", _send_each
-    yield SendEnd, "try_send", _attempt(hook, vars(SendEnd)["try_send"], refusal=False)
+        its = vars(owner)
+        if "send" in its:
+            yield owner, "send", _late_send(hook, its["send"])
+        if "send_all" in its:
+            yield owner, "send_all", _send_all
+        if "send_each" in its:
+            yield owner, "send_each", _send_each
+        if "try_send" in its:
+            yield owner, "try_send", _attempt(hook, its["try_send"], refusal=False)
     yield ReceiveEnd, "__anext__", _late_receive(hook, vars(ReceiveEnd)["__anext__"])
     yield ReceiveEnd, "try_receive", _attempt(hook, vars(ReceiveEnd)["try_receive"], refusal=None)
     yield _chain.Chain, "_pump", _careful_pump(hook, vars(_chain.Chain)["_pump"])
@@ -142,16 +146,10 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-async def _send_all(
-    self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is, *, close: bool = False
-) -> None:
+async def _send_all(self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
     """Do what `SendEnd.send_all()` does, without its fast path."""
-    try:
-        async for item in items:
-            await self.send(convert(item))
-    finally:
-        if close:
-            await cast("AsyncGenerator[Any, None]", items).aclose()
+    async for item in items:
+        await self.send(convert(item))
 
 
 async def _send_each(self: SendEnd[Any], items: Iterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
