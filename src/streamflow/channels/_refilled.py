@@ -6,8 +6,7 @@ A source that is not async never waits, so a task of its own would only be switc
 
 1. *A burst at a time*, and only when the edge is empty: as much as there is room for, so the bound of the edge holds.
 2. *What has been pulled is in the edge at once*, one by one: a source that interrupts or cancels its run meets it there.
-3. *Nothing suspends who reads it*, so the reader takes a checkpoint at least every `WIDE` elements, before the element moves; none
-   where it has waited for room: two in a row would have more tasks go on in one turn of the event loop than in all others.
+3. *Nothing suspends who reads it*, so the reader takes a checkpoint at least every `WIDE` elements, before the element moves.
 """
 
 # ruff: noqa: SLF001 - the two ends are one object in several parts
@@ -55,11 +54,6 @@ class RefilledEnd:
         if self._pull_source is not None:
             self._pull_source()
         return bool(self._buffer)
-
-    def note_turn(self) -> None:
-        """Know that the task which reads has waited elsewhere: so others have had their turn, and the next checkpoint is later."""
-        if self._pull_source is not None and self.capacity <= WIDE:
-            self._checkpoint_at = self.received + WIDE
 
     def _behind(self) -> int:
         """Return how many elements are in the edges that this one merges."""

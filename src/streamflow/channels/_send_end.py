@@ -388,10 +388,6 @@ class SendEnd(ObjectSendStream[T_contra]):
                 await anyio.lowlevel.checkpoint()
             while self._must_wait(turn) and (rest is None or len(rest)) and not is_let_go(turn, item, rest):
                 await self._turn_to_come(turn)
-                for feeding in self._peer._fed_by:
-                    source = feeding()
-                    if source is not None:
-                        source.note_turn()
             self._raise_if_closed()
             if item is not None:
                 self._move(item, turn)
