@@ -39,6 +39,7 @@ __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 T_co = TypeVar("T_co", covariant=True)
 
 _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for room has a list of its own
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
@@ -57,6 +58,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
     __slots__ = (
         "_admit",
+        "_discarded",
         "_plain",
         "_receiving",
         "_sender",
@@ -81,7 +83,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _copies: PortCopies | None = None  # for an input of several
     _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
-    _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
     state: ChannelState = "open"
@@ -105,12 +106,13 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
+        self._turns = _NOBODY
+        self._discarded = _NONE  # how many, by reason
         self._sender: SendEnd[Any] | None = None
         self._waiter: Waiter | None = None
         self._make_waiter: Callable[[], Waiter] | None = None
         self._together: Round | None = None
         self._receiving = False
-        self._turns = _NOBODY
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
