@@ -31,10 +31,9 @@ import anyio.lowlevel
 
 from ._burst import OUTCOME, burst_of
 from ._chained import has_plain
-from ._refilled import WIDE
+from ._refilled import WIDE, drop
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator, Sequence
 
     from ._pump import Unusual
@@ -179,7 +178,7 @@ class Line:
                     return unusual
                 edge.received += len(batch)
                 if edge is source:
-                    _drop(source._buffer, len(batch))
+                    drop(source._buffer, len(batch))
                 batch = given
             target._buffer.extend(batch)
         except BaseException:
@@ -204,7 +203,7 @@ class Line:
         source = self._calls[place][-1]
         source.received += begun
         if source is self.source:
-            _drop(source._buffer, begun)
+            drop(source._buffer, begun)
         else:
             source._buffer.extend(batch[begun:])
         behind = self._between[place][0] if place < len(self._between) else self._target._peer
@@ -281,12 +280,3 @@ class Line:
 
 
 _NO_BURST: tuple[list[Any], Iterator[Any], list[Any]] = ([], iter(()), [])
-
-
-def _drop(buffer: deque[Any], count: int) -> None:
-    """Take so many elements from the head."""
-    if count == len(buffer):
-        buffer.clear()
-    else:
-        for _ in range(count):
-            buffer.popleft()

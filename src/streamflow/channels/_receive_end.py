@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from ._hand import Hand
     from ._level import Level
-    from ._merge import Relay
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
@@ -68,7 +67,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _watch: ChannelWatch | None = None
     _hand: Hand | None = None
     _wide: bool = False
-    _relay: Relay | None = None  # of the merge that reads this edge
     _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several

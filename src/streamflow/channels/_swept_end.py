@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ._hand import Hand
     from ._line import Line
+    from ._merge import Relay
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
@@ -36,6 +37,7 @@ class SweptEnd:
     _hand: Hand | None
     _owes: bool
     _line: weakref.ref[Line] | None = None  # that takes bursts past this edge
+    _relay: Relay | None = None  # of the merge that reads this edge
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
     _is_fenced: bool = False  # the stage that writes here is
     herald: Callable[[], Herald | None] | None = None
@@ -65,6 +67,15 @@ class SweptEnd:
         line = None if self._line is None else self._line()
         if line is not None:
             line.settle()
+        merge = None if self._relay is None else self._relay.merge()
+        if merge is not None:
+            merge._settle()
+
+    def _catch_up_with_merge(self) -> None:
+        """Have what has left by a merge taken out of this edge: there may be more room than it seems."""
+        merge = None if self._relay is None else self._relay.merge()
+        if merge is not None:
+            merge._catch_up()
 
     def _note(self, item: object) -> None:
         """Know what the reader is about to take."""
