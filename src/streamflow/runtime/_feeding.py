@@ -15,12 +15,12 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from ..channels import is_plain_edge, pull_into, pull_when_asked
+from ..channels import driven, is_plain_edge, pull_into, pull_when_asked
 from ..stages import as_element, close_source, feed
 from ._jobs import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
     from contextvars import Context
 
     from ..channels import ReceiveEnd, SendEnd
@@ -50,7 +50,10 @@ def feeder_of(
     """
     if may_be_pulled and not isinstance(source, AsyncIterable) and all(is_plain_edge(one) for one in ends):
         return PulledSource(name, source, ends, ended, context)
-    feeder = Job(name, partial(feed, source, ends[0]), ended, context)
+    work: Callable[[], Coroutine[Any, Any, None]] = partial(feed, source, ends[0])
+    if may_be_pulled and all(is_plain_edge(one) for one in ends):
+        work = partial(driven, work, ends[1])
+    feeder = Job(name, work, ended, context)
     feeder.instead = partial(close_source, source)
     return feeder
 

@@ -324,10 +324,10 @@ class _Planner:
             return
         fused = {place for places in self._chains for place in places}
         for one in stages:
-            step, edges = (
-                one.node.stage.step,
-                [self._edges[edge] for end in (*one.inputs, *one.outputs) for edge in end.edges],
-            )
+            step = one.node.stage.step
+            numbers = [edge for end in one.inputs for edge in end.edges]
+            numbers += [edge for end in one.outputs for edge in end.edges]
+            edges = [self._edges[number] for number in numbers]
             if (
                 step is not None
                 and step.sends is not NOTHING
