@@ -27,11 +27,18 @@ def _question(name: str) -> Question:
 
 
 def _answer(line: str) -> dict[str, Any]:
+    before = _cpu_s()
     try:
         question, case = json.loads(line)
-        return {"sample": _question(question).measure(Case(**case))}
+        answer = {"sample": _question(question).measure(Case(**case))}
     except BaseException:  # noqa: BLE001 - what kills a peer is what the parent wants to tell
-        return {"failed": traceback.format_exc()}
+        answer = {"failed": traceback.format_exc()}
+    return {**answer, "cpu_s": _cpu_s() - before}
+
+
+def _cpu_s() -> float:
+    """Return the CPU time of this process, and of those that it has started and that have ended."""
+    return sum(os.times()[:4])
 
 
 def _forked(line: str, output: int) -> None:
@@ -42,7 +49,10 @@ def _forked(line: str, output: int) -> None:
             stream.write(text)
         sys.stderr.flush()
         os._exit(0)  # no handler at exit, no destructor: they belong to the parent
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if status != 0:
+        told = {"failed": f"its process ended with code {os.waitstatus_to_exitcode(status)}", "cpu_s": 0.0}
+        os.write(output, (json.dumps(told) + "\n").encode())
 
 
 def _main() -> None:

@@ -23,7 +23,7 @@ from typing import Any, cast
 import benchmarks
 
 from ._children import Children
-from ._environment import PEERS_ENVIRONMENT, packages_of, set_up
+from ._environment import PEERS_ENVIRONMENT, packages_beside, packages_of, set_up
 from ._goals import SUBJECTS, TARGETS
 from ._harness import Case, Question, Results, Sample, Scale, run_rounds
 from ._plot import draw
@@ -41,7 +41,6 @@ _QUICK = (
     "execute_sync",
     "scale",
     "slow_consumer",
-    "memory",
     "growth",
     "fan",
     "fairness",
@@ -65,13 +64,15 @@ def find_question(name: str) -> Question:
     return cast("Question", importlib.import_module(f"benchmarks.{_PREFIX}{name}"))
 
 
-def _first_line(question: Question) -> str:
-    return (question.__doc__ or "").splitlines()[0]
+def _first_line(name: str) -> str:
+    """Return what a question asks. Read, not imported: the help names all of them, and a run may need but one."""
+    source = (Path(__file__).parent / f"{_PREFIX}{name}.py").read_text(encoding="utf-8")
+    return source.removeprefix('"""').partition("\n")[0]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = question_names()
-    lines = [f"  {name:14} {_first_line(find_question(name))}" for name in names]
+    lines = [f"  {name:14} {_first_line(name)}" for name in names]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure streamflow beside its peers, in interleaved rounds.",
@@ -99,7 +100,7 @@ def print_machine() -> tuple[dict[str, Any], dict[str, str]]:
     peers = all_peers()
     facts = machine()
     here = [one for peer in peers if not peer.environment for one in peer.packages]
-    found = versions(["streamflow-runtime", "trio", "uvloop", *here])
+    found = versions(["streamflow-runtime", "trio", *packages_beside(), *here])
     theirs = packages_of(PEERS_ENVIRONMENT)
     found |= {one: theirs[one] for peer in peers if peer.environment for one in peer.packages if one in theirs}
     print(f"{facts['date']}  {facts['processor']}, {facts['cores']} cores, {facts['system']}")
@@ -129,7 +130,7 @@ def _as_dict(results: Results, report: Report) -> dict[str, Any]:
         }
         for label, case in results.cases.items()
     ]
-    return {"cases": cases, **report.to_dict()}
+    return {"cases": cases, "failed": results.failed, **report.to_dict()}
 
 
 def summary(goals: Sequence[Goal], *, whole: bool) -> Table:
@@ -142,27 +143,71 @@ def summary(goals: Sequence[Goal], *, whole: bool) -> Table:
         limit = f"{'≤' if target.sense == 'at most' else '≥'} {target.limit:g}{target.unit}"
         name = f"{target.number:2} {SUBJECTS[target.number]}: {target.figure}"
         if goal is not None:
-            rows.append((name, f"{goal.value:.3g}{goal.unit}", limit, stretch, goal.verdict))
+            rows.append((name, goal.figure, limit, stretch, goal.verdict))
         elif whole:
             rows.append((name, "–", limit, stretch, "not measured"))
     for goal in measured.values():
         limit = f"{'≤' if goal.sense == 'at most' else '≥'} {goal.limit:.3g}{goal.unit}"
-        rows.append((f"   {goal.what}", f"{goal.value:.3g}{goal.unit}", limit, "–", goal.verdict))
+        rows.append((f"   {goal.what}", goal.figure, limit, "–", goal.verdict))
     missed = sum(not goal.met for goal in goals)
     title = f"All goals: {len(goals) - missed} of {len(goals)} reached, {missed} missed"
     return Table(title, ("goal", "measured", "limit", "stretch", "verdict"), rows)
 
 
-def _ask(children: Children, name: str, scale: Scale, rounds: int) -> tuple[Results, Report, float]:
-    """Return the samples of a question, its answer, and the seconds that it took."""
-    question, began = find_question(name), time.monotonic()
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    """What a question came to."""
+
+    name: str
+    results: Results
+    report: Report
+    seconds: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        rounds = f"{self.results.rounds} × interleaved"
+        cost = f"{self.seconds:.0f} s by the clock, {self.cpu_s:.0f} s of CPU"
+        head = f"== {self.name}: {_first_line(self.name)} ({rounds}, {cost})"
+        return "\n\n".join(filter(None, ["\n" + head, str(self.report), "\n".join(_left_out(self))]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        spent = {"seconds": self.seconds, "cpu_s": self.cpu_s}
+        return {"rounds": self.results.rounds, **spent, **_as_dict(self.results, self.report)}
+
+
+def _left_out(answer: _Answer) -> list[str]:
+    """Return a line for each case that failed; all of what it said is in the JSON."""
+    failed = answer.results.failed.items()
+    return [f"left out: {answer.name}, {label}: {reason.strip().splitlines()[-1]}" for label, reason in failed]
+
+
+def _ask(children: Children, name: str, scale: Scale, rounds: int) -> _Answer:
+    question, began, before = find_question(name), time.monotonic(), children.cpu_s
 
     def measure(name: str, case: Case) -> Sample:
         return children.measure(name, dataclasses.asdict(case), case.environment)
 
     results = run_rounds(name, question.cases(scale), rounds, measure=measure, progress=_progress)
     children.done(name)
-    return results, question.report(results), time.monotonic() - began
+    report = question.report(results) if results.cases else Report(notes=["nothing was measured"])
+    return _Answer(name, results, report, time.monotonic() - began, children.cpu_s - before)
+
+
+def _ask_all(given: argparse.Namespace, scale: Scale) -> list[_Answer]:
+    """Ask and print one question after the other, until Ctrl-C."""
+    answers: list[_Answer] = []
+    try:
+        with Children() as children:
+            for name in given.questions:
+                answer = _ask(children, name, scale, given.rounds or find_question(name).ROUNDS[given.quick])
+                answers.append(answer)
+                print(answer, flush=True)
+                if answer.results.interrupted:
+                    break
+    except KeyboardInterrupt:
+        pass  # between two questions
+    return answers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,31 +218,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts, found = print_machine()
     for one in failed:
         print(f"left out: {one}")
-    answers: dict[str, Any] = {}
-    reports: list[Report] = []
     began = time.monotonic()
-    with Children() as children:
-        for name in given.questions:
-            question = find_question(name)
-            rounds = given.rounds or question.ROUNDS[given.quick]
-            results, report, took = _ask(children, name, scale, rounds)
-            print(
-                f"\n== {name}: {_first_line(question)} ({rounds} × interleaved, {took:.0f} s)\n\n{report}", flush=True
-            )
-            answers[name] = {"rounds": rounds, "seconds": took, **_as_dict(results, report)}
-            reports.append(report)
+    answers = _ask_all(given, scale)
     spent, cpu = time.monotonic() - began, _cpu_of_children()
-    goals = [goal for report in reports for goal in report.goals]
-    if len(reports) > 1:
-        print(f"\n{summary(goals, whole=len(reports) >= len(_QUICK))}")
-    print(f"\n{spent:.0f} s by the clock, {cpu:.0f} s of CPU")
+    goals = [goal for answer in answers for goal in answer.report.goals]
+    if len(answers) > 1:
+        print(f"\n{summary(goals, whole=len(answers) >= len(_QUICK))}")
+        print("\n".join(["", *(line for answer in answers for line in _left_out(answer))]))
+    if len(answers) < len(given.questions) or any(answer.results.interrupted for answer in answers):
+        print("interrupted: this is what was measured until then")
+    print(f"{spent:.0f} s by the clock, {cpu:.0f} s of CPU")
     if given.json is not None:
-        document = {"machine": facts, "versions": found, "quick": given.quick, "questions": answers}
+        questions = {answer.name: answer.to_dict() for answer in answers}
+        document = {"machine": facts, "versions": found, "quick": given.quick, "questions": questions}
         _write(given.json, json.dumps(document, indent=1) + "\n")
     if given.plot is not None:
         caption = f"{facts['date'][:10]}, {facts['processor']}, {facts['cores']} cores, {facts['python']}"
-        shown = next((report for report in reports if report.bars), Report())
-        _write(given.plot, draw(shown.bars, shown.bars_of, goals, caption))
+        ordered = sorted(goals, key=lambda goal: goal.number or len(TARGETS))
+        _write(given.plot, draw([answer.report for answer in answers], ordered, caption))
     return 0
 
 

@@ -8,6 +8,8 @@ Rules:
    ratios are taken inside a round, and their median is the figure.
 2. The figure is CPU time (user and system) of the timed region alone. Wall time is kept beside it: on a quiet machine they agree.
 3. A child warms up before it measures, collects garbage once, and leaves the collector on, as a user's program would.
+4. A case that fails is left out from then on, with what it had measured before: half of its rounds would be paired with others.
+   What was not measured is NaN wherever it is asked for, so every answer can be given without it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib.util
+import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,6 +30,7 @@ from ._report import Report
 
 __all__ = [
     "Case",
+    "CaseFailedError",
     "Question",
     "Results",
     "Sample",
@@ -92,18 +96,49 @@ class Question(Protocol):
         ...
 
 
+class CaseFailedError(Exception):
+    """A case could not be measured; the text is what its process said, and ends with a line that says why."""
+
+
 class Results:
-    """The samples of one question: one for each case and round."""
+    """The samples of one question: one for each case and round. What was not measured is NaN."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self.cases = {case.label: case for case in cases}
+        """What was measured, or still is to be."""
         self.samples: dict[str, list[Sample]] = {case.label: [] for case in cases}
+        self.failed: dict[str, str] = {}
+        """What each case said that failed."""
+        self.interrupted = False
+        """Whether the user had enough before all rounds were measured."""
 
     def __contains__(self, label: str) -> bool:
         return label in self.cases
 
+    @property
+    def rounds(self) -> int:
+        """How many samples each case has."""
+        return max(map(len, self.samples.values()), default=0)
+
+    def leave_out(self, label: str, reason: str | None = None) -> None:
+        """Forget a case: it failed, for that `reason`, or nobody waited for it."""
+        del self.cases[label], self.samples[label]
+        if reason is not None:
+            self.failed[label] = reason
+
+    def interrupt(self) -> None:
+        """Keep the rounds that are whole; in the first round, the cases that are there."""
+        self.interrupted = True
+        whole = min(map(len, self.samples.values()), default=0)
+        for label in [label for label, samples in self.samples.items() if not samples]:
+            self.leave_out(label)
+        for samples in self.samples.values():
+            del samples[max(whole, 1) :]
+
     def values(self, label: str, metric: str) -> list[float]:
         """Return one number of each round."""
+        if label not in self:
+            return [math.nan] * max(self.rounds, 1)
         return [float(sample[metric]) for sample in self.samples[label]]
 
     def best(self, label: str, metric: str) -> float:
@@ -114,10 +149,8 @@ class Results:
         """Return the middle one: what it cost on this machine today."""
         return statistics.median(self.values(label, metric))
 
-    def ratio(self, label: str, base: str, metric: str) -> float | None:
-        """Return how many times `base` a case costs, the median of the rounds; None when one of them was not measured."""
-        if label not in self or base not in self:
-            return None
+    def ratio(self, label: str, base: str, metric: str) -> float:
+        """Return how many times `base` a case costs, the median of the rounds."""
         pairs = zip(self.values(label, metric), self.values(base, metric), strict=True)
         return statistics.median(one / other for one, other in pairs)
 
@@ -172,11 +205,17 @@ def run_rounds(
     measure: Callable[[str, Case], Sample],
     progress: Callable[[str], None] = lambda _text: None,
 ) -> Results:
-    """Measure every case once per round, the rounds one after the other."""
+    """Measure every case once per round, the rounds one after the other; Ctrl-C ends it, and what was measured stays."""
     results = Results(cases)
-    for number in range(1, rounds + 1):
-        for case in cases:
-            progress(f"{question}: round {number} of {rounds}, {case.label}")
-            results.samples[case.label].append(measure(question, case))
+    try:
+        for number in range(1, rounds + 1):
+            for case in tuple(results.cases.values()):
+                progress(f"{question}: round {number} of {rounds}, {case.label}")
+                try:
+                    results.samples[case.label].append(measure(question, case))
+                except CaseFailedError as failure:
+                    results.leave_out(case.label, str(failure))
+    except KeyboardInterrupt:
+        results.interrupt()
     progress("")
     return results

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import os
 import platform
 from collections.abc import Iterable, Sequence
@@ -58,21 +59,28 @@ class Goal:
     @property
     def met(self) -> bool:
         """Whether it is."""
-        return self._reaches(self.limit)
+        return self._reaches(self.value, self.limit)
 
     @property
     def verdict(self) -> str:
         """The same in a word: `met`, `MISSED`, or `stretch`, which is more than was asked."""
         if not self.met:
             return "MISSED"
-        return "stretch" if self.stretch is not None and self._reaches(self.stretch) else "met"
+        return "stretch" if self.stretch is not None and self._reaches(self.value, self.stretch) else "met"
 
-    def _reaches(self, limit: float) -> bool:
-        return self.value <= limit if self.sense == "at most" else self.value >= limit
+    def _reaches(self, value: float, limit: float) -> bool:
+        return value <= limit if self.sense == "at most" else value >= limit
+
+    @property
+    def figure(self) -> str:
+        """The value and its unit, with as many digits as show on which side of the limit it is."""
+        texts = [f"{self.value:.{digits}g}" for digits in (3, 4, 5)]
+        clear = (one for one in texts if self._reaches(float(one), self.limit) is self.met)
+        return f"{next(clear, self.value)}{self.unit}"
 
     def __str__(self) -> str:
         goal = f"{self.sense} {self.limit:g}{self.unit}"
-        return f"{self.verdict:7}  {self.what}: {self.value:.3g}{self.unit}, goal {goal}"
+        return f"{self.verdict:7}  {self.what}: {self.figure}, goal {goal}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +90,8 @@ class Bar:
     what: str
     value: float
     ours: bool = False
+    ratio: float = math.nan
+    """How many times the one that all are compared with, whose own is 1; NaN: nothing is compared."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +104,11 @@ class Report:
     bars: Sequence[Bar] = ()
     """What the plot shows of it, if anything."""
     bars_of: str = ""
-    """Their unit."""
+    """What they say, and in what unit."""
+
+    def __post_init__(self) -> None:
+        # A figure is NaN when a case that it compares was not measured.
+        object.__setattr__(self, "goals", [goal for goal in self.goals if not math.isnan(goal.value)])
 
     def __str__(self) -> str:
         parts = [str(table) for table in self.tables]
@@ -113,14 +127,14 @@ class Report:
         }
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number for a table cell; nothing is a dash."""
-    return "–" if value is None else f"{value:,.{digits}f}"
+def number(value: float, digits: int = 2) -> str:
+    """Return a number for a table cell; NaN, what was not measured, is a dash."""
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
 
 
-def times(value: float | None) -> str:
+def times(value: float) -> str:
     """Return a ratio for a table cell."""
-    return "–" if value is None else f"{value:.2f}×"
+    return "–" if math.isnan(value) else f"{value:.2f}×"
 
 
 def machine() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What do stages cost that are plain functions: a task each and batched, or all in one task, beside asyncio.Queue?
 
 Every stage is a `MapStage` of a function that returns what it is given. asyncio.Queue's stages call no function. A source is an
-async generator, which has a task of its own, or an iterable, which the task of the fused stages pulls in bursts.
+async generator, which has a task of its own, or an iterable, which the task of the fused stages pulls in bursts. Go stands beside
+them, for the scale of things: a goroutine for each stage.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ._cli import main
 from ._goals import judged
 from ._harness import Case, Results, Sample, Scale, Stopwatch, has_backend, run_on
 from ._report import Report, Table, number, times
-from .peers import Program, Shape, find_peer, text_elements
+from .peers import Peer, Program, Shape, all_peers, find_peer, installed, text_elements
 from .peers.ours import as_map, build, program_of
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
@@ -36,8 +37,15 @@ def _case(scale: Scale, peer: str, backend: str, stages: int, *, capacity: int =
     return Case(_label(peer, backend, stages, capacity, source), peer, backend, options)
 
 
+def _foreign(scale: Scale, peer: Peer, stages: int) -> Case:
+    (backend,) = peer.backends
+    elements = max(int(scale.size(100_000, 20_000) * peer.share), 2)
+    options = {"stages": stages, "capacity": NARROW, "source": "its own", "elements": elements}
+    return Case(_label(peer.name, backend, stages), peer.name, backend, options, peer.environment)
+
+
 def cases(scale: Scale) -> list[Case]:
-    """Return what the goals compare, and the same on trio."""
+    """Return what the goals compare; the same on trio; in a full run also on uvloop, and Go."""
     found = [
         *(_case(scale, QUEUE, "asyncio", stages) for stages in (FEW, MANY)),
         *(_case(scale, MAPS, "asyncio", stages) for stages in (FEW, MANY)),
@@ -48,8 +56,16 @@ def cases(scale: Scale) -> list[Case]:
             for stages in (FEW, MANY)
         ),
     ]
-    if has_backend("trio"):
-        found += [_case(scale, MAPS, "trio", FEW), _case(scale, FUSED, "trio", FEW, source=ASYNC)]
+    for backend in ("trio",) if scale.quick else ("trio", "uvloop"):
+        if has_backend(backend):
+            found += [_case(scale, MAPS, backend, FEW), _case(scale, FUSED, backend, FEW, source=ASYNC)]
+    if not scale.quick:
+        found += [
+            _foreign(scale, peer, stages)
+            for peer in all_peers()
+            if peer.program is not None and installed(peer)
+            for stages in (FEW, MANY)
+        ]
     return found
 
 
@@ -67,7 +83,12 @@ async def _awaited(elements: Iterable[TextElement]) -> AsyncIterator[TextElement
 def measure(case: Case) -> Sample:
     """Move all elements once, after a twentieth of them to warm up."""
     options, elements = case.options, case.options["elements"]
-    program = _program(case.peer, Shape(options["stages"], options["capacity"]))
+    shape = Shape(options["stages"], options["capacity"])
+    if case.environment:
+        foreign = find_peer(case.peer).program
+        assert foreign is not None
+        return foreign(shape, elements)
+    program = _program(case.peer, shape)
 
     async def move(count: int) -> int:
         made = text_elements(count)

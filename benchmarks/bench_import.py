@@ -31,7 +31,7 @@ IMPORTS = {
     "anyio and msgspec": "import anyio, msgspec",
     OURS: "import streamflow",
 }
-KERNEL = {"_faces", "channels", "elements", "errors", "graph", "observe", "runtime", "stages"}
+KERNEL = {"_faces", "_records", "channels", "elements", "errors", "graph", "observe", "runtime", "stages"}
 """Rooms of the kernel; every other one is a feature and must wait until it is asked for."""
 UNWANTED = ("trio", "pydantic", "httpx2", "uvloop")
 
@@ -102,6 +102,8 @@ def report(results: Results) -> Report:
         for label in results.cases
     ]
     table = Table("A process that imports", ("import", "CPU ms", "over bare", "MiB", "modules"), rows)
+    if OURS not in results:
+        return Report([table])
     facts = results.facts(OURS)
     inside = Table(
         f"Where `import {OURS}` goes (one run, wall, with the import timer on)",

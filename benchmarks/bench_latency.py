@@ -18,7 +18,7 @@ from streamflow import TextElement
 from ._cli import main
 from ._goals import judged
 from ._harness import Case, Results, Sample, Scale, run_on, share_of
-from ._report import Report, Table, number, times
+from ._report import Bar, Report, Table, number, times
 from .peers import Shape, chosen, find_peer
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
@@ -75,6 +75,7 @@ def measure(case: Case) -> Sample:
 def report(results: Results) -> Report:
     """Compare with asyncio.Queue, round by round."""
     queue, ours = f"{QUEUE} / asyncio", f"{OURS} / asyncio"
+    ordered = sorted(results.cases.items(), key=lambda item: results.best(item[0], "p50_us"))
     rows = [
         (
             case.peer,
@@ -85,7 +86,7 @@ def report(results: Results) -> Report:
             times(results.ratio(label, queue, "p50_us")),
             times(results.ratio(label, queue, "p99_us")),
         )
-        for label, case in sorted(results.cases.items(), key=lambda item: results.best(item[0], "p50_us"))
+        for label, case in ordered
     ]
     header = ("peer", "loop", "p50 min", "p50 median", "p99 min", f"p50 ÷ {QUEUE}", f"p99 ÷ {QUEUE}")
     figures = {
@@ -95,7 +96,17 @@ def report(results: Results) -> Report:
         },
         f"p99: generators ÷ {QUEUE}": results.ratio(ours, queue, "p99_us"),
     }
-    return Report([Table("One element in flight, 3 stages, μs", header, rows)], judged("latency", figures))
+    bars = [
+        Bar(
+            f"{case.peer}, {case.backend}",
+            results.median(label, "p50_us"),
+            case.peer.startswith(OURS),
+            results.ratio(label, queue, "p50_us"),
+        )
+        for label, case in ordered
+    ]
+    table = Table("One element in flight, 3 stages, μs", header, rows)
+    return Report([table], judged("latency", figures), bars=bars, bars_of="One element alone on its way, p50, CPU μs")
 
 
 if __name__ == "__main__":

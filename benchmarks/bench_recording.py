@@ -35,7 +35,7 @@ def _label(peer: str, backend: str) -> str:
 
 def cases(scale: Scale) -> list[Case]:
     """Return each way to record, on each event loop."""
-    elements = scale.size(50_000, 10_000)
+    elements = scale.size(25_000, 10_000)
     return [
         Case(_label(peer, backend), peer, backend, {"elements": elements})
         for backend in ("asyncio", "trio")
@@ -91,8 +91,7 @@ def report(results: Results) -> Report:
     title = f"{STAGES} stages, μs per element (ratios of CPU time: median over paired rounds)"
     head = ("recorded", "loop", "CPU min", "median", "wall", f"÷ {PLAIN}")
     ratio = results.ratio(_label("output", "asyncio"), _label(PLAIN, "asyncio"), "cpu_us")
-    goals = [] if ratio is None else [Goal("recording the output ÷ none, on asyncio", ratio, MOST)]
-    return Report([Table(title, head, rows)], goals)
+    return Report([Table(title, head, rows)], [Goal("recording the output ÷ none, on asyncio", ratio, MOST)])
 
 
 if __name__ == "__main__":

@@ -2,13 +2,21 @@
 
 Pipelines of three stages are started and wait for their first element; then each gets fifty. The cost is everything, divided by the
 pipelines. Memory is what is resident while all wait, less what was before.
+
+What starts a pipeline is a bare task of the event loop: one of an anyio task group would add 2.9 KiB and its own start to
+everybody's figures, and is no part of a pipeline. What is left, with the source and its wait, is in all figures: `bare generators`
+show how little that is, with three generators.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
+import math
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import anyio
 
@@ -38,12 +46,12 @@ def cases(scale: Scale) -> list[Case]:
     """Return every peer with a thousand pipelines, dear ones with fewer; and the nearest with ten thousand, unless it is quick."""
     many, most = scale.size(1_000, 400), scale.size(10_000, 400)
     found = [
-        (peer.name, backend, max(int(many * min(peer.share * 2, 1)), 2), peer.environment)
+        (peer.name, backend, max(int(many * min(peer.share, 1)), 2), peer.environment)
         for peer, backend in chosen(scale)
     ]
     found.append((FUSED, "asyncio", many, ""))
     if most != many:
-        found += [(one, "asyncio", most, "") for one in (OURS, FUSED, QUEUE)]
+        found += [(one, "asyncio", most, "") for one in (OURS, QUEUE)]
     return [
         Case(_label(peer, backend, pipelines), peer, backend, {"pipelines": pipelines}, environment)
         for peer, backend, pipelines, environment in found
@@ -52,6 +60,19 @@ def cases(scale: Scale) -> list[Case]:
 
 def _program(peer: str) -> Program:
     return fused(Shape(), None) if peer == FUSED else find_peer(peer).prepare(Shape(), None)
+
+
+@contextlib.asynccontextmanager
+async def _task_group(backend: str) -> AsyncGenerator[Callable[[Callable[[], Coroutine[Any, Any, None]]], object]]:
+    """Open a task group of the event loop's own, and give what starts a task in it; leaving it waits for all."""
+    if backend == "trio":
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            yield nursery.start_soon
+    else:
+        async with asyncio.TaskGroup() as group:
+            yield lambda func: group.create_task(func())
 
 
 def measure(case: Case) -> Sample:
@@ -82,9 +103,9 @@ def measure(case: Case) -> Sample:
         gc.collect()
         before = resident_kib()
         with Stopwatch() as watch:
-            async with anyio.create_task_group() as group:
+            async with _task_group(case.backend) as start:
                 for _ in range(pipelines):
-                    group.start_soon(one)
+                    start(one)
                 await all_ready.wait()
                 kib = (resident_kib() - before) / pipelines
                 gate.set()
@@ -108,15 +129,15 @@ def report(results: Results) -> Report:
         for label, case in results.cases.items()
     ]
     header = ("peer", "loop", "pipelines", "CPU μs each, min", "median", f"÷ {QUEUE}", "KiB each")
-    sizes = sorted({case.options["pipelines"] for case in results.cases.values() if case.peer == OURS})
-    many = sizes[0]
+    sizes = [case.options["pipelines"] for case in results.cases.values() if case.peer in (OURS, FUSED)]
+    many, most = min(sizes, default=0), max(sizes, default=0)
     ours = _label(OURS, "asyncio", many)
     figures = {
         f"CPU of many: generators ÷ {QUEUE}": results.ratio(ours, _label(QUEUE, "asyncio", many), "cpu_us"),
         "KiB per live pipeline": results.median(ours, "kib"),
         "KiB per live pipeline, fused": results.median(_label(FUSED, "asyncio", many), "kib"),
         "CPU per pipeline: 10,000 ÷ 1,000": (
-            results.ratio(_label(OURS, "asyncio", sizes[-1]), ours, "cpu_us") if len(sizes) > 1 else None
+            results.ratio(_label(OURS, "asyncio", most), ours, "cpu_us") if most > many else math.nan
         ),
     }
     title = f"Pipelines of 3 stages alive together, {ELEMENTS} elements each"

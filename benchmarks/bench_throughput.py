@@ -30,8 +30,8 @@ def _label(peer: str, backend: str, stages: int) -> str:
 
 
 def _takes_many(peer: Peer, backend: str, *, quick: bool) -> bool:
-    """Say whether it is asked what one more stage costs: not dear peers, and on other loops than asyncio only ours."""
-    return peer.share >= 1 and (backend in ("asyncio", "go") or (peer.name == OURS and backend == "trio" and not quick))
+    """Say whether it is asked what one more stage costs: not dear peers, and in a quick run only on asyncio."""
+    return peer.share >= 1 and (backend == "asyncio" or not quick)
 
 
 def cases(scale: Scale) -> list[Case]:
@@ -96,10 +96,16 @@ def report(results: Results) -> Report:
         rows,
     )
     bars = [
-        Bar(f"{case.peer}, {case.backend}", results.median(label, "cpu_us"), ours=case.peer.startswith(OURS))
+        Bar(
+            f"{case.peer}, {case.backend}",
+            results.median(label, "cpu_us"),
+            case.peer.startswith(OURS),
+            results.ratio(label, queue, "cpu_us"),
+        )
         for label, case in few
     ]
-    return Report([whole, _slopes(results)], judged("throughput", _figures(results)), bars=bars, bars_of="CPU μs")
+    says = f"An element through {FEW} stages, CPU μs"
+    return Report([whole, _slopes(results)], judged("throughput", _figures(results)), bars=bars, bars_of=says)
 
 
 def _with_slopes(results: Results) -> Results:
@@ -129,8 +135,8 @@ def _slopes(results: Results) -> Table:
     return Table(title, ("peer", "loop", "min", "median", f"÷ {QUEUE}"), rows)
 
 
-def _figures(results: Results) -> dict[str, float | None]:
-    def ratio(of: Results, one: tuple[str, str], other: tuple[str, str], stages: int) -> float | None:
+def _figures(results: Results) -> dict[str, float]:
+    def ratio(of: Results, one: tuple[str, str], other: tuple[str, str], stages: int) -> float:
         return of.ratio(_label(*one, stages), _label(*other, stages), "cpu_us")
 
     slopes, queue = _with_slopes(results), (QUEUE, "asyncio")
@@ -140,7 +146,10 @@ def _figures(results: Results) -> dict[str, float | None]:
         f"{ANYIO} ÷ generators": ratio(results, (ANYIO, "asyncio"), ours, FEW),
         f"{ANYIO} ÷ generators, trio": ratio(results, (ANYIO, "trio"), ours_on_trio, FEW),
         **{f"{rival} ÷ generators": ratio(results, (rival, "asyncio"), ours, FEW) for rival in RIVALS},
-        "generators, trio ÷ asyncio": ratio(results, ours_on_trio, ours, FEW),
+        **{
+            f"{form}, trio ÷ asyncio": ratio(results, (peer, "trio"), (peer, "asyncio"), FEW)
+            for peer, form in FORMS.items()
+        },
         **{
             f"one more: {form} ÷ {QUEUE}": ratio(slopes, (peer, "asyncio"), queue, MANY) for peer, form in FORMS.items()
         },

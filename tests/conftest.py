@@ -10,7 +10,8 @@
   themselves need is allowed below; a test that must block on purpose does so in a worker thread.
 - **Hypothesis.** `@given` works on async tests: every example gets its own event loop and clock. Profiles: `default`
   and `thorough` (`HYPOTHESIS_PROFILE=thorough`). Where the variable `CI` is set, examples are the same in every run.
-- **Coverage** looks on at the first two cases of each test on each loop: further ones go over the same lines, and slowly.
+- **Coverage** looks on at the tests that take a blink (not marked `slow`), and at the first case of slow ones of the kernel:
+  further ones go over the same lines, and slowly.
 - **`no_gc`** keeps the garbage collector off during a test that must not depend on it.
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,8 +38,9 @@ settings.register_profile("thorough", deadline=None, max_examples=2000, print_bl
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-_LOOKED_AT = 2
-_REPEATS = pytest.StashKey[bool]()
+_KERNEL = {"channels", "elements", "graph", "observe", "properties", "runtime", "stages"}
+"""Folders with the tests of what `make test` holds the coverage of."""
+_LOOKED_AT = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,12 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    cases: Counter[tuple[str, str]] = Counter()
+    seen: set[tuple[str, str]] = set()
     for item in items:
         test, _, case = item.nodeid.partition("[")
         which = test, "trio" if "trio" in case else ""
-        cases[which] += 1
-        item.stash[_REPEATS] = cases[which] > _LOOKED_AT
+        is_slow = item.get_closest_marker("slow") is not None
+        item.stash[_LOOKED_AT] = not is_slow or (test.split("/")[1] in _KERNEL and which not in seen)
+        seen.add(which)
 
 
 def pytest_collection_finish() -> None:
@@ -66,7 +68,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     tracer = sys.gettrace()
-    if not item.stash[_REPEATS]:
+    if item.stash[_LOOKED_AT]:
         return (yield)
     sys.settrace(None)
     try:

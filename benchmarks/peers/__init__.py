@@ -82,7 +82,7 @@ class Peer:
     bound: Callable[[Shape], int | None] | None = None
     """Most elements that it says it has in flight."""
     program: Callable[[Shape, int], dict[str, float]] | None = None
-    """Where it is no Python: moves so many elements, returns what it cost. Only `throughput` asks such a peer."""
+    """Where it is no Python: moves so many elements, returns what it cost. Only `throughput` and `fusion` ask such a peer."""
 
 
 def text_elements(count: int) -> Iterator[TextElement]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,18 +33,25 @@ QUESTIONS = sorted(path.stem.removeprefix("bench_") for path in (ROOT / "benchma
 # In one process of its own, because a measurement reads files from inside an event loop, which tests forbid.
 ASK = """
 import importlib, json, sys
-from benchmarks._harness import Scale, run_rounds
+from benchmarks._harness import Results, Scale, run_rounds
 module = importlib.import_module(f"benchmarks.bench_{sys.argv[1]}")
 cases = [case for case in module.cases(Scale(quick=True, elements=2)) if not case.environment]
 results = run_rounds(sys.argv[1], cases, 1, measure=lambda question, case: module.measure(case))
 print(json.dumps({"cases": len(cases), "samples": results.samples, **module.report(results).to_dict()}))
+for lost in [*([case] for case in cases), *(cases[place:] for place in range(1, len(cases)))]:
+    less = Results([case for case in cases if case not in lost])
+    less.samples = {label: results.samples[label] for label in less.cases}
+    str(module.report(less))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_case_of_a_question_can_be_measured_and_reported(question: str) -> None:
-    """A peer that loses an element, a case without a row, a warning: found before anybody quotes a figure."""
+    """A peer that loses an element, a case without a row, a warning: found before anybody quotes a figure.
+
+    What is left when any case has failed, or after Ctrl-C in the first round, is an answer too.
+    """
     command = [sys.executable, "-W", "error", "-c", ASK, question]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -66,11 +75,12 @@ def test_the_command_line_prints_the_goals_and_writes_what_it_measured(tmp_path:
 
     written = json.loads(path.read_text(encoding="utf-8"))
     answer = written["questions"]["slow_consumer"]
-    ours = next(case for case in answer["cases"] if case["label"] == "streamflow / asyncio")
+    ours = next(case for case in answer["cases"] if case["label"] == "ahead / streamflow / asyncio / 30")
     assert written["machine"].keys() >= {"date", "processor", "cores", "python", "load"}
     assert written["versions"].keys() >= {"anyio", "msgspec"}
     assert [set(sample) for sample in ours["samples"]] == [{"ahead", "bound"}]
-    assert all(goal["met"] for goal in answer["goals"]), "a bound is no matter of speed"
+    assert answer["goals"][0]["met"], "a bound is no matter of speed"
+    assert answer["cpu_s"] > 0
     assert "met      source ahead of a slow consumer ÷ max_in_flight" in done.stdout
 
 
@@ -121,7 +131,8 @@ def test_a_ratio_is_the_median_of_pairs_and_not_the_ratio_of_medians(bench: Modu
     assert results.ratio("a", "b", "us") == 0.5
     assert results.best("a", "us") == 1.0
     assert results.median("a", "us") == 3.0
-    assert results.ratio("a", "not measured", "us") is None
+    assert math.isnan(results.ratio("a", "not measured", "us"))
+    assert math.isnan(results.best("not measured", "us"))
 
 
 def test_rounds_are_interleaved(bench: ModuleType) -> None:
@@ -137,18 +148,64 @@ def test_rounds_are_interleaved(bench: ModuleType) -> None:
     assert seen == ["a", "b", "a", "b"]
 
 
-def test_a_case_that_fails_says_what_it_wrote(bench: ModuleType) -> None:
-    """A peer that crashes must not vanish from a table, nor take the next one with it."""
-    lost = bench.Case("lost", "no such peer", "asyncio", {"runs": 1, "stages": 1, "capacity": 1})
-    found = bench.Case("found", "bare generators", "asyncio", {"runs": 1, "stages": 1, "capacity": 1})
+def test_a_case_that_fails_is_left_out_and_the_others_go_on(bench: ModuleType) -> None:
+    """benchmarks/README: a peer that crashes is a line, never the end of the run; its whole rounds are gone, not half of them."""
+
+    def measure(_question: str, case: object) -> dict[str, object]:
+        seen.append(case.label)  # type: ignore[attr-defined]
+        if seen == ["a", "b", "a"]:
+            raise bench.CaseFailedError("Traceback …\nOSError: it broke")
+        return {"us": 1.0}
+
+    seen: list[str] = []
+    results = bench.run_rounds("any", [bench.Case("a"), bench.Case("b")], 3, measure=measure)
+
+    assert seen == ["a", "b", "a", "b", "b"]
+    assert list(results.cases) == list(results.samples) == ["b"]
+    assert results.failed == {"a": "Traceback …\nOSError: it broke"}
+    assert results.rounds == 3
+    assert math.isnan(results.ratio("a", "b", "us"))
+
+
+@pytest.mark.parametrize(
+    ("until", "left"), [(2, {"a": 1, "b": 1}), (4, {"a": 1, "b": 1, "c": 1}), (6, dict.fromkeys("abc", 2))]
+)
+def test_what_was_measured_before_ctrl_c_is_kept(until: int, left: dict[str, int], bench: ModuleType) -> None:
+    """benchmarks/README: rounds that are whole count; of the first one, the cases that are there."""
+    measured = 0
+
+    def measure(_question: str, _case: object) -> dict[str, object]:
+        nonlocal measured
+        measured += 1
+        if measured > until:
+            raise KeyboardInterrupt
+        return {}
+
+    results = bench.run_rounds("any", [bench.Case(one) for one in "abc"], 3, measure=measure)
+
+    assert results.interrupted
+    assert {label: len(samples) for label, samples in results.samples.items()} == left
+    assert set(results.cases) == set(left)
+
+
+def test_a_process_that_dies_or_raises_says_why_and_takes_no_other_with_it(bench: ModuleType) -> None:
+    """The reason is what the process wrote; the next case is measured by the same process, or by a new one."""
+    shape = {"runs": 1, "stages": 1, "capacity": 1}
+    lost = bench.Case("lost", "no such peer", "asyncio", shape)
+    found = bench.Case("found", "bare generators", "asyncio", shape)
     children = importlib.import_module("benchmarks._children")
 
     with children.Children() as running:
-        with pytest.raises(RuntimeError, match=r"(?s)'lost'.*StopIteration"):
+        with pytest.raises(bench.CaseFailedError, match=r"(?s)Traceback.*StopIteration"):
             running.measure("startup", dataclasses.asdict(lost), "")
+        (child,) = running._running.values()
+        child.kill()
+        with pytest.raises(bench.CaseFailedError, match="its process ended by itself, or took more than 300 s"):
+            running.measure("startup", dataclasses.asdict(found), "")
         sample = running.measure("startup", dataclasses.asdict(found), "")
 
     assert set(sample) == {"cpu_us", "wall_us"}
+    assert running.cpu_s > 0
 
 
 def test_a_peer_that_cannot_be_installed_is_left_out_by_name(
@@ -198,17 +255,35 @@ def test_the_table_of_goals_lists_what_was_not_measured(bench: ModuleType) -> No
     assert {row[-1] for row in rows} == {"MISSED", "not measured"}
 
 
+def test_a_figure_that_rounds_to_its_limit_shows_on_which_side_it_is(bench: ModuleType) -> None:
+    """`12× MISSED, goal at least 12×` would look like a mistake of ours."""
+    report = importlib.import_module("benchmarks._report")
+
+    assert report.Goal("a", 11.96, 12, "at least").figure == "11.96×"
+    assert report.Goal("a", 0.7001, 0.7).figure == "0.7001×"
+    assert report.Goal("a", 0.69, 0.7).figure == "0.69×"
+    assert report.Report(goals=[report.Goal("a", math.nan, 1)]).goals == [], "nothing was measured"
+
+
 def test_the_plot_is_well_formed_and_shows_every_bar_and_goal(bench: ModuleType) -> None:
     """Names of peers and goals come from anywhere: `<` in one must not break the picture, nor a figure of zero."""
     plot, report = (importlib.import_module(f"benchmarks.{name}") for name in ("_plot", "_report"))
-    bars = [report.Bar("a <peer>", 0.5), report.Bar("ours", 31.0, ours=True)]
-    goals = [report.Goal("ratio & more", 0.0, 1.0), report.Goal("other", 12.0, 10.0, "at least")]
+    bars = [report.Bar("a <peer>", 0.5, ratio=1.0), report.Bar("ours", 31.0, ours=True, ratio=62.0)]
+    goals = [
+        report.Goal("ratio & more", 0.0, 1.0),
+        report.Goal("other", 12.0, 10.0, "at least"),
+        report.Goal("far", 9.0, 1.0),
+    ]
+    reports = [report.Report(bars=bars, bars_of="CPU μs"), report.Report()]
 
-    root = ElementTree.fromstring(plot.draw(bars, "CPU μs", goals, "today"))
+    root = ElementTree.fromstring(plot.draw(reports, goals, "today"))
 
-    words = [one.text or "" for one in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"a <peer>", "ours", "ratio & more", "other"} <= set(words)
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 2
+    svg = "{http://www.w3.org/2000/svg}"
+    words = [one.text or "" for one in root.iter(f"{svg}text")]
+    assert {"a <peer>", "ours", "62×", "ratio & more", "other", "far", "today"} <= set(words)
+    legend = 3
+    assert len(list(root.iter(f"{svg}circle"))) + len(list(root.iter(f"{svg}polygon"))) == 2 + 3 + legend
+    assert ElementTree.fromstring(plot.draw([], [], "nothing was measured")) is not None
 
 
 @pytest.mark.parametrize(
@@ -223,3 +298,41 @@ def test_a_goal_says_whether_it_is_met(value: float, sense: str, met: bool, benc
     assert goal.met is met
     assert (better.verdict == "stretch") is (value != 0.81)
     assert str(goal).startswith("met " if met else "MISSED ")
+
+
+def test_figures_are_put_where_a_page_wants_them_and_what_was_not_asked_stays(bench: ModuleType) -> None:
+    """benchmarks/README, adding: no figure is copied by hand; a run of one question leaves all others as they were."""
+    figures = importlib.import_module("benchmarks.figures")
+    page = (
+        "<!-- figures: fans -->\n<!-- end of figures -->\nand\n<!-- figures: edges -->\nold\n<!-- end of figures -->\n"
+    )
+    labels = {label for row in figures.FANS for label in (row.label, row.base)}
+    cases = [
+        {"label": label, "peer": "", "backend": "", "options": {}, "samples": [{"cpu_us": 2.0}, {"cpu_us": 4.0}]}
+        for label in sorted(labels)
+    ]
+    machine = {"processor": "chip", "cores": 2, "load": 0.5, "python": "CPython 3.11", "date": "2026-11-21T20:00:00"}
+    document = {"machine": machine, "versions": {}, "quick": False, "questions": {"fan": {"cases": cases, "goals": []}}}
+
+    lines = figures.filled(page, document).splitlines()
+
+    assert "| a copy to each of 8 | 3.00 | 1.00× |" in lines
+    assert "Chip, 2 cores, CPython 3.11, 2026-11-21, medians of 2 paired rounds." in lines
+    assert lines[-4:] == ["and", "<!-- figures: edges -->", "old", "<!-- end of figures -->"]
+    assert figures.filled("\n".join(lines), document).splitlines() == lines
+
+
+def test_every_figure_that_a_page_wants_is_one_that_a_full_run_measures(bench: ModuleType) -> None:
+    """A row of `figures` names cases by their labels: a case that is renamed would leave a dash in a page."""
+    cli, figures = (importlib.import_module(f"benchmarks.{name}") for name in ("_cli", "figures"))
+    wanted = [re.findall(r"<!-- figures: (\w+) -->", page.read_text(encoding="utf-8")) for page in figures.PAGES]
+
+    rows = [*figures.STAGES, *figures.RUNS, *figures.FANS, *figures.FEATURES]
+    measured = {
+        name: {case.label for case in cli.find_question(name).cases(bench.Scale())}
+        for name in {row.question for row in rows}
+    }
+
+    assert {name for names in wanted for name in names} == set(figures.BLOCKS)
+    lost = [row for row in rows if not {row.label, row.base} <= measured[row.question]]
+    assert [row for row in lost if "uvloop" not in row.label or bench.has_backend("uvloop")] == []

@@ -23,7 +23,7 @@ from streamflow import (
     Usage,
     UsageElement,
 )
-from streamflow.channels import ControlJoin, ForkEnd, MergeEnd, ReceiveEnd, SendEnd, open_channel
+from streamflow.channels import ControlJoin, ForkEnd, MergeEnd, ReceiveEnd, SendEnd, open_channel, open_fork
 from streamflow.errors import ChannelFailedError
 from streamflow.stages import EVERYTHING, admission
 
@@ -342,7 +342,7 @@ class Branches:
         send, self.input = open_channel(capacity, name="a → stage", admit=admission(accepts, producer="a"))
         self.output, second = open_channel(capacity, name="stage → merge")
         self.input.forward_to(self.output)
-        self.fork: ForkEnd[StreamElement] = ForkEnd("a → (…)", [direct, send], joins=[(self.join, 0)])
+        self.fork: ForkEnd[StreamElement] = open_fork("a → (…)", [direct, send], joins=[(self.join, 0)])
         self.end: MergeEnd[StreamElement] = MergeEnd("merge", [first, second], ALL, join=self.join)
         self.got: list[StreamElement] = []
 
@@ -648,7 +648,7 @@ async def test_constants_are_told_apart_however_far_one_branch_is_behind(turns, 
     """semantics 4.5: a boundary that is one object each time leaves once for each time that it was sent."""
     join = ControlJoin(2, {0: frozenset({0, 1})})
     edges = [open_channel(64) for _ in range(4)]  # into the two branches, and out of them
-    fork = ForkEnd("fork", [edges[0][0], edges[1][0]], joins=[(join, 0)])
+    fork = open_fork("fork", [edges[0][0], edges[1][0]], joins=[(join, 0)])
     end = MergeEnd("merge", [edges[2][1], edges[3][1]], ALL, join=join)
     boundary, got = TurnEnd(), []
     for turn, count in enumerate(turns):

@@ -29,7 +29,7 @@ from streamflow import (
     Usage,
     UsageElement,
 )
-from streamflow.channels import WIDE, ControlJoin, ForkEnd, ReceiveEnd, SendEnd, open_channel
+from streamflow.channels import WIDE, ControlJoin, ForkEnd, ReceiveEnd, SendEnd, open_channel, open_fork
 from streamflow.errors import ChannelClosedError, ChannelFailedError, ElementError, OutputClosedError
 from streamflow.stages import EVERYTHING, admission
 from streamflow.testing import EdgeLedger
@@ -57,7 +57,7 @@ class Fork:
             branches.append(send)
         otherwise = self._open("rest", capacity, watched=watched, gate=EVERYTHING) if rest else None
         branches += [otherwise] if otherwise is not None else []
-        self.send: ForkEnd[StreamElement] = ForkEnd("a → (…)", branches, otherwise=otherwise)
+        self.send: ForkEnd[StreamElement] = open_fork("a → (…)", branches, otherwise=otherwise)
 
     def _open(self, name: str, capacity: int, *, watched: bool, gate: tuple[type[StreamElement], ...]):
         record = self.ledger.watch(name) if watched else None
@@ -174,7 +174,7 @@ class ForkMachine(RuleBasedStateMachine):
             self.fork.reads[name] = end
             self._widen(name, capacity, watched=watched)
         branches = self.sends
-        self.fork.send = ForkEnd("fork", list(branches.values()), otherwise=branches.get("rest"))
+        self.fork.send = open_fork("fork", list(branches.values()), otherwise=branches.get("rest"))
         self.model = {name: deque() for name in branches}
         self.open_ones = set(branches)
         self.reasons = {}
@@ -376,7 +376,7 @@ async def test_all_branches_agree_on_the_order_of_what_they_share(  # noqa: C901
         ends.append(open_channel(capacity, name=name, admit=admission(gate, producer="a"), watch=record))
         if record is not None:
             record.attach(ends[-1][1])
-    fork = ForkEnd("fork", [send for send, _ in ends])
+    fork = open_fork("fork", [send for send, _ in ends])
     got: list[list[StreamElement]] = [[], [], []]
     made: list[list[StreamElement]] = []
     gone: set[int] = set()
@@ -859,7 +859,7 @@ async def test_others_run_every_64_elements_where_no_edge_stops_the_sender(
 def joined(fork_reads: int = 2) -> tuple[ControlJoin, ForkEnd[StreamElement], list[ReceiveEnd[StreamElement]]]:
     join = ControlJoin(fork_reads, {0: frozenset(range(fork_reads))})
     ends = [open_channel(8) for _ in range(fork_reads)]
-    return join, ForkEnd("fork", [send for send, _ in ends], joins=[(join, 0)]), [read for _, read in ends]
+    return join, open_fork("fork", [send for send, _ in ends], joins=[(join, 0)]), [read for _, read in ends]
 
 
 async def test_an_object_that_is_sent_again_is_an_equal_one_while_copies_are_on_their_way() -> None:

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.channels import WIDE, ForkEnd, MergeEnd, open_channel
+from streamflow.channels import WIDE, MergeEnd, open_channel, open_fork
 from streamflow.elements import AudioElement, Interrupt, Priority, TextElement, TurnEnd, TurnStart
 from streamflow.errors import ElementError, OutputClosedError
 from streamflow.testing import cancel_sweep
@@ -613,7 +613,7 @@ class Forked:
             record.attach(send)
         self.branches = [send for send, _ in ends]
         self.readers = [receive for _, receive in ends]
-        self.fork = ForkEnd("a → (0, 1)", self.branches)
+        self.fork = open_fork("a → (0, 1)", self.branches)
 
 
 async def test_a_fork_asks_each_branch_for_room_in_the_lane_of_the_element() -> None:

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.channels import EdgeBound, ForkEnd, MergeEnd, Weight, open_channel, sweep_edge
+from streamflow.channels import EdgeBound, MergeEnd, Weight, open_channel, open_fork, sweep_edge
 from streamflow.elements import AudioElement, Interrupt, Priority, TextElement, TurnEnd, TurnStart
 from streamflow.errors import ConfigError, EdgeOverflowError, ElementError, OutputClosedError
 from streamflow.testing import EdgeLedger
@@ -141,7 +141,7 @@ async def test_a_sender_that_drops_lets_others_run_at_least_every_64_elements(ov
     """semantics 2.4, 2.7: nothing else stops it, also where it forks."""
     send, _unread = open_channel(capacity, overflow=overflow)
     other, _unread_too = open_channel(capacity, overflow=overflow)
-    fork = ForkEnd("fork", [send, other])
+    fork = open_fork("fork", [send, other])
     ran = 0
 
     async def run():
@@ -265,7 +265,7 @@ async def test_a_weight_that_is_none_is_refused_with_its_unit(weigh, told) -> No
     with pytest.raises(ElementError, match=f"in pounds is {told}"):
         await send.send(text(1))
     with pytest.raises(ElementError, match="in pounds"):
-        await ForkEnd("fork", [other, send]).send(text(1))
+        await open_fork("fork", [other, send]).send(text(1))
 
     assert receive.statistics().sent == rest.statistics().sent == 0
 
@@ -345,7 +345,7 @@ async def test_a_fork_does_not_wait_for_a_branch_that_drops() -> None:
     """semantics 4.6, 2.7: it waits for the other one, which misses nothing."""
     strict, all_of_it = open_channel(1)
     lossy, some_of_it = open_channel(1, overflow="drop_newest")
-    fork = ForkEnd("fork", [lossy, strict])
+    fork = open_fork("fork", [lossy, strict])
     items = [text(number) for number in range(200)]
     got = []
 
@@ -368,7 +368,7 @@ async def test_a_branch_that_fails_fails_the_fork_before_any_branch_has_the_elem
     """semantics 4.6, 2.7: reserve, then commit, also where reserving fails."""
     strict, all_of_it = open_channel(9)
     failing, full = open_channel(1, name="a → full", overflow="error")
-    fork = ForkEnd("fork", [strict, failing])
+    fork = open_fork("fork", [strict, failing])
     await fork.send(text(1))
     with pytest.raises(EdgeOverflowError, match="edge a → full is full"):
         await fork.send(text(2))
@@ -382,7 +382,7 @@ async def test_a_cancelled_fork_has_dropped_nothing() -> None:
     """semantics 2.3, 4.6: what a branch drops for an element that never comes would be lost for nothing."""
     strict, _unread = open_channel(1)
     lossy, kept = open_channel(1, overflow="drop_oldest")
-    fork = ForkEnd("fork", [lossy, strict])
+    fork = open_fork("fork", [lossy, strict])
     await fork.send(text(1))
     with anyio.move_on_after(1):
         await fork.send(text(2))
@@ -485,7 +485,7 @@ async def test_every_element_is_received_or_counted_whatever_the_order_of_steps(
     """semantics 2.5, 2.7, 2.8, 4.6: two tasks send over a fork; all control arrives in order, data too or is counted."""
     rng, ledger = random.Random(seed), EdgeLedger()
     edges = [opened(bound, f"a → {number}", ledger) for number, bound in enumerate(several)]
-    fork = ForkEnd("fork", [send for send, _ in edges])
+    fork = open_fork("fork", [send for send, _ in edges])
     got = [[] for _ in edges]
     sent = {who: [] for who in range(2)}
 
@@ -568,7 +568,7 @@ async def test_what_an_interruption_drops_of_a_fork_overflows_nothing() -> None:
     """semantics 2.7, 15.1: an element that will not enter needs no room, so `error` has nothing to refuse."""
     full, read = open_channel(1, name="full")
     strict, _ = open_channel(1, name="strict", overflow="error")
-    fork = ForkEnd("fork", [full, strict])
+    fork = open_fork("fork", [full, strict])
     await full.send(text("before"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(fork.send, text("stale"))

@@ -20,7 +20,6 @@ from streamflow.channels import (
     BarrierEnd,
     ConcatEnd,
     ControlJoin,
-    ForkEnd,
     MergeEnd,
     OrderedEnd,
     Ordering,
@@ -32,6 +31,7 @@ from streamflow.channels import (
     ZipEnd,
     ZipLatestEnd,
     open_channel,
+    open_fork,
 )
 from streamflow.elements import batch_of
 from streamflow.errors import ChannelClosedError, ChannelFailedError, ElementError, OutputClosedError
@@ -444,7 +444,7 @@ class Ordered:
         out = [open_channel(capacity, name=f"{number} → merge", admit=gate) for number in range(branches)]
         self.reads, self.writes = [one[1] for one in into], [one[0] for one in out]
         marks = Ordering(0, {one[0]: [(self.join, frozenset({number}))] for number, one in enumerate(into)})
-        self.fork = ForkEnd("fork", [one[0] for one in into], joins=[(self.join, 0)], ordering=marks)
+        self.fork = open_fork("fork", [one[0] for one in into], joins=[(self.join, 0)], ordering=marks)
         self.end = OrderedEnd("merge", [one[1] for one in out], gate, None, self.join, forks=[0])
         for read, write in zip(self.reads, self.writes, strict=True):
             read.forward_to(write)

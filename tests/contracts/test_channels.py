@@ -22,6 +22,7 @@ from streamflow.channels import (
     OrderedEnd,
     Ordering,
     Overflow,
+    PlainForkEnd,
     PriorityEnd,
     RaceEnd,
     ReceiveEnd,
@@ -166,6 +167,7 @@ CHANNELS = {
         limited("error"),
     ),  # with room for all that is sent at a time: else a sender is refused, as it should be
     "fork": (ForkEnd, forked(lambda sends: ForkEnd("fork", sends), "all")),
+    "fork of plain edges": (PlainForkEnd, forked(lambda sends: PlainForkEnd("fork", sends), "all")),
     "whole": (WholeEnd, forked(lambda sends: WholeEnd("whole", sends, sends), "all")),
     "hub": (HubEnd, with_guests),
     "tap": (None, with_tap),

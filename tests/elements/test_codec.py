@@ -343,6 +343,56 @@ def test_endless_nesting_in_a_users_field_is_an_element_error():
         encode(Slide(1, notes))
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_element_is_checked_also_when_others_of_its_type_needed_no_check(format):
+    """The short way of `encode` is for a type; what an element of it holds decides again each time."""
+    assert decode(encode(TextElement("x"), format=format), format=format) == TextElement("x")
+
+    for bad in (TextElement("x", metadata={"a": 1}), TextElement("\ud800")):
+        with pytest.raises(ElementError):
+            encode(bad, format=format)
+    for good in (TextElement("x", timestamp_s=1.5), TextElement("x", metadata=Metadata({"a": None}))):
+        assert decode(encode(good, format=format), format=format) == good
+    with pytest.raises(ElementError, match=r"timestamp_s is nan, which JSON"):
+        encode(TextElement("x", timestamp_s=float("nan")))
+
+
+@pytest.mark.parametrize("version", ["1", "1 ", "10", "12", "1.0", "1e1", "2", "-1"])
+def test_what_begins_almost_like_this_version_has_its_version_read(version):
+    """Only version 1 is read, whatever its digits look like to a reader in a hurry."""
+    data = b'{"v":%s,"type":"text","text":"hi"}' % version.encode()
+
+    if version in {"1", "1 "}:
+        assert decode(data) == TextElement("hi")
+    else:
+        with pytest.raises(DecodeError, match=r"at \$\.v"):
+            decode(data)
+
+
+def test_a_format_is_believed_and_not_the_data():
+    """JSON that is said to be MessagePack is malformed, though it could be read."""
+    encoded = encode(TextElement("hi"))
+    assert decode(encoded) == TextElement("hi")
+
+    with pytest.raises(DecodeError):
+        decode(encoded, format="msgpack")
+
+
+def test_what_is_kept_undecoded_is_no_part_of_a_buffer_that_may_change():
+    """A transport can use its buffer again as soon as `decode` has returned."""
+
+    @register_element
+    class Sealed(StreamElement, frozen=True, tag="test.sealed"):
+        inside: msgspec.Raw
+
+    assert decode(encode(TextElement("hi"))) == TextElement("hi")  # all readers are made
+    buffer = bytearray(encode(Sealed(msgspec.Raw(b"[1,2]"))))
+    element = decode(buffer)
+    buffer[:] = b" " * 5
+
+    assert bytes(element.inside) == b"[1,2]"
+
+
 def test_an_unknown_format_is_an_error_that_names_the_known_ones():
     """A misspelt format is told at once."""
     with pytest.raises(ElementError, match="'yaml' is no format of elements; give 'json' or 'msgpack'"):

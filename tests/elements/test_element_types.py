@@ -257,6 +257,16 @@ def test_replacing_an_unknown_field_is_an_error():
         TextElement("x").replace(txt="y")
 
 
+def test_a_copy_is_checked_as_what_is_made_new_and_is_what_the_standard_way_makes():
+    """`replace` is the `__replace__` of `copy.replace`, and a type's own checks hold for the copy."""
+    element = ImageElement(b"x", "image/png", id="1")
+
+    with pytest.raises(ElementError, match="give either data or url, got both"):
+        element.replace(url="https://example.org/cat.png")
+    assert element.replace(data=None, url="a") == ImageElement(url="a", mime="image/png", id="1")
+    assert element.__replace__(mime=None) == element.replace(mime=None)
+
+
 @pytest.mark.parametrize("kind", [ImageElement, VideoElement])
 def test_media_has_its_bytes_or_its_address(kind):
     """Bytes or url, never both and never neither."""

@@ -23,6 +23,7 @@ from ._line import Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
+from ._plain_fork import PlainForkEnd, open_fork
 from ._ports import join_ports
 from ._pulse import Pulse
 from ._pump import NOTHING, Unusual, can_pump, pump_each, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
@@ -100,6 +101,7 @@ __all__ = [
     "Ordering",
     "Origin",
     "Overflow",
+    "PlainForkEnd",
     "PriorityEnd",
     "Pulse",
     "RaceEnd",
@@ -137,6 +139,7 @@ __all__ = [
     "open_chained",
     "open_channel",
     "open_feedback",
+    "open_fork",
     "open_plain",
     "oversee",
     "pass_head",

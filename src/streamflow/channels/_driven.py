@@ -23,18 +23,20 @@ from ._refilled import WIDE
 from ._wait import running_trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Coroutine, Generator
 
     from ._receive_end import ReceiveEnd
+    from ._send_end import SendEnd
 
 __all__ = ["drive", "driven"]
 
 
-async def driven(work: Callable[[], Coroutine[Any, Any, None]], edge: ReceiveEnd[Any]) -> None:
-    """Do work which writes a plain edge, and nobody else does. Cancellation and what is raised pass through."""
+async def driven(work: Coroutine[Any, Any, object], end: SendEnd[Any]) -> None:
+    """Await `work`, which writes a plain edge that nobody else writes. Cancellation and what is raised pass through."""
+    edge = end._peer
     edge._is_driven, edge._checkpoint_at = True, edge.received + WIDE
     try:
-        await drive(work(), edge, may_call=not running_trio())
+        await drive(work, edge, may_call=not running_trio())
     finally:
         edge._is_driven = False
         line = edge._reader()
@@ -43,7 +45,7 @@ async def driven(work: Callable[[], Coroutine[Any, Any, None]], edge: ReceiveEnd
 
 
 @types.coroutine
-def drive(work: Coroutine[Any, Any, None], edge: ReceiveEnd[Any], *, may_call: bool) -> Generator[Any, Any, None]:
+def drive(work: Coroutine[Any, Any, object], edge: ReceiveEnd[Any], *, may_call: bool) -> Generator[Any, Any, None]:
     """Await `work`, and tell the line that reads an edge whenever that is about to wait."""
     step: Any = work.send
     given: list[Any] = [

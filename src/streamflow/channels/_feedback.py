@@ -18,10 +18,10 @@ Rules, besides those of `_bounded` and `_merge`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar
 
+from .._records import Record
 from ..elements import ControlElement, Marker, TurnEnd
 from ..errors import RoundLimitError
 from ._merge import MergeEnd
@@ -46,8 +46,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 _LIMIT = "max_rounds"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rounds:
+class Rounds(Record, frozen=True):
     """How often an element may go around."""
 
     entry: str
@@ -84,7 +83,7 @@ class _FeedbackReceiveEnd(ReceiveEnd[T_co]):
 
     def drop(self, item: object, reason: str) -> None:
         """Count an element that is not carried."""
-        self._discarded[reason] = self._discarded.get(reason, 0) + 1
+        self._count_discarded(reason)
         if self._watch is not None:
             self._watch.on_refused(item, reason)
 
@@ -145,7 +144,7 @@ class _FeedbackSendEnd(SendEnd[T_contra]):
         if not isinstance(item, ControlElement):
             return super()._queue_up(item)
         turn = _ControlTurn(item)
-        self._peer._turns.append(turn)
+        self._peer._add_turn(turn)
         self._limit = min(self._limit, 0)
         return turn
 

@@ -80,6 +80,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         """What it holds."""
         self.lanes: Lanes | None = Lanes(self._buffer, bound.capacity) if bound.lanes else None
         """The order of leaving, if that is not the order of entering."""
+        self._turns = []
         self.queues: Queues = Queues(self._turns)
         """Who waits for room."""
         self.is_awaking: bool = True
@@ -106,7 +107,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         for item in items:
             self.attention -= type(item) not in self._plain
             self.room.leave(item)
-        self._discarded[_OVERFLOW] = self._discarded.get(_OVERFLOW, 0) + len(items)
+        self._count_discarded(_OVERFLOW, len(items))
         if self._watch is not None:
             self._watch.on_discarded(items, _OVERFLOW)
         if self._receiving and self._forward is not None:
@@ -115,7 +116,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
 
     def refuse(self, item: object) -> None:
         """Drop data instead of letting it in."""
-        self._discarded[_OVERFLOW] = self._discarded.get(_OVERFLOW, 0) + 1
+        self._count_discarded(_OVERFLOW)
         if self._watch is not None:
             self._watch.on_refused(item, _OVERFLOW)
 
@@ -124,7 +125,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         weight = self.bound.weight
         if weight is not None:
             weight = dataclasses.replace(weight, limit=weight.limit * capacity / self.bound.capacity)
-        self.bound = dataclasses.replace(self.bound, capacity=capacity, weight=weight)
+        self.bound = self.bound.replace(capacity=capacity, weight=weight)
         self.room.widen(self.bound)
         if self.lanes is not None:
             self.lanes.capacity = capacity

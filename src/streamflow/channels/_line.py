@@ -20,7 +20,6 @@ Rules, besides those of `_pump`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import weakref
 from itertools import islice, pairwise
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio.lowlevel
 
+from .._records import Record
 from ._burst import OUTCOME, burst_of
 from ._refilled import WIDE
 
@@ -48,8 +48,7 @@ class _Run(Protocol):
     def __call__(self, func: Callable[..., Unusual], /, *args: object) -> Unusual: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LineCall:
+class LineCall(Record, frozen=True):
     """One function of a line."""
 
     place: int
@@ -73,12 +72,16 @@ class Line:
         calls: The functions, in the order in which elements pass them.
     """
 
+    measure: Callable[[Callable[[], Unusual]], Unusual] | None = None
+    """Calls what moves elements for another task, and measures it; None: nobody does."""
+
     def __init__(self, calls: Sequence[LineCall]) -> None:
         self.source: ReceiveEnd[object] = calls[0].source
         """Where elements are taken."""
         self.at: int = calls[0].place
         """The function that is being called, or was called last."""
         self._target = calls[-1].target
+        self._target._peer.provide_buffer()  # all that moves is put there without a look
         self._calls = tuple(
             (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._plain, one.source)
             for one in calls
@@ -214,19 +217,18 @@ class Line:
         if source is self.source:
             _drop(source._buffer, begun)
         else:
+            source.provide_buffer()
             source._buffer.extend(batch[begun:])
         behind = self._between[place][0] if place < len(self._between) else self._target._peer
+        behind.provide_buffer()
         behind._buffer.extend(given)
         batch.clear()
         given.clear()
 
-    async def room(self, *, may_lend: bool) -> None:
+    async def room(self) -> None:
         """Wait until there is room, with nothing in hand; meanwhile, who reads may have elements move.
 
         What is unusual then is `kept()`.
-
-        Args:
-            may_lend: Whether the functions may be called by the task that reads.
 
         Cancellation: what is on its way stays where it is.
 
@@ -235,7 +237,7 @@ class Line:
         """
         target, peer = self._target, self._target._peer
         self._turn = turn = target._queue_up(None)
-        if may_lend and peer.capacity <= WIDE:
+        if peer.capacity <= WIDE:
             peer._give_more = self._lend
             peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
@@ -295,7 +297,7 @@ class Line:
         if not self.is_clear():
             return self._ask()
         try:
-            self._left = self.move()
+            self._left = self.move() if self.measure is None else self.measure(self.move)
         except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
             self._error = error
         if self._left is None and self._error is None and not self.is_settled:

@@ -247,7 +247,7 @@ class MergeEnd(ReceiveEnd[T_co]):
 
     def _throw_away(self, item: object, reason: str) -> None:
         """Count what was taken and will not leave."""
-        self._discarded[reason] = self._discarded.get(reason, 0) + 1
+        self._count_discarded(reason)
         if self._watch is not None:
             self._watch.on_refused(item, reason)
 

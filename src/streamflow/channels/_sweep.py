@@ -83,7 +83,7 @@ def _drop_stale(edge: ReceiveEnd[Any], does_stay: Callable[[object], bool]) -> i
         aside.extend(kept)
     if dropped:
         edge._end = None
-        edge._discarded["stale"] = edge._discarded.get("stale", 0) + len(dropped)
+        edge._count_discarded("stale", len(dropped))
         if edge._watch is not None:
             edge._watch.on_discarded(dropped, "stale")
     return len(dropped)
@@ -113,6 +113,8 @@ class Fence:
             end._fence = self
             for edge in end._edges:
                 edge._is_fenced = True
+                if edge._level is not None:
+                    edge._level.left = 0
                 if edge._sender is not None:
                     edge._sender._limit = -1
 

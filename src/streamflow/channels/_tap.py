@@ -30,6 +30,6 @@ def offer(tap: SendEnd[Any], item: object) -> None:
         tap._put(item)
     else:
         reason = "tap" if is_control else "overflow"
-        peer._discarded[reason] = peer._discarded.get(reason, 0) + 1
+        peer._count_discarded(reason)
         if peer._watch is not None:
             peer._watch.on_refused(item, reason)

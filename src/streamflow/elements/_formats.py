@@ -13,9 +13,9 @@ import msgspec
 
 from ..errors import DecodeError, ElementError
 from ._base import Priority, StreamElement
-from ._metadata import EMPTY_METADATA, Metadata, freeze
-from ._nesting import nesting_of
-from ._registry import registered_elements
+from ._metadata import EMPTY_METADATA, Metadata, freeze, items_of
+from ._nesting import borrows, nesting_of
+from ._registry import quick_readers, registered_elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Header(msgspec.Struct, frozen=True):
 
 def to_wire(value: object) -> object:
     if isinstance(value, Metadata):
-        return dict(value)
+        return items_of(value)
     raise TypeError(f"{type(value).__name__} is neither JSON nor a type that msgspec knows")
 
 
@@ -55,14 +55,20 @@ def _from_wire(kind: type[object], value: object) -> object:
     return frozen
 
 
+JSON_HEAD: Final = b'{"v":1,'
+"""How an encoded element begins in JSON."""
+
+_MSGPACK_HEADS: Final = tuple(bytes((head + 1,)) + b"\xa1v\x01" for head in range(0x8F))
+
+
 def _json_with_version(body: bytes) -> bytes:
-    return b'{"v":1,' + body[1:]
+    return body.replace(b"{", JSON_HEAD, 1)
 
 
 def _msgpack_with_version(body: bytes) -> bytes:
     # The head of a map is 0x80 + size up to 15 entries, then 0xde and two bytes of size.
     if body[0] < 0x8F:
-        return bytes((body[0] + 1,)) + b"\xa1v\x01" + body[1:]
+        return _MSGPACK_HEADS[body[0]] + body[1:]
     size, rest = (15, body[1:]) if body[0] == 0x8F else (int.from_bytes(body[1:3], "big"), body[3:])
     return b"\xde" + (size + 1).to_bytes(2, "big") + b"\xa1v\x01" + rest
 
@@ -109,6 +115,11 @@ class FormatCodec:
         made = self._made
         if made is None or made[0] is not known:
             made = self._made = (known, self._union_of(tuple(known.values())))
+            if self is CODECS["json"]:
+                flat = [cls for cls in known.values() if nesting_of(cls) is None and not borrows(cls)]
+                quick_readers["json"] = self._decoder_of(flat).decode
+                if registered_elements() is not known:  # a registration in another thread has come in between
+                    quick_readers.clear()
         return made[1]
 
     def _union_of(self, known: tuple[type[StreamElement], ...]) -> _Decoder:
@@ -123,9 +134,12 @@ class FormatCodec:
                     f"{cls.__module__}.{cls.__qualname__} cannot be decoded: {bad}; its field types must be ones that "
                     "msgspec knows, imported where the class is defined"
                 ) from bad
-        union: Any = forms[0]
-        for form in forms[1:]:
-            union |= form
+        return self._decoder_of(forms)
+
+    def _decoder_of(self, kinds: list[Any]) -> _Decoder:
+        union: Any = kinds[0]
+        for kind in kinds[1:]:
+            union |= kind
         return self._make_decoder(union)
 
 

@@ -8,14 +8,15 @@ and not later in a transport: numbers that are not finite, integers beyond 64 bi
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast, final
 
 from ..errors import DecodeError, ElementError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
     """A value that JSON can hold, read-only: numbers are finite, integers fit 64 bits, keys are text."""
 else:
@@ -84,7 +85,7 @@ class Metadata(Mapping[str, JsonValue]):
 
     def __hash__(self) -> int:
         if self._hash is None:
-            object.__setattr__(self, "_hash", hash(frozenset(self._items.items())))
+            _set_hash(self, hash(frozenset(self._items.items())))
         return self._hash or 0
 
     def __or__(self, other: Mapping[str, JsonValue]) -> Metadata:
@@ -122,20 +123,28 @@ class Metadata(Mapping[str, JsonValue]):
         return {key: thaw(value) for key, value in self._items.items()}
 
 
-def _wrap(items: dict[str, JsonValue]) -> Metadata:
-    """Return the mapping over `items`, which are frozen already."""
-    if not items:
-        return EMPTY_METADATA
+items_of: Final[Callable[[Metadata], dict[str, JsonValue]]] = vars(Metadata)["_items"].__get__
+"""Return what a mapping is made of, to be read and not changed: for those who read it by the thousand."""
+
+# How the two slots are filled, since the class forbids it in the plain way.
+_set_items: Final[Callable[[Metadata, dict[str, JsonValue]], None]] = vars(Metadata)["_items"].__set__
+_set_hash: Final[Callable[[Metadata, int | None], None]] = vars(Metadata)["_hash"].__set__
+
+
+def _made_of(items: dict[str, JsonValue]) -> Metadata:
     made = object.__new__(Metadata)
-    object.__setattr__(made, "_items", items)
-    object.__setattr__(made, "_hash", None)
+    _set_items(made, items)
+    _set_hash(made, None)
     return made
 
 
-EMPTY_METADATA: Metadata = object.__new__(Metadata)
+EMPTY_METADATA: Metadata = _made_of({})
 """The one empty `Metadata`: the default of every element, and what `Metadata()` returns."""
-object.__setattr__(EMPTY_METADATA, "_items", {})
-object.__setattr__(EMPTY_METADATA, "_hash", None)
+
+
+def _wrap(items: dict[str, JsonValue]) -> Metadata:
+    """Return the mapping over `items`, which are frozen already."""
+    return _made_of(items) if items else EMPTY_METADATA
 
 
 def freeze(value: object, root: str = "$") -> JsonValue:
@@ -148,7 +157,10 @@ def freeze(value: object, root: str = "$") -> JsonValue:
     Raises:
         DecodeError: If something in it is not JSON; `path` says where.
     """
-    return _freeze(value, root, ())
+    try:
+        return _frozen(value, 0)
+    except _NotJsonError as bad:
+        raise DecodeError(bad.message, root + "".join(map(_step, bad.keys[: -bad.shown - 1 : -1]))) from None
 
 
 def thaw(value: JsonValue) -> JsonValue:
@@ -160,44 +172,75 @@ def thaw(value: JsonValue) -> JsonValue:
     return value
 
 
-def _freeze(value: object, root: str, keys: tuple[str | int, ...]) -> JsonValue:
-    if value is None or isinstance(value, bool | Metadata):
-        return value
+class _NotJsonError(Exception):
+    """What is no JSON, and where. The keys are noted on the way out, so that a value which is JSON pays nothing for them."""
+
+    def __init__(self, message: str, shown: int = MAX_DEPTH) -> None:
+        super().__init__(message)
+        self.message = message
+        self.shown = shown
+        """How many keys the path has at most, the outermost first."""
+        self.keys: list[str | int] = []
+        """The way to the place, the innermost key first."""
+
+
+_AS_THEY_ARE: Final = frozenset({str, bool, type(None), Metadata})
+
+
+def _frozen(value: object, depth: int) -> JsonValue:
+    """Return the read-only form of a value that stands `depth` levels deep."""
+    if type(value) in _AS_THEY_ARE:
+        return cast("JsonValue", value)
+    if isinstance(value, (int, float)):
+        return _checked_number(value)
     if isinstance(value, str):
-        return str.__str__(value)  # the text itself, also of an enum member
-    if isinstance(value, int | float):
-        return _checked_number(value, root, keys)
-    if len(keys) >= MAX_DEPTH:
-        _refuse(f"nested deeper than {MAX_DEPTH} levels, or a cycle", root, keys[:3])
-    if isinstance(value, Mapping):
-        given = cast("Mapping[object, object]", value)
-        named = ((_checked_key(key, root, keys), item) for key, item in given.items())
-        return _wrap({key: _freeze(item, root, (*keys, key)) for key, item in named})
-    if isinstance(value, list | tuple):
-        listed = cast("Sequence[object]", value)
-        return tuple(_freeze(item, root, (*keys, place)) for place, item in enumerate(listed))
-    return _refuse(f"{type(value).__name__} is no JSON value; give text, numbers, lists, dicts or None", root, keys)
+        return str.__str__(value)  # the text itself of an enum member
+    if depth >= MAX_DEPTH:
+        raise _NotJsonError(f"nested deeper than {MAX_DEPTH} levels, or a cycle", shown=3)
+    if isinstance(value, (dict, Mapping)):
+        return _frozen_mapping(cast("Mapping[object, object]", value), depth + 1)
+    if isinstance(value, (list, tuple)):
+        return _frozen_items(cast("Sequence[object]", value), depth + 1)
+    raise _NotJsonError(f"{type(value).__name__} is no JSON value; give text, numbers, lists, dicts or None")
 
 
-def _checked_number(value: float, root: str, keys: tuple[str | int, ...]) -> float:
+def _frozen_mapping(given: Mapping[object, object], depth: int) -> Metadata:
+    made: dict[str, JsonValue] = {}
+    for key, item in given.items():
+        if not isinstance(key, str):
+            raise _NotJsonError(f"the key {key!r} is no text")
+        try:
+            made[str.__str__(key)] = _frozen(item, depth)
+        except _NotJsonError as bad:
+            bad.keys.append(key)
+            raise
+    return _wrap(made)
+
+
+def _frozen_items(given: Sequence[object], depth: int) -> tuple[JsonValue, ...]:
+    made: list[JsonValue] = []
+    try:
+        for item in given:
+            made.append(_frozen(item, depth))  # noqa: PERF401 - how many are made says which one failed
+    except _NotJsonError as bad:
+        bad.keys.append(len(made))
+        raise
+    return tuple(made)
+
+
+def _checked_number(value: float) -> float:
     if isinstance(value, int):
         if not _MIN_INT <= value <= _MAX_INT:
-            _refuse("an integer beyond 64 bits; give it as text", root, keys)
+            raise _NotJsonError("an integer beyond 64 bits; give it as text")
         return int(value)
     if not math.isfinite(value):
-        _refuse(f"{value} is no JSON number; use None or text", root, keys)
+        raise _NotJsonError(f"{value} is no JSON number; use None or text")
     return float(value)
 
 
-def _checked_key(key: object, root: str, keys: tuple[str | int, ...]) -> str:
-    if not isinstance(key, str):
-        _refuse(f"the key {key!r} is no text", root, keys)
-    return str.__str__(key)
+def _step(key: str | int) -> str:
+    if isinstance(key, str) and key.isidentifier():
+        return f".{key}"
+    import json  # noqa: PLC0415 - only for a message
 
-
-def _refuse(message: str, root: str, keys: tuple[str | int, ...]) -> NoReturn:
-    path = "".join(
-        f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{json.dumps(key, ensure_ascii=False)}]"
-        for key in keys
-    )
-    raise DecodeError(message, root + path)
+    return f"[{json.dumps(key, ensure_ascii=False)}]"

@@ -9,11 +9,13 @@ has undecoded pieces where the elements are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Union, cast, get_args, get_origin
 
 import msgspec
 
-from ._base import StreamElement
+from ._base import Priority, StreamElement
+from ._metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +61,17 @@ class Nesting(NamedTuple):
 FORMS: Final[dict[type, Nesting]] = {}
 """The types behind the forms that were made so far."""
 
+PLAIN: Final[set[type[object]]] = set()
+"""The types, among those that were asked for, whose fields hold text, bytes, whole numbers and words alone.
+
+Besides them there are metadata and the media time, so an element of such a type in which both are not given has nothing that JSON
+could not carry. A type that is replaced leaves the set.
+"""
+
 _by_class: Final[dict[type, Nesting | None]] = {}
+
+_SIMPLE: Final[frozenset[object]] = frozenset({str, int, bool, bytes, type(None), ..., Metadata, Priority})
+_MADE_OF_OTHERS: Final[frozenset[object]] = frozenset({tuple, Union, UnionType})
 
 
 def nesting_of(cls: type[StreamElement]) -> Nesting | None:
@@ -74,11 +86,36 @@ def nesting_of(cls: type[StreamElement]) -> Nesting | None:
         nesting = _by_class[cls] = _nesting_from(cls)
         if nesting is not None:
             FORMS[nesting.form] = nesting
+        elif all(_is_plain(field.type) for field in msgspec.structs.fields(cls) if field.name != "timestamp_s"):
+            PLAIN.add(cls)
         return nesting
 
 
 def _values(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def _is_plain(kind: object) -> bool:
+    origin = get_origin(kind)
+    if origin in _MADE_OF_OTHERS:
+        return all(map(_is_plain, get_args(kind)))
+    return origin is Literal or kind in _SIMPLE
+
+
+def borrows(cls: type[StreamElement]) -> bool:
+    """Return whether something in an element may be a part of the input that it was decoded from, instead of a copy."""
+    found: set[object] = set()
+    left: list[object] = [cls]
+    while left:
+        kind = left.pop()
+        origin = get_origin(kind)
+        if origin is not None:
+            left += () if origin is Literal else get_args(kind)[: 1 if origin is Annotated else None]
+        elif kind not in found:
+            found.add(kind)
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                left += [field.type for field in msgspec.structs.fields(kind)]
+    return msgspec.Raw in found or memoryview in found
 
 
 def _nesting_from(cls: type[StreamElement]) -> Nesting | None:

@@ -1,6 +1,6 @@
 """Which element types can be decoded, by their tag.
 
-Above: `_codec`. Below: `_types`.
+Above: `_formats`, `_codec`. Below: `_types`, `_nesting`.
 Rules: a tag belongs to one class. Registering is rare and usually happens at import; decoders are made at the first use
 after it.
 """
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ElementError
 from ._base import ControlElement, StreamElement, WholeElement
+from ._nesting import PLAIN
 from ._types import (
     AudioElement,
     BatchElement,
@@ -37,7 +38,7 @@ from ._types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ElementT = TypeVar("ElementT", bound=StreamElement)
 
@@ -48,6 +49,9 @@ _RESERVED_FIELDS: Final = frozenset({"type", "v"})  # the tag and the version of
 _by_tag: Mapping[str, type[StreamElement]] = MappingProxyType({})
 _known: frozenset[type[StreamElement]] = frozenset()
 _lock = threading.Lock()
+
+quick_readers: Final[dict[str, Callable[[Any], StreamElement]]] = {}
+"""What decodes, by format, the types that hold no elements and borrow nothing; made at the first use after a registration."""
 
 
 def register_element(cls: type[ElementT]) -> type[ElementT]:
@@ -71,6 +75,9 @@ def register_element(cls: type[ElementT]) -> type[ElementT]:
             )
         _by_tag = MappingProxyType({**_by_tag, tag: cls})
         _known = frozenset(_by_tag.values())
+        quick_readers.clear()
+        if holder is not None:
+            PLAIN.discard(holder)
     return cls
 
 

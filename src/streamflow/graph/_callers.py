@@ -29,6 +29,7 @@ def caller_of_package() -> str:
     """Return `file:line` of the nearest frame outside this package."""
     frame = inspect.currentframe()  # not inspect.stack(), which reads every source file
     assert frame is not None, "CPython and PyPy have frames"
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    # The name comes first: a frame that is looked at stays as an object for as long as its function runs.
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

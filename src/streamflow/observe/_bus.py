@@ -36,7 +36,7 @@ class EventBus:
 
     def __init__(self, listeners: Sequence[Listener] = ()) -> None:
         self._listeners = tuple(listeners)
-        self._complained: list[object] = []
+        self._complained: tuple[object, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -68,7 +68,7 @@ class EventBus:
     def complain(self, listener: Listener, event: Event) -> None:
         """Log the exception that is being handled as the failure of `listener`, the first time only."""
         if not any(one is listener for one in self._complained):
-            self._complained.append(listener)
+            self._complained += (listener,)
             _log.exception("event listener %r failed on %r; told once", listener, event.name)
 
 

@@ -10,7 +10,6 @@ them, counts them and waits for them.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import sys
 import threading
@@ -22,8 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import anyio
 
+from .._records import Record
 from ..channels import running_trio
 from ..errors import RunStateError
+from ._ctrl_c import CtrlC
 from ._swallowing import REASON, Mark, Redelivery, Throttle
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class Backend(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TaskView:
+class TaskView(Record, frozen=True):
     """What there is to see of a task from outside."""
 
     task: object
@@ -325,32 +325,76 @@ def loop_is_running() -> bool:
 class KeptLoop(Protocol):
     """An event loop for blocking calls, one after the other, from the thread that opened it."""
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run `work()` to its end, and return what it returns."""
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, is_last: bool = False) -> T:
+        """Run `work()` to its end, and return what it returns; if it is the last, the loop is tidied up in the same go."""
         ...
 
     def close(self) -> None:
-        """End the loop. Idempotent."""
+        """End the loop, and whatever is still at work there. Idempotent."""
         ...
 
 
 class _KeptAsyncio:
+    """What `asyncio.Runner` does, in as few turns of the loop as can be: it costs as much as a short run."""
+
     def __init__(self) -> None:
-        self._runner = asyncio.Runner()
-        self._runner.get_loop()
+        self._loop = asyncio.new_event_loop()
+        self._is_tidy = False
+        asyncio.set_event_loop(self._loop)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        # What the runner's own coroutine returned would be shown as text, twice and in full, when its signal handler is taken back.
-        found: list[T] = []
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, is_last: bool = False) -> T:
+        task = self._loop.create_task(self._run_last(work) if is_last else work())
 
-        async def keep() -> None:
-            found.append(await work())
+        def cancel() -> bool:
+            if task.done():
+                return False
+            task.cancel()
+            self._loop.call_soon_threadsafe(_wake_up)
+            return True
 
-        self._runner.run(keep())
-        return found[0]
+        with CtrlC(cancel) as ctrl_c:
+            try:
+                return self._loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                if ctrl_c.was_heard and task.uncancel() == 0:
+                    raise KeyboardInterrupt from None
+                raise
+
+    async def _run_last(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await work()
+        finally:
+            await self._tidy_up()
+
+    async def _tidy_up(self) -> None:
+        """End all other tasks, then generators that were left in the middle, then threads. Waits only where there are any."""
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.gather(*left, return_exceptions=True)
+        for task in left:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                message = "a task that was left at the end of a blocking call has failed"
+                self._loop.call_exception_handler({"message": message, "exception": error, "task": task})
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
+        self._is_tidy = True
 
     def close(self) -> None:
-        self._runner.close()
+        if self._loop.is_closed():
+            return
+        try:
+            if not self._is_tidy:
+                self._loop.run_until_complete(self._tidy_up())
+        finally:
+            asyncio.set_event_loop(None)
+            self._loop.close()
+
+
+def _wake_up() -> None:
+    """Let a loop that waits for the system look again."""
 
 
 class _KeptTrio:
@@ -362,7 +406,7 @@ class _KeptTrio:
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(start_blocking_portal("trio"))
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, is_last: bool = False) -> T:
         future = self._portal.start_task_soon(work)
         try:
             result: T = future.result()
@@ -382,7 +426,7 @@ def run_once(work: Callable[[], Coroutine[Any, Any, T]], backend: str) -> T:
         return result
     loop = _KeptAsyncio()
     try:
-        return loop.run(work)
+        return loop.run(work, is_last=True)
     finally:
         loop.close()
 

@@ -33,7 +33,6 @@ from ..errors import (
     OutputClosedError,
     PipelineDeadlockError,
     RunAbortedError,
-    RunStateError,
     RunTimeoutError,
     StageError,
 )
@@ -65,7 +64,6 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._reporting import Reporter
     from ._supervision import Supervisor
-    from ._tracing import RunTracer
 
 __all__ = ["Engine"]
 
@@ -93,8 +91,10 @@ class Engine(RunView):
     notice: ErrorElement | None = None
     reason: EndReason = "done"
     zombies: tuple[str, ...] = ()
+    tolerated: tuple[StageError, ...] = ()
+    _suppressed: tuple[StageError, ...] = ()
     _loops: Sequence[LoopWatch] = ()
-    _last_stages: set[int]
+    _last_stages: frozenset[int]
     _no_more_waiting: anyio.Event | None = None
     _supervisors: Mapping[str, Supervisor] = MappingProxyType({})
 
@@ -111,14 +111,13 @@ class Engine(RunView):
         super().__init__(reporter.run_id, plan)
         self.config = config
         self.reporter: Reporter = reporter
-        self.tracer: RunTracer | None = reporter.tracer
-        self.tolerated: list[StageError] = []
+        if reporter.tracer is not None:
+            self.tracer = reporter.tracer
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
         self._emit, self._open_resource = reporter.emit, lifetime.resource  # one for all stages
         self._context = contextvars.copy_context()
-        self._suppressed: list[StageError] = []
 
     # Starting
 
@@ -133,14 +132,15 @@ class Engine(RunView):
         self._lifetime.enter(self)
         self.started = True
         self._here = remember(self)
-        clock = RunClock(self.jobs.backend.now)
+        clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
-        self.deadlocks: DeadlockWatch = DeadlockWatch(self)
+        self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
         self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self.leaves: Mapping[str, ReceiveEnd[StreamElement]] = wiring.leaves
-        self._edges, self._hubs, self._clock = wiring.edges, wiring.hubs, clock
+        self._edges, self._clock = wiring.edges, clock
+        if wiring.hubs:
+            self._hubs = wiring.hubs
         if self.plan.loops:
             self._loops = watch_loops(self, wiring.sends)
         if not self.plan.is_chain:
@@ -150,32 +150,33 @@ class Engine(RunView):
 
             self._supervisors = supervisors(self._stages, self.plan.stages, clock, self.reporter)
             self._tallies = {name: one.tally for name, one in self._supervisors.items()}
-        self._last_stages = set(self.plan.last_stages)
+        self._last_stages = self.plan.last_stages
         if self.config.metrics:
             self.measure_sources(self._sources)
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        shared = 0
-        for places in self.plan.chains:
+        chains, shared = self.plan.chains, 0
+        for places in chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
-        work, stage_ended = self._work, self._stage_ended
+        work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
-            if not stage.has_job:
-                stage.job = Job(stage.name, work, stage_ended, self._context.copy(), (stage,))
+            stage.host = self
+            if not (chains and stage.has_job):
+                stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
-        self.jobs.start(*feeders, *self._watchdogs, *(stage.job for stage in self._stages))
+        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages])
         if self.draining:
             begin_drain(self)
 
     def _begin_watching(self, watches: EdgeWatches | None) -> None:
         """Make what looks on, once all else has been made and before anything has begun."""
         if self.plan.has_watchdogs:
-            self._watchdogs += watchdogs_of(self, watches, self._clock)
+            self._watchdogs = tuple(watchdogs_of(self, watches, self._clock))
         if self.config.metrics:
             self.measure()
         if self.reporter.recorder is not None:
@@ -186,7 +187,8 @@ class Engine(RunView):
             source,
             (self.inlets[head], self._edges[self.plan.heads[head]]),
             name=self.source_name(head),
-            ended=partial(self._feeder_ended, head),
+            head=head,
+            ended=self._feeder_ended,
             context=self._context.copy(),
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
         )
@@ -208,7 +210,7 @@ class Engine(RunView):
             deps=self._deps,
             deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
             emit=self._emit,
-            start_soon=partial(self._start_helper, stage),
+            start_soon=stage.start_helper,
             open_resource=self._open_resource,
             guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
@@ -224,14 +226,15 @@ class Engine(RunView):
             if stage.supervisor is not None:
                 await stage.supervisor.work(run)
             else:
-                body = stage.make_body(run)
+                body = stage.node.stage.start(run)
                 while True:
                     try:
                         if rest is not None:
                             doing, rest = rest, None
                             await doing()
-                        await body()
-                        await finish_body(stage)
+                        await stage.call(body, run)
+                        if stage.fence is not None or stage.helpers:
+                            await finish_body(stage)
                         break
                     except BaseException as error:
                         if not was_swept(stage, error):
@@ -240,14 +243,14 @@ class Engine(RunView):
         except anyio.EndOfStream:
             if not stage.has_met_end():
                 raise
-        await pass_rest(stage)
+        if stage.has_rest:
+            await pass_rest(stage)
 
-    def _start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
-        if stage.job not in self.jobs.alive or stage.job.cancel_requested:
-            message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
-            raise RunStateError(message)
+    def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        """Start a helper task of a stage that has not ended, and return what cancels it."""
         seen = contextvars.copy_context()  # what the stage has set so far
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
+        stage.helpers = stage.helpers or {}
         stage.helpers[helper] = None
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
@@ -265,14 +268,18 @@ class Engine(RunView):
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._stage_failed(stage, stage.in_hand(), error)
-        self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
+        stage.has_ended = True
+        if self.reporter.is_heard or stage.failure is not None:
+            was_cancelled = job.cancel_requested and not (stage.has_begun and error is None)
+            self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        stage.supervisor = None  # which knows it in turn
-        self._last_stages.discard(stage.index)
+        self._last_stages -= {stage.index}
         end_stage(stage)
-        for one in self._supervisors.values():
-            one.look()
+        if self._supervisors:
+            stage.supervisor = None  # which knows it in turn
+            for one in self._supervisors.values():
+                one.look()
         for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
             if self._last_stages.isdisjoint(self.plan.served[head]) or not (feeder.weight or self.inlets[head].is_open):
                 feeder.cancel()
@@ -328,10 +335,10 @@ class Engine(RunView):
         if not self._last_stages and self._no_more_waiting is not None:
             self._no_more_waiting.set()
         if not alive:
-            forget(self)
+            forget(self._here)
             self._stages = []
             self._supervisors = {}
-            self._watchdogs, self._loops = [], ()
+            self._watchdogs = self._loops = ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
             if self.cancelled or (self.draining and not self.has_output):
@@ -342,11 +349,11 @@ class Engine(RunView):
         if self.reporter.is_over:
             return
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
-        self.reporter.run_ended(self.reason, elements, self.zombies)
+        self.reporter.run_ended(self.reason, elements, self.zombies, self._stages)
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
-        self.failed_stages.add(stage.name)
+        self.failed_stages |= {stage.name}
         attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
         failure = stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):
@@ -362,7 +369,7 @@ class Engine(RunView):
         """Record a failure that is not the run's; False once the run itself ends, and for what no run can go on after."""
         if not isinstance(failure, StageError) or self.notice is not None or self.cancelled:
             return False
-        self.tolerated.append(failure)
+        self.tolerated += (failure,)
         return True
 
     def _fail(self, error: BaseException, culprit: StageRun | str | None, reason: EndReason = "error") -> None:
@@ -383,7 +390,7 @@ class Engine(RunView):
             stage = culprit.name if isinstance(culprit, StageRun) else None if culprit is None else "source"
             self.notice = notice = notice_of(error, stage)
         elif isinstance(error, StageError):
-            self._suppressed.append(error)
+            self._suppressed += (error,)
         output: SendEnd[Any] | None = None
         behind: frozenset[int] = frozenset()
         if isinstance(culprit, StageRun):
@@ -444,6 +451,11 @@ class Engine(RunView):
         """Whether there are sinks, or stages that feed the consumer, that have not ended and will end by themselves."""
         return bool(self._last_stages) and self.notice is None and not self.cancelled
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all has ended, and the listeners have been told and have heard it."""
+        return self.reporter.is_over and not self.jobs.alive and not self.reporter.has_tasks
+
     async def finish(self, *, shield: bool) -> None:
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
         if self.jobs.alive:
@@ -477,7 +489,7 @@ class Engine(RunView):
         """Return what the caller must be told, once."""
         error, self.failure = self.failure, None
         if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
-            error.suppressed, self._suppressed = tuple(self._suppressed), []
+            error.suppressed, self._suppressed = self._suppressed, ()
         return error
 
     def end_loops(self) -> bool:

@@ -4,37 +4,42 @@ Above: `_engine`. Below: `channels` (how an edge is filled), `_jobs`.
 
 A source that is not async cannot wait, so nothing goes on beside it, and a task of its own is nothing but two task switches for
 each time that its edge is full. It is pulled where one stage reads one plain edge. In front of a merge, and where it is measured
-how long a source waits, it has a task.
+how long a source waits, it has a task. So has one that is async; where it
+would be pulled, it has what reads it go on before it waits.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..channels import driven, is_plain_edge, pull_into, pull_when_asked
 from ..stages import as_element, close_source, feed
 from ._jobs import Job
+from ._task_meter import as_coroutine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextvars import Context
+    from typing import TypeAlias
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import StreamElement
+
+    _Source: TypeAlias = Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 
 __all__ = ["PulledSource", "feeder_of"]
 
 
 def feeder_of(
-    source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str],
+    source: _Source,
     ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
     *,
     name: str,
-    ended: Callable[[Job, BaseException | None], None],
+    head: str,
+    ended: Callable[[str, Job, BaseException | None], None],
     context: Context,
     may_be_pulled: bool,
 ) -> Job:
@@ -44,18 +49,31 @@ def feeder_of(
         source: What to iterate.
         ends: The two ends of the edge that it feeds.
         name: What it is called in reports.
-        ended: Told when it has ended, and with what.
+        head: The stage that it feeds.
+        ended: Told, with that, when it has ended, and with what.
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
     """
-    if may_be_pulled and not isinstance(source, AsyncIterable) and all(is_plain_edge(one) for one in ends):
-        return PulledSource(name, source, ends, ended, context)
-    work: Callable[[], Coroutine[Any, Any, None]] = partial(feed, source, ends[0])
-    if may_be_pulled and all(is_plain_edge(one) for one in ends):
-        work = partial(driven, work, ends[1])
-    feeder = Job(name, work, ended, context)
-    feeder.instead = partial(close_source, source)
+    work = _feed
+    if may_be_pulled and is_plain_edge(ends[0]) and is_plain_edge(ends[1]):
+        if not isinstance(source, AsyncIterable):
+            return PulledSource(name, source, ends, ended, context, about=(head,))
+        work = _feed_driven
+    feeder = Job(name, work, ended, context, (head, source, ends[0]))
+    feeder.instead = _close
     return feeder
+
+
+def _feed(_head: str, source: _Source, output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return feed(source, output)
+
+
+def _feed_driven(_head: str, source: _Source, output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return driven(as_coroutine(feed(source, output)), output)
+
+
+def _close(_head: str, source: _Source, _output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return close_source(source)
 
 
 class PulledSource(Job):
@@ -67,6 +85,7 @@ class PulledSource(Job):
         ends: The two ends of the edge that it feeds.
         ended: Told when it has ended, and with what.
         context: What it sees.
+        about: What that is called with first.
     """
 
     weight: int = 0
@@ -78,10 +97,12 @@ class PulledSource(Job):
         name: str,
         source: Iterable[StreamElement | str],
         ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
-        ended: Callable[[Job, BaseException | None], None],
+        ended: Callable[..., None],
         context: Context,
+        *,
+        about: tuple[str],
     ) -> None:
-        super().__init__(name, _nothing, ended, context)
+        super().__init__(name, _nothing, ended, context, about)
         self._source = source
         self._writer, self._reader = ends
         self._items: Any = None
@@ -120,21 +141,24 @@ class PulledSource(Job):
     def _fill(self) -> bool:
         if self._items is None:
             self._items = iter(self._source)
-        if not pull_into(self._writer, chain(self._hand, self._items), as_element):
+        items = chain(self._hand, self._items) if self._hand else self._items
+        if not pull_into(self._writer, items, as_element):
             return False
-        self._hand = tuple(islice(self._items, 1))  # its end is known with its last element
-        return bool(self._hand)
+        for item in self._items:  # its end is known with its last element
+            self._hand = (item,)
+            return True
+        return False
 
     def _end(self, error: BaseException | None) -> None:
         pull_when_asked(self._reader, None)
         if self.meter is not None:
             self.meter.end(self)
         try:
-            if inspect.isgenerator(self._items):
+            if isinstance(self._items, GeneratorType):
                 self._context.run(self._items.close)
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
-        ended = self._ended
+        ended, about = self._ended, self._about
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
         del (
             self._work,
@@ -148,7 +172,7 @@ class PulledSource(Job):
             self._reader,
         )
         try:
-            ended(self, error)
+            ended(*about, self, error)
         finally:
             del error
 

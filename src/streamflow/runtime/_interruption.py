@@ -393,11 +393,11 @@ async def call_supervised(stage: StageRun, run: RunContext[Any]) -> None:
 
     In a cancel scope of its own, since its supervisor has one around it.
     """
-    body = stage.make_body(run)
+    body = stage.node.stage.start(run)
     try:
         while True:
             with anyio.CancelScope() as stage.frame:
-                await body()
+                await stage.call(body, run)
             if not stage.frame.cancelled_caught:
                 break
             await reenter(stage)
@@ -410,7 +410,7 @@ async def call_supervised(stage: StageRun, run: RunContext[Any]) -> None:
 
 def end_stage(stage: StageRun) -> None:
     """Know that a stage has ended. It knows what knows it in turn: nothing of that is left for the garbage collector."""
-    stage.context = None
+    stage.context = stage.host = None
     if stage.fence is not None:
         stage.fence.lift()
     if stage.unwinding is not None:

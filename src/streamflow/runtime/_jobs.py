@@ -35,13 +35,16 @@ class Job:
         work: Called in the task, and awaited.
         ended: Told when it has ended, and with what.
         context: What it sees.
-        about: What both are called with first: one function can serve many tasks.
+        about: What both are called with first, and `instead` too, `ended` with the first of it alone: one function can serve many
+            tasks.
     """
 
     weight: int = 1
     """How many tasks there are less when it has ended."""
     is_shared: bool = False
     """Whether it is the task of other stages, too."""
+    instead: Callable[..., Awaitable[object]] | None = None
+    """What to do when it is cancelled before it has begun; None: nothing."""
     meter: UnitMeter | None = None
     """Measures what it does with its time; None: nothing does."""
 
@@ -57,8 +60,6 @@ class Job:
         """What it is called in reports."""
         self.cancel_requested: bool = False
         """Whether the run has asked it to end."""
-        self.instead: Callable[[], Awaitable[object]] | None = None
-        """What to do when it is cancelled before it has begun; None: nothing."""
         self._work = work
         self._ended = ended
         self._about = about
@@ -130,7 +131,7 @@ class Job:
         try:
             if self.cancel_requested or self._is_struck:
                 if self.instead is not None:
-                    await self.instead()
+                    await self.instead(*self._about)
             elif self.meter is None:
                 await self._work(*self._about)
             else:
@@ -139,10 +140,11 @@ class Job:
                 raise anyio.get_cancelled_exc_class()()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
             error = caught
-        ended, about = self._ended, self._about
+        ended, about = self._ended, self._about[:1]
         # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
         del self._work, self._ended, self._about, self._context
-        self.instead = None
+        if self.instead is not None:
+            self.instead = None
         self._task = None
         if self._pressure is not None:
             self._pressure.end()

@@ -10,10 +10,7 @@ was stored owns itself, and says so when it is lost without having been ended.
 from __future__ import annotations
 
 import warnings
-import weakref
 from typing import TYPE_CHECKING, Literal
-
-import anyio
 
 from ..elements import (
     EndOfStream,
@@ -67,7 +64,6 @@ class Run(InterruptibleRun):
         self._where = where
         self._live = live
         self._outcome = Outcome(engine)
-        self._iteration: weakref.ref[Iteration] | None = None
         self._own: Iteration | None = None
 
     # Iterating
@@ -80,9 +76,7 @@ class Run(InterruptibleRun):
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
         self._start()
-        iteration = Iteration(self._outcome, self)
-        self._iteration = weakref.ref(iteration)
-        return iteration
+        return Iteration(self._outcome)
 
     async def __anext__(self) -> StreamElement:
         """Return the next element of the output.
@@ -96,7 +90,7 @@ class Run(InterruptibleRun):
         """
         if self._own is None:
             self._start()
-            self._own = Iteration(self._outcome, self)
+            self._own = Iteration(self._outcome)
         return await self._own.__anext__()
 
     def text(self) -> AsyncIterator[str]:
@@ -162,11 +156,11 @@ class Run(InterruptibleRun):
         first_s: float | None = None
         async for element in self:
             if first_s is None:
-                first_s = anyio.current_time() - self._outcome.began_s
+                first_s = self._engine.jobs.backend.now() - self._outcome.began_s
             elements.append(element)
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
-        total_s = anyio.current_time() - self._outcome.began_s
+        total_s = self._engine.jobs.backend.now() - self._outcome.began_s
         stats = self._engine.stats() if self._engine.meter is not None else None
         return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
 
@@ -250,9 +244,10 @@ class Run(InterruptibleRun):
         Cancellation: does not cut the waiting short, except a native one; the tasks are cancelled in any case.
         """
         self._outcome.over = True
-        if self._engine.started:
-            self._engine.cancel()
-            await self._engine.finish(shield=True)
+        engine = self._engine
+        if engine.started and (engine.has_output or not engine.is_done):
+            engine.cancel()
+            await engine.finish(shield=True)
         self._own = None
 
     async def __aenter__(self) -> Self:
@@ -306,7 +301,7 @@ class Run(InterruptibleRun):
     @property
     def failures(self) -> tuple[StageError, ...]:
         """Failures so far that do not end the run, oldest first: of stages in isolated inputs, and in optional branches."""
-        return tuple(self._engine.tolerated)
+        return self._engine.tolerated
 
     @property
     def recording(self) -> RecordingState | None:
@@ -380,9 +375,12 @@ class Run(InterruptibleRun):
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is None or not engine.started or self._outcome.over:
+        if engine is None:
             return
-        if self._iteration is not None and self._iteration() is not None:
+        self._outcome.run_is_lost = True
+        if not engine.started or self._outcome.over:
+            return
+        if self._outcome.iterations > (self._own is not None):
             return  # a bare loop: the iteration is the owner now
         message = (
             f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"

@@ -125,7 +125,7 @@ class Supervisor:
             Exception: What it fails with in the end.
         """
         if self._calls == "several":
-            await self._stage.make_body(run)()
+            await self._stage.call(self._stage.node.stage.start(run), run)
             await self._stage.helped()
             return
         while True:

@@ -35,6 +35,8 @@ __all__ = ["BackendName", "SyncSession", "SyncStream", "check_backend", "forbid_
 BackendName = Literal["asyncio", "trio"]
 """An event loop that a blocking call can run on; `trio` needs the extra of that name."""
 
+_BACKENDS: tuple[str, ...] = get_args(BackendName)
+
 
 def forbid_inside_a_loop(call: str, *instead: str) -> None:
     """Refuse a blocking call where it would stop an event loop.
@@ -57,8 +59,8 @@ def check_backend(backend: str) -> None:
         ConfigError: If there is no such backend.
         MissingExtraError: If it is trio and trio is not installed.
     """
-    if backend not in get_args(BackendName):
-        raise ConfigError("backend", f"there are {' and '.join(map(repr, get_args(BackendName)))}, got {backend!r:.80}")
+    if backend not in _BACKENDS:
+        raise ConfigError("backend", f"there are {' and '.join(map(repr, _BACKENDS))}, got {backend!r:.80}")
     if backend == "trio" and importlib.util.find_spec("trio") is None:
         raise MissingExtraError("trio", "trio")
 
@@ -123,7 +125,7 @@ class SyncSession:
         if loop is not None:
             forbid_inside_a_loop("SyncSession.close")
             try:
-                loop.run(self._tidy_up)
+                loop.run(self._tidy_up, is_last=True)
             finally:
                 loop.close()
 

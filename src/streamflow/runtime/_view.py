@@ -53,13 +53,17 @@ class RunView(SweptRun):
     jobs: JobGroup
     inlets: Mapping[str, SendEnd[StreamElement]] = _NOTHING
     outlet: ReceiveEnd[StreamElement]
-    leaves: Mapping[str, ReceiveEnd[StreamElement]] = _NOTHING
     deadlocks: DeadlockWatch
     _edges: Sequence[ReceiveEnd[Any]] = ()
     _hubs: Mapping[str, HubEnd[StreamElement]] = _NOTHING
     _forks: Mapping[str, ForkEnd[StreamElement]] = _NOTHING
     _merges: Mapping[str, Sequence[MergeEnd[StreamElement]]] = _NOTHING
     _tallies: Mapping[str, Tally] = _NOTHING
+    failed_stages: frozenset[str] = frozenset()
+    """Those that have failed, the run with them or alone."""
+    _account: Account | None = None
+    _taken: frozenset[str] = frozenset()
+    _watchdogs: Sequence[Job] = ()
     _subscribers: int = 0
     _clock: RunClock
     _ended_s: float | None = None
@@ -67,12 +71,8 @@ class RunView(SweptRun):
     def __init__(self, run_id: str, plan: Plan) -> None:
         self.run_id: str = run_id
         self.plan: Plan = plan
-        self.account: Account = Account()
-        self._taken: set[str] = set()
         self._stages: list[StageRun] = []
-        self.failed_stages: set[str] = set()
         self._feeders: dict[str, Job] = {}
-        self._watchdogs: list[Job] = []
 
     @property
     def stages(self) -> Sequence[StageRun]:
@@ -83,6 +83,11 @@ class RunView(SweptRun):
     def edges(self) -> Sequence[ReceiveEnd[Any]]:
         """All edges, in the order of the plan."""
         return self._edges
+
+    @property
+    def leaves(self) -> Mapping[str, ReceiveEnd[StreamElement]]:
+        """What reads the edge from each leaf, by its name; none before the start."""
+        return {name: self._edges[edge] for name, edge in self.plan.leaves.items()} if self._edges else _NOTHING
 
     def working_jobs(self) -> list[Job]:
         """Return the tasks that move elements, or may."""
@@ -130,6 +135,13 @@ class RunView(SweptRun):
         }
 
     @property
+    def account(self) -> Account:
+        """The account of what does not arrive, made when it is asked for."""
+        if self._account is None:
+            self._account = Account()
+        return self._account
+
+    @property
     def has_output(self) -> bool:
         """Whether something is there for the consumer."""
         return any(leaf.backlog for leaf in self.leaves.values())
@@ -151,7 +163,7 @@ class RunView(SweptRun):
 
     def undelivered(self) -> dict[str, int]:
         """Return how much did not arrive because the run was cut short, by edge and stage."""
-        return self.account.read(self._ends(), is_over=self._ended_s is not None)
+        return {} if self._account is None else self._account.read(self._ends(), is_over=self._ended_s is not None)
 
     def _ends(self) -> Iterator[ReceiveEnd[Any]]:
         yield from self._edges
@@ -181,6 +193,8 @@ class RunView(SweptRun):
         """Make what measures the run; to be called when all is made and nothing has begun."""
         from ._run_meter import RunMeter  # noqa: PLC0415 - most runs are not measured
 
+        for edge in self._edges:
+            edge.provide_buffer()  # which is looked at at the end of each turn
         its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
         its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
         its.begin(self._feeders, self._stages)
@@ -198,7 +212,7 @@ class RunView(SweptRun):
             names = ", ".join(map(repr, self.leaves)) or "no output"
             message = f"{problem}; {self.run_id} has {names}"
             raise RunStateError(message)
-        self._taken.add(name)
+        self._taken |= {name}
         if isinstance(self.outlet, MergeEnd):
             self.outlet.detach(leaf)
             if self.tracer is not None:

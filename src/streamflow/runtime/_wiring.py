@@ -5,10 +5,9 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import anyio
 
@@ -25,6 +24,7 @@ from ..channels import (
     open_chained,
     open_channel,
     open_feedback,
+    open_fork,
     open_plain,
     tell_loop,
     tell_waits,
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from ..elements import ControlElement, StreamElement
     from ..errors import CloseReason
     from ..graph import Node
-    from ..stages import RunContext
+    from ..stages import RunContext, StageBody
     from ._edge_watches import EdgeWatches
+    from ._engine import Engine
     from ._interruption import Unwinding
     from ._jobs import Job
     from ._orderings import JoinKey
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["StageRun", "Wiring", "ended_input", "wire"]
 
 _End = TypeVar("_End")
+
+_NOBODY: dict[Job, None] = {}  # never changed: a stage that starts a helper has a dictionary of its own
 
 
 class StageRun:
@@ -67,14 +70,18 @@ class StageRun:
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
     unwinding: Unwinding | None = None
     """What interruptions have cancelled of it; None: none has cancelled anything yet."""
-    pulse: Pulse
-    """Counts which tasks of the run can go on."""
+    host: Engine | None = None
+    """The run; None once the stage has ended: the run may know it then, and nothing is left waiting for the garbage collector."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
+    helpers: dict[Job, None] = _NOBODY
+    """Its helper tasks that are alive."""
     helpers_ended: anyio.Event | None = None
     """Set when the last helper has ended, once somebody waits for it."""
     clock: StageClock | None = None
     """Since when it is busy, if it has a limit."""
+    has_ended: bool = False
+    """Whether its task has."""
     has_begun: bool = False
     """Whether its work has begun; a stage may be cancelled before."""
     failure: BaseException | None = None
@@ -84,15 +91,17 @@ class StageRun:
     supervisor: Supervisor | None = None
     """Keeps it going when it fails; None once it has ended."""
 
-    def __init__(self, plan: StagePlan) -> None:
+    def __init__(self, plan: StagePlan, pulse: Pulse) -> None:
+        self.plan: StagePlan = plan
+        """What is the same for all runs."""
+        self.pulse: Pulse = pulse
+        """Counts which tasks of the run can go on."""
         self.node: Node = plan.node
         """The stage in its graph."""
         self.name: str = plan.node.name
         """Name of the stage."""
         self.index: int = plan.index
         """Its number in the plan."""
-        self.downstream: frozenset[int] = plan.downstream
-        """The stages that its elements can reach."""
         self.inputs: tuple[ReceiveEnd[Any], ...] = ()
         """What it reads."""
         self.output: SendEnd[Any]
@@ -103,16 +112,36 @@ class StageRun:
         """What it is given as output: an end, or ends by port; for a sink one that refuses everything."""
         self.job: Job
         """Its task."""
-        self.helpers: dict[Job, None] = {}
-        """Its helper tasks that are alive."""
-        self.is_sink: bool = not plan.outputs
-        """Whether it has no output."""
-        self.is_isolated: bool = plan.is_isolated
-        """Whether it may fail without failing the run."""
 
-    def make_body(self, run: RunContext[Any]) -> Callable[[], Awaitable[None]]:
-        """Return what to call as its body, with new state."""
-        return partial(self.node.stage.start(run), cast("Any", self.reads), cast("Any", self.writes), run)
+    @property
+    def downstream(self) -> frozenset[int]:
+        """The stages that its elements can reach."""
+        return self.plan.downstream
+
+    @property
+    def is_sink(self) -> bool:
+        """Whether it has no output."""
+        return not self.plan.outputs
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it may fail without failing the run."""
+        return self.plan.is_isolated
+
+    def call(self, body: StageBody, run: RunContext[Any]) -> Awaitable[None]:
+        """Call what its stage has given as its body for this run."""
+        return body(cast("Any", self.reads), cast("Any", self.writes), run)
+
+    def start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        """Start a helper task, and return what cancels it; what `RunContext.start_soon()` calls.
+
+        Raises:
+            RunStateError: If the stage has ended, or is being cancelled.
+        """
+        if self.host is None or self.job not in self.host.jobs.alive or self.job.cancel_requested:
+            message = f"stage {self.name!r} has ended and cannot start the helper {name!r}"
+            raise RunStateError(message)
+        return self.host.start_helper(self, work, name)
 
     async def helped(self) -> None:
         """Wait until its helpers have ended. Cancellation: leaves them alone."""
@@ -125,6 +154,14 @@ class StageRun:
             finally:
                 self.pulse.runnable += 1
                 self.waits_for_helpers = False
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether something may be left to pass it by."""
+        for one in self.inputs:  # noqa: SIM110 - most stages have one input, and any() costs a generator
+            if one.has_rest:
+                return True
+        return False
 
     def cancel(self) -> None:
         """Ask its tasks to end."""
@@ -171,7 +208,8 @@ class StageRun:
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
-            one.close(reason)
+            if one.state == "open" or one.has_rest:  # most have ended, and been read to the end
+                one.close(reason)
 
     def has_met_end(self) -> bool:
         """Say whether it has been told that an input has ended: `receive()` raises that, and a body may end by it."""
@@ -208,16 +246,13 @@ class StageRun:
         return {one.name for one in (self.output, *ports)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What the engine needs of a run's edges."""
 
     inlets: dict[str, SendEnd[StreamElement]]
     """Writes the edge into each head, by its name."""
     outlet: ReceiveEnd[StreamElement]
     """Reads all leaves."""
-    leaves: dict[str, ReceiveEnd[StreamElement]]
-    """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
     sends: Sequence[SendEnd[Any]]
@@ -242,6 +277,7 @@ class _Ends:
         self._remembered = plan.remembered
         self._watches = watches
         self._tracer = None if watches is None else watches.tracer
+        self._are_late = plan.is_chain and watches is None
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
@@ -252,7 +288,13 @@ class _Ends:
         receive: ReceiveEnd[Any]
         if edge.is_plain:
             send, receive = open_plain(
-                bound.capacity, edge.name, edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                edge.name,
+                edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         elif edge.rounds is not None:
             self._entries[len(self.sends)] = edge.rounds.entry
@@ -261,7 +303,13 @@ class _Ends:
             )
         elif edge.is_chained:
             send, receive = open_chained(
-                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                name=edge.name,
+                admit=edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         else:
             send, receive = open_channel(
@@ -323,7 +371,7 @@ class _Ends:
         otherwise = None if plan.otherwise is None else self.sends[plan.otherwise]
         source = f"{stage}:{plan.port}" if plan.port else stage
         if plan.fan is None:
-            return self.fork(source, plan.edges, plan.fork, otherwise)
+            return self.fork(source, plan.edges, plan.fork, otherwise, is_shared=bool(plan.port))
         edges = [self.sends[one] for one in plan.edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         fan = open_fan(_fork_name(source, edges), plan.fan, edges, otherwise=otherwise, joins=joins, ordering=marks)
@@ -335,18 +383,25 @@ class _Ends:
         """Return what writes all outputs of a stage as one."""
         edges = [edge for one in plan.outputs for edge in one.edges]
         if all(one.fan is None for one in plan.outputs):
-            return self.fork(stage, edges, plan.fork)
+            return self.fork(stage, edges, plan.fork, is_shared=True)
         branches = [self.sends[edge] for edge in edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
         return WholeEnd(_fork_name(stage, branches), writers, branches, joins=joins, ordering=marks)
 
     def fork(
-        self, source: str, edges: Sequence[int], number: int, otherwise: SendEnd[Any] | None = None
+        self,
+        source: str,
+        edges: Sequence[int],
+        number: int,
+        otherwise: SendEnd[Any] | None = None,
+        *,
+        is_shared: bool = False,
     ) -> ForkEnd[Any]:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
         joins, marks = self.joins.get(number, ()), self._ordering(number)
-        return ForkEnd(_fork_name(source, branches), branches, otherwise=otherwise, joins=joins, ordering=marks)
+        name = _fork_name(source, branches)
+        return open_fork(name, branches, otherwise=otherwise, joins=joins, ordering=marks, is_shared=is_shared)
 
     def _ordering(self, fork: int) -> Ordering | None:
         plan = self._orderings.get(fork)
@@ -377,7 +432,9 @@ def wire(
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
     """
-    stages = [StageRun(one) for one in plan.stages]
+    stages = [StageRun(one, pulse) for one in plan.stages]
+    if plan.ways and watches is None:
+        return stages, _wire_straight(plan, stages, herald, pulse, is_live=is_live)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
@@ -388,7 +445,6 @@ def wire(
             keep_rounds_inside(ends.sends[number])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
-        stage.pulse = pulse
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
         if its.ports:
             ends.join_ports(its, stage.inputs)
@@ -396,17 +452,44 @@ def wire(
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
     tell_loop(ends.receives)
     for stage, its in zip(stages, plan.stages, strict=True):
-        _fit_outputs(stage, its, ends)
+        _fit_outputs(stage, its, ends, is_alone=plan.is_chain)
     # The user is no task of the run.
     tell_waits(None, written=[ends.receives[one] for one in plan.heads.values()] if is_live else (), read=(outlet,))
     return stages, Wiring(
         inlets={name: ends.sends[edge] for name, edge in plan.heads.items()},
         outlet=outlet,
-        leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
         sends=ends.sends,
         hubs=ends.hubs,
     )
+
+
+def _wire_straight(
+    plan: Plan, stages: Sequence[StageRun], herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+) -> Wiring:
+    """Open the edges of a straight line of stages: as `wire()` would, which most runs are too short for."""
+    sends: list[SendEnd[Any]] = []
+    receives: list[ReceiveEnd[Any]] = []
+    send: SendEnd[Any]
+    receive: ReceiveEnd[Any]
+    for edge in plan.edges:
+        send, receive = open_plain(
+            edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain, is_late=True
+        )
+        receive.herald = herald
+        sends.append(send)
+        receives.append(receive)
+    for stage, (before, behind) in zip(stages, plan.ways, strict=True):
+        stage.reads = reads = receives[before]
+        stage.inputs = (reads,)
+        stage.output = stage.writes = output = sends[behind]
+        reads.forward_to(output, is_alone=True)
+    (last,) = plan.leaves.values()
+    ((head, first),) = plan.heads.items()
+    outlet, inlet = receives[last], receives[first]
+    tell_loop(receives)
+    tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
+    return Wiring({head: sends[first]}, outlet, receives, sends, {})
 
 
 def _for_body(plans: Sequence[InputPlan | OutputPlan], ends: Sequence[_End]) -> _End | Mapping[str, _End]:
@@ -425,7 +508,7 @@ def ended_input(reader: str) -> ReceiveEnd[Any]:
     return receive
 
 
-def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
+def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends, *, is_alone: bool) -> None:
     """Give a stage its output, or one that refuses, and let elements that it does not accept pass it by."""
     if plan.letters is not None:
         stage.letters = ends.write(plan.letters, stage.name)
@@ -439,7 +522,7 @@ def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends) -> None:
     if len(writers) > 1:
         stage.output = ends.whole(stage.name, plan, writers)
     for one in stage.inputs:
-        one.forward_to(stage.output)
+        one.forward_to(stage.output, is_alone=is_alone)
         if plan.keeps_aside:
             one.keep_aside()
         elif plan.node.stage.kind is StageKind.ACCUMULATE:

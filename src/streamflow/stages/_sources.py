@@ -6,7 +6,7 @@ Above: `runtime`. Below: `elements`, `channels`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from anyio.abc import ObjectReceiveStream
@@ -26,6 +26,8 @@ Source = StreamElement | str | Iterable[StreamElement | str] | AsyncIterable[Str
 
 _ALLOWED = "give an element, a string, an iterable or async iterable of elements, or nothing and use run.send()"
 
+_SIMPLE = frozenset({list, tuple})  # of which one look is enough
+
 
 def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]:
     """Check what was given as a source, and return what to iterate.
@@ -35,6 +37,8 @@ def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable
     """
     if isinstance(source, (StreamElement, str)):
         return (source,)
+    if type(source) in _SIMPLE:
+        return source
     refusal = _refusal(source)
     if refusal is not None:
         raise SourceError(refusal)
@@ -58,9 +62,9 @@ def open_sources(
         names = ", ".join(map(repr, generators))
         message = f"stage {names} generates and takes no source; call execute() without one"
         raise SourceError(message)
-    if not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
+    if type(given) in _SIMPLE or not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
         if len(heads) == 1:
-            return {heads[0]: open_source(cast("Source", given))}
+            return {heads[0]: open_source(given)}
         wanted = ", ".join(f"{name!r}: …" for name in heads)
         message = f"{len(heads)} stages take a source; give one for each, as {{{wanted}}}, or branch() from one stage"
         raise SourceError(message)
@@ -95,18 +99,16 @@ def _refusal(source: object) -> str | None:
     return f"the source {source!r:.80}, a {what}, cannot be iterated for elements; {allowed}"
 
 
-async def feed(
+def feed(
     source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str], output: SendEnd[StreamElement]
-) -> None:
+) -> Awaitable[None]:
     """Send everything that `source` gives to `output`; strings become `TextElement`.
 
     Cancellation: the source is closed by the task that iterates it, exactly once, whichever way this ends. A source that blocks
     blocks the event loop.
     """
-    if isinstance(source, AsyncIterable):
-        await _feed_async(source, output)
-    else:
-        await _feed_sync(source, output)
+    # The coroutine itself: another one around it would be held, and passed through, for as long as the source goes on.
+    return _feed_async(source, output) if isinstance(source, AsyncIterable) else _feed_sync(source, output)
 
 
 async def close_source(source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> None:

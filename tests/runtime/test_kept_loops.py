@@ -1,0 +1,187 @@
+"""The event loop of a blocking call: what is left on it is ended, and Ctrl-C is heard. Semantics 9.1."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import signal
+from collections.abc import AsyncIterator, Iterator
+from typing import NoReturn
+
+import pytest
+
+from streamflow import PipelineBuilder, TextElement, stage
+from streamflow.runtime._backend import keep_loop, run_once
+
+SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("SEEN", default="nothing")
+
+
+@pytest.fixture(autouse=True)
+def usual_handler() -> Iterator[None]:
+    """Begin with Python's own handler, and leave what was there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_tasks_generators_and_threads_that_are_left_end_with_the_call():
+    """semantics 9.1: a blocking call leaves nothing at work behind it, as `asyncio.run()` leaves nothing."""
+    ended: list[str] = []
+
+    async def for_ever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("task")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            ended.append("generator")
+
+    kept: list[object] = []
+
+    async def work() -> str:
+        kept.append(asyncio.create_task(for_ever()))
+        generator = numbers()
+        kept.append(generator)
+        await anext(generator)
+        return await asyncio.get_running_loop().run_in_executor(None, lambda: "result")
+
+    assert run_once(work, "asyncio") == "result"
+    assert ended == ["task", "generator"]
+
+
+def test_a_task_that_fails_when_the_call_is_over_is_told(caplog: pytest.LogCaptureFixture):
+    """semantics 9.1: what a task that was left raises in its clean-up is not lost in silence."""
+    kept: list[object] = []
+
+    async def fails() -> NoReturn:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("in its clean-up")
+
+    async def work() -> None:
+        kept.append(asyncio.create_task(fails()))
+        await asyncio.sleep(0)
+
+    run_once(work, "asyncio")
+
+    assert "a task that was left at the end of a blocking call has failed" in caplog.text
+
+
+def test_a_kept_loop_ends_what_its_calls_have_left_once_it_is_closed():
+    """semantics 9.2: between the calls of a session nothing is ended; with the session all is."""
+    ended: list[str] = []
+    kept: list[asyncio.Task[None]] = []
+
+    async def for_ever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("task")
+
+    async def work() -> None:
+        kept.append(asyncio.create_task(for_ever()))
+        await asyncio.sleep(0)
+
+    loop = keep_loop("asyncio")
+    loop.run(work)
+    assert ended == []
+    loop.close()
+    loop.close()
+    assert ended == ["task"]
+
+
+def test_the_first_ctrl_c_cancels_the_call_and_the_handler_is_put_back():
+    """semantics 9.1: Ctrl-C lets the work clean up, then `KeyboardInterrupt` leaves."""
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_once(work, "asyncio")
+    assert ended == ["cleaned up"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_clean_up():
+    """semantics 9.1: work that does not end when it is cancelled can still be left."""
+    after: list[str] = []
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            after.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_once(work, "asyncio")
+    assert after == []
+
+
+def test_a_cancellation_that_is_no_ctrl_c_stays_one():
+    """semantics 9.1: a call that is cancelled from inside raises what it raised."""
+
+    async def work() -> NoReturn:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run_once(work, "asyncio")
+
+
+def test_the_programs_own_handler_of_ctrl_c_is_left_alone():
+    """semantics 9.1: who handles the signal already goes on doing so, during a blocking call and after it."""
+    heard: list[int] = []
+
+    def own(number: int, _frame: object) -> None:
+        heard.append(number)
+
+    async def work() -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "result"
+
+    signal.signal(signal.SIGINT, own)
+    assert run_once(work, "asyncio") == "result"
+    assert heard == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is own
+
+
+def test_a_handler_that_the_work_has_set_stays():
+    """semantics 9.1: only what the blocking call itself has set is taken back."""
+
+    def own(_number: int, _frame: object) -> None:
+        return
+
+    async def work() -> None:
+        signal.signal(signal.SIGINT, own)
+
+    run_once(work, "asyncio")
+    assert signal.getsignal(signal.SIGINT) is own
+
+
+def test_each_run_of_a_session_sees_what_is_set_when_it_is_called():
+    """semantics 5.2: stages see the context variables of the call, also in a session that was opened before."""
+    seen: list[str] = []
+
+    @stage
+    async def looks(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            seen.append(SEEN.get())
+            yield element
+
+    with PipelineBuilder().chain(looks).build().sync_session() as session:
+        session.execute("x")
+        token = SEEN.set("set")
+        session.execute("x")
+        SEEN.reset(token)
+    assert seen == ["nothing", "set"]
