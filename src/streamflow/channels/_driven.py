@@ -17,7 +17,7 @@ Rules, besides those of `_line`:
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from ._refilled import WIDE
 from ._wait import running_trio
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["drive", "driven"]
 
 
-async def driven(work: Coroutine[Any, Any, object], end: SendEnd[Any]) -> None:
+async def driven(work: Coroutine[object, object, object], end: SendEnd[Never]) -> None:
     """Await `work`, which writes a plain edge that nobody else writes. Cancellation and what is raised pass through."""
     edge = end._peer
     edge._is_driven, edge._checkpoint_at = True, edge.received + WIDE
@@ -45,7 +45,9 @@ async def driven(work: Coroutine[Any, Any, object], end: SendEnd[Any]) -> None:
 
 
 @types.coroutine
-def drive(work: Coroutine[Any, Any, object], edge: ReceiveEnd[Any], *, may_call: bool) -> Generator[Any, Any, None]:
+def drive(
+    work: Coroutine[object, object, object], edge: ReceiveEnd[object], *, may_call: bool
+) -> Generator[object, object, None]:
     """Await `work`, and tell the line that reads an edge whenever that is about to wait."""
     step: Any = work.send
     given: list[Any] = [

@@ -155,7 +155,7 @@ class PulledSource(Job):
             self.meter.end(self)
         try:
             if isinstance(self._items, GeneratorType):
-                self._context.run(self._items.close)
+                self._context.run(self._items.close)  # pyright: ignore[reportUnknownMemberType]
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
         ended, about = self._ended, self._about
