@@ -386,6 +386,9 @@ class SendEnd(ObjectSendStream[T_contra]):
         if item is not None and self._stops(item):
             await self._drop_in_turn(item)
             return
+        if self._peer._is_driven and self._peer._carry_on() and item is not None and type(item) in self._plain:
+            self._append(item)
+            return
         turn = self._queue_up(item if rest is None else rest[0])
         try:
             if self._peer.capacity > WIDE:

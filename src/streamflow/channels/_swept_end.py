@@ -35,11 +35,15 @@ class SweptEnd:
     _forward: SendEnd[Any] | None
     _buffer: deque[Any]
     _plain: set[type]
+    _sender: SendEnd[Any] | None
+    _checkpoint_at: int
+    received: int
     attention: int
     _receiving: bool
     _hand: Hand | None
     _owes: bool
     _line: weakref.ref[Line] | None = None  # that takes bursts out of this edge
+    _is_driven: bool = False  # see `_driven`
     _line_before: weakref.ref[Line] | None = None  # that puts bursts into it
     _relay: Relay | None = None  # of the merge that reads this edge
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
@@ -84,6 +88,27 @@ class SweptEnd:
         merge = None if self._relay is None else self._relay.merge()
         if merge is not None:
             merge._catch_up()
+
+    def _reader(self) -> Line | None:
+        """Return the line that takes bursts out of this edge."""
+        return None if self._line is None else self._line()
+
+    def _carry_on(self) -> bool:
+        """Have what is here go through the functions of the line that reads it, and say whether there is room then."""
+        line = self._reader()
+        if (
+            line is None or self.received >= self._checkpoint_at
+        ):  # others have their turn while the line's task moves it
+            self._leave_line()
+            return False
+        return line.push() and self._sender is not None and len(self._buffer) < self._sender._limit
+
+    def _leave_line(self) -> None:
+        """Be ended: what is on its way is put into its edges, and a line that waits for what is driven into this one is told."""
+        self._settle()
+        line = self._reader() if self._is_driven else None
+        if line is not None:
+            line.wake()
 
     def _note(self, item: object) -> None:
         """Know what the reader is about to take."""
