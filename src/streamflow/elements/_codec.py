@@ -103,7 +103,7 @@ def decode(  # the overloads say that options are given by name; here it would c
     """Return the element that `encode` made the bytes of.
 
     Args:
-        data: One encoded element and nothing else.
+        data: One encoded element and nothing else. Bytes are read fastest; what is none is copied first.
         format: How it is encoded.
         unknown: What to do with a type that nobody registered: `error` raises, `skip` returns None, `opaque` returns
             an `OpaqueElement` that is encoded again byte for byte. The same inside another element: `skip` leaves it out there.
