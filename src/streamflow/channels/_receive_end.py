@@ -17,10 +17,9 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
-from ._late import NO_BUFFER
+from ._late import BUDGET, NO_BUFFER, LateEnd
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
-from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch, statistics_of
 
 if TYPE_CHECKING:
@@ -44,11 +43,8 @@ _NONE: Mapping[str, int] = MappingProxyType({})
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
-_BUDGET = WIDE // 2
-"""Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
-
-class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
+class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
@@ -64,7 +60,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         "_sender",
         "asked_at",
         "attention",
-        "backlog",
         "name",
         "received",
     )
@@ -75,7 +70,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _owes: bool = False  # the reader keeps something whose results have not been sent
     _closed: bool = False
     _end: int | None = None
-    _checkpoint_at: int = _BUDGET
+    _checkpoint_at: int = BUDGET
     _watch: ChannelWatch | None = None
     _hand: Hand | None = None
     _wide: bool = False
@@ -121,8 +116,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """Elements handed out or passed on so far."""
         self.asked_at: int = -1
         """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
-        self.backlog: Sequence[T_co] = self._buffer
-        """What is in the edge, in the order in which it leaves; to be looked at only."""
+        self.backlog = self._buffer
         self._low = capacity // 2
         self.name: str = name
         """The edge, as `a → b`."""
@@ -381,20 +375,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if essential_to is not None:
             essential_to.lose_essential()
 
-    def _discard(self, reason: CloseReason) -> None:
-        items = [*(self._aside or ()), *self._buffer]
-        self._count_discarded(reason, len(items))
-        if self._watch is not None:
-            self._watch.on_discarded(items, reason)
-        self._buffer.clear()
-        if self._aside is not None:
-            self._aside.clear()
-        if self._forward is not None:
-            self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
-
-    def _count_discarded(self, reason: str, count: int = 1) -> None:
-        self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + count}
-
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
         if self._closed:
@@ -485,7 +465,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         finally:
             self._end_waiting()
         # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.
-        self._checkpoint_at = self.received + (_BUDGET if self.capacity > WIDE else WIDE)
+        self._checkpoint_at = self.received + (BUDGET if self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
@@ -515,20 +495,3 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def _end_waiting(self) -> None:
         self._receiving = False
         self.attention -= 1
-
-    def provide_buffer(self) -> None:
-        """Have a buffer, if there was none yet; see `_late`."""
-        if self._buffer is NO_BUFFER:
-            self.backlog = self._buffer = buffer = deque[T_co]()
-            if self._sender is not None:
-                self._sender._buffer, self._sender._append = buffer, buffer.append
-                self._reopen_sender()
-
-    def _reopen_sender(self) -> None:
-        if self._sender is not None and not self._turns and not self._is_fenced:
-            self._sender._limit = self._open_limit()
-
-    def _open_limit(self) -> int:
-        if self._buffer is NO_BUFFER:
-            return 0
-        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)

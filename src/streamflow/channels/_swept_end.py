@@ -14,13 +14,15 @@ from ..elements import ControlElement, TurnEnd
 if TYPE_CHECKING:
     import weakref
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from ..errors import CloseReason
     from ._hand import Hand
     from ._line import Line
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
+    from ._watching import ChannelWatch
 
 __all__ = ["SweptEnd"]
 
@@ -29,6 +31,9 @@ class SweptEnd:
     """A reading end as interruptions and supervision see it. What interruptions change is told by the class until one comes."""
 
     _forward: SendEnd[Any] | None
+    _aside: deque[Any] | None
+    _watch: ChannelWatch | None
+    _discarded: Mapping[str, int]  # how many, by reason
     _buffer: deque[Any]
     _plain: set[type]
     attention: int
@@ -97,3 +102,17 @@ class SweptEnd:
     def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
         """Drop what does not stay of what was taken out of the edges and is kept to leave later; return how much that was."""
         return 0
+
+    def _discard(self, reason: CloseReason) -> None:
+        items = [*(self._aside or ()), *self._buffer]
+        self._count_discarded(reason, len(items))
+        if self._watch is not None:
+            self._watch.on_discarded(items, reason)
+        self._buffer.clear()
+        if self._aside is not None:
+            self._aside.clear()
+        if self._forward is not None:
+            self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
+
+    def _count_discarded(self, reason: str, count: int = 1) -> None:
+        self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + count}
