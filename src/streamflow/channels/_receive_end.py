@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
@@ -17,13 +16,14 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
-from ._late import BUDGET, NO_BUFFER, LateEnd
+from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
+from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch, statistics_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from ._hand import Hand
@@ -31,20 +31,22 @@ if TYPE_CHECKING:
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Round, Turn, Waiter
+    from ._wait import Turn
 
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for room has a list of its own
-_NONE: Mapping[str, int] = MappingProxyType({})
 
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
+_BUDGET = WIDE // 2
+"""Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
-class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
+
+class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """The reading end of an edge. One task reads; a second one that tries gets `ChannelBusyError` at once.
 
     `async for item in end` ends when the channel has ended and all that was buffered is read. Leaving `async with end:`
@@ -52,17 +54,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
     """
 
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
-    __slots__ = (
-        "_admit",
-        "_discarded",
-        "_plain",
-        "_receiving",
-        "_sender",
-        "asked_at",
-        "attention",
-        "name",
-        "received",
-    )
+    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "backlog", "name", "received")
 
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
@@ -70,7 +62,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
     _owes: bool = False  # the reader keeps something whose results have not been sent
     _closed: bool = False
     _end: int | None = None
-    _checkpoint_at: int = BUDGET
+    _checkpoint_at: int = _BUDGET
     _watch: ChannelWatch | None = None
     _hand: Hand | None = None
     _wide: bool = False
@@ -101,22 +93,20 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
-        self._turns = _NOBODY
-        self._discarded = _NONE  # how many, by reason
+        self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
-        self._waiter: Waiter | None = None
-        self._make_waiter: Callable[[], Waiter] | None = None
-        self._together: Round | None = None
+        self._waiter = self._make_waiter = self._together = None
         self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self.attention: int = 0
+        self.attention: int = int(capacity > WIDE or watch is not None)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
         """Elements handed out or passed on so far."""
         self.asked_at: int = -1
         """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
-        self.backlog = self._buffer
+        self.backlog: Sequence[T_co] = self._buffer
+        """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._low = capacity // 2
         self.name: str = name
         """The edge, as `a → b`."""
@@ -124,15 +114,13 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
         """The bound, in elements."""
         if capacity > WIDE:
             self._wide = True
-            self.attention = 1
         if watch is not None:
             self._watch = watch
-            self.attention = 1
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> T_co:
+    async def __anext__(self) -> T_co:  # noqa: C901, PLR0912 - without calls, see below
         """Take the next element, waiting while there is none.
 
         Cancellation: suspends only when it has to wait. When it raises, nothing was taken.
@@ -155,6 +143,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
                 unusual = await self._receive_unusual()
                 if unusual is not None:
                     return unusual
+                if self._buffer:
+                    continue
             # Waiting is written out here, without calls: the task comes by once per buffer, and is woken through each coroutine.
             waiter = self._waiter = (self._make_waiter or self._find_loop())()
             self._receiving = True
@@ -406,7 +396,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
         return item
 
     async def _receive_unusual(self) -> T_co | None:  # noqa: C901, PLR0912 - one loop over all that there may be
-        """Receive where the fast path does not: the end, an element to pass by, a wide or watched edge; None: nothing is there."""
+        """Receive where the fast path does not: the end, one to pass by, a wide or watched edge; None: look again."""
         if self._receiving:
             raise ChannelBusyError(self.name)
         hand = self._hand
@@ -422,11 +412,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
             if self._is_refilled and not self._buffer:
                 self._refill()
             if self._buffer and not self.attention:
-                self.received += 1
-                item = self._buffer.popleft()
-                if self._turns and len(self._buffer) <= self._low:
-                    self._wake_sender()
-                return item
+                return None
             if not self._buffer and self.state == "open":
                 if self.capacity > WIDE:
                     self._reopen_sender()
@@ -465,7 +451,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
         finally:
             self._end_waiting()
         # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.
-        self._checkpoint_at = self.received + (BUDGET if self.capacity > WIDE else WIDE)
+        self._checkpoint_at = self.received + (_BUDGET if self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
@@ -495,3 +481,20 @@ class ReceiveEnd(SweptEnd, RefilledEnd, LateEnd, ObjectReceiveStream[T_co]):
     def _end_waiting(self) -> None:
         self._receiving = False
         self.attention -= 1
+
+    def provide_buffer(self) -> None:
+        """Have a buffer, if there was none yet; see `_late`."""
+        if self._buffer is NO_BUFFER:
+            self.backlog = self._buffer = buffer = deque[T_co]()
+            if self._sender is not None:
+                self._sender._buffer, self._sender._append = buffer, buffer.append
+                self._reopen_sender()
+
+    def _reopen_sender(self) -> None:
+        if self._sender is not None and not self._turns and not self._is_fenced:
+            self._sender._limit = self._open_limit()
+
+    def _open_limit(self) -> int:
+        if self._buffer is NO_BUFFER:
+            return 0
+        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)

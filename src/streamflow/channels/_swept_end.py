@@ -7,6 +7,7 @@ Above: `_receive_end`, `_send_end`; `_sweep`, which changes it. Below: `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..elements import ControlElement, TurnEnd
@@ -31,9 +32,6 @@ class SweptEnd:
     """A reading end as interruptions and supervision see it. What interruptions change is told by the class until one comes."""
 
     _forward: SendEnd[Any] | None
-    _aside: deque[Any] | None
-    _watch: ChannelWatch | None
-    _discarded: Mapping[str, int]  # how many, by reason
     _buffer: deque[Any]
     _plain: set[type]
     attention: int
@@ -43,6 +41,9 @@ class SweptEnd:
     _line: weakref.ref[Line] | None = None  # that takes bursts out of this edge
     _line_before: weakref.ref[Line] | None = None  # that puts bursts into it
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
+    _aside: deque[Any] | None
+    _watch: ChannelWatch | None
+    _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
     _is_fenced: bool = False  # the stage that writes here is
     herald: Callable[[], Herald | None] | None = None
     """Returns who hears of each `Interrupt` that is sent, before it enters; None: nobody does."""
@@ -104,6 +105,7 @@ class SweptEnd:
         return 0
 
     def _discard(self, reason: CloseReason) -> None:
+        """Throw away all that waits here, and count it."""
         items = [*(self._aside or ()), *self._buffer]
         self._count_discarded(reason, len(items))
         if self._watch is not None:
@@ -115,4 +117,5 @@ class SweptEnd:
             self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
 
     def _count_discarded(self, reason: str, count: int = 1) -> None:
+        """Count elements that were thrown away."""
         self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + count}

@@ -9,9 +9,9 @@ how long a source waits, it has a task.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterable
 from itertools import chain
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..channels import is_plain_edge, pull_into, pull_when_asked
@@ -145,7 +145,7 @@ class PulledSource(Job):
         if self.meter is not None:
             self.meter.end(self)
         try:
-            if isinstance(self._items, GeneratorType):
+            if inspect.isgenerator(self._items):
                 self._context.run(self._items.close)
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
