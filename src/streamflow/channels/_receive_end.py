@@ -343,7 +343,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
     ) -> None:
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
-        self._settle()
+        self._leave_line()
         if state == "cancelled":
             self._closed = True
             if self._buffer or self._aside:
