@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..channels import EDGE_WATCH
 from ..errors import RunTimeoutError
 from ..observe import Tracing
+from ._jobs import Job
 from ._metering import EdgeTracer, Watches
 from ._watchdog import EdgeClock, Limit, StageClock, watch_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from ..channels import ChannelWatch, EdgeBound, ReceiveEnd
     from ._config import PipelineConfig
     from ._engine import Engine
-    from ._jobs import Job
     from ._plan import EdgePlan, Plan
     from ._tracing import RunTracer
     from ._watchdog import RunClock
@@ -74,16 +74,21 @@ def watchdogs_of(engine: Engine, watches: EdgeWatches | None, clock: RunClock) -
     if watches is not None:
         limits += watches.limits(engine.plan)
     if limits:
-        yield engine._job("watchdog", partial(watch_run, engine, limits, clock), engine._watchdog_ended)
+        yield _watch(engine, "watchdog", partial(watch_run, engine, limits, clock))
     if engine.config.stall_report_s is not None:
         from ._stalls import watch_stalls  # noqa: PLC0415 - as most runs have no such limit
 
         work = partial(watch_stalls, engine, engine.config.stall_report_s)
-        yield engine._job("stall watch", work, engine._watchdog_ended)
+        yield _watch(engine, "stall watch", work)
     if engine.config.lag_warning_s is not None:
         from ._lag import watch_lag  # noqa: PLC0415
 
-        yield engine._job("lag watch", partial(watch_lag, engine, engine.config.lag_warning_s), engine._watchdog_ended)
+        yield _watch(engine, "lag watch", partial(watch_lag, engine, engine.config.lag_warning_s))
+
+
+def _watch(engine: Engine, name: str, work: Callable[[], Awaitable[object]]) -> Job:
+    # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
+    return Job(name, work, engine._watchdog_ended, engine._context.copy())
 
 
 class EdgeWatches:

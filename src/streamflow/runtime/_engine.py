@@ -193,12 +193,6 @@ class Engine(RunView):
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
         )
 
-    def _job(
-        self, name: str, work: Callable[[], Awaitable[object]], ended: Callable[[Job, BaseException | None], None]
-    ) -> Job:
-        # A copy for each task: it sees what the caller of execute() had set, and what it sets itself nobody else sees.
-        return Job(name, work, ended, self._context.copy())
-
     # The work of the tasks
 
     def _begin(self, stage: StageRun) -> RunContext[Any]:
