@@ -72,6 +72,9 @@ class Line:
         calls: The functions, in the order in which elements pass them.
     """
 
+    measure: Callable[[Callable[[], Unusual]], Unusual] | None = None
+    """Calls what moves elements for another task, and measures it; None: nobody does."""
+
     def __init__(self, calls: Sequence[LineCall]) -> None:
         self.source: ReceiveEnd[object] = calls[0].source
         """Where elements are taken."""
@@ -222,13 +225,10 @@ class Line:
         batch.clear()
         given.clear()
 
-    async def room(self, *, may_lend: bool) -> None:
+    async def room(self) -> None:
         """Wait until there is room, with nothing in hand; meanwhile, who reads may have elements move.
 
         What is unusual then is `kept()`.
-
-        Args:
-            may_lend: Whether the functions may be called by the task that reads.
 
         Cancellation: what is on its way stays where it is.
 
@@ -237,7 +237,7 @@ class Line:
         """
         target, peer = self._target, self._target._peer
         self._turn = turn = target._queue_up(None)
-        if may_lend and peer.capacity <= WIDE:
+        if peer.capacity <= WIDE:
             peer._give_more = self._lend
             peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
@@ -277,7 +277,7 @@ class Line:
         if not self.is_clear():
             return self._ask()
         try:
-            self._left = self.move()
+            self._left = self.move() if self.measure is None else self.measure(self.move)
         except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
             self._error = error
         if self._left is None and self._error is None and not self.is_settled:

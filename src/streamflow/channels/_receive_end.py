@@ -93,7 +93,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
-        self._turns: list[Turn] = _NOBODY
+        self._turns = _NOBODY
         self._sender: SendEnd[Any] | None = None
         self._waiter = self._make_waiter = self._together = None
         self._receiving = False

@@ -58,16 +58,16 @@ class Wakes(ABC):
         self._make_waiter = waiter_factory()
         return self._make_waiter
 
-    def _tell_overseers(self) -> None:
-        """Tell who wants to know that somebody waits here."""
-        for overseer in self._overseers:
-            overseer.look()
-
     def _add_turn(self, turn: Turn) -> None:
         if self._turns:
             self._turns.append(turn)
         else:
             self._turns = [turn]
+
+    def _tell_overseers(self) -> None:
+        """Tell who wants to know that somebody waits here."""
+        for overseer in self._overseers:
+            overseer.look()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

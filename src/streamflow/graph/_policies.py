@@ -8,7 +8,6 @@ A policy without parameters is given by its name. All of them are checked when t
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, cast
 
@@ -263,6 +262,8 @@ def checked_policy(given: object) -> MergePolicy:
         return given
     if isinstance(given, str) and given in POLICIES:
         return POLICIES[given]()
+    import difflib  # noqa: PLC0415 - only for a message
+
     near = difflib.get_close_matches(given, POLICIES, n=1) if isinstance(given, str) else []
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, POLICIES))}"
     raise ConfigError("policy", f"{given!r:.80} is no way to merge; {hint}")

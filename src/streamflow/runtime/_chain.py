@@ -244,12 +244,14 @@ class Chain:
 
     async def _move(self, line: Line) -> None:
         """Have elements go through all stages in one go, until there is something unusual to be dealt with."""
-        first, may_lend = self._first, self.carrier.meter is None
+        first = self._first
+        if self.carrier.meter is not None:
+            line.measure = self.carrier.meter.lend
         while True:
             self._at = first
             if line.is_held_up:
                 self._at, self._is_idle = self._end - 1, True
-                await line.room(may_lend=may_lend)
+                await line.room()
                 self._is_idle = False
                 if not line.has_left():
                     continue

@@ -349,7 +349,7 @@ class Engine(RunView):
         if self.reporter.is_over:
             return
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
-        self.reporter.run_ended(self.reason, elements, self.zombies)
+        self.reporter.run_ended(self.reason, elements, self.zombies, self._stages)
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""

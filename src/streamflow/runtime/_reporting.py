@@ -60,7 +60,6 @@ class Reporter:
     _backend: Backend | None = None
     _error: BaseException | None = None
     _started_s: float = 0.0
-    _stages: Sequence[StageRun] = ()
     _async_listeners: Sequence[AsyncListener] = ()
     _queues: tuple[EventQueue, ...] = ()
 
@@ -178,7 +177,6 @@ class Reporter:
                 work = partial(deliver, self.open_queue(), listener, self._hearing().complain)
                 self._tasks.start(Job("event listener", work, self._task_ended, contextvars.copy_context()))
         self._started_s = now
-        self._stages = stages
         if self._bus is not None:
             names = tuple(stage.name for stage in stages)
             self._bus.publish(observe.PipelineStarted(run_id=self.run_id, at_s=now, stages=names))
@@ -229,12 +227,13 @@ class Reporter:
             )
         )
 
-    def run_ended(self, reason: EndReason, elements: int, zombies: tuple[str, ...]) -> None:
+    def run_ended(
+        self, reason: EndReason, elements: int, zombies: tuple[str, ...], stages: Sequence[StageRun] = ()
+    ) -> None:
         """Tell how the run has ended, and of stages that have not, that they were cancelled; end all queues. Idempotent."""
         if self.is_over:
             return
         self.is_over = True
-        stages, self._stages = self._stages, ()
         for stage in stages:
             if not stage.has_ended:
                 self._tell_end_of(stage, was_cancelled=True)
