@@ -93,7 +93,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
-        self._turns = _NOBODY
+        self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
         self._waiter = self._make_waiter = self._together = None
         self._receiving = False
@@ -343,7 +343,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
     ) -> None:
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
-        self._settle()
+        self._leave_line()
         if state == "cancelled":
             self._closed = True
             if self._buffer or self._aside:
