@@ -17,7 +17,7 @@ space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast conformance test-services lint fmt types arch bench bench-quick docs changelog dist check clean FORCE
+.PHONY: help run test test-fast conformance test-services lint fmt types arch bench bench-quick bench-figures docs changelog dist check clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench: $(VENV)/.stamp-bench ## run all benchmarks beside all peers, under 15 min
 
 bench-quick: $(VENV)/.stamp-bench ## the same with small numbers and the nearest peers, under 90 seconds; takes ARGS
 	@$(PY) -m benchmarks --quick --json benchmarks/results/quick.json --plot benchmarks/results/quick.svg $(ARGS)
+
+bench-figures: $(VENV)/.stamp-bench ## write the figures of the last `make bench` into the pages that tell them
+	@$(PY) -m benchmarks.figures benchmarks/results/full.json
 
 docs: $(VENV)/.stamp-test ## run the code in README and docs, and check the links
 	@$(PY) -m pytest tests/docs $(ARGS)

@@ -29,7 +29,7 @@ __all__ = ["ROOT", "Children"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 CAN_FORK = hasattr(os, "fork") and sys.platform != "darwin"
 
 
@@ -59,7 +59,7 @@ class Children:
         """Return the sample of a case.
 
         Raises:
-            CaseFailedError: If it failed, or took more than two minutes.
+            CaseFailedError: If it failed, or took more than five minutes.
         """
         key = ("", environment, case["peer"]) if environment else (question, "", "")
         child = self._running.get(key) or self._start(*key)

@@ -23,7 +23,7 @@ from typing import Any, cast
 import benchmarks
 
 from ._children import Children
-from ._environment import PEERS_ENVIRONMENT, packages_of, set_up
+from ._environment import PEERS_ENVIRONMENT, packages_beside, packages_of, set_up
 from ._goals import SUBJECTS, TARGETS
 from ._harness import Case, Question, Results, Sample, Scale, run_rounds
 from ._plot import draw
@@ -64,13 +64,15 @@ def find_question(name: str) -> Question:
     return cast("Question", importlib.import_module(f"benchmarks.{_PREFIX}{name}"))
 
 
-def _first_line(question: Question) -> str:
-    return (question.__doc__ or "").splitlines()[0]
+def _first_line(name: str) -> str:
+    """Return what a question asks. Read, not imported: the help names all of them, and a run may need but one."""
+    source = (Path(__file__).parent / f"{_PREFIX}{name}.py").read_text(encoding="utf-8")
+    return source.removeprefix('"""').partition("\n")[0]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = question_names()
-    lines = [f"  {name:14} {_first_line(find_question(name))}" for name in names]
+    lines = [f"  {name:14} {_first_line(name)}" for name in names]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure streamflow beside its peers, in interleaved rounds.",
@@ -98,7 +100,7 @@ def print_machine() -> tuple[dict[str, Any], dict[str, str]]:
     peers = all_peers()
     facts = machine()
     here = [one for peer in peers if not peer.environment for one in peer.packages]
-    found = versions(["streamflow-runtime", "trio", "uvloop", *here])
+    found = versions(["streamflow-runtime", "trio", *packages_beside(), *here])
     theirs = packages_of(PEERS_ENVIRONMENT)
     found |= {one: theirs[one] for peer in peers if peer.environment for one in peer.packages if one in theirs}
     print(f"{facts['date']}  {facts['processor']}, {facts['cores']} cores, {facts['system']}")
@@ -165,7 +167,7 @@ class _Answer:
     def __str__(self) -> str:
         rounds = f"{self.results.rounds} × interleaved"
         cost = f"{self.seconds:.0f} s by the clock, {self.cpu_s:.0f} s of CPU"
-        head = f"== {self.name}: {_first_line(find_question(self.name))} ({rounds}, {cost})"
+        head = f"== {self.name}: {_first_line(self.name)} ({rounds}, {cost})"
         return "\n\n".join(filter(None, ["\n" + head, str(self.report), "\n".join(_left_out(self))]))
 
     def to_dict(self) -> dict[str, Any]:

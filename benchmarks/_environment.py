@@ -15,7 +15,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-__all__ = ["PEERS_ENVIRONMENT", "environment_python", "packages_of", "set_up", "tool"]
+__all__ = ["PEERS_ENVIRONMENT", "environment_python", "packages_beside", "packages_of", "set_up", "tool"]
 
 PEERS_ENVIRONMENT = "peers"
 
@@ -51,15 +51,27 @@ def packages_of(environment: str) -> dict[str, str]:
     return found
 
 
-def _wanted() -> list[str]:
+def _group(name: str) -> list[str]:
     with (_ROOT / "pyproject.toml").open("rb") as file:
-        group: list[str] = tomllib.load(file)["dependency-groups"]["bench-peers"]
+        group: list[str] = tomllib.load(file)["dependency-groups"][name]
     return group
+
+
+def packages_beside() -> list[str]:
+    """Return the distributions that are measured beside streamflow in this environment, installed or not."""
+    return [
+        *(one.partition("==")[0] for one in _group("bench")),
+        "anthropic",
+        "openai",
+        "pydantic",
+        "starlette",
+        "uvicorn",
+    ]
 
 
 def set_up() -> list[str]:
     """Install what the group names, if it has changed; return what could not be installed, each with the reason."""
-    wanted = _wanted()
+    wanted = _group("bench-peers")
     if _STAMP.is_file() and json.loads(_STAMP.read_text(encoding="utf-8"))["wanted"] == wanted:
         failed: list[str] = json.loads(_STAMP.read_text(encoding="utf-8"))["failed"]
         return failed

@@ -93,8 +93,7 @@ TARGETS = (
     Target(9, "slow_consumer", "source ahead of a slow consumer ÷ max_in_flight, most of both loops", 1.0),
     Target(9, "slow_consumer", "growth over the stream, most of both loops", 1024, unit=" KiB"),
     Target(10, "growth", "cost of an element: dearest ÷ cheapest length of stream", 1.25),
-    Target(10, "fan", "tee to 8: streamflow ÷ asyncio.Queue", 0.40, 0.30),
-    Target(10, "fan", "tee to 32: streamflow ÷ asyncio.Queue", 0.40, 0.30),
+    *(Target(10, "fan", f"tee to {width}: streamflow ÷ asyncio.Queue", 0.40, 0.30) for width in (8, 32, 64)),
     Target(10, "fan", "merge of 64: streamflow ÷ asyncio.Queue", 0.30, 0.20),
     Target(10, "fan", "merge of 64 ÷ merge of 2", 2.0),
     Target(11, "fairness", "ticker gap p99 at 16: streamflow ÷ anyio streams", 1.5),
@@ -109,6 +108,11 @@ TARGETS = (
         Target(14, "features_cost", f"{form}: {feature} on ÷ plain", limit, stretch)
         for form in ("generators", "functions")
         for feature, limit, stretch in (("events and metrics", 1.25, 1.10), ("priority", 1.3, 1.2))
+    ),
+    *(
+        Target(14, "features_cost", f"{form}: {feature} off ÷ without its questions", 1.03)
+        for form in ("generators", "functions")
+        for feature in ("events and metrics", "priority", "element tracing")
     ),
     *(Target(14, "tracing", f"{form}: every element ÷ off", 2.0, 1.6) for form in ("generators", "maps, not fused")),
     Target(15, "import", "CPU of import streamflow over bare Python", 140, 110, unit=" ms"),

@@ -14,9 +14,9 @@ import time
 import timeit
 import types
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from streamflow import TextElement
+from streamflow import Priority, TextElement
 from streamflow.elements import decode, encode
 
 from ._cli import main
@@ -70,28 +70,38 @@ def _of_dataclass() -> dict[str, Callable[[], object]]:
 def _of_pydantic() -> dict[str, Callable[[], object]]:
     import pydantic
 
-    class Text(pydantic.BaseModel):
-        text: str
-        metadata: dict[str, object] | None = None
-        priority: int = 1
+    class Header(pydantic.BaseModel, frozen=True):
+        v: Literal[1] = 1
+        id: str = ""
+        metadata: dict[str, pydantic.JsonValue] | None = None
+        priority: Priority = Priority.NORMAL
+        interruptible: bool = True
+        timestamp_s: float | None = None
+
+    class Text(Header, frozen=True):
         type: Literal["text"] = "text"
+        text: str
+        path: tuple[str | int, ...] = ()
 
-    class Audio(pydantic.BaseModel):
-        data: bytes
+    class Audio(Header, frozen=True):
         type: Literal["audio"] = "audio"
+        data: bytes
 
-    class Number(pydantic.BaseModel):
-        value: float
+    class Number(Header, frozen=True):
         type: Literal["number"] = "number"
+        value: float
 
-    either = pydantic.TypeAdapter(Text | Audio | Number)  # told apart by `type`, as our elements are
+    # Its fastest ways that are documented: one adapter, told apart by a tag, and no default is written.
+    either = pydantic.TypeAdapter(Annotated[Text | Audio | Number, pydantic.Field(discriminator="type")])
     element = Text(text="hello")
-    text = element.model_dump_json(exclude_defaults=True).replace("}", ',"type":"text"}')
+    data = encode(TextElement("hello"))  # both read the same bytes
+    if either.validate_json(data) != element:
+        raise AssertionError(f"pydantic reads something else in {data!r}")
     return {
         "create": lambda: Text(text="hello"),
         "copy": lambda: element.model_copy(update={"text": "y"}),
-        "encode": element.model_dump_json,
-        "decode": lambda: either.validate_json(text),
+        "encode": lambda: element.model_dump_json(exclude_defaults=True),
+        "decode": lambda: either.validate_json(data),
     }
 
 

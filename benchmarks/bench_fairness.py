@@ -21,7 +21,7 @@ from .peers import Shape, find_peer, text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (3, 3)
 
 OURS, PROCESS, QUEUE, ANYIO = "streamflow", "streamflow process", "asyncio.Queue", "anyio streams"
 NARROW, WIDE = 16, 1_000_000
@@ -33,7 +33,7 @@ def _label(peer: str, backend: str, capacity: int) -> str:
 
 def cases(scale: Scale) -> list[Case]:
     """Return the nearest peers at both capacities."""
-    elements = scale.size(100_000, 30_000)
+    elements = scale.size(100_000, 20_000)
     wanted = [(peer, "asyncio", capacity) for capacity in (NARROW, WIDE) for peer in (OURS, PROCESS, QUEUE, ANYIO)]
     if has_backend("trio"):
         wanted += [(peer, "trio", capacity) for capacity in (NARROW, WIDE) for peer in (OURS, ANYIO)]

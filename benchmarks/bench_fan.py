@@ -259,7 +259,7 @@ def report(results: Results) -> Report:
         return results.ratio(_label(kind, OURS, width), _label(kind, QUEUE, width), "cpu_us")
 
     figures = {
-        **{f"tee to {width}: {OURS} ÷ {QUEUE}": beside(TEE, width) for width in (8, 32)},
+        **{f"tee to {width}: {OURS} ÷ {QUEUE}": beside(TEE, width) for width in (8, 32, 64)},
         f"merge of 64: {OURS} ÷ {QUEUE}": beside(MERGE, 64),
         "merge of 64 ÷ merge of 2": results.ratio(_label(MERGE, OURS, 64), _label(MERGE, OURS, 2), "cpu_us"),
     }

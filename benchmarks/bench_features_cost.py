@@ -1,21 +1,27 @@
-"""What do events, metrics and priority lanes cost an element, beside the same pipeline without them?
+"""What do events, metrics and priority lanes cost an element, beside the same pipeline without them? And what, while they are off?
 
 Three stages, none of them fused, capacity 16. The plain pipeline is measured twice in each round, so that the noise of the machine
 is seen. What tracing costs is asked by `tracing`, what recording costs by `recording`.
+
+A feature that is off costs what its questions cost ("is it on?"). So the plain pipeline is run beside the same one in a copy of the
+package from which these lines were taken (`_without.py`): both in one process, in turns, so that they meet the same machine.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
+import time
 from typing import Any
 
 from streamflow import Event, MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement
 
 from ._cli import main
 from ._goals import judged
-from ._harness import Case, Results, Sample, Scale
+from ._harness import Case, Results, Sample, Scale, run_on
 from ._moving import loops, measure_moving, passing_generator
 from ._report import Report, Table, number, times
+from ._without import HOOKS, Copy
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
@@ -34,6 +40,8 @@ JUDGED = {BOTH: "events and metrics", PRIORITY: "priority"}
 """What has a goal, and its name there."""
 FORMS = ("generators", "functions")
 STAGES = 3
+OFF_ROUNDS = 20
+"""How often each of the two takes its turn, in one process."""
 
 
 def _label(form: str, feature: str, backend: str) -> str:
@@ -48,7 +56,15 @@ def cases(scale: Scale) -> list[Case]:
         for one in loops(scale)
         for form in FORMS
         for feature in FEATURES
+    ] + [
+        Case(_off_label(form, feature), "off", options={"form": form, "without": feature, "elements": elements // 5})
+        for form in FORMS
+        for feature in HOOKS
     ]
+
+
+def _off_label(form: str, feature: str) -> str:
+    return f"{form} / off: {feature} / asyncio"
 
 
 def _same(element: TextElement) -> TextElement:
@@ -70,25 +86,80 @@ def _pipeline(form: str, feature: str) -> Pipeline:
 
 
 def measure(case: Case) -> Sample:
-    """Move all elements once."""
+    """Move all elements once; where a feature is off, in turns with a copy that does not know it."""
+    if "without" in case.options:
+        return _measure_off(case)
     return measure_moving(case, _pipeline(case.options["form"], case.peer))
+
+
+def _measure_off(case: Case) -> Sample:
+    copies = Copy(()), Copy(HOOKS[case.options["without"]])
+    count = max(case.options["elements"], 1)
+
+    async def move(package: Any, pipeline: Any) -> float:
+        began = time.process_time()
+        async with pipeline.execute(package.TextElement("x") for _ in range(count)) as run:
+            arrived = sum([1 async for element in run if isinstance(element, package.TextElement)])
+        if arrived != count:
+            message = f"{case.label}: {arrived} of {count} elements arrived"
+            raise RuntimeError(message)
+        return (time.process_time() - began) / count * 1e6
+
+    async def whole() -> Sample:
+        pipelines = []
+        for copy in copies:
+            with copy.here() as package:
+                pipelines.append(_plain(package, case.options["form"]))
+                await move(package, pipelines[-1])
+        took: tuple[list[float], list[float]] = ([], [])
+        for turn in range(OFF_ROUNDS):
+            for place in (0, 1) if turn % 2 else (1, 0):  # neither always comes behind the other
+                with copies[place].here() as package:
+                    took[place].append(await move(package, pipelines[place]))
+        ratio = statistics.median(one / other if other else 1.0 for one, other in zip(*took, strict=True))
+        return {"cpu_us": min(took[0]), "without_us": min(took[1]), "ratio": ratio}
+
+    return run_on("asyncio", whole)
+
+
+def _plain(package: Any, form: str) -> Any:
+    """Return the plain pipeline, of a copy of the package."""
+
+    def passing(name: str) -> Any:
+        @package.stage(name=name)
+        async def generator(stream: Any) -> Any:
+            async for element in stream:
+                yield element
+
+        return generator if form == "generators" else package.MapStage(lambda element: element, name=name)
+
+    config = package.PipelineConfig(buffer_size=16, fuse=False)
+    return package.PipelineBuilder(config).chain(*(passing(f"s{number}") for number in range(STAGES))).build()
 
 
 def report(results: Results) -> Report:
     """Compare each feature with the plain pipeline on the same loop, round by round."""
     rows: list[tuple[str, ...]] = []
     figures: dict[str, float] = {}
+    off: list[tuple[str, ...]] = []
     for label, case in results.cases.items():
         form: str = case.options["form"]
+        if "without" in case.options:
+            ratio = results.median(label, "ratio")
+            best = results.best(label, "cpu_us"), results.best(label, "without_us")
+            off.append((form, case.options["without"], *map(number, best), times(ratio)))
+            figures[f"{form}: {case.options['without']} off ÷ without its questions"] = ratio
+            continue
         ratio = results.ratio(label, _label(form, PLAIN, case.backend), "cpu_us")
         best, median = results.best(label, "cpu_us"), results.median(label, "cpu_us")
         rows.append((form, case.peer, case.backend, number(best), number(median), times(ratio)))
         if case.peer in JUDGED and case.backend == "asyncio":
             figures[f"{form}: {JUDGED[case.peer]} on ÷ plain"] = ratio
     header = ("stages", "feature", "loop", "CPU min", "median", f"÷ {PLAIN}, same loop")
-    return Report(
-        [Table(f"{STAGES} stages, capacity 16, μs per element", header, rows)], judged("features_cost", figures)
-    )
+    tables = [Table(f"{STAGES} stages, capacity 16, μs per element", header, rows)]
+    header = ("stages", "feature", "off", "not there", "median of pairs")
+    tables.append(Table("Off, and not there at all: μs per element on asyncio", header, off))
+    return Report([one for one in tables if one.rows], judged("features_cost", figures))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def cases(scale: Scale) -> list[Case]:
         for peer in (OURS, QUEUE):
             options = {"elements": short, "runs": max(30 // stages, 1), "stages": stages}
             found.append(Case(_label(CHAIN, peer, stages), peer, options=options))
-    options = {"elements": scale.size(30_000, 4_000), "runs": 1, "stages": 3}
+    options = {"elements": scale.size(15_000, 4_000), "runs": 1, "stages": 3}
     found += [
         Case(_label(CAPACITY, peer, capacity), peer, options={**options, "capacity": capacity})
         for capacity in CAPACITIES

@@ -31,7 +31,7 @@ IMPORTS = {
     "anyio and msgspec": "import anyio, msgspec",
     OURS: "import streamflow",
 }
-KERNEL = {"_faces", "channels", "elements", "errors", "graph", "observe", "runtime", "stages"}
+KERNEL = {"_faces", "_records", "channels", "elements", "errors", "graph", "observe", "runtime", "stages"}
 """Rooms of the kernel; every other one is a feature and must wait until it is asked for."""
 UNWANTED = ("trio", "pydantic", "httpx2", "uvloop")
 

@@ -19,7 +19,7 @@ from ._report import Goal, Report, Table, number, times
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (2, 1)
+ROUNDS = (1, 1)
 
 KINDS = ("long", "objects")
 SIZES = [1_000, 10_000, 100_000, 1_000_000]

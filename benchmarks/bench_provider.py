@@ -27,7 +27,7 @@ GOAL = 15 / 176  # μs that a token may cost, where the openai client takes abou
 
 def cases(scale: Scale) -> list[Case]:
     """Return each wire with the vendor's client, with our provider, and with our provider over that client."""
-    options = {"tokens": scale.size(5_000, 2_000)}
+    options = {"tokens": scale.size(3_000, 2_000)}
     return [
         Case(f"{peer} / {wire} / {backend}", peer, backend, {**options, "wire": wire})
         for backend in (("asyncio",) if scale.quick else ("asyncio", "trio"))

@@ -42,7 +42,7 @@ def _case(kind: str, peer: str, backend: str, elements: int, environment: str = 
 
 def cases(scale: Scale) -> list[Case]:
     """Return every peer on each of its event loops, and of the nearest the memory."""
-    many, most = scale.size(100_000, 20_000), scale.size(1_000_000, 100_000)
+    many, most = scale.size(50_000, 20_000), scale.size(1_000_000, 100_000)
     taking_part = [(peer, backend) for peer, backend in chosen(scale) if backend != "uvloop"]
     found = [
         _case(AHEAD, peer.name, backend, max(int(many * min(peer.share, 1)), 2), peer.environment)

@@ -27,7 +27,7 @@ def cases(scale: Scale) -> list[Case]:
             f"{peer.name} / {backend}",
             peer.name,
             backend,
-            {"runs": max(int(scale.size(2_000, 500) * max(min(peer.share, 1), 0.05)), 2), "stages": 3, "capacity": 16},
+            {"runs": max(int(scale.size(1_000, 500) * max(min(peer.share, 1), 0.05)), 2), "stages": 3, "capacity": 16},
             peer.environment,
         )
         for peer, backend in chosen(scale)

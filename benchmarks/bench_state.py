@@ -42,7 +42,7 @@ NEEDS = {"RedisStore": "STREAMFLOW_REDIS", "PostgresStore": "STREAMFLOW_POSTGRES
 
 def cases(scale: Scale) -> list[Case]:
     """Return every store on each event loop, and the bare loop in both ways of writing."""
-    options = {"turns": scale.size(2_000, 100)}
+    options = {"turns": scale.size(500, 100)}
     return [
         *(Case(f"{RAW}, {how}", RAW, "none", {**options, "how": how}) for how in ("full", "normal")),
         *(

@@ -37,7 +37,7 @@ FORMS = ("generators", "maps, not fused")
 
 def cases(scale: Scale) -> list[Case]:
     """Return every kind of tracing of both forms of stages, on each event loop."""
-    count = scale.size(100_000, 20_000)
+    count = scale.size(50_000, 20_000)
     return [
         Case(f"{kind} / {form} / {one}", kind, one, {"elements": count, "form": form})
         for one in loops(scale)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "streamflow"
 
-KERNEL = {"errors", "elements", "channels", "observe", "stages", "graph", "runtime", "_faces"}
+KERNEL = {"errors", "elements", "channels", "observe", "stages", "graph", "runtime", "_faces", "_records"}
 """The rooms that `import streamflow` may load."""
 
 BACKEND_MODULES = {"channels/_wait.py", "runtime/_backend.py"}
@@ -256,6 +256,37 @@ print(json.dumps(sorted(sys.modules)))
 
     assert isinstance(loaded, list)
     assert {f"streamflow.{room}.{name}" for room, names in late.items() for name in names} & set(loaded) == set()
+
+
+def test_a_plain_run_makes_python_load_nothing_for_what_it_does_not_do() -> None:
+    """What Python needs for a message, a rare route or settings in a file costs no program that has none of them."""
+    rare = {"difflib", "hashlib", "pathlib", "random", "urllib.parse"}
+    loaded = python(f"""
+import json, sys
+for name in {rare!r}:
+    sys.modules.pop(name, None)  # whatever the environment has loaded before
+from streamflow import MapStage, PipelineBuilder
+assert PipelineBuilder().chain(MapStage(lambda element: element, name="same")).build().execute_sync("x").text == "x"
+print(json.dumps(sorted({rare!r} & set(sys.modules))))
+""")
+
+    assert loaded == []
+
+
+def test_the_help_of_the_command_waits_for_no_feature() -> None:
+    """`cli/_main.py`: only the module of the command that is asked for is loaded."""
+    loaded = python("""
+import contextlib, io, json, sys
+from streamflow.cli import main
+with contextlib.redirect_stdout(io.StringIO()):
+    assert main(["--help"]) == 0 and main(["replay", "--help"]) == 0
+print(json.dumps(sorted(sys.modules)))
+""")
+
+    assert isinstance(loaded, list)
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("streamflow.")}
+    assert rooms <= KERNEL | {"cli"}
+    assert "pydantic" not in loaded
 
 
 def test_every_public_module_can_be_imported_without_the_extras() -> None:

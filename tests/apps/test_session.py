@@ -10,6 +10,7 @@ from streamflow import (
     EndOfStream,
     Message,
     MessageElement,
+    Pipeline,
     PipelineBuilder,
     PipelineConfig,
     RunTimeoutError,
@@ -18,10 +19,11 @@ from streamflow import (
     TurnEnd,
     stage,
 )
+from streamflow.agents import AgentStage, agent_tool
 from streamflow.apps import ChatSession, chat_pipeline
 from streamflow.elements import ImagePart
 from streamflow.errors import ProviderError, RunStateError
-from streamflow.providers import Rule, ScriptedProvider
+from streamflow.providers import ErrorStep, Rule, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep
 from streamflow.testing import assert_all_stages_stopped
 
 FAILING = Rule(
@@ -165,6 +167,26 @@ async def test_messages_that_a_pipeline_lets_through_are_not_taken_for_answers()
         await session.reply("hi").message()
 
     assert session.history == ()
+
+
+async def test_what_an_agent_says_that_is_a_tool_is_no_part_of_the_answer() -> None:
+    """semantics 22.3: it streams past whoever iterates elements; the text is that of the answer which is kept, cut off or whole."""
+
+    def pipeline(*answers: ScriptTurn) -> Pipeline:
+        inner = AgentStage(ScriptedProvider(turns=[ScriptTurn([TextStep("It is two.")])]), name="inner")
+        asks = ScriptTurn([ToolCallStep("maths", {"task": "1+1"})])
+        maths = agent_tool("maths", inner, description="Adds.")
+        return PipelineBuilder().chain(AgentStage(ScriptedProvider(turns=[asks, *answers]), [maths])).build()
+
+    session = ChatSession(pipeline(ScriptTurn([TextStep("Two.")])))
+    async with session.reply("1+1?") as reply:
+        said = [text async for text in reply.text()]
+    assert "".join(said) == "Two." == session.history[-1].text
+
+    broken = ScriptTurn([TextStep("Two"), ErrorStep(ProviderError("overloaded", "busy", False))])
+    async with ChatSession(pipeline(broken)).reply("1+1?") as reply:
+        record = await reply.response(errors="record")
+    assert (record.content, record.error) == ("Two", "LLM call failed: the model is busy")
 
 
 async def test_replies_that_overlap_are_each_kept_whole() -> None:

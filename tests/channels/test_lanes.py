@@ -344,6 +344,17 @@ def test_what_has_no_priority_is_refused_with_the_way_out() -> None:
     plain.send_nowait(TextElement("a", priority="high"))
 
 
+@pytest.mark.parametrize("inside", [[], [text(0)], [text(0), text(1, HIGH)], [TurnEnd()]])
+def test_what_has_no_priority_is_refused_whatever_is_inside(inside) -> None:
+    """None is no priority, and never one that an edge takes for that of the elements inside."""
+    send, receive = open_lanes()
+    fill(send, text("a"), *inside)
+    for attempt in (send.try_send, send.send_nowait):
+        with pytest.raises(ElementError, match="has the priority None"):
+            attempt(TextElement("b", priority=None))
+    assert len(drain(receive)) == 1 + len(inside)
+
+
 def test_a_priority_given_as_a_number_is_that_priority() -> None:
     """`Priority` is an `IntEnum`; elements do not check what they are given."""
     send, receive = open_lanes()

@@ -14,7 +14,7 @@ SECRET = "sk-very-secret"
 
 
 def options(*arguments: str) -> ChatOptions:
-    given = vars(_parser().parse_args(["chat", *arguments]))
+    given = vars(_parser(["chat"]).parse_args(["chat", *arguments]))
     return ChatOptions(**{name: value for name, value in given.items() if name != "command"})
 
 

@@ -579,7 +579,7 @@ def test_a_name_that_cannot_be_told_from_a_port_is_refused(name: str) -> None:
     def other(element: TextElement) -> TextElement:
         raise AssertionError
 
-    for make in (lambda: named(name), lambda: dataclasses.replace(as_stage(named("x")), name=name)):
+    for make in (lambda: named(name), lambda: as_stage(named("x")).replace(name=name)):
         with pytest.raises(StageDefinitionError, match="without a colon and without spaces around it"):
             GraphBuilder().add(make())
     assert shape(GraphBuilder().chain(named("a/b"), named("a b")).connect("a b", other).build_graph())[0] == [

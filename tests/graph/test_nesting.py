@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -254,7 +253,7 @@ def test_a_graph_made_by_hand_names_stages_not_what_they_are_in() -> None:
     graph = GraphBuilder().add(SubGraph("in", chained("a", "b")), named("x")).chain("in", "x").build_graph()
     for edge, meant in ((("in", "x"), "'in/b'"), (("x", "in"), "'in/a'")):
         wrong = EdgeSpec(Endpoint(edge[0]), Endpoint(edge[1]), "app.py:1")
-        (finding,) = findings(dataclasses.replace(graph, edges=(graph.edges[0], wrong)))
+        (finding,) = findings(graph.replace(edges=(graph.edges[0], wrong)))
         assert (finding.kind, finding.stage, finding.hint) == ("unknown-stage", "in", f"name what is meant: {meant}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -431,7 +430,7 @@ def test_a_graph_made_by_hand_may_say_anything_about_its_lines() -> None:
     with pytest.warns(BuildWarning):
         graph = inner.build_graph()
     for where, shown in (("", ("", 0)), ("app.toml", ("app.toml", 0)), ("C:\\app.py:3", ("C:\\app.py", 3))):
-        moved = dataclasses.replace(graph, forks=tuple(dataclasses.replace(one, where=where) for one in graph.forks))
+        moved = graph.replace(forks=tuple(one.replace(where=where) for one in graph.forks))
         with pytest.warns(BuildWarning) as caught:
             GraphBuilder().add(SubGraph("in", moved)).build_graph()
         assert (caught[0].filename, caught[0].lineno) == shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -556,7 +555,7 @@ def test_a_graph_can_be_checked_without_a_builder() -> None:
         for line, rest in enumerate([None, "b", "b", "c"])
     ]
     pure = Graph((a, b), edges, tuple(rests))
-    lost = dataclasses.replace(pure, edges=edges[:1], forks=(ForkSpec(Endpoint("a"), "app.py:9", Endpoint("c")),))
+    lost = pure.replace(edges=edges[:1], forks=(ForkSpec(Endpoint("a"), "app.py:9", Endpoint("c")),))
     assert [(one.kind, one.where) for one in findings(lost)] == [("fan-out", "app.py:9"), ("unknown-stage", "app.py:9")]
     assert [(one.kind, one.where) for one in findings(pure)] == [
         ("two-otherwise", "app.py:3"),

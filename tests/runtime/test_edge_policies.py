@@ -228,7 +228,7 @@ def chained(config=None, *, priority=None):
 
 
 async def fill_and_send(pipeline, urgent):
-    """Let normal elements fill every edge while nobody reads, then send one more; return what is read then."""
+    """Let normal elements fill every edge while nobody reads, then send one more and read; return what is read."""
     async with pipeline.execute() as run:
         async with anyio.create_task_group() as tasks:
 
@@ -239,12 +239,17 @@ async def fill_and_send(pipeline, urgent):
             tasks.start_soon(fill)
             await anyio.sleep(1)
             tasks.cancel_scope.cancel()
-        await run.send(urgent)
-        run.close_input()
         got = []
-        async for element in run:
-            got.append(element)
-            await anyio.sleep(0.01)
+        async with anyio.create_task_group() as tasks:
+
+            async def end():
+                await run.send(urgent)  # which waits, where all is full and nothing passes
+                run.close_input()
+
+            tasks.start_soon(end)
+            async for element in run:
+                got.append(element)
+                await anyio.sleep(0.01)
         return got[:-1]
 
 
@@ -264,10 +269,7 @@ async def test_a_critical_element_overtakes_on_every_hop(how) -> None:
     assert got.index("urgent") < len(got) / 2
     assert [one for one in got if one != "urgent"] == sorted((one for one in got if one != "urgent"), key=int)
     assert len(got) > (HOPS + 1) * 10
-    unfused = PipelineConfig(
-        priority=how == "config", fuse=False
-    )  # the user fills what is between, and must have room for one more
-    off = chained(unfused, priority=False if how == "config" else None)
+    off = chained(PipelineConfig(priority=how == "config"), priority=False if how == "config" else None)
     assert texts(await fill_and_send(off, urgent))[-1] == "urgent"
 
 

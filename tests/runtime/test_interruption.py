@@ -286,7 +286,11 @@ async def test_the_result_of_a_thread_is_dropped() -> None:
 
 async def test_a_sender_that_waits_for_room_is_let_go() -> None:
     """semantics 5.11: what waits for room is on its way too: the same is dropped at every capacity."""
-    async with chain(PassthroughStage(), buffer_size=1).execute() as run, anyio.create_task_group() as tasks:
+
+    async def same(element: TextElement) -> TextElement:
+        return element
+
+    async with chain(MapStage(same), buffer_size=1).execute() as run, anyio.create_task_group() as tasks:
         for text in "abc":
             await run.send(text)
         tasks.start_soon(run.send, "waits")

@@ -16,6 +16,7 @@ from streamflow import (
     MapStage,
     PipelineBuilder,
     PipelineConfig,
+    Priority,
     Run,
     StageError,
     StreamElement,
@@ -25,6 +26,14 @@ from streamflow import (
 from streamflow.stages import StageLike, TeeStage
 
 UNFUSED = PipelineConfig(fuse=False, buffer_size=16)
+
+
+_KEEPING: dict[str, StageLike] = {
+    "map": MapStage(lambda one: one, name="middle"),
+    "filter": FilterStage(lambda _: True, name="middle"),
+    "flat map": FlatMapStage(lambda one: [one, one], name="middle"),
+    "tee": TeeStage(lambda _: None, name="middle"),
+}
 
 
 def texts(elements: list[StreamElement]) -> list[str]:
@@ -126,3 +135,21 @@ async def test_an_async_function_sends_each_result_when_it_is_ready() -> None:
                 if isinstance(element, TextElement):
                     at.append(round(anyio.current_time() - began))
         assert at == [1, 2, 3]
+
+
+@given(st.lists(st.sampled_from(Priority), max_size=60), st.sampled_from(sorted(KINDS)), st.integers(4, 9))
+async def test_bursts_over_edges_with_lanes_lose_nothing_and_keep_the_order_of_each_lane(
+    drawn: list[Priority], kind: str, size: int
+) -> None:
+    """semantics 2.6, 16.6: a burst goes on while it is of the one lane in use; the rest goes element by element."""
+    elements = [TextElement(str(number), priority=one) for number, one in enumerate(drawn)]
+    config = PipelineConfig(fuse=False, buffer_size=size, priority=True)
+    stages = [MapStage(lambda one: one, name="first"), _KEEPING[kind], MapStage(lambda one: one, name="last")]
+    async with PipelineBuilder(config).chain(*stages).build().execute(elements) as run:
+        got = [one async for one in run if isinstance(one, TextElement)]
+
+    copies = 2 if kind == "flat map" else 1
+    for lane in Priority:
+        assert [one.text for one in got if one.priority is lane] == [
+            one.text for one in elements if one.priority is lane for _ in range(copies)
+        ]

@@ -116,7 +116,7 @@ MUTANTS = (
     mutant(
         "checkpoint after the element moved",
         ReceiveEnd,
-        "_receive_unusual",
+        "__anext__",
         "                if self._turns and len(self._buffer) <= self._low:\n"
         "                    self._wake_sender()\n                return item",
         "                await anyio.lowlevel.checkpoint()\n                return item",
@@ -135,13 +135,13 @@ MUTANTS = (
             ),
             Change(
                 ReceiveEnd,
-                "_receive_unusual",
-                "                    await waiter\n",
-                "                    self.__dict__.pop('_handed', None)\n"
-                "                    await waiter\n"
-                "                    if '_handed' in self.__dict__:\n"
-                "                        self.received += 1\n"
-                "                        return self.__dict__.pop('_handed')\n",
+                "__anext__",
+                "                await waiter\n",
+                "                self.__dict__.pop('_handed', None)\n"
+                "                await waiter\n"
+                "                if '_handed' in self.__dict__:\n"
+                "                    self.received += 1\n"
+                "                    return self.__dict__.pop('_handed')\n",
             ),
         ),
         ("RT-30",),
@@ -410,7 +410,7 @@ MUTANTS = (
     mutant(
         "an edge keeps what it has given",
         ReceiveEnd,
-        "_receive_unusual",
+        "__anext__",
         "        while True:\n",
         "        self.__dict__.setdefault('kept', []).append(object())\n        while True:\n",
         "SF-16",

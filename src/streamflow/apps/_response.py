@@ -112,11 +112,12 @@ class ResponseNotes:
         """
         match element:
             case TextElement():
-                if not element.path:
+                if not element.path and "agent" not in element.metadata:
                     self._texts.append(element)
             case TurnReset(answer=answer):
                 self._texts = [one for one in self._texts if answer and one.id != answer]
             case MessageElement() if element.message.role == "assistant":
+                self._texts.clear()
                 self._content = element.message.text
                 self._stop_reason = element.message.stop_reason
                 self._tool_calls = element.message.tool_calls
@@ -150,8 +151,11 @@ class ResponseNotes:
     def made(self) -> LLMResponse:
         """Return the record of what was seen."""
         message, kind = self._error if self._error is not None else (None, None)
+        said = "".join(one.text for one in self._texts)
+        # Behind a message that only called tools, an answer may have been cut off by the failure.
+        was_cut = self._error is not None and said != ""
         return LLMResponse(
-            content="".join(one.text for one in self._texts) if self._content is None else self._content,
+            content=said if was_cut or self._content is None else self._content,
             provider=self._usage.provider,
             model=self._usage.model,
             input_tokens=self._usage.input_tokens,

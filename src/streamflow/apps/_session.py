@@ -146,7 +146,7 @@ class _Text:
     async def __anext__(self) -> str:
         while True:
             element = await anext(self._elements)
-            if isinstance(element, TextElement):
+            if isinstance(element, TextElement) and "agent" not in element.metadata:
                 return element.text
 
 
@@ -165,7 +165,7 @@ class ChatReply:
         return _Elements(aiter(self._run), self._turn)
 
     def text(self) -> AsyncIterator[str]:
-        """Iterate the text fragments alone, as strings."""
+        """Iterate the text fragments of the answer alone, as strings; not what agents say that are its tools."""
         return _Text(_Elements(aiter(self._run), self._turn))
 
     async def message(self) -> Message:

@@ -119,7 +119,7 @@ class ArrivalEnd(MergeEnd[T_co]):
                     edge._waiter = self._alarms[number]
                     ready.popleft()
                 return item
-        return await self._receive_unusual()
+        return await super().__anext__()
 
     def _head(self) -> int:
         """Return whose turn it is. Who has given the last element is put behind those only now that have come in between."""

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from ..elements import Priority
 from ..errors import ConfigError, ElementError
 from ._bounds import EdgeBound, checked_overflow, checked_weight
-from ._lanes import LaneReceiveEnd, LaneSendEnd
+from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
@@ -117,9 +117,13 @@ def open_plain(
     watch: ChannelWatch | None,
     pulse: Pulse | None,
     plain: set[type] | None,
+    is_late: bool = False,
 ) -> tuple[SendEnd[T], ReceiveEnd[T]]:
-    """Open a channel without lanes, policy and weight as `open_channel()` does, whose capacity has been looked at before."""
-    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain)
+    """Open a channel without lanes, policy and weight as `open_channel()` does, whose capacity has been looked at before.
+
+    With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
+    """
+    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain, is_late=is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     return send_end, receive_end

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
+from .._records import Record
 from ..elements import (
     AudioElement,
     ImageElement,
@@ -137,8 +138,7 @@ class Weight:
         return f"{self.limit:,.15g} {self.unit}".replace(",", "_")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EdgeBound:
+class EdgeBound(Record, frozen=True):
     """All that bounds one edge."""
 
     capacity: int

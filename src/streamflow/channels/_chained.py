@@ -61,9 +61,10 @@ def open_chained(
     watch: ChannelWatch | None = None,
     pulse: Pulse | None = None,
     plain: set[type] | None = None,
+    is_late: bool = False,
 ) -> tuple[SendEnd[T], ReceiveEnd[T]]:
-    """Open an edge inside a chain and return its two ends; see `open_channel()`."""
-    receive: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain)
+    """Open an edge inside a chain and return its two ends; see `open_channel()` and `open_plain()`."""
+    receive: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain, is_late=is_late)
     if receive._wide:
         # Both its ends are one task: the edges around the chain see to it that others have their turn.
         receive._wide = False

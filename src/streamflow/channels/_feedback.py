@@ -18,10 +18,10 @@ Rules, besides those of `_bounded` and `_merge`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar
 
+from .._records import Record
 from ..elements import ControlElement, Marker, TurnEnd
 from ..errors import RoundLimitError
 from ._merge import MergeEnd
@@ -46,8 +46,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 _LIMIT = "max_rounds"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rounds:
+class Rounds(Record, frozen=True):
     """How often an element may go around."""
 
     entry: str

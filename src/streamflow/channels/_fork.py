@@ -32,7 +32,8 @@ import anyio.lowlevel
 
 from ..elements import ControlElement, Interrupt, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
-from ._lanes import LaneSendEnd, lane_of
+from ._lane_ends import LaneSendEnd
+from ._lanes import lane_of
 from ._limited import LimitedSendEnd, let_read
 from ._receive_end import WIDE
 from ._send_end import HeadOf, SendEnd, is_let_go

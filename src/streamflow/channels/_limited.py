@@ -125,7 +125,7 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
         weight = self.bound.weight
         if weight is not None:
             weight = dataclasses.replace(weight, limit=weight.limit * capacity / self.bound.capacity)
-        self.bound = dataclasses.replace(self.bound, capacity=capacity, weight=weight)
+        self.bound = self.bound.replace(capacity=capacity, weight=weight)
         self.room.widen(self.bound)
         if self.lanes is not None:
             self.lanes.capacity = capacity

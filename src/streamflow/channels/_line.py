@@ -20,7 +20,6 @@ Rules, besides those of `_pump`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import weakref
 from itertools import islice, pairwise
@@ -29,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio.lowlevel
 
+from .._records import Record
 from ._burst import OUTCOME, burst_of
-from ._chained import has_plain
 from ._refilled import WIDE, drop
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from ._pump import Unusual
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
+    from ._wait import Turn
 
 __all__ = ["Line", "LineCall"]
 
@@ -47,8 +47,7 @@ class _Run(Protocol):
     def __call__(self, func: Callable[..., Unusual], /, *args: object) -> Unusual: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LineCall:
+class LineCall(Record, frozen=True):
     """One function of a line."""
 
     place: int
@@ -72,12 +71,16 @@ class Line:
         calls: The functions, in the order in which elements pass them.
     """
 
+    measure: Callable[[Callable[[], Unusual]], Unusual] | None = None
+    """Calls what moves elements for another task, and measures it; None: nobody does."""
+
     def __init__(self, calls: Sequence[LineCall]) -> None:
         self.source: ReceiveEnd[object] = calls[0].source
         """Where elements are taken."""
         self.at: int = calls[0].place
         """The function that is being called, or was called last."""
         self._target = calls[-1].target
+        self._target._peer.provide_buffer()  # all that moves is put there without a look
         self._calls = tuple(
             (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._plain, one.source)
             for one in calls
@@ -86,14 +89,16 @@ class Line:
         self._most = min((one.capacity for one, _ in self._between), default=WIDE)
         self._burst: tuple[list[Any], Iterator[Any], list[Any]] = _NO_BURST
         self._is_moving = False
-        self._is_waiting = False
+        self._turn: Turn | None = None  # while it waits for room
+        self._is_asking = False  # and for what comes into its first edge
         self._left: Unusual = None
         self._error: BaseException | None = None
         self.is_settled: bool = False
         """Whether a burst was put into the edges between, which are to be emptied before anything else moves."""
         here: weakref.ref[Line] = weakref.ref(self)
         for one in calls:
-            one.source._line = one.target._peer._line = here
+            one.source._line = here
+        calls[-1].target._peer._line_before = here
 
     @property
     def has_in_hand(self) -> bool:
@@ -142,7 +147,10 @@ class Line:
 
     def is_clear(self) -> bool:
         """Say whether there is something to take, and nothing unusual on the way; pull some, where nothing is there."""
-        if not has_plain(self.source) or self._target._limit < 0:
+        source = self.source
+        if not source._buffer and source._is_refilled and source.received < source._checkpoint_at:
+            source._refill()
+        if not source._buffer or source.attention or self._target._limit < 0:
             return False
         for edge, end in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
             if edge.attention or edge._buffer or end._limit < 0:
@@ -158,11 +166,11 @@ class Line:
         Raises:
             Exception: What the function at `at` raises. Its element is gone; what others have given before is where it belongs.
         """
-        if self.has_left():
-            return self._kept()
         source, target = self.source, self._target
-        room = (target._peer.capacity if self._is_waiting else target._limit) - len(target._buffer)
-        batch: list[Any] = [*islice(source._buffer, max(min(room, self._most), 0))]
+        taken, behind = source._buffer, target._peer
+        room = (target._limit if self._turn is None else behind.capacity) - len(behind._buffer)
+        most = min(self._most, room)
+        batch: list[Any] = [*taken] if len(taken) <= most else [*islice(taken, max(most, 0))]
         source.asked_at = -1  # from now on it has something in hand
         self._is_moving = True
         try:
@@ -178,18 +186,21 @@ class Line:
                     return unusual
                 edge.received += len(batch)
                 if edge is source:
-                    drop(source._buffer, len(batch))
+                    drop(taken, len(batch))
                 batch = given
-            target._buffer.extend(batch)
+            behind._buffer.extend(batch)
         except BaseException:
             self.settle()
             raise
         finally:
+            # Who waits at the other ends is told once for all that was moved.
             self._is_moving, self._burst = False, _NO_BURST
-            if source._turns and len(source._buffer) <= source._low:
+            if source._turns and len(taken) <= source._low:
                 source._wake_sender()
-            if target._buffer and target._peer._waiter is not None:
-                target._peer._wake()
+            if behind._buffer:
+                line = None if behind._line is None else behind._line()
+                if (line is None or not line._push()) and behind._waiter is not None:
+                    behind._wake()
         return None
 
     def settle(self) -> None:
@@ -205,19 +216,18 @@ class Line:
         if source is self.source:
             drop(source._buffer, begun)
         else:
+            source.provide_buffer()
             source._buffer.extend(batch[begun:])
         behind = self._between[place][0] if place < len(self._between) else self._target._peer
+        behind.provide_buffer()
         behind._buffer.extend(given)
         batch.clear()
         given.clear()
 
-    async def room(self, *, may_lend: bool) -> None:
+    async def room(self) -> None:
         """Wait until there is room, with nothing in hand; meanwhile, who reads may have elements move.
 
-        What is unusual then is what `move()` returns next, or raises.
-
-        Args:
-            may_lend: Whether the functions may be called by the task that reads.
+        What is unusual then is `kept()`.
 
         Cancellation: what is on its way stays where it is.
 
@@ -225,16 +235,18 @@ class Line:
             OutputClosedError: If the reader has gone.
         """
         target, peer = self._target, self._target._peer
-        turn = target._queue_up(None)
-        self._is_waiting = True
-        if may_lend and peer.capacity <= WIDE:
+        self._turn = turn = target._queue_up(None)
+        if peer.capacity <= WIDE:
             peer._give_more = self._lend
             peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
             if peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
             while target._must_wait(turn) and not self.has_left():
-                await target._turn_to_come(turn)
+                try:
+                    await target._turn_to_come(turn)
+                finally:
+                    self._ask_no_more(turn)
                 if self.source._is_refilled:  # that was a turn of the event loop, for the line's task and for who reads
                     self.source._checkpoint_at = self.source.received + WIDE
             if not self.has_left():
@@ -243,26 +255,62 @@ class Line:
             self._give_up()
             raise
         finally:
-            peer._give_more = None
-            self._is_waiting = False
+            peer._give_more = self._turn = None
             target._leave_queue(turn)
 
     def _lend(self) -> bool:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
-        waiter = self._target._peer._turns[0].waiter
-        if self.has_left() or waiter is None or waiter.done() or not self.is_clear():
+        return self._move_for_another() and (bool(self._target._buffer) or self._ask())
+
+    def _push(self) -> bool:
+        """Move what a line has put into the edge before this one; say whether it was done, else the line's task is to be woken."""
+        return self._target._peer._give_more is not None and self._move_for_another()
+
+    def _move_for_another(self) -> bool:
+        """Move what is there for another task, while the line's own waits for room; say whether that one may go on waiting."""
+        turn, behind = self._turn, self._target._peer
+        if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left():
             return False
+        if len(behind._buffer) >= behind.capacity:
+            return True
+        if not self.is_clear():
+            return self._ask()
         try:
-            self._left = self.move()
+            self._left = self.move() if self.measure is None else self.measure(self.move)
         except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
             self._error = error
-        if self.has_left():
-            return False
-        # With nothing to read, the reader is about to wait, and nobody else would have the line go on.
-        return bool(self._target._buffer)
+        if self._left is None and self._error is None and not self.is_settled:
+            return True
+        behind._wake_turn(turn)
+        return False
 
-    def _kept(self) -> Unusual:
-        """Return what was kept, or raise it."""
+    def _ask(self) -> bool:
+        """Wait for what a line before this one gives, too; say whether there is such a line, else nobody would have this one go on.
+
+        That line has this one go on (`_push()`); what else comes into the edge wakes the task, as it wakes any reader.
+        """
+        source, turn = self.source, self._turn
+        if turn is None or source._buffer or source.attention or source.state != "open":
+            return False
+        if source._line_before is None or source._line_before() is None or self._target._limit < 0:
+            return False
+        source._waiter, self._is_asking = turn.waiter, True
+        return True
+
+    def _ask_no_more(self, turn: Turn) -> None:
+        """Know that the task has been woken, by one end or the other, or by both: it is to be counted as able to go on once."""
+        source = self.source
+        if self._is_asking and source._waiter is None:
+            if turn.is_counted:
+                turn.waiter, turn.is_counted = None, False
+            elif source._pulse is not None:
+                source._pulse.runnable -= 1
+        elif self._is_asking:
+            source._waiter = None
+        self._is_asking = False
+
+    def kept(self) -> Unusual:
+        """Return what was kept when another task had elements move, or raise it: what `move()` would have."""
         left, self._left = self._left, None
         error, self._error = self._error, None
         try:

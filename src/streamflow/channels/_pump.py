@@ -11,16 +11,17 @@ Rules, besides those of `_bounded`:
    not plain for the writer, which it returns.
 4. *What a function does to the run is seen at once*: it may interrupt it or end it, send to it, or ask what is in its edges.
    So elements are taken one by one, and what the ends say is looked at each time.
-5. Counts, and the waking of who waits at the other ends, are settled once for all that was moved; also when a function raises.
+5. *With priority lanes, what goes on is of the one lane that is in use*: see `Lanes.only`.
+6. Counts, and the waking of who waits at the other ends, are settled once for all that was moved; also when a function raises.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias, TypeVar, cast
 
-from ._chained import is_plain_edge
+from ._lane_ends import is_quick_edge
 
 if TYPE_CHECKING:
     from collections import deque
@@ -51,29 +52,30 @@ Unusual: TypeAlias = "tuple[object, object] | None"
 
 
 def can_pump(source: object, target: object) -> bool:
-    """Say whether it is worth while to pump between two ends: both are of plain edges, and nobody looks at every element."""
-    ends = is_plain_edge(cast("Any", source)) and is_plain_edge(cast("Any", target))
-    return ends and not cast("ReceiveEnd[Any]", source).attention
+    """Say whether it is worth while to pump between two ends: they are quick, and nobody looks at every element."""
+    return is_quick_edge(source) and is_quick_edge(target) and not cast("ReceiveEnd[Any]", source).attention
 
 
 def pump_map(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send `func(element)` for each element that is there, while there is room."""
-    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
-    take, give = taken.popleft, given.append
-    count, last = 0, None
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._peer._plain, target._limit
+    take, give, lanes = taken.popleft, given.append, target._lanes
+    count = 0
+    last: type[object] | None = None
     try:
         for number in range(1, _room(source, given, limit) + 1):
             try:
-                element = take()
+                element: Any = take()
             except IndexError:
                 break
             count = number
-            result = func(element)
-            if type(result) is not last:
-                if type(result) not in plain:
+            result: Any = func(element)
+            kind: type[object] = type(result)
+            if kind is not last:
+                if kind not in plain:
                     return element, result
-                last = type(result)
-            if target._limit != limit:
+                last = kind
+            if target._limit != limit or (lanes is not None and result.priority is not lanes.only):
                 return element, result
             give(result)
     finally:
@@ -83,18 +85,20 @@ def pump_map(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd
 
 def pump_filter(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each element that is there and for which `func(element)` is True, while there is room."""
-    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
-    take, give = taken.popleft, given.append
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._peer._plain, target._limit
+    take, give, lanes = taken.popleft, given.append, target._lanes
     count = 0
     try:
         for number in range(1, _room(source, given, limit) + 1):
             try:
-                element = take()
+                element: Any = take()
             except IndexError:
                 break
             count = number
             verdict = func(element)
             if verdict is True and type(element) in plain and target._limit == limit:
+                if lanes is not None and element.priority is not lanes.only:
+                    return element, verdict
                 give(element)
             elif verdict is not False:
                 return element, verdict
@@ -105,18 +109,20 @@ def pump_filter(func: Callable[[T], object], source: ReceiveEnd[T], target: Send
 
 def pump_tee(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Call `func(element)` for each element that is there and send it on, while there is room."""
-    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
-    take, give = taken.popleft, given.append
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._peer._plain, target._limit
+    take, give, lanes = taken.popleft, given.append, target._lanes
     count = 0
     try:
         for number in range(1, _room(source, given, limit) + 1):
             try:
-                element = take()
+                element: Any = take()
             except IndexError:
                 break
             count = number
             outcome = func(element)
             if outcome is not None or type(element) not in plain or target._limit != limit:
+                return element, outcome
+            if lanes is not None and element.priority is not lanes.only:
                 return element, outcome
             give(element)
     finally:
@@ -126,13 +132,13 @@ def pump_tee(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd
 
 def pump_pass(_func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each element that is there, while there is room."""
-    taken, given, plain = source._buffer, _buffer_of(target), target._plain
-    count = 0
+    taken, given, plain = source._buffer, _buffer_of(target), target._peer._plain
+    count, lanes = 0, target._lanes
     try:
         for number in range(1, _room(source, given, target._limit) + 1):
-            element = taken.popleft()
+            element: Any = taken.popleft()
             count = number
-            if type(element) not in plain:
+            if type(element) not in plain or (lanes is not None and element.priority is not lanes.only):
                 return element, None
             given.append(element)
     finally:
@@ -142,8 +148,8 @@ def pump_pass(_func: Callable[[T], object], source: ReceiveEnd[T], target: SendE
 
 def pump_flat_map(func: Callable[[T], object], source: ReceiveEnd[T], target: SendEnd[Never]) -> Unusual:
     """Send each of the elements of `func(element)`, if it is a list or a tuple for which there is room, for each that is there."""
-    taken, given, plain, limit = source._buffer, _buffer_of(target), target._plain, target._limit
-    count = 0
+    taken, given, plain, limit = source._buffer, _buffer_of(target), target._peer._plain, target._limit
+    count, lanes = 0, target._lanes
     try:
         while _room(source, given, limit) > 0:
             element = taken.popleft()
@@ -151,8 +157,10 @@ def pump_flat_map(func: Callable[[T], object], source: ReceiveEnd[T], target: Se
             results = func(element)
             if type(results) is not list and type(results) is not tuple:
                 return element, results
-            several = cast("Sequence[object]", results)
+            several = cast("Sequence[Any]", results)
             if len(given) + len(several) > target._limit or not plain.issuperset(map(type, several)):
+                return element, several
+            if lanes is not None and any(one.priority is not lanes.only for one in several):
                 return element, several
             given.extend(several)
     finally:

@@ -17,10 +17,11 @@ import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
 from ._wakes import Wakes
-from ._watching import ChannelState, ChannelStatistics, ChannelWatch
+from ._watching import ChannelState, ChannelStatistics, ChannelWatch, statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Overseer, Turn, Waiter
+    from ._wait import Round, Turn, Waiter
 
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for room has a list of its own
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
@@ -53,31 +55,36 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     closes it. It goes on after a cancelled wait: an iterator, not a generator.
     """
 
-    # What most edges never need, or need late, is told by the class: an edge has few attributes of its own, so that they are found
-    # fast and thousands of runs fit into memory.
+    # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
+    __slots__ = (
+        "_admit",
+        "_discarded",
+        "_plain",
+        "_receiving",
+        "_sender",
+        "asked_at",
+        "attention",
+        "backlog",
+        "name",
+        "received",
+    )
+
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
     _aside: deque[Any] | None = None
     _owes: bool = False  # the reader keeps something whose results have not been sent
-    _make_waiter: Callable[[], Waiter] | None = None
-    _receiving: bool = False
     _closed: bool = False
     _end: int | None = None
     _checkpoint_at: int = _BUDGET
     _watch: ChannelWatch | None = None
     _hand: Hand | None = None
     _wide: bool = False
-    _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
     _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
-    _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
-    _turns: list[Turn] = _NOBODY
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
-    asked_at: int = -1
-    """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
     state: ChannelState = "open"
     """Open, or how the channel ended."""
     reason: CloseReason = "no_more_needed"
@@ -94,18 +101,26 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         pulse: Pulse | None = None,
         *,
         plain: set[type] | None = None,
+        is_late: bool = False,
     ) -> None:
-        self._buffer: deque[T_co] = deque()
+        self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
+        self._turns = _NOBODY
+        self._discarded = _NONE  # how many, by reason
         self._sender: SendEnd[Any] | None = None
         self._waiter: Waiter | None = None
+        self._make_waiter: Callable[[], Waiter] | None = None
+        self._together: Round | None = None
+        self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
         """Elements handed out or passed on so far."""
+        self.asked_at: int = -1
+        """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
         self.backlog: Sequence[T_co] = self._buffer
         """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._low = capacity // 2
@@ -135,13 +150,41 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             ChannelBusyError: If another task is waiting here.
             OutputClosedError: If an element had to be passed on, and the reader of the output has gone.
         """
-        if self._buffer and not self.attention:
-            self.received += 1
-            item = self._buffer.popleft()
-            if self._turns and len(self._buffer) <= self._low:
-                self._wake_sender()
-            return item
-        return await self._receive_unusual()
+        while True:
+            if self._buffer and not self.attention:
+                self.received += 1
+                item = self._buffer.popleft()
+                if self._turns and len(self._buffer) <= self._low:
+                    self._wake_sender()
+                return item
+            if self._buffer or self.attention or self._is_refilled or self.state != "open":
+                unusual = await self._receive_unusual()
+                if unusual is not None:
+                    return unusual
+            # Waiting is written out here, without calls: the task comes by once per buffer, and is woken through each coroutine.
+            waiter = self._waiter = (self._make_waiter or self._find_loop())()
+            self._receiving = True
+            self.asked_at = self.received if self._aside is None else self.position
+            self.attention += 1
+            if self._watch is not None:
+                self._watch.on_blocked("receive", blocked=True)
+            if self._overseers:
+                self._tell_overseers()
+            pulse = self._pulse
+            if pulse is not None:
+                pulse.runnable -= 1
+                if pulse.runnable <= 0:
+                    pulse.suspect()
+            try:
+                await waiter
+            finally:
+                if pulse is not None and self._waiter is waiter:  # nobody has woken it
+                    pulse.runnable += 1
+                self._waiter = None
+                self._receiving = False
+                self.attention -= 1
+                if self._watch is not None:
+                    self._watch.on_blocked("receive", blocked=False)
 
     async def receive(self) -> T_co:
         """Take the next element, as `__anext__` does, for callers that do not iterate.
@@ -298,17 +341,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def statistics(self) -> ChannelStatistics:
         """Return what this edge has done so far."""
         self._settle()
-        return ChannelStatistics(
-            name=self.name,
-            state=self.state,
-            capacity=self.capacity,
-            sent=self.position + len(self._buffer) + sum(self._discarded.values()),
-            received=self.received,
-            buffered=len(self._buffer) + self.position - self.received,
-            discarded=dict(self._discarded),
-            waiting_senders=len(self._turns),
-            waiting_receiver=self._receiving,
-        )
+        return statistics_of(self)
 
     @property
     def awaited_edges(self) -> tuple[ReceiveEnd[object], ...]:
@@ -392,12 +425,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             self._copies.take(item, is_accepted=self._accepts(item))
         return item
 
-    async def _receive_unusual(self) -> T_co:  # noqa: C901, PLR0912, PLR0915 - one loop, see below
-        """Receive where the fast path does not: nothing there, the end, an element to pass by, a wide or watched edge.
-
-        The way to the next element of an empty edge is written out here, without calls: it is gone once per buffer, and every
-        coroutine on it would be passed through again when this task is woken.
-        """
+    async def _receive_unusual(self) -> T_co | None:  # noqa: C901, PLR0912 - one loop over all that there may be
+        """Receive where the fast path does not: the end, an element to pass by, a wide or watched edge; None: nothing is there."""
         if self._receiving:
             raise ChannelBusyError(self.name)
         hand = self._hand
@@ -421,30 +450,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             if not self._buffer and self.state == "open":
                 if self.capacity > WIDE:
                     self._reopen_sender()
-                waiter = self._waiter = (self._make_waiter or self._find_loop())()
-                self._receiving = True
-                self.asked_at = self.received if self._aside is None else self.position
-                self.attention += 1
-                if self._watch is not None:
-                    self._watch.on_blocked("receive", blocked=True)
-                for overseer in self._overseers:
-                    overseer.look()
-                pulse = self._pulse
-                if pulse is not None:
-                    pulse.runnable -= 1
-                    if pulse.runnable <= 0:
-                        pulse.suspect()
-                try:
-                    await waiter
-                finally:
-                    if pulse is not None and self._waiter is waiter:  # nobody has woken it
-                        pulse.runnable += 1
-                    self._waiter = None
-                    self._receiving = False
-                    self.attention -= 1
-                    if self._watch is not None:
-                        self._watch.on_blocked("receive", blocked=False)
-            elif self._buffer and self._accepts(self._buffer[0]):
+                return None
+            if self._buffer and self._accepts(self._buffer[0]):
                 if self._gate is not None:
                     await self._gate.open()
                     continue
@@ -453,11 +460,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 else:
                     self._note(self._buffer[0])
                 return self._take() if hand is None else hand.hold(self._take())
-            elif self.at_end:
+            if self.at_end:
                 self.end_was_told = True
                 self._raise_unless_completed()
                 raise StopAsyncIteration
-            elif self._aside is not None and self._owes:
+            if self._aside is not None and self._owes:
                 self._put_aside(self._aside)
             else:
                 await self._pass_one()
@@ -509,9 +516,19 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._receiving = False
         self.attention -= 1
 
+    def provide_buffer(self) -> None:
+        """Have a buffer, if there was none yet; see `_late`."""
+        if self._buffer is NO_BUFFER:
+            self.backlog = self._buffer = buffer = deque[T_co]()
+            if self._sender is not None:
+                self._sender._buffer, self._sender._append = buffer, buffer.append
+                self._reopen_sender()
+
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns and not self._is_fenced:
             self._sender._limit = self._open_limit()
 
     def _open_limit(self) -> int:
+        if self._buffer is NO_BUFFER:
+            return 0
         return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)

@@ -92,7 +92,9 @@ def pull_into(end: SendEnd[T], items: Iterator[U], convert: Callable[[U], T]) ->
         ElementError: If an item is nothing that the edge carries.
         Exception: What `items` raises. What it has given before is in the edge.
     """
-    buffer, plain, peer = end._buffer, end._plain, end._peer
+    plain, peer = end._plain, end._peer
+    peer.provide_buffer()
+    buffer = end._buffer
     room = peer.capacity - len(buffer)
     most = min(room, max(peer._checkpoint_at - peer.received, 1), WIDE)
     taken = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -17,14 +17,16 @@ from anyio.abc import ObjectSendStream
 
 from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
+from ._late import NO_BUFFER, refuse
 from ._receive_end import WIDE
 from ._wait import Turn
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 
     from ._fork import ForkEnd
+    from ._lanes import Lanes
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
     from ._wait import Waiter
@@ -37,7 +39,7 @@ U = TypeVar("U")
 
 
 def as_it_is(item: Any) -> Any:
-    """Return what is given."""
+    """Return what is sent, for senders of nothing but elements."""
     return item
 
 
@@ -74,16 +76,19 @@ class SendEnd(ObjectSendStream[T_contra]):
     Made by `open_channel()`. Leaving `async with end:` closes it.
     """
 
+    __slots__ = ("_append", "_buffer", "_closed", "_debtor", "_limit", "_peer", "_plain", "name")  # as in `Wakes`
+
     _shuts_out: type[Marker] | None = None  # markers that are not let in
     _fork: weakref.ref[ForkEnd[Never]] | None = None  # that ends when the reader of this branch goes
     # Told by the class, as in `ReceiveEnd`.
     _fence: Fence | None = None  # around the stage that writes here
     _announced: Interrupt | None = None  # which has been announced, and waits for room
+    _lanes: Lanes | None = None  # the order of leaving, where it is told by priority
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
         self._buffer: deque[T_contra] = peer._buffer
-        self._append: Callable[[T_contra], None] = peer._buffer.append
+        self._append: Callable[[T_contra], None] = refuse if peer._buffer is NO_BUFFER else peer._buffer.append
         self._plain = peer._plain
         self._limit = peer._open_limit()
         self._closed = False
@@ -109,29 +114,38 @@ class SendEnd(ObjectSendStream[T_contra]):
         elif type(item) in self._plain or not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
+    async def send_all(
+        self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is, *, close: bool = False
+    ) -> None:
         """Send everything that `items` gives, as `send()` does: the loop of a stage that is a generator, and of a source.
 
         Args:
-            items: What to send. It is not closed.
+            items: What to send.
             convert: Given each item of a type that this channel does not know yet, returns what to send instead.
+            close: Whether `items` is an async generator that is to be closed at the end, also when the reader has gone. Done
+                here, because a coroutine around this one would be passed through whenever the task waits.
 
         Cancellation: as `send()`.
         """
         plain, peer, last = self._plain, self._peer, None
         buffer: deque[Any] = self._buffer
-        async for item in items:
-            # The fast path of send(), without the call; most streams are of one type.
-            kind = type(item)
-            if (kind is last or kind in plain) and len(buffer) < self._limit:
-                last = kind
-                buffer.append(item)
-                if peer._waiter is not None:
-                    peer._wake()
-            else:
-                converted = convert(item)
-                if not self._try_send_unusual(converted):
-                    await self._send_in_turn(converted)
+        try:
+            async for item in items:
+                # The fast path of send(), without the call; most streams are of one type.
+                kind = type(item)
+                if (kind is last or kind in plain) and len(buffer) < self._limit:
+                    last = kind
+                    buffer.append(item)
+                    if peer._waiter is not None:
+                        peer._wake()
+                else:
+                    converted = convert(item)
+                    if not self._try_send_unusual(converted):
+                        await self._send_in_turn(converted)
+                    buffer = self._buffer
+        finally:
+            if close:
+                await cast("AsyncGenerator[U, None]", items).aclose()
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
@@ -148,6 +162,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_in_turn(converted)
+                buffer = self._buffer
 
     def try_send(self, item: T_contra) -> bool:
         """Put `item` into the channel if that needs no waiting.
@@ -238,6 +253,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _try_send_unusual(self, item: T_contra) -> bool:
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
+        if self._buffer is NO_BUFFER:
+            self._peer.provide_buffer()
         self._examine(item)
         if isinstance(item, Interrupt):
             self._announce(item)
@@ -296,6 +313,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _put(self, item: T_contra) -> None:
         peer = self._peer
+        if self._buffer is NO_BUFFER:
+            peer.provide_buffer()
         self._examine(item)
         if self._debtor is not None and isinstance(item, TurnEnd):
             self._debtor._settle_turn()
@@ -332,8 +351,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Return what to await until it may be this sender's turn. The waiter itself, if nobody watches: no frame more."""
         peer = self._peer
         waiter = turn.waiter = (peer._make_waiter or peer._find_loop())()
-        for overseer in peer._overseers:
-            overseer.look()
+        if peer._overseers:
+            peer._tell_overseers()
         pulse = peer._senders_pulse
         if pulse is not None:
             turn.is_counted = True
@@ -368,6 +387,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         Or move what `take()` gives then, in the same step. Once `rest`, which that comes from, is empty there is nothing to
         wait for: it was closed, or another task was here before.
         """
+        if self._buffer is NO_BUFFER and item is not None and self._try_send_unusual(item):
+            return
         if self._debtor is not None and item is not None and self._must_pay(item):
             await self._debtor.pass_aside()
         if item is not None and self._stops(item):

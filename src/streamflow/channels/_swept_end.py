@@ -36,7 +36,8 @@ class SweptEnd:
     _receiving: bool
     _hand: Hand | None
     _owes: bool
-    _line: weakref.ref[Line] | None = None  # that takes bursts past this edge
+    _line: weakref.ref[Line] | None = None  # that takes bursts out of this edge
+    _line_before: weakref.ref[Line] | None = None  # that puts bursts into it
     _relay: Relay | None = None  # of the merge that reads this edge
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
     _is_fenced: bool = False  # the stage that writes here is
@@ -64,9 +65,10 @@ class SweptEnd:
 
     def _settle(self) -> None:
         """Have what is on its way put into its edges, before anybody looks at them."""
-        line = None if self._line is None else self._line()
-        if line is not None:
-            line.settle()
+        for here in (self._line, self._line_before):
+            line = None if here is None else here()
+            if line is not None:
+                line.settle()
         merge = None if self._relay is None else self._relay.merge()
         if merge is not None:
             merge._settle()

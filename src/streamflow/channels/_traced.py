@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Never, SupportsIndex, TypeAlias, cast
 
 from ..elements import ControlElement
-from ._lanes import LaneReceiveEnd
+from ._lane_ends import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 
 if TYPE_CHECKING:

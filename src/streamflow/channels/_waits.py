@@ -7,14 +7,14 @@ Above: `runtime`. Below: `_receive_end`, `_lanes`, `_merge`, `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Literal, Never, TypeVar
 
-from ._lanes import LaneReceiveEnd
+from .._records import Record
+from ._lane_ends import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE
-from ._wait import key_of_wait, waiter_factory
+from ._wait import key_of_wait, open_round, waiter_factory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -40,8 +40,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EdgeWait:
+class EdgeWait(Record, frozen=True):
     """What one task waits for."""
 
     kind: Literal["send", "receive", "inside"]
@@ -71,10 +70,10 @@ def tell_waits(
 
 
 def tell_loop(ends: Iterable[ReceiveEnd[object]]) -> None:
-    """Tell ends which event loop is running, so that none of them has to find out by itself."""
-    factory = waiter_factory()
+    """Tell the ends of a run which event loop is running, so that none of them has to find out by itself."""
+    factory, together = waiter_factory(), open_round()
     for one in ends:
-        one._make_waiter = factory
+        one._make_waiter, one._together = factory, together
 
 
 def waits_on(ends: Collection[ReceiveEnd[object]], pulse: Pulse) -> dict[object, EdgeWait]:

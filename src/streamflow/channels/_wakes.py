@@ -9,20 +9,36 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from ._refilled import WIDE
 from ._wait import waiter_factory
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
+    from ._merge import Relay
     from ._pulse import Pulse
-    from ._wait import Turn, Waiter
+    from ._wait import Overseer, Round, Turn, Waiter
 
 __all__ = ["Wakes"]
 
 
 class Wakes(ABC):
     """The tasks that wait on one edge: its reader, and a queue of senders. The edge fills it."""
+
+    # What the fast paths and every wait look at has a slot: without one Python finds an attribute fast only if few instances had
+    # been made when its name was first set, which is not so in a large graph.
+    __slots__ = (
+        "_buffer",
+        "_low",
+        "_make_waiter",
+        "_pulse",
+        "_senders_pulse",
+        "_together",
+        "_turns",
+        "_waiter",
+        "capacity",
+    )
 
     _buffer: deque[Any]
     _turns: list[Turn]
@@ -31,7 +47,10 @@ class Wakes(ABC):
     _pulse: Pulse | None
     _senders_pulse: Pulse | None
     _low: int
+    _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
     capacity: int
+    _relay: Relay | None = None  # of the merge that reads this edge
+    _together: Round | None  # wakes the tasks of a run; None: each is woken by itself
     _give_more: Callable[[], bool] | None = None  # does what the first sender would if it were woken, see `_line`
 
     def _find_loop(self) -> Callable[[], Waiter]:
@@ -45,13 +64,21 @@ class Wakes(ABC):
         else:
             self._turns = [turn]
 
+    def _tell_overseers(self) -> None:
+        """Tell who wants to know that somebody waits here."""
+        for overseer in self._overseers:
+            overseer.look()
+
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             if self._pulse is not None:
                 self._pulse.runnable += 1
             if not waiter.done():
-                waiter.set_result(None)
+                if self._together is None or self._relay is not None:  # a relay is no future
+                    waiter.set_result(None)
+                else:
+                    self._together.wake(waiter, self._buffer)
 
     def _wake_senders(self) -> None:
         for turn in self._turns:
@@ -68,7 +95,10 @@ class Wakes(ABC):
         if turn.is_counted:
             self._go_on(turn)
         if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+            if self._together is None:
+                waiter.set_result(None)
+            else:  # a line counts its wake-ups as turns of the event loop
+                self._together.wake(waiter, (), self.capacity if self._give_more is None else WIDE)
 
     def _go_on(self, turn: Turn) -> None:
         """Count a sender as able to go on."""

@@ -3,6 +3,8 @@
 Above: `_receive_end`, `runtime` (timeouts), `testing` (the ledger). Below: nothing.
 """
 
+# ruff: noqa: SLF001 - it tells of an edge's inside
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import dataclasses
@@ -13,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._bounds import EdgeBound, Overflow
+    from ._receive_end import ReceiveEnd
 
-__all__ = ["EDGE_WATCH", "ChannelState", "ChannelStatistics", "ChannelWatch"]
+__all__ = ["EDGE_WATCH", "ChannelState", "ChannelStatistics", "ChannelWatch", "statistics_of"]
 
 ChannelState = Literal["open", "completed", "failed", "cancelled"]
 """The life of an edge: open, then exactly one of the others for ever."""
@@ -74,6 +77,21 @@ class ChannelStatistics:
     def __str__(self) -> str:
         waits = ["the reader waits"] * self.waiting_receiver + ["a sender waits"] * (self.waiting_senders > 0)
         return ", ".join([f"{self.name}: {self.state}, {self.buffered}/{self.capacity}", *waits])
+
+
+def statistics_of(edge: ReceiveEnd[object]) -> ChannelStatistics:
+    """Return what an edge has done so far, given its reading end."""
+    return ChannelStatistics(
+        name=edge.name,
+        state=edge.state,
+        capacity=edge.capacity,
+        sent=edge.position + len(edge._buffer) + sum(edge._discarded.values()),
+        received=edge.received,
+        buffered=len(edge._buffer) + edge.position - edge.received,
+        discarded=dict(edge._discarded),
+        waiting_senders=len(edge._turns),
+        waiting_receiver=edge._receiving,
+    )
 
 
 EDGE_WATCH: ContextVar[Callable[[str, EdgeBound | None], ChannelWatch]] = ContextVar("streamflow_edge_watch")

@@ -17,6 +17,7 @@ from ..errors import ConfigError, RunTimeoutError, StageError, StreamflowError
 from ..runtime import PipelineConfig
 from ._history import ChosenConversation, list_conversations
 from ._messages import Messages
+from ._screen import DONE, FAILED, INTERRUPTED, MISUSED
 from ._showing import Showing
 
 if TYPE_CHECKING:
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
     from ._options import ChatOptions
     from ._screen import Screen
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "MISUSED", "Setup", "chat"]
-
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: ended by the user or the input; it could not go on; a wrong option; Ctrl-C."""
+__all__ = ["Setup", "chat"]
 
 _WELCOMES = {
     "terminal": "Type a message and press Enter. Ctrl-C stops an answer; /quit or Ctrl-D ends the chat.",

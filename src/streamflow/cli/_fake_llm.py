@@ -5,7 +5,6 @@ Above: `_main`. Below: `testing`, `providers`, `_server`.
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from ..providers import ScriptedProvider, load_script
@@ -13,19 +12,19 @@ from ._offline import offline_provider
 from ._server import address_of, import_uvicorn, is_loopback, listen, port, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
     from ._screen import Screen
 
-__all__ = ["add_fake_llm", "fake_llm"]
+__all__ = ["HELP", "MORE", "add_options", "run_command"]
 
-_HELP = """\
+HELP = """\
 Serve a model that is none: OpenAI's chat completions and responses, and Anthropic's messages, answered by a script.
 
 Point any client at it: the openai and anthropic packages, curl, programs in other languages. Without a script it answers
 by the rules of the offline provider. It listens on this machine alone, asks for no key, and ends with Ctrl-C."""
 
-_MORE = """\
+MORE = """\
 faults: a request asks for them in the name of the model, or in the header x-fake-llm
   status=429&retry_after=2   a status, with what a client should wait; times=2: only the first two requests
   first=3  slow=0.5          seconds before the first event, before each
@@ -47,15 +46,8 @@ examples:
   streamflow fake-llm --port 8123 --script script.toml"""
 
 
-def add_fake_llm(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command and its options, by the method of the commands that there are."""
-    command = add_parser(
-        "fake-llm",
-        help="serve a model that is none, on three wires, for tests",
-        description=_HELP,
-        epilog=_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     command.add_argument("--host", metavar="HOST", default="127.0.0.1", help="where to listen; default 127.0.0.1")
     command.add_argument("--port", metavar="N", type=port, default=8123, help="default 8123; 0: any that is free")
     command.add_argument("--script", metavar="FILE", help="what to answer: a .json or .toml file")
@@ -71,7 +63,7 @@ def add_fake_llm(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     )
 
 
-def fake_llm(given: argparse.Namespace, screen: Screen) -> int:
+def run_command(given: argparse.Namespace, screen: Screen) -> int:
     """Serve until it is ended, and return the exit code.
 
     Raises:

@@ -1,64 +1,43 @@
-"""The `streamflow` command: its options, and the dispatch to what they ask for.
+"""The `streamflow` command: the commands that there are, and the dispatch to what is asked for.
 
-Above: the console script, `python -m streamflow`. Below: `_chat`, `_connect`, `_fake_llm`, `_replay`, `_serve_chat`.
+Above: the console script, `python -m streamflow`. Below: `_chat_command`, `_fake_llm`, `_replay`, `_serve_chat`.
+Rules: only the module of the command that is asked for is loaded, so `--help`, and a replay, wait for no provider and no server.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import importlib.util
-import math
+import importlib
 import sys
-from typing import TYPE_CHECKING
-
-import anyio
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .. import __version__
-from ..errors import ConfigError, MissingExtraError, StreamflowError
-from ._chat import FAILED, INTERRUPTED, MISUSED, Setup, chat
-from ._connect import connection_for
-from ._fake_llm import add_fake_llm, fake_llm
-from ._history import open_history
-from ._options import ChatOptions
-from ._replay import add_replay, replay_command
-from ._screen import Screen
-from ._serve_chat import add_serve_chat, serve_chat
-from ._tools import BUNDLED, add_tools, tools_for
+from ..errors import ConfigError, StreamflowError
+from ._screen import FAILED, INTERRUPTED, MISUSED, Screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_CHAT_HELP = """\
-Chat with a model in the terminal; the answer appears as it arrives.
+_COMMANDS = {
+    "chat": ("._chat_command", "chat with a model, or with the offline provider"),
+    "fake-llm": ("._fake_llm", "serve a model that is none, on three wires, for tests"),
+    "serve-chat": ("._serve_chat", "serve a chat for the browser"),
+    "replay": ("._replay", "show what was recorded, or play it again against a pipeline"),
+}
+"""The module of each command, and its line in the help."""
 
-What you say is typed, or piped on standard input, one message per line. With neither, a bundled conversation is
-shown. Without a server the offline provider answers, by rules: no model is asked. With --history what was said is
-kept, also of an answer that was stopped, and goes on with --resume."""
 
-_CHAT_MORE = """\
-environment:
-  OPENAI_BASE_URL, OPENAI_API_KEY  connect to a server without options; a key alone means OpenAI
-  OPENAI_MODEL                     the model, where --model is not given
-  ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_MODEL
-                                   the same for --provider anthropic; keys are read from the environment alone
-  NO_COLOR                         no grey for what tools do, which only terminals get
+class _Command(Protocol):
+    """The module of a command."""
 
-exit codes:
-  0    ended by /quit, Ctrl-D, or the end of the input
-  1    an answer failed (a terminal chat goes on instead), or the output could not be written
-  2    wrong options
-  130  Ctrl-C; during an answer in a terminal, Ctrl-C stops the answer and the chat goes on
+    HELP: str
+    MORE: str
 
-examples:
-  streamflow chat
-  streamflow chat --base-url http://localhost:11434/v1 --model llama3.2 --tools
-  streamflow chat --provider anthropic --model claude-sonnet-4-5 --tools my_tools:weather
-  streamflow chat --history chats.db
-  streamflow chat --history chats.db --resume
-  echo "What is backpressure?" | streamflow chat --quiet"""
+    def add_options(self, command: argparse.ArgumentParser) -> None: ...
+
+    def run_command(self, given: argparse.Namespace, screen: Screen) -> int: ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,100 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None, screen: Screen) -> int:
-    parser = _parser()
+    words = sys.argv[1:] if argv is None else argv
+    parser = _parser(words)
     try:
-        given = parser.parse_args(argv)
+        given = parser.parse_args(words)
     except SystemExit as end:  # after --help, --version, or a wrong option
         return end.code if isinstance(end.code, int) else MISUSED
     if given.command is None:
         parser.print_help(sys.stderr)
         return MISUSED
-    if given.command == "fake-llm":
-        return fake_llm(given, screen)
-    if given.command == "serve-chat":
-        return serve_chat(given, screen)
-    if given.command == "replay":
-        return replay_command(given, screen)
-    if given.backend == "trio" and importlib.util.find_spec("trio") is None:
-        raise MissingExtraError("trio", "trio")
-    given.tools = tuple(given.tools)
-    options = ChatOptions(**{name: value for name, value in vars(given).items() if name != "command"})
-    store = open_history(options)
-    connection = connection_for(options, is_watched=screen.is_terminal)
-    tools = tools_for(options.tools or ((BUNDLED,) if connection.is_offline else ()))
-    talk = functools.partial(chat, options, Setup(connection, tools, store), screen, sys.stdin)
-    return anyio.run(talk, backend=options.backend)
+    return _command(given.command).run_command(given, screen)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser for a command line, which knows the options of the command that it names."""
     parser = argparse.ArgumentParser(
         prog="streamflow", description="A runtime for streaming LLM, voice and multimodal pipelines."
     )
     parser.add_argument("--version", action="version", version=f"streamflow {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
-    command = commands.add_parser(
-        "chat",
-        help="chat with a model, or with the offline provider",
-        description=_CHAT_HELP,
-        epilog=_CHAT_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    server = command.add_argument_group("the model")
-    server.add_argument(
-        "--provider",
-        choices=("openai", "anthropic", "scripted"),
-        help="whose wire the server speaks; scripted: offline; default: openai with a server, else scripted",
-    )
-    server.add_argument("--base-url", metavar="URL", help="address of the server, as in http://localhost:11434/v1")
-    server.add_argument("--model", metavar="NAME", help="name of the model; default: the server's choice")
-    server.add_argument(
-        "--api-key-env", metavar="VAR", help="environment variable that holds the key; default OPENAI_API_KEY"
-    )
-    server.add_argument("--offline", action="store_true", help="stay offline, whatever the environment says")
-    server.add_argument("--system", metavar="TEXT", help="what the model is told first")
-    server.add_argument(
-        "--timeout-s", metavar="N", type=_duration, default=120.0, help="longest time of one answer; default 120"
-    )
-    add_tools(server.add_argument)
-    talk = command.add_argument_group("the chat")
-    talk.add_argument("--history", metavar="PATH", help="SQLite file that keeps the conversations")
-    talk.add_argument(
-        "--resume",
-        metavar="ID",
-        nargs="?",
-        const="",
-        help="go on with this conversation; the beginning of its id will do; without one, with the last",
-    )
-    talk.add_argument("--list", action="store_true", help="list the conversations of the file instead")
-    talk.add_argument("--quiet", action="store_true", help="print the answers alone")
-    talk.add_argument(
-        "--wait-s", metavar="N", type=_duration, default=5.0, help="longest wait for a first piped message; default 5"
-    )
-    talk.add_argument(
-        "--delay-s",
-        metavar="N",
-        type=_pause,
-        help="pause between the offline provider's words; default 0.03 in a terminal, else 0",
-    )
-    add_fake_llm(commands.add_parser)
-    add_serve_chat(commands.add_parser)
-    add_replay(commands.add_parser)
-    talk.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
+    for name, (_, line) in _COMMANDS.items():
+        command = commands.add_parser(name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name in words:
+            module = _command(name)
+            command.description, command.epilog = module.HELP, module.MORE
+            module.add_options(command)
     return parser
 
 
-def _duration(text: str) -> float:
-    seconds = _pause(text)
-    if not seconds:
-        raise argparse.ArgumentTypeError("give more than 0 seconds")
-    return seconds
-
-
-def _pause(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (0 <= seconds < math.inf):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return seconds
+def _command(name: str) -> _Command:
+    return cast("_Command", importlib.import_module(_COMMANDS[name][0], __package__))

@@ -7,7 +7,6 @@ Rule: a recording is data from anywhere; it is shown as JSON, so that nothing in
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import importlib
 import inspect
@@ -23,20 +22,21 @@ from ..observe import DEFAULT_IGNORED, RULES, RecordedRun, read_recording
 from ..runtime import Pipeline, PipelineBuilder, replay_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import argparse
+    from collections.abc import Iterable
 
     from ..observe import RecordedElement, RecordedFile
     from ._screen import Screen
 
-__all__ = ["add_replay", "replay_command"]
+__all__ = ["HELP", "MORE", "add_options", "run_command"]
 
-_HELP = """\
+HELP = """\
 Show what was recorded of runs, or play it again.
 
 Without --against, one line for each element: when, where, what. With it, the recorded input is fed to a pipeline of yours, and
 the first difference to what was recorded is shown."""
 
-_MORE = """\
+MORE = """\
 exit codes:
   0  shown; or nothing is different
   1  something is different, or the pipeline could not be run
@@ -52,15 +52,8 @@ _DIFFERENT = 1
 _LONGEST = 2000
 
 
-def add_replay(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command and its options, by the method of the commands that there are."""
-    command = add_parser(
-        "replay",
-        help="show what was recorded, or play it again against a pipeline",
-        description=_HELP,
-        epilog=_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     command.add_argument("file", metavar="FILE", help="the recording; older files beside it (FILE.1, …) belong to it")
     command.add_argument("--run", metavar="ID", help="only this run")
     shown = command.add_argument_group("what is shown")
@@ -90,7 +83,7 @@ def add_replay(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     played.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="event loop; default asyncio")
 
 
-def replay_command(given: argparse.Namespace, screen: Screen) -> int:
+def run_command(given: argparse.Namespace, screen: Screen) -> int:
     """Show a recording, or play it again, and return the exit code.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the commands print, in one place: text as it arrives, whole lines, and errors of one line.
+"""What the commands tell, in one place: text as it arrives, whole lines, errors of one line, and exit codes.
 
 Above: the commands. Below: nothing.
 """
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["Screen"]
+__all__ = ["DONE", "FAILED", "INTERRUPTED", "MISUSED", "Screen"]
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: ended by the user or the input; it could not go on; a wrong option; Ctrl-C."""
 
 # What a model or a pipe says must not steer the terminal: only new lines and tabs are let through.
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}

@@ -5,7 +5,6 @@ Above: `_main`. Below: `apps`, `_connect`, `_server`.
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 from typing import TYPE_CHECKING
 
@@ -20,19 +19,19 @@ from ._server import address_of, import_uvicorn, is_loopback, listen, port, serv
 from ._tools import BUNDLED, add_tools, tools_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
     from ._screen import Screen
 
-__all__ = ["add_serve_chat", "serve_chat"]
+__all__ = ["HELP", "MORE", "add_options", "run_command"]
 
-_HELP = """\
+HELP = """\
 Serve a chat: a page for the browser, and addresses for the clients of AG-UI and of the Vercel AI SDK.
 
 It listens on this machine alone, asks for no key, and ends with Ctrl-C. Without a server to ask, the offline provider
 answers, by rules: no model is asked."""
 
-_MORE = """\
+MORE = """\
 environment:
   OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL   as for streamflow chat
 
@@ -52,15 +51,8 @@ examples:
 _SHUTDOWN_S = 2.0  # a user who has pressed Ctrl-C does not wait ten seconds for a stage that hangs
 
 
-def add_serve_chat(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command and its options, by the method of the commands that there are."""
-    command = add_parser(
-        "serve-chat",
-        help="serve a chat for the browser",
-        description=_HELP,
-        epilog=_MORE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     command.add_argument("--host", metavar="HOST", default="127.0.0.1", help="where to listen; default 127.0.0.1")
     command.add_argument("--port", metavar="N", type=port, default=8000, help="default 8000; 0: any that is free")
     command.add_argument(
@@ -101,7 +93,7 @@ def add_serve_chat(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     )
 
 
-def serve_chat(given: argparse.Namespace, screen: Screen) -> int:
+def run_command(given: argparse.Namespace, screen: Screen) -> int:
     """Serve until it is ended, and return the exit code.
 
     Raises:

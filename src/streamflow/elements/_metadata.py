@@ -8,7 +8,6 @@ and not later in a transport: numbers that are not finite, integers beyond 64 bi
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast, final
@@ -242,4 +241,6 @@ def _checked_number(value: float) -> float:
 def _step(key: str | int) -> str:
     if isinstance(key, str) and key.isidentifier():
         return f".{key}"
+    import json  # noqa: PLC0415 - only for a message
+
     return f"[{json.dumps(key, ensure_ascii=False)}]"

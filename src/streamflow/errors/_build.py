@@ -5,9 +5,9 @@ Above: `graph`, `stages`. Below: `_base`.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
+from .._records import Record
 from ._base import StreamflowError
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record, frozen=True):
     """One thing that is wrong with a graph."""
 
     kind: str

@@ -5,9 +5,9 @@ Above: `runtime`, `observe`. Below: `_base`.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Literal
 
+from .._records import Record
 from ._base import StreamflowError
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ WaitKind = Literal["send", "receive", "inside", "outside", "runs"]
 edge of the run, or it runs."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Record, frozen=True):
     """What one task of a run waits for."""
 
     who: str
@@ -61,8 +60,7 @@ class Wait:
                 return f"{self.who} is in its own code" + (f", at {self.place}" if self.place else "")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WaitGraph:
+class WaitGraph(Record, frozen=True):
     """Who waits for whom in a run, at one moment."""
 
     waits: tuple[Wait, ...]

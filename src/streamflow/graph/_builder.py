@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -77,7 +76,7 @@ class GraphBuilder:
         """
         with self._whole_call(caller_of_package()) as where:
             named = [self._named(one, where) if isinstance(one, str) else self._add(one, where) for one in stages]
-            between = [dataclasses.replace(one, is_between=True) for one in named[1:-1]]
+            between = [one.replace(is_between=True) for one in named[1:-1]]
             steps = [*named[:1], *between, *named[1:][-1:]]
             self._said.links += [Link(source, target) for source, target in itertools.pairwise(steps)]
             if len(steps) == 1:
@@ -455,7 +454,7 @@ class GraphBuilder:
         except BaseException as error:
             self._said.forget_after(before)
             if isinstance(error, StageDefinitionError):
-                found = [dataclasses.replace(one, where=where) for one in error.findings]
+                found = [one.replace(where=where) for one in error.findings]
                 raise StageDefinitionError(found) from error.__cause__
             raise
 

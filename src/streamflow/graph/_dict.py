@@ -185,7 +185,7 @@ def graph_from_dict(
     forks = tuple(_forks(fields.get("branches", ()), said, routers, where))
     specs = _specs(said, stages)
     nodes = tuple(Node(one.name, specs[one.name], where, supervised.get(one.name)) for one in said)
-    graph = dataclasses.replace(graph, nodes=nodes, forks=forks)
+    graph = graph.replace(nodes=nodes, forks=forks)
     check(graph)
     for node in graph.nodes:
         if node.stage.freeze is not None:
@@ -238,7 +238,7 @@ def _joined(
         raise ConfigError("policies", f"the graph has no merge {extra!r:.80} whose policy has a function; take it away")
     targets = {str(join.target): join.target for join in joins}
     isolated = {_end(item, path, "merge", targets) for path, item in _items(fields.get("isolating", ()), "$.isolating")}
-    joins = [dataclasses.replace(join, isolates=join.target in isolated) for join in joins]
+    joins = [join.replace(isolates=join.target in isolated) for join in joins]
     nested = [NestSpec(_name(item, path), where) for path, item in _items(fields.get("nested", ()), "$.nested")]
     return Graph((), tuple(edges), (), tuple(joins), tuple(nested), tuple(outer))
 

@@ -5,7 +5,6 @@ Above: `_dict`. Below: `_spec`, `channels`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
@@ -60,8 +59,7 @@ def with_options(edge: EdgeSpec, fields: Mapping[str, object], path: str, weight
         DecodeError: If something is wrong; `path` says where.
     """
     buffer = _buffer(fields.get("buffer"), f"{path}.buffer")
-    return dataclasses.replace(
-        edge,
+    return edge.replace(
         buffer=buffer,
         feedback=_feedback(fields.get("feedback"), buffer, f"{path}.feedback"),
         overflow=_checked(checked_overflow, fields.get("overflow", "block"), f"{path}.overflow"),

@@ -5,10 +5,10 @@ Above: `_said`, `_builder`, `_edges`. Below: `_router`, `_spec`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from .._records import Record
 from ..errors import Finding
 from ._spec import ForkSpec, RouteSpec
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FanCall", "fan_call_of", "fan_findings", "with_fans"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FanCall:
+class FanCall(Record, frozen=True):
     """What one call said of how an output feeds several stages."""
 
     source: Named
@@ -103,8 +102,7 @@ def with_fans(
                 found.append(one)
                 continue
             before = found[place]
-            found[place] = dataclasses.replace(
-                before,
+            found[place] = before.replace(
                 otherwise=before.otherwise or one.otherwise,
                 essential=tuple(dict.fromkeys((*before.essential, *one.essential))),
                 is_dynamic=before.is_dynamic or one.is_dynamic,

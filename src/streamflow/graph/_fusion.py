@@ -9,10 +9,12 @@ lies between a fork and the place where its branches meet again is left alone: t
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from .._records import Record
 from ._feedback import loops
 
 if TYPE_CHECKING:
@@ -23,13 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["Fusion", "fusion_of"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fusion:
+class Fusion(Record, frozen=True):
     """Which stages of a graph share tasks."""
 
     chains: tuple[tuple[str, ...], ...] = ()
     """The stages of each task that several share, in the order in which elements pass them."""
-    reasons: Mapping[tuple[str, str], str] = dataclasses.field(default_factory=dict[tuple[str, str], str])
+    reasons: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict[tuple[str, str], str])
     """Why others do not, by the names of the stages at both ends of an edge."""
 
 

@@ -5,7 +5,6 @@ Above: `_validation`, `_edges`. Below: `_nesting`, `_spec`, `stages`.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -187,5 +186,7 @@ def _nearest(text: str, known: Iterable[str]) -> str | None:
         names.setdefault(name.casefold(), name)
     for name in known:
         names.setdefault(name.rpartition("/")[2].casefold(), name)
+    import difflib  # noqa: PLC0415 - only for a message
+
     found = difflib.get_close_matches(text.casefold(), names, n=1)
     return names[found[0]] if found else None

@@ -8,11 +8,12 @@ A policy without parameters is given by its name. All of them are checked when t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import difflib
 import inspect
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, cast
 
+import msgspec
+
+from .._records import Record
 from ..elements import BatchElement, StreamElement
 from ..errors import ConfigError, StageDefinitionError
 from ..stages import value_types
@@ -41,8 +42,7 @@ PolicyName: TypeAlias = Literal["arrival", "ordered", "concat", "zip", "zip_late
 """The policies by name."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class MergePolicy:
+class MergePolicy(Record, frozen=True):
     """How the edges into one input are merged. Made as one of its subclasses, or given by name."""
 
     name: ClassVar[PolicyName]
@@ -69,16 +69,14 @@ class MergePolicy:
         return 0 * inputs
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Arrival(MergePolicy):
+class Arrival(MergePolicy, frozen=True):
     """Merge what has arrived, in turns: none waits for more than one element of each other. The default."""
 
     name: ClassVar[PolicyName] = "arrival"
     says: ClassVar[str] = "what has arrived, in turns"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ordered(MergePolicy):
+class Ordered(MergePolicy, frozen=True):
     """Merge in an order: that in which a common fork above has sent the causes; with `key`, as one sorted sequence of several.
 
     Without `key`, what comes of one element that the fork has sent leaves before what comes of the next. With `key`
@@ -105,8 +103,7 @@ class Ordered(MergePolicy):
         return self.key is not None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Concat(MergePolicy):
+class Concat(MergePolicy, frozen=True):
     """Merge one input after the other: all of the first one until it ends, then all of the next. Those that wait fill up."""
 
     name: ClassVar[PolicyName] = "concat"
@@ -114,8 +111,7 @@ class Concat(MergePolicy):
     waits_for_inputs: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Combination(MergePolicy):
+class _Combination(MergePolicy, frozen=True):
     """Base of those that make an element of several.
 
     Args:
@@ -159,8 +155,7 @@ class _Combination(MergePolicy):
         return None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Zip(_Combination):
+class Zip(_Combination, frozen=True):
     """Merge one of each input into one element: the first ones, the second ones, and so on; ends with the first input that ends.
 
     Pairs never cross the boundary of a turn that the inputs have in common; what is left before one is discarded and counted.
@@ -177,8 +172,7 @@ class Zip(_Combination):
     waits_for_inputs: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ZipLatest(_Combination):
+class ZipLatest(_Combination, frozen=True):
     """Merge each new element with the latest of the other inputs into one, once each has given one (Rx: `combineLatest`).
 
     Args:
@@ -195,8 +189,7 @@ class ZipLatest(_Combination):
         return inputs
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Barrier(MergePolicy):
+class Barrier(MergePolicy, frozen=True):
     """Merge turn by turn: nothing of a turn leaves before every input has come to its end; then input by input.
 
     Args:
@@ -219,8 +212,7 @@ class Barrier(MergePolicy):
         return self.max_held + inputs
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Prioritized(MergePolicy):
+class Prioritized(MergePolicy, frozen=True):
     """Merge by preference: what the first input has, in the order given, that has something (Pekko: `MergePreferred`).
 
     With weights (`MergePrioritized`, but deterministic) each input gives so often for each time of the others: none waits for
@@ -242,13 +234,12 @@ class Prioritized(MergePolicy):
         given = cast("object", self.weights)
         if not isinstance(given, (tuple, list)):
             raise ConfigError("weights", f"several numbers were expected, got {given!r:.80}; write weights=(3, 1)")
-        object.__setattr__(self, "weights", tuple(self.weights))
+        msgspec.structs.force_setattr(self, "weights", tuple(self.weights))
         for one in self.weights:
             _check_count("weights", one, "an input that never gives anything is none, so a weight is at least 1")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Race(MergePolicy):
+class Race(MergePolicy, frozen=True):
     """Take the first input that gives data, alone: the others are closed at that moment."""
 
     name: ClassVar[PolicyName] = "race"
@@ -271,6 +262,8 @@ def checked_policy(given: object) -> MergePolicy:
         return given
     if isinstance(given, str) and given in POLICIES:
         return POLICIES[given]()
+    import difflib  # noqa: PLC0415 - only for a message
+
     near = difflib.get_close_matches(given, POLICIES, n=1) if isinstance(given, str) else []
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, POLICIES))}"
     raise ConfigError("policy", f"{given!r:.80} is no way to merge; {hint}")

@@ -13,6 +13,7 @@ import inspect
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+from .._records import Record
 from ..stages import definition_error
 from ._fans import FanCall, fan_call_of, with_fans
 from ._nesting import outer_ends, outer_names
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Link", "Merged", "Named", "Said"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Named:
+class Named(Record, frozen=True):
     """A stage, a port or a nested pipeline, as a call named it."""
 
     text: str
@@ -45,8 +45,7 @@ class Named:
     """Whether it stands between two others of a chain, so that a port may be of either side."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Link:
+class Link(Record, frozen=True):
     """A connection, as a call made it."""
 
     source: Named
@@ -74,8 +73,7 @@ class Link:
         return self.buffer, self.overflow, self.weight, self.priority, self.is_tap
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Record, frozen=True):
     """A merge, as a call told it."""
 
     target: Named
@@ -167,8 +165,8 @@ class Said:
             return Named(f"{outer}/{end}", where)
 
         self.nested.append(NestSpec(outer, where))
-        self.nested += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nested]
-        self.nodes += [dataclasses.replace(one, name=f"{outer}/{one.name}") for one in inner.graph.nodes]
+        self.nested += [one.replace(name=f"{outer}/{one.name}") for one in inner.graph.nested]
+        self.nodes += [one.replace(name=f"{outer}/{one.name}") for one in inner.graph.nodes]
         for edge in inner.graph.edges:
             ends = named(edge.source, edge.where), named(edge.target, edge.where)
             buffer = inner.buffer if edge.buffer is None else edge.buffer
@@ -196,7 +194,7 @@ class Said:
         edges += letters
         joins += letters_joined(edges, joins)
         isolating = {lookup.target(one) for one in self.isolating}
-        joins = [dataclasses.replace(one, isolates=True) if one.target in isolating else one for one in joins]
+        joins = [one.replace(isolates=True) if one.target in isolating else one for one in joins]
         forks = [*with_fans(_forks(self.forks, self.optional, lookup), self.fans, lookup.sources, lookup.target)]
         forks += _forks_of_loops(edges, {one.source for one in forks})
         outer = _outer(self.outer, lookup)
@@ -304,7 +302,7 @@ def _joins(
         if one.policy is None:
             continue
         if target not in told:
-            known[0] = dataclasses.replace(known[0], policy=one.policy)
+            known[0] = known[0].replace(policy=one.policy)
         elif all(one.policy != other.policy for other in known):
             known.append(JoinSpec(target, one.target.where, one.policy))
         told.add(target)
@@ -358,11 +356,11 @@ def _forks(
             if otherwise is None or otherwise in {one.otherwise for one in known}:
                 continue
             if known[0].otherwise is None:
-                known[0] = dataclasses.replace(known[0], otherwise=otherwise)
+                known[0] = known[0].replace(otherwise=otherwise)
             else:
                 known.append(ForkSpec(source, named.where, otherwise))
     every = [one for several in forks.values() for one in several]
-    return [dataclasses.replace(one, optional=tuple(may_fail[one.source])) for one in every]
+    return [one.replace(optional=tuple(may_fail[one.source])) for one in every]
 
 
 def _forks_of_loops(edges: Sequence[EdgeSpec], told: Collection[Endpoint]) -> Iterator[ForkSpec]:

@@ -9,12 +9,14 @@ edge. A stage that generates has no input endpoint, a sink has no output endpoin
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections import defaultdict
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+import msgspec
+
+from .._records import Record
 from ..elements import DeadLetterElement
 from ._policies import Arrival
 
@@ -68,8 +70,7 @@ CONSUMER: Final = Outside.CONSUMER
 """Stands for the consumer in `connect(leaf, CONSUMER, …)`, which says what bounds the edge to there."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
+class Endpoint(Record, frozen=True, order=True):
     """Where an edge begins or ends."""
 
     stage: str
@@ -85,8 +86,7 @@ OUTSIDE: Final = Endpoint("")
 """The source or the consumer: where an edge begins or ends that no stage writes, or reads."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SupervisionSpec:
+class SupervisionSpec(Record, frozen=True):
     """Says what to do when a stage fails."""
 
     supervision: Supervision
@@ -99,8 +99,7 @@ class SupervisionSpec:
     """`file:line` of another call that says something of the same stage."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class Node(Record, frozen=True):
     """One stage in its graph."""
 
     name: str
@@ -130,8 +129,7 @@ class Node:
         return Endpoint(self.name, DEAD_LETTERS) if takes else None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FeedbackSpec:
+class FeedbackSpec(Record, frozen=True):
     """Says that an edge leads back, and how often an element may go around."""
 
     max_rounds: int | None = None
@@ -140,8 +138,7 @@ class FeedbackSpec:
     """What happens to one that would be sent back more often."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EdgeSpec:
+class EdgeSpec(Record, frozen=True):
     """One edge between two stages."""
 
     source: Endpoint
@@ -167,8 +164,7 @@ class EdgeSpec:
         return f"{self.source} → {self.target}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RouteSpec:
+class RouteSpec(Record, frozen=True):
     """The rule of a route, and what it chooses among."""
 
     router: Router
@@ -186,8 +182,7 @@ class RouteSpec:
         return list(dict.fromkeys(labels))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ForkSpec:
+class ForkSpec(Record, frozen=True):
     """Says that the edges out of one endpoint are branches, and how elements are divided among them. Taps are none of them."""
 
     source: Endpoint
@@ -208,15 +203,14 @@ class ForkSpec:
     """Whether branches may come and go during a run: see `Run.subscribe()`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class JoinSpec:
+class JoinSpec(Record, frozen=True):
     """Says that the edges into one endpoint are merged."""
 
     target: Endpoint
     """What reads."""
     where: str
     """`file:line` of the call that made it."""
-    policy: MergePolicy = dataclasses.field(default_factory=Arrival)
+    policy: MergePolicy = msgspec.field(default_factory=Arrival)
     """How; the inputs are the edges into `target`, in their order."""
     isolates: bool = False
     """Whether an input that fails ends that input alone."""
@@ -227,8 +221,7 @@ class JoinSpec:
         return self.policy.waits_for_inputs
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NestSpec:
+class NestSpec(Record, frozen=True):
     """Says that a pipeline was nested here; the names of its stages begin with its own and a slash."""
 
     name: str
@@ -237,8 +230,7 @@ class NestSpec:
     """`file:line` of the call that added it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Record, frozen=True):
     """Stages, edges, forks and joins, in the order in which they were added."""
 
     nodes: tuple[Node, ...]
@@ -306,7 +298,7 @@ class Graph:
     def without_letters(self) -> Graph:
         """Return the graph without the edges that dead letters go by."""
         letters = {node.letters for node in self.nodes if node.letters is not None}
-        return dataclasses.replace(self, edges=tuple(edge for edge in self.edges if edge.source not in letters))
+        return self.replace(edges=tuple(edge for edge in self.edges if edge.source not in letters))
 
     def downstream(self, *names: str) -> frozenset[str]:
         """Return the names of all stages that elements from these stages can reach without being led back."""

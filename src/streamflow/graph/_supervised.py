@@ -12,6 +12,7 @@ import dataclasses
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from .._records import Record
 from ..errors import ConfigError, DecodeError, Finding, UnknownStageError
 from ..stages import Supervision
 from ._nesting import outer_names
@@ -42,8 +43,7 @@ NO_SUPERVISIONS: Final[Mapping[str, Supervision]] = MappingProxyType({})
 """Where no supervision has code in it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SaidOfStage:
+class SaidOfStage(Record, frozen=True):
     """What one call said of a stage, or of all stages behind a prefix."""
 
     name: str
@@ -73,7 +73,7 @@ def supervised(nodes: Iterable[Node], said: Sequence[SaidOfStage]) -> tuple[list
         other = others[0].where if others and others[0].name == first.name else None
         had_letters = node.supervision is not None and node.supervision.has_letters
         spec = SupervisionSpec(first.supervision, first.where, had_letters or first.letters is not None, other)
-        made.append(dataclasses.replace(node, supervision=spec))
+        made.append(node.replace(supervision=spec))
         if first.letters is not None:
             edges.append(EdgeSpec(Endpoint(node.name, DEAD_LETTERS), first.letters, first.where))
     return made, edges

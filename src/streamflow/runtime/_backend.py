@@ -10,7 +10,6 @@ them, counts them and waits for them.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import anyio
 
+from .._records import Record
 from ..channels import running_trio
 from ..errors import RunStateError
 from ._ctrl_c import CtrlC
@@ -108,8 +108,7 @@ class Backend(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TaskView:
+class TaskView(Record, frozen=True):
     """What there is to see of a task from outside."""
 
     task: object

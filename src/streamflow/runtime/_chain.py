@@ -21,7 +21,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -48,6 +47,9 @@ _CHECKPOINT = 64
 
 _END = object()
 
+_NO_CONTEXT = Context()
+"""That of parts, in which nothing runs."""
+
 
 class Part(Job):
     """What stands for the task of one stage that shares it with others."""
@@ -57,7 +59,7 @@ class Part(Job):
 
     def __init__(self, stage: StageRun) -> None:
         # Nothing runs in its context, which would keep the run alive: the stage's own is the chain's to keep and to forget.
-        super().__init__(stage.name, _nothing, _ignored, Context())
+        super().__init__(stage.name, _nothing, _ignored, _NO_CONTEXT)
         self.chain: Chain | None = None
         self.place: int = 0
         self.was_at_work: bool = False  # when its task ended
@@ -92,6 +94,8 @@ class Part(Job):
 class _Member:
     """One stage of a chain."""
 
+    __slots__ = ("_is_plain", "context", "failure", "is_in_line", "part", "source", "stage", "step", "target")
+
     def __init__(self, stage: StageRun, step: Step, part: Part, context: Context) -> None:
         self.stage = stage
         self.step = step
@@ -100,13 +104,16 @@ class _Member:
         self.source: ReceiveEnd[Any] = stage.inputs[0]
         self.target: SendEnd[Any] = stage.output
         self.failure: BaseException | None = None  # with which it has left when another one ended it
-        is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
-        pump: Callable[..., Unusual] = step.pump if is_plain else partial(pump_each, pick=step.pick)
-        run = cast("Callable[..., Unusual]", context.run)
-        self.is_in_line: bool = is_plain and step.sends is not NOTHING
+        self._is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
+        self.is_in_line: bool = self._is_plain and step.sends is not NOTHING
         """Whether elements can go through it, and through its neighbours, one by one and without a stop."""
-        self.burst: Callable[[], Unusual] = partial(run, pump, step.func, source=self.source, target=self.target)
-        """Moves what is there, as far as there is room, in the stage's own context."""
+
+    def burst(self) -> Unusual:
+        """Move what is there, as far as there is room, in the stage's own context."""
+        run, step = self.context.run, self.step
+        if self._is_plain:
+            return run(step.pump, step.func, self.source, self.target)
+        return run(pump_each, step.func, step.pick, self.source, self.target)
 
     @property
     def call(self) -> LineCall:
@@ -147,9 +154,9 @@ class Chain:
         self._sending: list[int] = []  # those before it that wait until there is room for the next result
         self._ending = False
         name = " + ".join(stage.name for stage in stages)
-        self.carrier: Job = Job(name, self._work, self._carrier_ended, make_context())
+        self.carrier: Job = Job(name, Chain._work, Chain._carrier_ended, make_context(), (self,))
         """The task."""
-        self.carrier.instead = self._end_unbegun
+        self.carrier.instead = Chain._end_unbegun
         for place, member in enumerate(self._members[:-1], start=1):
             if isinstance(member.target, ChainedSendEnd):
                 member.target.go_on = _GoOn(self, place)
@@ -237,12 +244,14 @@ class Chain:
 
     async def _move(self, line: Line) -> None:
         """Have elements go through all stages in one go, until there is something unusual to be dealt with."""
-        first, may_lend = self._first, self.carrier.meter is None
+        first = self._first
+        if self.carrier.meter is not None:
+            line.measure = self.carrier.meter.lend
         while True:
             self._at = first
             if line.is_held_up:
                 self._at, self._is_idle = self._end - 1, True
-                await line.room(may_lend=may_lend)
+                await line.room()
                 self._is_idle = False
                 if not line.has_left():
                     continue
@@ -251,7 +260,7 @@ class Chain:
             if not line.has_left() and not line.is_clear():
                 return
             try:
-                unusual = line.move()
+                unusual = line.kept() if line.has_left() else line.move()
             except BaseException:
                 self._at = line.at
                 raise
@@ -428,6 +437,8 @@ class _Apart(Exception):  # noqa: N818 - no error
 
 class _GoOn:
     """Has the stages behind an edge go on."""
+
+    __slots__ = ("_chain", "_place")
 
     def __init__(self, chain: Chain, place: int) -> None:
         self._chain = chain

@@ -14,7 +14,6 @@ import msgspec
 from ..elements import Priority
 from ..errors import ConfigError
 from ..observe import Tracing
-from ._loading import load_environment, load_toml, no_such_setting
 
 if TYPE_CHECKING:
     import os
@@ -120,6 +119,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: If a variable is no setting, or its value is wrong; names the variable.
         """
+        from ._loading import load_environment  # noqa: PLC0415 - most settings are given by code
+
         return load_environment(cls, prefix, environ)
 
     @classmethod
@@ -142,6 +143,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
                 file and the key.
             OSError: If the file cannot be read.
         """
+        from ._loading import load_toml  # noqa: PLC0415 - as above
+
         return load_toml(cls, path, table)
 
     def to_dict(self) -> dict[str, object]:
@@ -162,6 +165,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         for field in changes:
             if field not in self.__struct_fields__:
+                from ._loading import no_such_setting  # noqa: PLC0415 - only for a message
+
                 raise ConfigError(field, no_such_setting(field, self.__struct_fields__))
         return msgspec.structs.replace(self, **changes)
 

@@ -8,7 +8,6 @@ Whoever is last to hold the run ends it: see `_run`.
 from __future__ import annotations
 
 import logging
-import weakref
 from typing import TYPE_CHECKING
 
 from ..channels import ArrivalEnd
@@ -33,6 +32,8 @@ class Outcome:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.iterations = 0  # that the caller holds, or the run itself
+        self.run_is_lost = False  # by the caller
         self.over = False
         self.end_told = False
         self.notice_told = False
@@ -85,19 +86,19 @@ class Iteration:
     (by a task, by who caught it) must not keep the run alive.
     """
 
-    def __init__(self, outcome: Outcome, run: Run) -> None:
+    def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
+        outcome.iterations += 1
         self._outlet = outcome.engine.outlet
-        self._backlog = self._outlet.backlog
         self._merge = self._outlet if isinstance(self._outlet, ArrivalEnd) else None
-        self._run = weakref.ref(run)
 
     def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Coroutine[None, None, StreamElement]:
-        if self._backlog and not self._outlet.attention:
-            return self._outlet.__anext__()  # the next element is there, and is plain data
+        outlet = self._outlet
+        if outlet.backlog and not outlet.attention:
+            return outlet.__anext__()  # the next element is there, and is plain data
         if self._merge is not None and self._merge.shows_plain:
             return self._merge.__anext__()
         return _pull(self._outlet, self._outcome)
@@ -107,7 +108,8 @@ class Iteration:
         return _pull_text(self._outlet, self._outcome)
 
     def __del__(self) -> None:
-        if self._run() is None:
+        self._outcome.iterations -= 1
+        if self._outcome.run_is_lost:
             abandon(self._outcome.engine)
 
 

@@ -16,9 +16,8 @@ Nothing here costs anything while a task of the run can go on: `Pulse` counts, a
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
-from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..channels import Pulse, has_waiting_sender, is_awaited, tell_waits, waits_on, widen, written_edges
@@ -27,6 +26,7 @@ from ..stages import CURRENT_RUN
 from ._await_chain import has_time_limit, place_of
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ..channels import ReceiveEnd
@@ -49,18 +49,18 @@ class DeadlockWatch:
     """Counts the tasks of one run that can go on, and finds out whether it is dead when there is none.
 
     Args:
-        engine: The run. It holds this, so this does not hold it.
+        engine: A weak link to the run. It holds this, so this does not hold it.
     """
 
     __slots__ = ("_engine", "_fed_by_user", "_is_due", "_left_alone", "_sees_user", "pulse")
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = weakref.ref(engine)
+    def __init__(self, engine: weakref.ref[Engine]) -> None:
+        self._engine = engine
         self._is_due = self._sees_user = False
         self._fed_by_user: Sequence[ReceiveEnd[Any]] = ()  # known once it has mattered what the user does
         self._left_alone = _NONE  # stages that have tasks of their own
         # It knows the engine as little as this does: nothing may be left waiting for the garbage collector.
-        self.pulse: Pulse = Pulse(0, partial(_suspect, self._engine))
+        self.pulse: Pulse = Pulse(0, MethodType(_suspect, engine))
         """Counts the tasks."""
 
     def suspect(self) -> None:
@@ -106,7 +106,7 @@ class DeadlockWatch:
             fed = self._fed_by_user = [
                 engine.edges[edge] for head, edge in engine.plan.heads.items() if not engine.has_feeder(head)
             ]
-            user = Pulse(_TELLS_ALWAYS, partial(_suspect, self._engine))
+            user = Pulse(_TELLS_ALWAYS, MethodType(_suspect, self._engine))
             tell_waits(user, written=fed, read=[engine.outlet, *engine.leaves.values()])
         return True
 

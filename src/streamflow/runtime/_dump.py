@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_run", "forget", "live_runs", "remember"]
 
-_LIVE: dict[int, weakref.KeyedRef[int, Engine]] = {}  # no WeakSet, whose care costs more than a short run has to spare
+_LIVE: dict[weakref.ref[Engine], None] = {}  # no WeakSet, whose care costs more than a short run has to spare
 
 
 def describe_run(engine: Engine) -> str:
@@ -39,20 +39,17 @@ def _told(engine: Engine, wait: Wait, now: float) -> str:
 
 def remember(engine: Engine) -> weakref.ref[Engine]:
     """Know that a run has tasks, and return a weak link to it."""
-    link = _LIVE[id(engine)] = weakref.KeyedRef(engine, _lose, id(engine))
+    link = weakref.ref(engine, forget)
+    _LIVE[link] = None
     return link
 
 
-def _lose(link: weakref.KeyedRef[int, Engine]) -> None:
-    _LIVE.pop(link.key, None)
-
-
-def forget(engine: Engine) -> None:
-    """Know that the last task of a run has ended."""
-    _LIVE.pop(id(engine), None)
+def forget(link: weakref.ref[Engine]) -> None:
+    """Know that the last task of a run has ended, by the link to it."""
+    _LIVE.pop(link, None)
 
 
 def live_runs() -> list[str]:
     """Return a report on each run that has tasks which have not ended: who is alive, who waits for what, what edges hold."""
-    engines = (link() for link in tuple(_LIVE.values()))
+    engines = (link() for link in tuple(_LIVE))
     return sorted(describe_run(engine) for engine in engines if engine is not None)

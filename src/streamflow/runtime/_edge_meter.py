@@ -91,14 +91,16 @@ class EdgeMeter:
         """How much attention it wants where nothing is unusual."""
 
     def glance(self, now: float) -> None:
-        """Note, in passing, that a task at one of the ends has had its turn: what it has moved is looked at soon."""
+        """Note, in passing, that who writes it has had its turn: what has moved is looked at soon."""
         depth = len(self.backlog)
-        self.peak = max(self.peak, depth)
+        if depth > self.peak:  # noqa: PLR1730 - after each turn: no call
+            self.peak = depth
         total = depth + self.end.received
-        if self.hears is not None and total > self._total:
-            self.hears(False, now)
-        self._total = total
-        self._touched_s = now
+        if total != self._total:
+            self._touched_s = now
+            if self.hears is not None and total > self._total:
+                self.hears(False, now)
+            self._total = total
 
     def all_taken(self, now: float) -> None:
         """Know that its reader, which is no task of the run, has taken all that there was, and waits."""

@@ -33,7 +33,6 @@ from ..errors import (
     OutputClosedError,
     PipelineDeadlockError,
     RunAbortedError,
-    RunStateError,
     RunTimeoutError,
     StageError,
 )
@@ -133,13 +132,12 @@ class Engine(RunView):
         self._lifetime.enter(self)
         self.started = True
         self._here = remember(self)
-        clock = RunClock(self.jobs.backend.now)
+        clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
-        self.deadlocks: DeadlockWatch = DeadlockWatch(self)
+        self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
         self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self.leaves: Mapping[str, ReceiveEnd[StreamElement]] = wiring.leaves
         self._edges, self._clock = wiring.edges, clock
         if wiring.hubs:
             self._hubs = wiring.hubs
@@ -158,20 +156,20 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        shared = 0
-        for places in self.plan.chains:
+        chains, shared = self.plan.chains, 0
+        for places in chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
-        work, stage_ended = self._work, self._stage_ended
+        work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
             stage.host = self
-            if not stage.has_job:
-                stage.job = Job(stage.name, work, stage_ended, self._context.copy(), (stage,))
+            if not (chains and stage.has_job):
+                stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
-        self.jobs.start(*feeders, *self._watchdogs, *(stage.job for stage in self._stages))
+        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages])
         if self.draining:
             begin_drain(self)
 
@@ -249,9 +247,7 @@ class Engine(RunView):
             await pass_rest(stage)
 
     def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
-        if stage.job not in self.jobs.alive or stage.job.cancel_requested:
-            message = f"stage {stage.name!r} has ended and cannot start the helper {name!r}"
-            raise RunStateError(message)
+        """Start a helper task of a stage that has not ended, and return what cancels it."""
         seen = contextvars.copy_context()  # what the stage has set so far
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers = stage.helpers or {}
@@ -272,14 +268,18 @@ class Engine(RunView):
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
             self._stage_failed(stage, stage.in_hand(), error)
-        self.reporter.stage_ended(stage, was_cancelled=job.cancel_requested and not (stage.has_begun and error is None))
+        stage.has_ended = True
+        if self.reporter.is_heard or stage.failure is not None:
+            was_cancelled = job.cancel_requested and not (stage.has_begun and error is None)
+            self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        stage.supervisor = None  # which knows it in turn
         self._last_stages -= {stage.index}
         end_stage(stage)
-        for one in self._supervisors.values():
-            one.look()
+        if self._supervisors:
+            stage.supervisor = None  # which knows it in turn
+            for one in self._supervisors.values():
+                one.look()
         for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
             if self._last_stages.isdisjoint(self.plan.served[head]) or not (feeder.weight or self.inlets[head].is_open):
                 feeder.cancel()
@@ -335,7 +335,7 @@ class Engine(RunView):
         if not self._last_stages and self._no_more_waiting is not None:
             self._no_more_waiting.set()
         if not alive:
-            forget(self)
+            forget(self._here)
             self._stages = []
             self._supervisors = {}
             self._watchdogs = self._loops = ()
@@ -349,7 +349,7 @@ class Engine(RunView):
         if self.reporter.is_over:
             return
         elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
-        self.reporter.run_ended(self.reason, elements, self.zombies)
+        self.reporter.run_ended(self.reason, elements, self.zombies, self._stages)
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""

@@ -5,9 +5,9 @@ Above: `_plan`, `_wiring`. Below: `channels`, `graph`.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from .._records import Record
 from ..channels import BalanceEnd, ForkEnd, HubEnd, RouteEnd
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FanPlan", "fan_of", "open_fan"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FanPlan:
+class FanPlan(Record, frozen=True):
     """How one output divides its elements, where it is no plain copy. Edges are named by their place among those of the output."""
 
     fork: ForkSpec | None

@@ -9,9 +9,9 @@ how long a source waits, it has a task.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable
-from itertools import chain, islice
+from itertools import chain
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..channels import is_plain_edge, pull_into, pull_when_asked
@@ -52,7 +52,7 @@ def feeder_of(
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
     """
-    if may_be_pulled and not isinstance(source, AsyncIterable) and all(is_plain_edge(one) for one in ends):
+    if may_be_pulled and not isinstance(source, AsyncIterable) and is_plain_edge(ends[0]) and is_plain_edge(ends[1]):
         return PulledSource(name, source, ends, ended, context, about=(head,))
     feeder = Job(name, _feed, ended, context, (head, source, ends[0]))
     feeder.instead = _close
@@ -132,17 +132,20 @@ class PulledSource(Job):
     def _fill(self) -> bool:
         if self._items is None:
             self._items = iter(self._source)
-        if not pull_into(self._writer, chain(self._hand, self._items), as_element):
+        items = chain(self._hand, self._items) if self._hand else self._items
+        if not pull_into(self._writer, items, as_element):
             return False
-        self._hand = tuple(islice(self._items, 1))  # its end is known with its last element
-        return bool(self._hand)
+        for item in self._items:  # its end is known with its last element
+            self._hand = (item,)
+            return True
+        return False
 
     def _end(self, error: BaseException | None) -> None:
         pull_when_asked(self._reader, None)
         if self.meter is not None:
             self.meter.end(self)
         try:
-            if inspect.isgenerator(self._items):
+            if isinstance(self._items, GeneratorType):
                 self._context.run(self._items.close)
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught

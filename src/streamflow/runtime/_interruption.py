@@ -410,7 +410,7 @@ async def call_supervised(stage: StageRun, run: RunContext[Any]) -> None:
 
 def end_stage(stage: StageRun) -> None:
     """Know that a stage has ended. It knows what knows it in turn: nothing of that is left for the garbage collector."""
-    stage.context = None
+    stage.context = stage.host = None
     if stage.fence is not None:
         stage.fence.lift()
     if stage.unwinding is not None:

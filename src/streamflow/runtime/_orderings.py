@@ -8,8 +8,9 @@ is told only to those on the way to a merge that needs it. There it ends, unless
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, TypeAlias
+
+from .._records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,8 +23,7 @@ JoinKey: TypeAlias = tuple[int, ...]
 """What joins control: the edges into it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OrderingPlan:
+class OrderingPlan(Record, frozen=True):
     """Where the markers of one fork go."""
 
     reach: Mapping[int, tuple[tuple[JoinKey, frozenset[int]], ...]]

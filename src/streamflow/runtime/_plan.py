@@ -7,11 +7,13 @@ Stages are numbered in topological order, edges as they were added, behind them 
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ..channels import ASIDE, REMEMBERED, EdgeBound, Rounds
+import msgspec
+
+from .._records import Record
+from ..channels import ASIDE, NOTHING, REMEMBERED, WIDE, EdgeBound, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
@@ -21,7 +23,7 @@ from ._fans import fan_of
 from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..graph import FeedbackSpec, Fusion, Graph, MergePolicy, Node
     from ..stages import Supervision
@@ -33,10 +35,11 @@ __all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan
 
 
 _ARRIVAL = Arrival()
+_NESTED: Final = 16
+"""Of so many stages in a row, one calls its function in its own task: calls do not nest deeper, and other tasks have their turn."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EdgePlan:
+class EdgePlan(Record, frozen=True):
     """One edge."""
 
     name: str
@@ -55,7 +58,7 @@ class EdgePlan:
     """Whether the stages at its ends share a task."""
     is_plain: bool = False
     """Whether it leads forward from task to task, and has neither lanes nor a policy nor a weight."""
-    plain: set[type] = dataclasses.field(default_factory=set[type], compare=False)
+    plain: set[type] = msgspec.field(default_factory=set[type])
     """The types that the gate has let through to the reader so far, in any run."""
 
     @property
@@ -64,8 +67,7 @@ class EdgePlan:
         return self.bound.capacity
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LoopPlan:
+class LoopPlan(Record, frozen=True):
     """One loop: stages from which elements come back to themselves."""
 
     stages: frozenset[int]
@@ -80,8 +82,7 @@ class LoopPlan:
     """The edges by which something leaves."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class InputPlan:
+class InputPlan(Record, frozen=True):
     """One input of a stage, or the consumer's."""
 
     port: str
@@ -92,14 +93,13 @@ class InputPlan:
     """Says what it accepts."""
     name: str
     """What the merge is called."""
-    reach: Mapping[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
+    reach: Mapping[int, frozenset[int]] = msgspec.field(default_factory=dict[int, frozenset[int]])
     """For each fork above that leads to several of its edges, the positions of those."""
     policy: MergePolicy = _ARRIVAL
     """How its edges are merged."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OutputPlan:
+class OutputPlan(Record, frozen=True):
     """One output of a stage."""
 
     port: str
@@ -114,8 +114,7 @@ class OutputPlan:
     """How it divides its elements, if not by copying them; or whether it has taps."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StagePlan:
+class StagePlan(Record, frozen=True):
     """One stage."""
 
     node: Node
@@ -151,8 +150,7 @@ class StagePlan:
         return tuple(edge for one in self.inputs for edge in one.edges)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Record, frozen=True):
     """All that runs of one pipeline share."""
 
     stages: tuple[StagePlan, ...]
@@ -185,6 +183,8 @@ class Plan:
     """The loops."""
     is_chain: bool = False
     """Whether nothing forks and nothing merges."""
+    ways: tuple[tuple[int, int], ...] = ()
+    """If, besides, all is as plain as can be, edges from task to task: the one that each stage reads, and the one it writes."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     chains: tuple[tuple[int, ...], ...] = ()
@@ -202,6 +202,16 @@ def _is_in_chain(stage: StagePlan) -> bool:
         (not stage.inputs or (len(stage.inputs) == 1 and len(stage.inputs[0].edges) == 1))
         and (not outputs or (len(outputs) == 1 and len(outputs[0].edges) == 1 and outputs[0].fan is None))
         and stage.letters is None
+    )
+
+
+def _is_straight(stage: StagePlan) -> bool:
+    """Say whether a stage reads one edge and writes one, without ports, and keeps nothing that is to pass it by."""
+    return (
+        _is_in_chain(stage)
+        and bool(stage.inputs and stage.outputs)
+        and not (stage.inputs[0].port or stage.outputs[0].port)
+        and stage.node.stage.kind is not StageKind.ACCUMULATE
     )
 
 
@@ -293,6 +303,7 @@ class _Planner:
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
         limits_stages = any(node.stage.timeout_s is not None for node in self._nodes)
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
+        is_chain = len(leaves) <= 1 and all(map(_is_in_chain, stages))
         return Plan(
             stages=stages,
             edges=tuple(self._edges),
@@ -303,9 +314,10 @@ class _Planner:
             fed=fed,
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
-            is_chain=len(leaves) <= 1 and all(map(_is_in_chain, stages)),
+            is_chain=is_chain,
+            ways=self._ways(stages),
             pulled=self._pulled(heads, stages),
-            chains=self._chains,
+            chains=(*self._chains, *self._alone(stages)) if is_chain else self._chains,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=limits_stages,
@@ -314,6 +326,36 @@ class _Planner:
             supervises=any(node.supervision is not None for node in self._nodes),
             isolated_heads=frozenset(str(one) for one in self._graph.heads if one.stage in isolated),
         )
+
+    def _ways(self, stages: Sequence[StagePlan]) -> tuple[tuple[int, int], ...]:
+        if not (all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges)):
+            return ()
+        return tuple((one.inputs[0].edges[0], one.outputs[0].edges[0]) for one in stages)
+
+    def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int]]:
+        """Yield the chains of one: stages whose function may be called by who reads what they give, as that of a chain may be."""
+        if watches_all(self._config):
+            return
+        fused = {place for places in self._chains for place in places}
+        for one in stages:
+            step = one.node.stage.step
+            places = [
+                *(edge for end in one.inputs for edge in end.edges),
+                *(edge for end in one.outputs for edge in end.edges),
+            ]
+            edges = [self._edges[place] for place in places]
+            if (
+                step is not None
+                and step.sends is not NOTHING
+                and one.index not in fused
+                and (one.index + 1) % _NESTED
+                and one.supervision is None
+                and not one.is_restartable
+                and one.node.stage.timeout_s is None
+                and len(edges) == 2
+                and all(edge.is_plain and edge.bound.capacity <= WIDE for edge in edges)
+            ):
+                yield (one.index,)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
         if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
@@ -354,9 +396,9 @@ class _Planner:
             rounds=None if feedback is None else Rounds(str(target), feedback.max_rounds, feedback.on_limit),
         )
         if (edge.source, edge.target) in self._chained:
-            edge = dataclasses.replace(edge, is_chained=True)
+            edge = edge.replace(is_chained=True)
         elif feedback is None and bound == EdgeBound(bound.capacity):
-            edge = dataclasses.replace(edge, is_plain=True)
+            edge = edge.replace(is_plain=True)
         self._edges.append(edge)
         if source is not None:
             self._out_of[source].append(number)

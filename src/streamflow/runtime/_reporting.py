@@ -55,23 +55,22 @@ class Reporter:
     """Whether the end of the run has been told."""
     # What changes late, or never, is told by the class: many runs may be alive at once.
     _listens: bool = False
+    _bus: observe.EventBus | None = None  # made when somebody listens
     _tasks: JobGroup | None = None
     _backend: Backend | None = None
     _error: BaseException | None = None
     _started_s: float = 0.0
     _async_listeners: Sequence[AsyncListener] = ()
     _queues: tuple[EventQueue, ...] = ()
-    _running: dict[str, StageRun]
 
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
+        self._buffer = buffer
         if listeners:
             self._async_listeners = [one for one in listeners if observe.is_async_listener(one)]
-            listeners = [one for one in listeners if not observe.is_async_listener(one)]
+            self._bus = observe.EventBus([one for one in listeners if not observe.is_async_listener(one)])
             self._listens = True
-        self._bus = observe.EventBus(listeners)
-        self._buffer = buffer
 
     @property
     def has_tasks(self) -> bool:
@@ -79,6 +78,11 @@ class Reporter:
         return (self._tasks is not None and bool(self._tasks.alive)) or (
             self.recorder is not None and self.recorder.is_at_work
         )
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens."""
+        return self._bus is not None
 
     @property
     def has_listeners(self) -> bool:
@@ -89,26 +93,31 @@ class Reporter:
         """Let the run be followed; None: it is not."""
         self.tracer = tracer
         if tracer is not None:
-            self._bus.add(tracer.hear)
+            self._hearing().add(tracer.hear)
 
     def open_queue(self) -> EventQueue:
         """Return a queue of all events from now on; it ends with the run."""
         queue = EventQueue(self._buffer)
         self._queues += (queue,)
         self._listens = True
-        self._bus.add(queue.publish)
+        self._hearing().add(queue.publish)
         return queue
+
+    def _hearing(self) -> observe.EventBus:
+        """Return the bus; from now on there is one."""
+        self._bus = self._bus or observe.EventBus()
+        return self._bus
 
     def emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:
         """Tell what a stage itself has to say."""
-        backend = self._backend
-        if backend is not None and self._bus.active:
+        backend, bus = self._backend, self._bus
+        if backend is not None and bus is not None:
             event = observe.Event(name=name, run_id=self.run_id, stage=stage, at_s=backend.now(), data=data)
-            backend.call(partial(self._bus.publish, event))  # a stage may work in a thread
+            backend.call(partial(bus.publish, event))  # a stage may work in a thread
 
     def moved(self, edge: str, ordinal: int, element: str, waited_s: float) -> None:
         """Tell that an element has left an edge."""
-        if self._bus.active:
+        if self._bus is not None:
             self._bus.publish(
                 observe.ElementMoved(
                     run_id=self.run_id, at_s=self._now(), edge=edge, ordinal=ordinal, element=element, waited_s=waited_s
@@ -117,13 +126,13 @@ class Reporter:
 
     def tell(self, event: Callable[..., Event], stage: str, facts: Mapping[str, object]) -> None:
         """Tell of something that was done about a failure of a stage."""
-        if self._bus.active:
+        if self._bus is not None:
             self._bus.publish(event(run_id=self.run_id, stage=stage, at_s=self._now(), **facts))
 
     def stalled(self, seconds: float, graph: WaitGraph) -> None:
         """Tell that nothing has moved for a while."""
         _log.warning("%s: nothing has moved for %g s\n%s", self.run_id, seconds, graph)
-        if self._bus.active:
+        if self._bus is not None:
             self._bus.publish(observe.RunStalled(run_id=self.run_id, at_s=self._now(), stalled_s=seconds, graph=graph))
 
     def edge_stalled(
@@ -135,12 +144,12 @@ class Reporter:
             run_id=self.run_id, at_s=at_s, edge=edge, state=state, stalled_s=seconds, chain=chain, graph=graph
         )
         _log.warning("%s: %s", self.run_id, event)
-        if self._bus.active:
+        if self._bus is not None:
             self._bus.publish(event)
 
     def loop_blocked(self, lag: LoopLag) -> None:
         """Tell that something keeps the event loop for itself, or has done so until now."""
-        if self._bus.active and not self.is_over:
+        if self._bus is not None and not self.is_over:
             self._bus.publish(
                 observe.LoopBlocked(
                     run_id=self.run_id,
@@ -154,7 +163,7 @@ class Reporter:
 
     def edge_grown(self, edge: str, before: int, capacity: int) -> None:
         """Tell that an edge holds more than before."""
-        if self._bus.active:
+        if self._bus is not None:
             self._bus.publish(
                 observe.EdgeGrown(run_id=self.run_id, at_s=self._now(), edge=edge, before=before, capacity=capacity)
             )
@@ -165,19 +174,19 @@ class Reporter:
         if self._async_listeners:
             self._tasks = JobGroup(backend)
             for listener in self._async_listeners:
-                work = partial(deliver, self.open_queue(), listener, self._bus.complain)
+                work = partial(deliver, self.open_queue(), listener, self._hearing().complain)
                 self._tasks.start(Job("event listener", work, self._task_ended, contextvars.copy_context()))
         self._started_s = now
-        self._running = {stage.name: stage for stage in stages}
-        if self._bus.active:
-            self._bus.publish(observe.PipelineStarted(run_id=self.run_id, at_s=now, stages=tuple(self._running)))
+        if self._bus is not None:
+            names = tuple(stage.name for stage in stages)
+            self._bus.publish(observe.PipelineStarted(run_id=self.run_id, at_s=now, stages=names))
             for stage in stages:
                 kind = stage.node.stage.kind.value
                 self._bus.publish(observe.StageStarted(run_id=self.run_id, at_s=now, stage=stage.name, kind=kind))
 
     def interrupted(self, done: Interruption) -> None:
         """Tell that the run was interrupted, and what that did."""
-        if self._bus.active:
+        if self._bus is not None:
             self._bus.publish(
                 observe.RunInterrupted(
                     run_id=self.run_id,
@@ -194,9 +203,13 @@ class Reporter:
         self._error = error
 
     def stage_ended(self, stage: StageRun, *, was_cancelled: bool) -> None:
-        """Tell how a stage has ended, the first time that this is said."""
+        """Tell how a stage has ended; nothing, if it has not when the run is over, which tells of it."""
+        if not self.is_over:
+            self._tell_end_of(stage, was_cancelled=was_cancelled)
+
+    def _tell_end_of(self, stage: StageRun, *, was_cancelled: bool) -> None:
         failure, stage.failure = stage.failure, None
-        if self._running.pop(stage.name, None) is None or not self._bus.active:
+        if self._bus is None:
             return
         now = self._now()
         make: Callable[..., Event] = observe.StageCancelled if was_cancelled else observe.StageCompleted
@@ -214,15 +227,18 @@ class Reporter:
             )
         )
 
-    def run_ended(self, reason: EndReason, elements: int, zombies: tuple[str, ...]) -> None:
+    def run_ended(
+        self, reason: EndReason, elements: int, zombies: tuple[str, ...], stages: Sequence[StageRun] = ()
+    ) -> None:
         """Tell how the run has ended, and of stages that have not, that they were cancelled; end all queues. Idempotent."""
         if self.is_over:
             return
         self.is_over = True
-        for stage in tuple(self._running.values()):
-            self.stage_ended(stage, was_cancelled=True)
+        for stage in stages:
+            if not stage.has_ended:
+                self._tell_end_of(stage, was_cancelled=True)
         error, self._error = self._error, None
-        if self._bus.active:
+        if self._bus is not None:
             now = self._now()
             make: Callable[..., Event] = (
                 observe.PipelineCancelled if reason == "cancelled" else observe.PipelineCompleted

@@ -5,9 +5,9 @@ Above: `_run`, `_pipeline`. Below: `elements`.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
+from .._records import Record
 from ..elements import (
     EndOfStream,
     EndReason,
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Result", "Timings", "result_of"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(Record, frozen=True):
     """How long a run took, on the event loop's clock."""
 
     total_s: float
@@ -41,8 +40,7 @@ class Timings:
     """From the start to the first output, in seconds; None when there was none."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Result:
+class Result(Record, frozen=True):
     """What a whole run gave, and how it ended."""
 
     elements: tuple[StreamElement, ...]

@@ -10,7 +10,6 @@ was stored owns itself, and says so when it is lost without having been ended.
 from __future__ import annotations
 
 import warnings
-import weakref
 from typing import TYPE_CHECKING, Literal
 
 from ..elements import (
@@ -65,7 +64,6 @@ class Run(InterruptibleRun):
         self._where = where
         self._live = live
         self._outcome = Outcome(engine)
-        self._iteration: weakref.ref[Iteration] | None = None
         self._own: Iteration | None = None
 
     # Iterating
@@ -78,9 +76,7 @@ class Run(InterruptibleRun):
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
         self._start()
-        iteration = Iteration(self._outcome, self)
-        self._iteration = weakref.ref(iteration)
-        return iteration
+        return Iteration(self._outcome)
 
     async def __anext__(self) -> StreamElement:
         """Return the next element of the output.
@@ -94,7 +90,7 @@ class Run(InterruptibleRun):
         """
         if self._own is None:
             self._start()
-            self._own = Iteration(self._outcome, self)
+            self._own = Iteration(self._outcome)
         return await self._own.__anext__()
 
     def text(self) -> AsyncIterator[str]:
@@ -379,9 +375,12 @@ class Run(InterruptibleRun):
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is None or not engine.started or self._outcome.over:
+        if engine is None:
             return
-        if self._iteration is not None and self._iteration() is not None:
+        self._outcome.run_is_lost = True
+        if not engine.started or self._outcome.over:
+            return
+        if self._outcome.iterations > (self._own is not None):
             return  # a bare loop: the iteration is the owner now
         message = (
             f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"

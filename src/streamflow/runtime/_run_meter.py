@@ -51,6 +51,8 @@ class TurnMeter:
 
     def on_output(self, leaf: int, is_end: bool, now: float) -> None:
         """Hear of an element that leaves by a leaf, or of several that end no turn."""
+        if not is_end and self._first_s is not None:
+            return
         is_behind = self._ended_here[leaf] < self._ended
         self._ended_here[leaf] += is_end
         if is_behind:
@@ -136,6 +138,7 @@ class RunMeter:
         self._plan = plan
         self._backend = backend
         self._pulse = pulse
+        self._here: list[UnitMeter | None] = [None]
         self.began_s: float = began_s
         """When the run began."""
         hears: dict[int, Any] = dict.fromkeys(plan.heads.values(), self.turns.on_input)
@@ -150,7 +153,7 @@ class RunMeter:
     def watch_consumer(self, ends: Iterable[ReceiveEnd[Any]]) -> None:
         """Measure who reads these ends."""
         for end in ends:
-            oversee(end, _Looker(self, end, self._backend.now))
+            oversee(end, _Looker(self, end, self._backend.clock()))
 
     def begin(self, feeders: Mapping[str, Job], stages: Sequence[StageRun]) -> None:
         """Make the meters of sources and stages, which are about to begin."""
@@ -255,7 +258,9 @@ class RunMeter:
         self, reads: Sequence[ReceiveEnd[Any]], into: Sequence[int], out: Sequence[int], began_s: float
     ) -> UnitMeter:
         inputs, outputs = [self.edges[one] for one in into], [self.edges[one] for one in out]
-        return UnitMeter(self._backend, began_s, reads=reads, inputs=inputs, outputs=outputs, pulse=self._pulse)
+        return UnitMeter(
+            self._backend, began_s, reads=reads, inputs=inputs, outputs=outputs, pulse=self._pulse, here=self._here
+        )
 
     def _pulled(self, source: UnitMeter, reader: str, since: float) -> None:
         now = source.now()
@@ -263,5 +268,6 @@ class RunMeter:
         self.units[reader].pulled(since, now)
 
     def _hear_output(self, leaf: int, is_end: bool, now: float) -> None:
-        self.consumer.end(now)
+        if self.consumer.since is not None:
+            self.consumer.end(now)
         self.turns.on_output(leaf, is_end, now)

@@ -9,7 +9,9 @@ Rules:
 2. *A state lasts until the task really goes on*, not until it is woken: who waits for its turn because another one computes has not
    become busy by that.
 3. A unit is one stage, a source, or the stages of a chain, which share a task and therefore all these times.
-4. *Service time* is how long a unit was busy between taking one element and being done with it, which is when it takes, or asks
+4. *An element moves in a turn of who sends it or takes it*, and what a turn has put into an edge stands there when it ends. So
+   who writes glances at its edges after each turn, at the cost of a comparison or two; who reads need not.
+5. *Service time* is how long a unit was busy between taking one element and being done with it, which is when it takes, or asks
    for, the next one. Elements that it deals with in one turn share that turn evenly.
 """
 
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ..channels import has_waiting_sender, stands_at, waits_on
 from ..observe import Tally
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from ._edge_meter import EdgeMeter
     from ._jobs import Job
 
+_T = TypeVar("_T")
+
 __all__ = ["BLOCKED", "BUSY", "IDLE", "UnitMeter", "as_coroutine", "metered"]
 
 BUSY: Final = 0
@@ -40,6 +44,9 @@ BLOCKED: Final = 1
 IDLE: Final = 2
 
 _END: Final = object()
+_MANY: Final = 64
+_LONG_S: Final = 4e-3
+"""How long there is no look at elements that follow each other in a dense stream, of so many or more: they are spread evenly."""
 _TRIFLE_S: Final = 1e-5
 """What an element has taken more than its neighbours, and nobody wants to know."""
 
@@ -54,19 +61,21 @@ class UnitMeter:
         inputs: The meters of the edges into it.
         outputs: The meters of the edges out of it.
         pulse: Knows of waits inside stages.
+        here: In it, whichever unit has its turn.
     """
 
     __slots__ = (
         "_backend",
-        "_edges",
         "_had_hand",
         "_heard",
         "_inputs",
+        "_is_fork",
         "_looked_s",
         "_mark_s",
+        "_pause_s",
         "_pulled_s",
         "_pulse",
-        "_ran_s",
+        "_ran_from_s",
         "_reads",
         "_received",
         "_writes",
@@ -75,6 +84,7 @@ class UnitMeter:
         "computed_s",
         "ended_s",
         "helpers",
+        "here",
         "now",
         "outputs",
         "service",
@@ -92,9 +102,12 @@ class UnitMeter:
         inputs: Sequence[EdgeMeter],
         outputs: Sequence[EdgeMeter],
         pulse: Pulse,
+        here: list[UnitMeter | None],
     ) -> None:
+        self.here: list[UnitMeter | None] = here
+        """In it, whichever unit has its turn."""
         self.times: list[float] = [0.0, 0.0, 0.0]
-        """How long it was in each state, until it entered the present one."""
+        """How long it was blocked and idle, by the state, until it entered the present one; the rest of its life it was busy."""
         self.state: int = IDLE if reads else BUSY
         """The present one."""
         self.since: float = began_s
@@ -116,15 +129,16 @@ class UnitMeter:
         self._received = sum(one.end.received for one in inputs)
         self._pulled_s = 0.0  # of its present turn
         self._looked_s = began_s
-        self._ran_s = 0.0  # how long it has computed since that
+        self._pause_s = MOMENT_S  # until the next look
+        self._ran_from_s = 0.0  # how long it had computed when its service was noted last
         self._backend = backend
-        self.now: Callable[[], float] = backend.now
+        self.now: Callable[[], float] = backend.clock()
         """The event loop's clock."""
         self._pulse = pulse
         self._reads = tuple(reads)
         self._writes = tuple(one.end for one in outputs)
         self._inputs = tuple(inputs)
-        self._edges = (*inputs, *outputs)
+        self._is_fork = len(outputs) > 1
         self._heard = tuple(one for one in outputs if one.hears is not None)
         self.outputs: tuple[EdgeMeter, ...] = tuple(outputs)
         """The meters of the edges out of it."""
@@ -132,9 +146,11 @@ class UnitMeter:
     def read(self, until: float) -> tuple[float, float, float]:
         """Return for how long it was busy, blocked and idle, in seconds, until it ended, or until that moment."""
         times = list(self.times)
-        if self.ended_s is None:
+        if self.ended_s is not None:
+            until = self.ended_s
+        elif self.state:
             times[self.state] += until - self.since
-        return times[BUSY], times[BLOCKED], times[IDLE]
+        return until - self.began_s - times[BLOCKED] - times[IDLE], times[BLOCKED], times[IDLE]
 
     def adopt(self, helper: Job) -> None:
         """Measure a helper task, too, which is about to begin."""
@@ -144,14 +160,11 @@ class UnitMeter:
     def pulled(self, since: float, now: float) -> None:
         """Know that its source, which has no task of its own, was at work in its turn: meanwhile it has waited for an element."""
         self._pulled_s += now - since
-        self.times[BUSY] -= now - since
         self.times[IDLE] += now - since
 
     def gave(self, since: float, now: float) -> None:
         """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
-        times = self.times
-        times[BLOCKED] += since - self.since
-        times[BUSY] += now - since
+        self.times[BLOCKED] += since - self.since
         self.computed_s += now - since
         self.since = now
         for edge in self.outputs:
@@ -160,10 +173,39 @@ class UnitMeter:
             else:
                 edge.was_written(since, now)
 
+    def lend(self, work: Callable[[], _T]) -> _T:
+        """Have its functions called in the turn of another unit, or of the run's user: meanwhile that one waits for an element."""
+        began, here = self.now(), self.here
+        caller, here[0] = here[0], self
+        if self.state:
+            self.times[self.state] += began - self.since
+        self.state = BUSY
+        try:
+            return work()
+        finally:
+            now, here[0] = self.now(), caller
+            self.computed_s += now - began - self._pulled_s
+            self._pulled_s = 0.0
+            end = self._reads[0]
+            has_more = end._buffer or end._turns or end._is_refilled
+            self.state, self.since = (BLOCKED if has_more else IDLE), now
+            if now - self._looked_s < self._pause_s and (not self._heard or self._may_glance()):
+                for edge in self.outputs:
+                    edge.glance(now)
+            else:
+                self._look(self.state, began, now, None)
+            if caller is not None:
+                caller.pulled(began, now)
+
     def go_on(self, job: Job, now: float) -> None:
-        """Know that a task of it has got its turn."""
+        """Know that a task of it has got its turn. Not asked where it is busy, and has no helpers: that changes nothing."""
         if not self.helpers:
-            self._enter(BUSY, now)
+            if self.blocked_on:
+                self._spend(now)
+            else:
+                self.times[self.state] += now - self.since
+                self.since = now
+            self.state = BUSY
             return
         if job in self.helpers:
             self.helpers[job] = True
@@ -175,10 +217,8 @@ class UnitMeter:
         Once for each turn of each task, so calls are spared here.
         """
         now = self.now()
-        ran = now - began - self._pulled_s
+        self.computed_s += now - began - self._pulled_s
         self._pulled_s = 0.0
-        self.computed_s += ran
-        self._ran_s += ran
         state = BUSY
         if self.helpers:
             if job in self.helpers:
@@ -191,13 +231,19 @@ class UnitMeter:
             for end in self._writes:
                 if end._turns:
                     state = BLOCKED
-            if now - self._looked_s < MOMENT_S and (state or asked is None) and self._may_glance():
-                for edge in self._edges:
+            if (
+                now - self._looked_s < self._pause_s
+                and (state or asked is None)
+                and (not self._heard or self._may_glance())
+            ):
+                for edge in self.outputs:
                     edge.glance(now)
-                if state != self.state:
+                if state == BLOCKED and self._is_fork:
                     self._enter(state, now)
+                elif state:  # busy until now, which needs no noting
+                    self.state, self.since = state, now
                 return
-        self._look(state, began, now, is_end=asked is _END)
+        self._look(state, began, now, asked)
         if state != self.state:
             self._enter(state, now)
 
@@ -209,29 +255,40 @@ class UnitMeter:
                 return False
         return True
 
-    def _look(self, state: int, began: float, now: float, *, is_end: bool) -> None:
-        """Look at what has moved since the last look, until the end of a turn."""
+    def _look(self, state: int, began: float, now: float, asked: object) -> None:
+        """Look at what has moved since the last look, until the end of a turn.
+
+        What who is at the other end of an edge has looked at a moment ago needs no second look.
+        """
         self._looked_s = now
+        is_passing, is_end = (state or asked is None) and self._may_glance(), asked is _END
         for edge in self.outputs:
-            edge.was_written(began, now)
+            if is_passing and now - edge.looked_s < self._pause_s:
+                edge.glance(now)
+            else:
+                edge.was_written(began, now)
         received = 0
         for edge in self._inputs:
-            received += edge.was_read(began, now)
+            if is_passing and now - edge.looked_s < self._pause_s:
+                received += edge.end.received
+            else:
+                received += edge.was_read(began, now)
         taken, self._received = received - self._received, received
+        self._pause_s = _LONG_S if taken > _MANY else MOMENT_S
         has_hand = state != IDLE and not is_end and (taken > 0 or self._had_hand)
         done = taken + self._had_hand - has_hand
         if done > 0 or not has_hand:
-            busy = self.times[BUSY] + (0.0 if self.state else now - self.since)
+            busy, ran_s = self.read(now)[BUSY], self.computed_s - self._ran_from_s
             if done > 0:
-                before = busy - self._mark_s - self._ran_s
-                each = self._ran_s / done
+                before = busy - self._mark_s - ran_s
+                each = ran_s / done
                 if before > _TRIFLE_S:
                     self.service.add(before + each)
                     done -= 1
                 if done:
                     self.service.add(each, done)
             self._mark_s = busy
-            self._ran_s = 0.0
+            self._ran_from_s = self.computed_s
         self._had_hand = has_hand
 
     def end(self, job: Job) -> None:
@@ -263,12 +320,13 @@ class UnitMeter:
         if state != self.state:
             self._spend(now)
             self.state = state
-            if state == BLOCKED and len(self.outputs) > 1:
+            if state == BLOCKED and self._is_fork:
                 self.blocked_on = [one for one in self.outputs if has_waiting_sender(one.end)]
 
     def _spend(self, now: float) -> None:
         spent = now - self.since
-        self.times[self.state] += spent
+        if self.state:
+            self.times[self.state] += spent
         self.since = now
         if self.blocked_on:
             for edge in self.blocked_on:
@@ -288,34 +346,37 @@ async def _awaiting(work: Awaitable[object]) -> object:
 @types.coroutine
 def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Generator[Any, Any, None]:
     """Run a task, and have its unit measured. Cancellation and what is raised pass through."""
-    now, give_up, send = meter.now, meter.give_up, work.send
-    step: Any = send
-    given: list[Any] = [
-        None
-    ]  # taken out before it is given: an error in a variable of a frame that it passes is a cycle
+    give_up, send, here = meter.give_up, work.send, meter.here
+    # What is thrown, and what is asked for, stays in no variable: an error in a frame that it passes is a cycle, and a future that
+    # was cancelled holds what it was cancelled with.
+    thrown: list[BaseException] = []
+    hand: list[Any] = []
+    given: Any = None
     try:
         while True:
-            began = now()
+            began, here[0] = meter.now(), meter
             if meter.state or meter.helpers:
                 meter.go_on(job, began)
             try:
-                asked = step(given.pop())
+                asked = work.throw(thrown.pop()) if thrown else send(given)
             except BaseException as end:
+                here[0] = None
+                given = None
                 give_up(job, _END, began)
                 if isinstance(end, StopIteration):
                     return
                 raise
+            here[0] = None
             give_up(job, asked, began)
-            given.append(asked)
-            del asked  # a future that was cancelled holds what it was cancelled with
+            hand.append(asked)
+            del asked
             try:
-                given.append((yield given.pop()))
-                step = send
+                given = yield hand.pop()
             except GeneratorExit:
                 work.close()
                 raise
             except BaseException as error:  # noqa: BLE001 - handed to the task, which decides what becomes of it
-                given.append(error)
-                step = work.throw
+                given = None
+                thrown.append(error)
     finally:
         meter.end(job)

@@ -53,7 +53,6 @@ class RunView(SweptRun):
     jobs: JobGroup
     inlets: Mapping[str, SendEnd[StreamElement]] = _NOTHING
     outlet: ReceiveEnd[StreamElement]
-    leaves: Mapping[str, ReceiveEnd[StreamElement]] = _NOTHING
     deadlocks: DeadlockWatch
     _edges: Sequence[ReceiveEnd[Any]] = ()
     _hubs: Mapping[str, HubEnd[StreamElement]] = _NOTHING
@@ -84,6 +83,11 @@ class RunView(SweptRun):
     def edges(self) -> Sequence[ReceiveEnd[Any]]:
         """All edges, in the order of the plan."""
         return self._edges
+
+    @property
+    def leaves(self) -> Mapping[str, ReceiveEnd[StreamElement]]:
+        """What reads the edge from each leaf, by its name; none before the start."""
+        return {name: self._edges[edge] for name, edge in self.plan.leaves.items()} if self._edges else _NOTHING
 
     def working_jobs(self) -> list[Job]:
         """Return the tasks that move elements, or may."""
@@ -189,6 +193,8 @@ class RunView(SweptRun):
         """Make what measures the run; to be called when all is made and nothing has begun."""
         from ._run_meter import RunMeter  # noqa: PLC0415 - most runs are not measured
 
+        for edge in self._edges:
+            edge.provide_buffer()  # which is looked at at the end of each turn
         its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
         its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
         its.begin(self._feeders, self._stages)

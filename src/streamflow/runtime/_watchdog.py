@@ -8,11 +8,12 @@ passed. A wait that begins after it looked cannot end before `limit` from then, 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+
+from .._records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +26,7 @@ _ROUNDING_S = 1e-9
 """A timer that fires at `since + limit` may find the difference one rounding step short of the limit."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Record, frozen=True):
     """One limit of one run."""
 
     kind: TimeoutKind
@@ -43,6 +43,8 @@ class Limit:
 
 class RunClock:
     """When something last moved on any watched edge."""
+
+    __slots__ = ("moved", "now", "pauses", "started")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now: Callable[[], float] = now

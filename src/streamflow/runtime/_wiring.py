@@ -5,10 +5,9 @@ Above: `_engine`. Below: `channels`, `_plan`, `_watchdog`.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import anyio
 
@@ -71,8 +70,8 @@ class StageRun:
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
     unwinding: Unwinding | None = None
     """What interruptions have cancelled of it; None: none has cancelled anything yet."""
-    host: Engine
-    """The run. It forgets its stages when its last task has ended: nothing is left waiting for the garbage collector."""
+    host: Engine | None = None
+    """The run; None once the stage has ended: the run may know it then, and nothing is left waiting for the garbage collector."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
     helpers: dict[Job, None] = _NOBODY
@@ -81,6 +80,8 @@ class StageRun:
     """Set when the last helper has ended, once somebody waits for it."""
     clock: StageClock | None = None
     """Since when it is busy, if it has a limit."""
+    has_ended: bool = False
+    """Whether its task has."""
     has_begun: bool = False
     """Whether its work has begun; a stage may be cancelled before."""
     failure: BaseException | None = None
@@ -90,15 +91,17 @@ class StageRun:
     supervisor: Supervisor | None = None
     """Keeps it going when it fails; None once it has ended."""
 
-    def __init__(self, plan: StagePlan) -> None:
+    def __init__(self, plan: StagePlan, pulse: Pulse) -> None:
+        self.plan: StagePlan = plan
+        """What is the same for all runs."""
+        self.pulse: Pulse = pulse
+        """Counts which tasks of the run can go on."""
         self.node: Node = plan.node
         """The stage in its graph."""
         self.name: str = plan.node.name
         """Name of the stage."""
         self.index: int = plan.index
         """Its number in the plan."""
-        self.downstream: frozenset[int] = plan.downstream
-        """The stages that its elements can reach."""
         self.inputs: tuple[ReceiveEnd[Any], ...] = ()
         """What it reads."""
         self.output: SendEnd[Any]
@@ -109,17 +112,35 @@ class StageRun:
         """What it is given as output: an end, or ends by port; for a sink one that refuses everything."""
         self.job: Job
         """Its task."""
-        self.is_sink: bool = not plan.outputs
+
+    @property
+    def downstream(self) -> frozenset[int]:
+        """The stages that its elements can reach."""
+        return self.plan.downstream
+
+    @property
+    def is_sink(self) -> bool:
         """Whether it has no output."""
-        self.is_isolated: bool = plan.is_isolated
+        return not self.plan.outputs
+
+    @property
+    def is_isolated(self) -> bool:
         """Whether it may fail without failing the run."""
+        return self.plan.is_isolated
 
     def call(self, body: StageBody, run: RunContext[Any]) -> Awaitable[None]:
         """Call what its stage has given as its body for this run."""
         return body(cast("Any", self.reads), cast("Any", self.writes), run)
 
     def start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
-        """Start a helper task, and return what cancels it; what `RunContext.start_soon()` calls."""
+        """Start a helper task, and return what cancels it; what `RunContext.start_soon()` calls.
+
+        Raises:
+            RunStateError: If the stage has ended, or is being cancelled.
+        """
+        if self.host is None or self.job not in self.host.jobs.alive or self.job.cancel_requested:
+            message = f"stage {self.name!r} has ended and cannot start the helper {name!r}"
+            raise RunStateError(message)
         return self.host.start_helper(self, work, name)
 
     async def helped(self) -> None:
@@ -127,12 +148,11 @@ class StageRun:
         while self.helpers:
             self.helpers_ended = anyio.Event()
             self.waits_for_helpers = True
-            pulse = self.host.deadlocks.pulse
-            pulse.begin_wait()
+            self.pulse.begin_wait()
             try:
                 await self.helpers_ended.wait()
             finally:
-                pulse.runnable += 1
+                self.pulse.runnable += 1
                 self.waits_for_helpers = False
 
     @property
@@ -188,7 +208,8 @@ class StageRun:
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
-            one.close(reason)
+            if one.state == "open" or one.has_rest:  # most have ended, and been read to the end
+                one.close(reason)
 
     def has_met_end(self) -> bool:
         """Say whether it has been told that an input has ended: `receive()` raises that, and a body may end by it."""
@@ -225,16 +246,13 @@ class StageRun:
         return {one.name for one in (self.output, *ports)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What the engine needs of a run's edges."""
 
     inlets: dict[str, SendEnd[StreamElement]]
     """Writes the edge into each head, by its name."""
     outlet: ReceiveEnd[StreamElement]
     """Reads all leaves."""
-    leaves: dict[str, ReceiveEnd[StreamElement]]
-    """Reads the edge from each leaf, by its name."""
     edges: Sequence[ReceiveEnd[Any]]
     """All edges, in the order of the plan."""
     sends: Sequence[SendEnd[Any]]
@@ -259,6 +277,7 @@ class _Ends:
         self._remembered = plan.remembered
         self._watches = watches
         self._tracer = None if watches is None else watches.tracer
+        self._are_late = plan.is_chain and watches is None
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
@@ -269,7 +288,13 @@ class _Ends:
         receive: ReceiveEnd[Any]
         if edge.is_plain:
             send, receive = open_plain(
-                bound.capacity, edge.name, edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                edge.name,
+                edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         elif edge.rounds is not None:
             self._entries[len(self.sends)] = edge.rounds.entry
@@ -278,7 +303,13 @@ class _Ends:
             )
         elif edge.is_chained:
             send, receive = open_chained(
-                bound.capacity, name=edge.name, admit=edge.gate, watch=watch, pulse=self._pulse, plain=edge.plain
+                bound.capacity,
+                name=edge.name,
+                admit=edge.gate,
+                watch=watch,
+                pulse=self._pulse,
+                plain=edge.plain,
+                is_late=self._are_late,
             )
         else:
             send, receive = open_channel(
@@ -401,7 +432,9 @@ def wire(
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
     """
-    stages = [StageRun(one) for one in plan.stages]
+    stages = [StageRun(one, pulse) for one in plan.stages]
+    if plan.ways and watches is None:
+        return stages, _wire_straight(plan, stages, herald, pulse, is_live=is_live)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
@@ -425,11 +458,38 @@ def wire(
     return stages, Wiring(
         inlets={name: ends.sends[edge] for name, edge in plan.heads.items()},
         outlet=outlet,
-        leaves={name: ends.receives[edge] for name, edge in plan.leaves.items()},
         edges=ends.receives,
         sends=ends.sends,
         hubs=ends.hubs,
     )
+
+
+def _wire_straight(
+    plan: Plan, stages: Sequence[StageRun], herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+) -> Wiring:
+    """Open the edges of a straight line of stages: as `wire()` would, which most runs are too short for."""
+    sends: list[SendEnd[Any]] = []
+    receives: list[ReceiveEnd[Any]] = []
+    send: SendEnd[Any]
+    receive: ReceiveEnd[Any]
+    for edge in plan.edges:
+        send, receive = open_plain(
+            edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain, is_late=True
+        )
+        receive.herald = herald
+        sends.append(send)
+        receives.append(receive)
+    for stage, (before, behind) in zip(stages, plan.ways, strict=True):
+        stage.reads = reads = receives[before]
+        stage.inputs = (reads,)
+        stage.output = stage.writes = output = sends[behind]
+        reads.forward_to(output, is_alone=True)
+    (last,) = plan.leaves.values()
+    ((head, first),) = plan.heads.items()
+    outlet, inlet = receives[last], receives[first]
+    tell_loop(receives)
+    tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
+    return Wiring({head: sends[first]}, outlet, receives, sends, {})
 
 
 def _for_body(plans: Sequence[InputPlan | OutputPlan], ends: Sequence[_End]) -> _End | Mapping[str, _End]:

@@ -10,13 +10,15 @@ a class was given instead of an object.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
+import msgspec
+
+from .._records import Record
 from ..errors import Finding, RunStateError, StageDefinitionError
 
 if TYPE_CHECKING:
@@ -174,8 +176,7 @@ class BaseStage:
         raise RunStateError(message)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StageSpec:
+class StageSpec(Record, frozen=True):
     """A stage in the one form that graph and runtime know, whatever form its author chose."""
 
     name: str
@@ -196,11 +197,9 @@ class StageSpec:
     """Whether what an accumulating stage does not accept waits for its results."""
     on_interrupt: OnInterrupt = "reenter"
     """What an interruption does to its body when it has work in hand."""
-    input_ports: Mapping[str, ElementTypes] = dataclasses.field(default_factory=dict[str, "ElementTypes"])
+    input_ports: Mapping[str, ElementTypes] = msgspec.field(default_factory=dict[str, "ElementTypes"])
     """What each named input accepts; empty when it has the one input without a name."""
-    output_ports: Mapping[str, ElementTypes | None] = dataclasses.field(
-        default_factory=dict[str, "ElementTypes | None"]
-    )
+    output_ports: Mapping[str, ElementTypes | None] = msgspec.field(default_factory=dict[str, "ElementTypes | None"])
     """What each named output emits, None when unknown; empty when it has the one output without a name."""
     resources: tuple[Resource[Any], ...] = ()
     """What it shares with other stages and runs."""

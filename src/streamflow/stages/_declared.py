@@ -5,11 +5,11 @@ Above: `_forms`. Below: `_contract`, `_annotations`, `_resources`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from .._records import Record
 from ._annotations import declared_types
 from ._contract import StageKind, checked_name, definition_error
 from ._resources import Resource
@@ -33,8 +33,7 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Record, frozen=True):
     """The named ports of a stage; a side that is empty has the one end without a name."""
 
     inputs: Mapping[str, ElementTypes]

@@ -16,7 +16,6 @@ Parameters with a default keep it, except one called `run`.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
@@ -275,7 +274,7 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
     is_process = not inspect.isasyncgenfunction(called(given.process))
     made = _spec(given, name, kind, ports, (reads, writes), start=start, is_process=is_process)
     # A step would be that of one object for all runs.
-    return made if make is None else dataclasses.replace(made, step=None)
+    return made if make is None else made.replace(step=None)
 
 
 def _from_function(given: FunctionStage[..., object]) -> StageSpec:

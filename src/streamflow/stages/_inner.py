@@ -15,7 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Never
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Never
 import anyio
 import anyio.lowlevel
 
+from .._records import Record
 from ..channels import count_waits_between, open_channel
 from ..elements import ControlElement, Marker, TurnEnd, TurnReset, TurnStart
 from ..errors import OutputClosedError
@@ -45,8 +45,7 @@ RESULTS = 16
 """Most results that wait inside, between an inner stage and its outer one: as on any edge."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Record, frozen=True):
     """What an inner stage is given at a time."""
 
     elements: tuple[StreamElement, ...]

@@ -8,8 +8,6 @@ gone; only where all branches are alike): it returns a number, or None where no 
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -85,10 +83,15 @@ def key_hash(key: Callable[[E], object], names: Sequence[str], route: str) -> Ch
 
     Source: Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates" (1998); SplitMix64's mixing function.
     """
-    seeds = [_digest(name.encode()) for name in names]
+    from hashlib import blake2b  # noqa: PLC0415 - most programs have no such route
+
+    def digest(data: bytes) -> int:
+        return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+
+    seeds = [digest(name.encode()) for name in names]
 
     def choose(element: E, _gone: Sequence[int]) -> int:
-        hashed = _digest(_key_bytes(key(element), route))
+        hashed = digest(_key_bytes(key(element), route))
         return max(range(len(seeds)), key=lambda number: _mixed(hashed ^ seeds[number]))
 
     return choose
@@ -128,6 +131,8 @@ def any_weighted(weights: Sequence[float]) -> Choose:
 
 def by_chance(weights: Sequence[float], seed: int | None) -> Choose:
     """Choose by chance, each as likely as its weight says; with a seed, the same elements get the same choices in each run."""
+    import random  # noqa: PLC0415 - most programs have no such route
+
     draw = random.Random(seed)  # noqa: S311 - nothing secret hangs on it
 
     def choose(_element: object, gone: Sequence[int]) -> int:
@@ -171,10 +176,6 @@ def _key_bytes(key: object, route: str) -> bytes:
         case _:
             message = f"the key {key!r:.80} of an element is a {type(key).__name__}"
             raise RoutingError(route, f"{message}; give a string, bytes or an integer, which hash the same everywhere")
-
-
-def _digest(data: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def _mixed(value: int) -> int:

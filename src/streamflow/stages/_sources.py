@@ -26,6 +26,8 @@ Source = StreamElement | str | Iterable[StreamElement | str] | AsyncIterable[Str
 
 _ALLOWED = "give an element, a string, an iterable or async iterable of elements, or nothing and use run.send()"
 
+_SIMPLE = frozenset({list, tuple})  # of which one look is enough
+
 
 def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]:
     """Check what was given as a source, and return what to iterate.
@@ -35,6 +37,8 @@ def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable
     """
     if isinstance(source, (StreamElement, str)):
         return (source,)
+    if type(source) in _SIMPLE:
+        return source
     refusal = _refusal(source)
     if refusal is not None:
         raise SourceError(refusal)
@@ -58,9 +62,9 @@ def open_sources(
         names = ", ".join(map(repr, generators))
         message = f"stage {names} generates and takes no source; call execute() without one"
         raise SourceError(message)
-    if not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
+    if type(given) in _SIMPLE or not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
         if len(heads) == 1:
-            return {heads[0]: open_source(cast("Source", given))}
+            return {heads[0]: open_source(given)}
         wanted = ", ".join(f"{name!r}: …" for name in heads)
         message = f"{len(heads)} stages take a source; give one for each, as {{{wanted}}}, or branch() from one stage"
         raise SourceError(message)

@@ -8,11 +8,11 @@ that has to be awaited, so that it is no step after all, `resume` does the rest 
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
+from .._records import Record
 from ..channels import NOTHING, OUTCOME, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
 from ..elements import StreamElement
 from ._annotations import called
@@ -30,8 +30,7 @@ _Pump: TypeAlias = "Callable[[_Func, ReceiveEnd[Any], SendEnd[Any]], Unusual]"
 _Loop: TypeAlias = "Callable[[_Func, Any, SendEnd[Any]], Awaitable[None]]"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Step:
+class Step(Record, frozen=True):
     """What one stage does with one element."""
 
     func: _Func

@@ -9,16 +9,16 @@ cancellation holds.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias, cast
 
-from ..channels import ReceiveEnd, SendEnd, pass_head
+from ..channels import ReceiveEnd, SendEnd, _wait, pass_head
 from ..runtime import _chain, _feeding
 from ..stages import _loops
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 
-__all__ = ["EdgeHook", "EndKind", "hooked_edges", "replaced"]
+__all__ = ["EdgeHook", "EndKind", "hooked_edges", "one_wake_up_per_turn", "replaced"]
 
 EndKind: TypeAlias = Literal["send", "receive"]
 """Which end of an edge it is."""
@@ -51,6 +51,11 @@ def replaced(replacements: Iterable[tuple[object, str, object]]) -> Generator[No
             undo.callback(setattr, owner, name, vars(owner)[name])
             setattr(owner, name, replacement)
         yield
+
+
+def one_wake_up_per_turn() -> contextlib.AbstractContextManager[None]:
+    """Give asyncio a turn for each task that is woken by one that was woken, where there is little to do too: more to look at."""
+    return replaced([(_wait, "LITTLE", 0)])
 
 
 def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
@@ -141,10 +146,16 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-async def _send_all(self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
+async def _send_all(
+    self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is, *, close: bool = False
+) -> None:
     """Do what `SendEnd.send_all()` does, without its fast path."""
-    async for item in items:
-        await self.send(convert(item))
+    try:
+        async for item in items:
+            await self.send(convert(item))
+    finally:
+        if close:
+            await cast("AsyncGenerator[Any, None]", items).aclose()
 
 
 async def _send_each(self: SendEnd[Any], items: Iterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:

@@ -1,6 +1,7 @@
 """Cancel a scenario at every point of its life, one point per run, and look at what is left.
 
-Above: tests. Below: `_ticks` and `_trio`, which cancel at one tick; `_tasks`, which looks for tasks left behind.
+Above: tests. Below: `_ticks` and `_trio`, which cancel at one tick; `_tasks`, which looks for tasks left behind;
+`_edge_methods`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, assert_never, cast
 
 import anyio
 
+from ._edge_methods import one_wake_up_per_turn
 from ._tasks import assert_no_tasks_left, is_on_trio, tasks_alive
 from ._ticks import AsyncioInjector
 
@@ -102,7 +104,8 @@ async def cancel_sweep(
         fired = False
         try:
             before = tasks_alive()
-            outcome, fired = await _run_once(scenario, how, tick)
+            with one_wake_up_per_turn():
+                outcome, fired = await _run_once(scenario, how, tick)
             await assert_no_tasks_left(before)
             if not allow_swallowed:
                 _refuse_swallowed(outcome)

@@ -1,0 +1,143 @@
+"""The package once more, without the code that asks whether a feature is on: what that asking costs while it is off.
+
+Above: `bench_features_cost`. Below: the source of the package.
+
+A copy of all modules is imported beside the real one, from the same source with fragments taken out of it. A fragment that is not
+found is an error: a copy that has lost nothing would prove that nothing costs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any
+
+__all__ = ["HOOKS", "Copy", "Hook", "LostHookError"]
+
+PACKAGE = "streamflow"
+
+
+class LostHookError(LookupError):
+    """What should be taken out of a module is not in it: it was rewritten, and `HOOKS` has to follow."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hook:
+    """What a feature that is off leaves in the code of a module."""
+
+    module: str
+    """Below the package, as in `channels._pump`."""
+    text: str
+    """The lines, or a part of one; each that is like it."""
+    instead: str = ""
+    """What stands there without it."""
+
+
+def _asking(module: str, question: str, then: str, depth: int) -> Hook:
+    """Return an `if` with one line in it."""
+    margin = "    " * depth
+    return Hook(module, f"{margin}if {question}:\n{margin}    {then}\n")
+
+
+HOOKS: dict[str, tuple[Hook, ...]] = {
+    "events and metrics": (
+        Hook(
+            "channels._receive_end",
+            "                for overseer in self._overseers:\n                    overseer.look()\n",
+        ),
+        Hook("channels._send_end", "        for overseer in peer._overseers:\n            overseer.look()\n"),
+        Hook("runtime._feeding", "0.0 if meter is None else meter.now()", "0.0"),
+        _asking("runtime._feeding", "self.hears is not None", "self.hears(began)", 2),
+        Hook("runtime._jobs", "elif self.meter is None:", "elif True:"),
+        _asking("runtime._engine", "self.config.metrics", "self.measure()", 2),
+    ),
+    "priority": (
+        Hook("channels._pump", " or (lanes is not None and result.priority is not lanes.only)"),
+        Hook("channels._pump", " or (lanes is not None and element.priority is not lanes.only)"),
+        Hook("channels._pump", ", target._lanes", ", None"),
+    ),
+    "element tracing": (
+        _asking(
+            "channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=True)', 4
+        ),
+        _asking(
+            "channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=False)', 5
+        ),
+        _asking("channels._receive_end", "self._watch is not None", "self._watch.on_received(item)", 2),
+        _asking("channels._send_end", "peer._watch is not None", "peer._watch.on_sent(item)", 2),
+        _asking("runtime._engine", "self.tracer is not None", "self.tracer.enter(run)", 2),
+        _asking(
+            "runtime._wiring", "self._tracer is not None", "self._tracer.edge(len(self.sends), edge, send, receive)", 2
+        ),
+    ),
+}
+"""By feature."""
+
+
+class Copy:
+    """The package, imported once more.
+
+    Args:
+        hooks: What is taken out of it.
+
+    Raises:
+        LostHookError: If one of them is not there.
+    """
+
+    def __init__(self, hooks: Sequence[Hook]) -> None:
+        self._hooks: dict[str, list[Hook]] = {}
+        for hook in hooks:
+            self._hooks.setdefault(f"{PACKAGE}.{hook.module}", []).append(hook)
+        self._modules: dict[str, ModuleType] = {}
+        with self.here():
+            for name in (PACKAGE, *self._hooks):
+                importlib.import_module(name)
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[Any]:
+        """Let every import of the package find this copy, for as long as the block lasts; gives the copy."""
+        others = _taken_out()
+        sys.modules.update(self._modules)
+        sys.meta_path.insert(0, self)  # type: ignore[arg-type] - all that is asked of a finder is `find_spec()`
+        try:
+            yield sys.modules.get(PACKAGE)
+        finally:
+            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            self._modules = _taken_out()
+            sys.modules.update(others)
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return how a module of the package is loaded."""
+        if name.partition(".")[0] != PACKAGE:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.origin is not None and name in self._hooks:
+            spec.loader = _Edited(name, spec.origin, self._hooks[name])
+        return spec
+
+
+class _Edited(SourceFileLoader):
+    def __init__(self, name: str, path: str, hooks: Sequence[Hook]) -> None:
+        super().__init__(name, path)
+        self._hooks = hooks
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the source without the hooks; never from a cache, and into none."""
+        source = self.get_data(self.path).decode()
+        for hook in self._hooks:
+            if hook.text not in source:
+                message = f"{hook.module} has no {hook.text!r} any more"
+                raise LostHookError(message)
+            source = source.replace(hook.text, hook.instead)
+        return compile(source, self.path, "exec", dont_inherit=True)
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """Take all modules of the package out of the interpreter."""
+    names = [name for name in sys.modules if name.partition(".")[0] == PACKAGE]
+    return {name: sys.modules.pop(name) for name in names}

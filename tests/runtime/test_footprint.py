@@ -1,0 +1,113 @@
+"""What a live run holds: many runs are alive at once, and each object of theirs is looked at by every collection of garbage."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator
+
+import pytest
+from anyio.lowlevel import checkpoint
+
+from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement, stage
+from streamflow.channels._late import NO_BUFFER
+
+RUNS = 20
+
+
+@stage
+async def passing(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+    async for element in stream:
+        yield element
+
+
+def _of_generators() -> Pipeline:
+    return PipelineBuilder().chain(*[stage(passing.func, name=f"s{number}") for number in range(3)]).build()
+
+
+def _of_functions() -> Pipeline:
+    functions = [MapStage(lambda element: element, name=f"s{number}") for number in range(3)]
+    return PipelineBuilder(PipelineConfig(fuse=True)).chain(*functions).build()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "most"), [(_of_generators(), 155), (_of_functions(), 142)], ids=["generators", "fused"]
+)
+def test_a_run_that_waits_for_its_input_holds_few_objects(pipeline: Pipeline, most: int) -> None:
+    """Issue 10, goal 8: what few runs need is made when it is needed, and what all runs share is shared."""
+
+    async def held_by_each() -> float:
+        gate = asyncio.Event()
+
+        async def gated() -> AsyncIterator[TextElement]:
+            await gate.wait()
+            yield TextElement("x")
+
+        async def one() -> None:
+            assert (await pipeline.run(gated())).text == "x"
+
+        async with asyncio.TaskGroup() as group:
+            before = len(gc.get_objects())
+            for _ in range(RUNS):
+                group.create_task(one())
+            for _ in range(5):
+                await checkpoint()
+            found = len(gc.get_objects()) - before
+            gate.set()
+        return found / RUNS
+
+    gc.collect()
+    gc.disable()  # what was collected meanwhile would be missing
+    try:
+        with asyncio.Runner(debug=False) as runner:
+            assert 0 < runner.run(held_by_each()) <= most
+    finally:
+        gc.enable()
+
+
+async def test_an_edge_has_no_buffer_before_its_first_element_and_none_inside_a_chain() -> None:
+    """`channels/_late`: an empty deque is the largest thing that an edge has."""
+    pipeline = _of_functions()
+    await pipeline.run("x")  # from now on it knows the type
+    async with pipeline.execute() as run:
+        edges = run._engine.edges
+        assert all(edge.backlog is NO_BUFFER for edge in edges)
+
+        await run.send("x")
+        run.close_input()
+
+        assert [element.text async for element in run if isinstance(element, TextElement)] == ["x"]
+        assert {edge.name for edge in edges if edge.backlog is NO_BUFFER} == {"s0 → s1", "s1 → s2"}
+
+
+class _Deps:
+    """Given to a run."""
+
+
+@pytest.mark.parametrize("pipeline", [_of_generators(), _of_functions()], ids=["generators", "fused"])
+@pytest.mark.parametrize("is_left", [False, True], ids=["read to its end", "left early"])
+async def test_a_run_that_has_ended_is_gone_without_the_garbage_collector(pipeline: Pipeline, *, is_left: bool) -> None:
+    """Semantics 5.1: what knows a run and is known by it is let go of when its tasks end, of a run that is cut short too."""
+
+    async def words() -> AsyncIterator[str]:
+        for _ in range(1000 if is_left else 3):
+            yield "x"
+            await checkpoint()
+
+    deps = _Deps()
+    link = weakref.ref(deps)
+    gc.collect()
+    gc.disable()
+    try:
+        async with pipeline.execute(words(), deps=deps) as run:
+            async for _element in run:
+                if is_left:
+                    break
+        del deps, run
+        for _ in range(5):
+            await checkpoint()
+
+        assert link() is None
+    finally:
+        gc.enable()
