@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["PlainForkEnd", "open_fork"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
+T = TypeVar("T")
 U = TypeVar("U")
 
 _Branches = list[tuple[SendEnd[Any], "deque[Any]", "ReceiveEnd[Any]"]]
@@ -39,13 +40,13 @@ _Branches = list[tuple[SendEnd[Any], "deque[Any]", "ReceiveEnd[Any]"]]
 
 def open_fork(
     name: str,
-    branches: Sequence[SendEnd[Any]],
+    branches: Sequence[SendEnd[T]],
     *,
-    otherwise: SendEnd[Any] | None = None,
+    otherwise: SendEnd[T] | None = None,
     joins: Sequence[tuple[ControlJoin, int]] = (),
     ordering: Ordering | None = None,
     is_shared: bool = False,
-) -> ForkEnd[Any]:
+) -> ForkEnd[T]:
     """Return what writes several edges as one, and copies each element to all whose readers accept it.
 
     Args:
