@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 
@@ -141,7 +142,7 @@ async def test_a_run_may_end_while_something_is_left_to_the_chains_own_task():
 
 
 @pytest.mark.slow
-@given(st.integers(2, 5), st.integers(0, 4), st.integers(0, 60), st.sampled_from([1, 3, 16]))
+@given(st.integers(1, 5), st.integers(0, 4), st.integers(0, 60), st.sampled_from([1, 3, 16]))
 async def test_who_looks_while_a_function_is_called_finds_every_element_in_an_edge(
     stages: int, looking: int, place: int, capacity: int
 ):
@@ -253,3 +254,38 @@ async def test_a_chain_that_drops_all_that_its_reader_asks_for_goes_on(capacity:
         got = [int(one) for one in await read(run)]
 
     assert got == [number for number in range(200) if number % 50 < 20]
+
+
+def calls_inside() -> int:
+    frame, count = sys._getframe(), 0
+    while frame is not None:
+        frame, count = frame.f_back, count + 1
+    return count
+
+
+@pytest.mark.parametrize("capacity", [1, 16])
+async def test_stages_that_are_not_fused_are_called_for_who_reads_too(capacity: int):
+    """semantics 16.6: each has its edges, its context and its place; forty in a row are not forty calls inside each other."""
+    tasks: set[str] = set()
+    deepest = 0
+
+    def look(element: TextElement) -> TextElement:
+        nonlocal deepest
+        deepest = max(deepest, calls_inside())
+        tasks.add(task_name())
+        return TextElement(f"{element.text} {current_run().stage}")
+
+    stages = [same(f"s{number}") for number in range(40)]
+    pipeline = (
+        PipelineBuilder(PipelineConfig(buffer_size=capacity, fuse=False))
+        .chain(MapStage(look, name="look"), *stages)
+        .build()
+    )
+    depth = calls_inside()
+    async with pipeline.execute(texts(200)) as run:
+        got = await read(run)
+
+    assert got == [f"{number} look" for number in range(200)]
+    assert deepest - depth < 16 * 6 + 20
+    assert tasks == {"trio"} or len(tasks) > 1
+    assert adds_up(run)

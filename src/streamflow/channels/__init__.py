@@ -13,6 +13,7 @@ from ._burst import OUTCOME
 from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
 from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
+from ._driven import drive, driven
 from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
@@ -124,6 +125,8 @@ __all__ = [
     "checked_overflow",
     "checked_weight",
     "count_waits_between",
+    "drive",
+    "driven",
     "drop_backlog",
     "end_loop",
     "has_plain",

@@ -30,10 +30,9 @@ import anyio.lowlevel
 
 from .._records import Record
 from ._burst import OUTCOME, burst_of
-from ._refilled import WIDE
+from ._refilled import WIDE, drop
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator, Sequence
 
     from ._pump import Unusual
@@ -187,7 +186,7 @@ class Line:
                     return unusual
                 edge.received += len(batch)
                 if edge is source:
-                    _drop(taken, len(batch))
+                    drop(taken, len(batch))
                 batch = given
             behind._buffer.extend(batch)
         except BaseException:
@@ -200,7 +199,7 @@ class Line:
                 source._wake_sender()
             if behind._buffer:
                 line = None if behind._line is None else behind._line()
-                if (line is None or not line._push()) and behind._waiter is not None:
+                if (line is None or not line.push()) and behind._waiter is not None:
                     behind._wake()
         return None
 
@@ -215,7 +214,7 @@ class Line:
         source = self._calls[place][-1]
         source.received += begun
         if source is self.source:
-            _drop(source._buffer, begun)
+            drop(source._buffer, begun)
         else:
             source.provide_buffer()
             source._buffer.extend(batch[begun:])
@@ -263,9 +262,29 @@ class Line:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
         return self._move_for_another() and (bool(self._target._buffer) or self._ask())
 
-    def _push(self) -> bool:
-        """Move what a line has put into the edge before this one; say whether it was done, else the line's task is to be woken."""
-        return self._target._peer._give_more is not None and self._move_for_another()
+    def push(self) -> bool:
+        """Move what has been put into the first edge, for who has done that; say whether the line's task need not look itself."""
+        if self._target._peer._give_more is None:
+            return False
+        is_done = self._move_for_another()
+        if not is_done:
+            self.wake()
+        return is_done
+
+    def hear_pause(self, *, may_call: bool) -> None:
+        """Hear that who writes the first edge, which is driven, is about to wait.
+
+        Args:
+            may_call: Whether the functions may be called now.
+        """
+        # If it waits for room here, it has had the line go on before.
+        if not self.source._turns and not (may_call and self.push()):
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the line's own task look again, if it waits for room."""
+        if self._turn is not None:
+            self._target._peer._wake_turn(self._turn)
 
     def _move_for_another(self) -> bool:
         """Move what is there for another task, while the line's own waits for room; say whether that one may go on waiting."""
@@ -282,18 +301,22 @@ class Line:
             self._error = error
         if self._left is None and self._error is None and not self.is_settled:
             return True
-        behind._wake_turn(turn)
+        self.wake()
         return False
 
     def _ask(self) -> bool:
-        """Wait for what a line before this one gives, too; say whether there is such a line, else nobody would have this one go on.
+        """Wait for what comes, too; say whether its writer is driven, or is a line, else nobody would have this one go on.
 
-        That line has this one go on (`_push()`); what else comes into the edge wakes the task, as it wakes any reader.
+        Such a writer has this one go on (`push()`); what else comes into the edge of a line wakes the task, as it wakes any reader.
         """
         source, turn = self.source, self._turn
         if turn is None or source._buffer or source.attention or source.state != "open":
             return False
-        if source._line_before is None or source._line_before() is None or self._target._limit < 0:
+        if self._target._limit < 0:
+            return False
+        if source._is_driven:
+            return True
+        if source._line_before is None or source._line_before() is None:
             return False
         source._waiter, self._is_asking = turn.waiter, True
         return True
@@ -329,12 +352,3 @@ class Line:
 
 
 _NO_BURST: tuple[list[Any], Iterator[Any], list[Any]] = ([], iter(()), [])
-
-
-def _drop(buffer: deque[Any], count: int) -> None:
-    """Take so many elements from the head."""
-    if count == len(buffer):
-        buffer.clear()
-    else:
-        for _ in range(count):
-            buffer.popleft()

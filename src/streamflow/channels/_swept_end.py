@@ -7,6 +7,7 @@ Above: `_receive_end`, `_send_end`; `_sweep`, which changes it. Below: `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..elements import ControlElement, TurnEnd
@@ -14,13 +15,16 @@ from ..elements import ControlElement, TurnEnd
 if TYPE_CHECKING:
     import weakref
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from ..errors import CloseReason
     from ._hand import Hand
     from ._line import Line
+    from ._merge import Relay
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
+    from ._watching import ChannelWatch
 
 __all__ = ["SweptEnd"]
 
@@ -31,13 +35,21 @@ class SweptEnd:
     _forward: SendEnd[Any] | None
     _buffer: deque[Any]
     _plain: set[type]
+    _sender: SendEnd[Any] | None
+    _checkpoint_at: int
+    received: int
     attention: int
     _receiving: bool
     _hand: Hand | None
     _owes: bool
     _line: weakref.ref[Line] | None = None  # that takes bursts out of this edge
+    _is_driven: bool = False  # see `_driven`
     _line_before: weakref.ref[Line] | None = None  # that puts bursts into it
+    _relay: Relay | None = None  # of the merge that reads this edge
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
+    _aside: deque[Any] | None
+    _watch: ChannelWatch | None
+    _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
     _is_fenced: bool = False  # the stage that writes here is
     herald: Callable[[], Herald | None] | None = None
     """Returns who hears of each `Interrupt` that is sent, before it enters; None: nobody does."""
@@ -67,6 +79,36 @@ class SweptEnd:
             line = None if here is None else here()
             if line is not None:
                 line.settle()
+        merge = None if self._relay is None else self._relay.merge()
+        if merge is not None:
+            merge._settle()
+
+    def _catch_up_with_merge(self) -> None:
+        """Have what has left by a merge taken out of this edge: there may be more room than it seems."""
+        merge = None if self._relay is None else self._relay.merge()
+        if merge is not None:
+            merge._catch_up()
+
+    def _reader(self) -> Line | None:
+        """Return the line that takes bursts out of this edge."""
+        return None if self._line is None else self._line()
+
+    def _carry_on(self) -> bool:
+        """Have what is here go through the functions of the line that reads it, and say whether there is room then."""
+        line = self._reader()
+        if (
+            line is None or self.received >= self._checkpoint_at
+        ):  # others have their turn while the line's task moves it
+            self._leave_line()
+            return False
+        return line.push() and self._sender is not None and len(self._buffer) < self._sender._limit
+
+    def _leave_line(self) -> None:
+        """Be ended: what is on its way is put into its edges, and a line that waits for what is driven into this one is told."""
+        self._settle()
+        line = self._reader() if self._is_driven else None
+        if line is not None:
+            line.wake()
 
     def _note(self, item: object) -> None:
         """Know what the reader is about to take."""
@@ -97,3 +139,19 @@ class SweptEnd:
     def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
         """Drop what does not stay of what was taken out of the edges and is kept to leave later; return how much that was."""
         return 0
+
+    def _discard(self, reason: CloseReason) -> None:
+        """Throw away all that waits here, and count it."""
+        items = [*(self._aside or ()), *self._buffer]
+        self._count_discarded(reason, len(items))
+        if self._watch is not None:
+            self._watch.on_discarded(items, reason)
+        self._buffer.clear()
+        if self._aside is not None:
+            self._aside.clear()
+        if self._forward is not None:
+            self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
+
+    def _count_discarded(self, reason: str, count: int = 1) -> None:
+        """Count elements that were thrown away."""
+        self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + count}

@@ -16,6 +16,7 @@ import os
 import types
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ..channels import drive
 from ._task_meter import metered
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _OURS: Final = __name__.partition(".")[0]
 _LIMITERS: Final = frozenset({"anyio", "asyncio", "async_timeout", "trio"})
 _LONGEST: Final = 1000  # links of one chain that are followed
 _DEEPEST: Final = 5  # how far inside a context manager a time limit is looked for
+_DRIVERS: Final = frozenset({metered.__code__, drive.__code__})  # what they await is their variable `work`
 _MOST: Final = 2000  # objects that are looked at there; what has more is taken to have a limit
 _OPAQUE: Final = (
     type,
@@ -55,7 +57,7 @@ def chain_of(awaited: object) -> Iterator[_Frames]:
         elif inspect.isasyncgen(awaited):
             following = awaited.ag_await
         elif inspect.isgenerator(awaited):
-            frame = awaited.gi_frame if awaited.gi_code is metered.__code__ else None
+            frame = awaited.gi_frame if awaited.gi_code in _DRIVERS else None
             following = awaited.gi_yieldfrom if frame is None else frame.f_locals["work"]  # which it drives by hand
         else:
             # A step of an async generator, or another thin thing that holds what it drives and does not show it.

@@ -4,19 +4,20 @@ Above: `_engine`. Below: `channels` (how an edge is filled), `_jobs`.
 
 A source that is not async cannot wait, so nothing goes on beside it, and a task of its own is nothing but two task switches for
 each time that its edge is full. It is pulled where one stage reads one plain edge. In front of a merge, and where it is measured
-how long a source waits, it has a task.
+how long a source waits, it has a task. So has one that is async; where it
+would be pulled, it has what reads it go on before it waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from itertools import chain
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from ..channels import is_plain_edge, pull_into, pull_when_asked
+from ..channels import driven, is_plain_edge, pull_into, pull_when_asked
 from ..stages import as_element, close_source, feed
 from ._jobs import Job
+from ._task_meter import as_coroutine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -52,15 +53,22 @@ def feeder_of(
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
     """
-    if may_be_pulled and not isinstance(source, AsyncIterable) and is_plain_edge(ends[0]) and is_plain_edge(ends[1]):
-        return PulledSource(name, source, ends, ended, context, about=(head,))
-    feeder = Job(name, _feed, ended, context, (head, source, ends[0]))
+    work = _feed
+    if may_be_pulled and is_plain_edge(ends[0]) and is_plain_edge(ends[1]):
+        if not isinstance(source, AsyncIterable):
+            return PulledSource(name, source, ends, ended, context, about=(head,))
+        work = _feed_driven
+    feeder = Job(name, work, ended, context, (head, source, ends[0]))
     feeder.instead = _close
     return feeder
 
 
 def _feed(_head: str, source: _Source, output: SendEnd[StreamElement]) -> Awaitable[None]:
     return feed(source, output)
+
+
+def _feed_driven(_head: str, source: _Source, output: SendEnd[StreamElement]) -> Awaitable[None]:
+    return driven(as_coroutine(feed(source, output)), output)
 
 
 def _close(_head: str, source: _Source, _output: SendEnd[StreamElement]) -> Awaitable[None]:
@@ -146,7 +154,7 @@ class PulledSource(Job):
             self.meter.end(self)
         try:
             if isinstance(self._items, GeneratorType):
-                self._context.run(self._items.close)
+                self._context.run(self._items.close)  # pyright: ignore[reportUnknownMemberType]
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
         ended, about = self._ended, self._about

@@ -8,18 +8,19 @@ Stages are numbered in topological order, edges as they were added, behind them 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .._records import Record
-from ..channels import ASIDE, NOTHING, REMEMBERED, WIDE, EdgeBound, Rounds
+from ..channels import ASIDE, REMEMBERED, EdgeBound, Rounds
 from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
 from ._edge_watches import has_limits, watches_all
 from ._fans import fan_of
+from ._lone_chains import lone_chains
 from ._orderings import plan_orderings
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ __all__ = ["EdgePlan", "InputPlan", "LoopPlan", "OutputPlan", "Plan", "StagePlan
 
 
 _ARRIVAL = Arrival()
-_NESTED: Final = 16
-"""Of so many stages in a row, one calls its function in its own task: calls do not nest deeper, and other tasks have their turn."""
 
 
 class EdgePlan(Record, frozen=True):
@@ -332,30 +331,9 @@ class _Planner:
             return ()
         return tuple((one.inputs[0].edges[0], one.outputs[0].edges[0]) for one in stages)
 
-    def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int]]:
-        """Yield the chains of one: stages whose function may be called by who reads what they give, as that of a chain may be."""
-        if watches_all(self._config):
-            return
+    def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int, ...]]:
         fused = {place for places in self._chains for place in places}
-        for one in stages:
-            step = one.node.stage.step
-            places = [
-                *(edge for end in one.inputs for edge in end.edges),
-                *(edge for end in one.outputs for edge in end.edges),
-            ]
-            edges = [self._edges[place] for place in places]
-            if (
-                step is not None
-                and step.sends is not NOTHING
-                and one.index not in fused
-                and (one.index + 1) % _NESTED
-                and one.supervision is None
-                and not one.is_restartable
-                and one.node.stage.timeout_s is None
-                and len(edges) == 2
-                and all(edge.is_plain and edge.bound.capacity <= WIDE for edge in edges)
-            ):
-                yield (one.index,)
+        return iter(()) if watches_all(self._config) else lone_chains(stages, self._edges, fused)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
         if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
