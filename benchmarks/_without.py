@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -33,46 +34,53 @@ class Hook:
     module: str
     """Below the package, as in `channels._pump`."""
     text: str
-    """The lines, or a part of one; each that is like it."""
+    """A part of a line; each that is like it."""
+    then: str = ""
+    """Where `text` is an `if`: the line below it, which goes with it."""
     instead: str = ""
     """What stands there without it."""
 
+    def taken_out_of(self, source: str) -> str:
+        """Return the source without it.
 
-def _asking(module: str, question: str, then: str, depth: int) -> Hook:
-    """Return an `if` with one line in it."""
-    margin = "    " * depth
-    return Hook(module, f"{margin}if {question}:\n{margin}    {then}\n")
+        Raises:
+            LostHookError: If it is not there.
+        """
+        lines = rf"(?m)^ *{re.escape(self.text)}\n *{re.escape(self.then)}\n" if self.then else re.escape(self.text)
+        left, count = re.subn(lines, self.instead, source)
+        if not count:
+            message = f"{self.module} has no {self.text!r} {self.then!r} any more"
+            raise LostHookError(message)
+        return left
+
+
+def _asking(module: str, question: str, then: str) -> Hook:
+    """Return an `if` with one line in it, however deep it stands."""
+    return Hook(module, f"if {question}:", then)
 
 
 HOOKS: dict[str, tuple[Hook, ...]] = {
     "events and metrics": (
-        Hook(
-            "channels._receive_end",
-            "                for overseer in self._overseers:\n                    overseer.look()\n",
-        ),
-        Hook("channels._send_end", "        for overseer in peer._overseers:\n            overseer.look()\n"),
-        Hook("runtime._feeding", "0.0 if meter is None else meter.now()", "0.0"),
-        _asking("runtime._feeding", "self.hears is not None", "self.hears(began)", 2),
-        Hook("runtime._jobs", "elif self.meter is None:", "elif True:"),
-        _asking("runtime._engine", "self.config.metrics", "self.measure()", 2),
+        _asking("channels._receive_end", "self._overseers", "self._tell_overseers()"),
+        _asking("channels._send_end", "peer._overseers", "peer._tell_overseers()"),
+        Hook("runtime._feeding", "0.0 if meter is None else meter.now()", instead="0.0"),
+        _asking("runtime._feeding", "self.hears is not None", "self.hears(began)"),
+        Hook("runtime._jobs", "elif self.meter is None:", instead="elif True:"),
+        _asking("runtime._engine", "self.config.metrics", "self.measure()"),
     ),
     "priority": (
         Hook("channels._pump", " or (lanes is not None and result.priority is not lanes.only)"),
         Hook("channels._pump", " or (lanes is not None and element.priority is not lanes.only)"),
-        Hook("channels._pump", ", target._lanes", ", None"),
+        Hook("channels._pump", ", target._lanes", instead=", None"),
     ),
     "element tracing": (
+        _asking("channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=True)'),
+        _asking("channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=False)'),
+        _asking("channels._receive_end", "self._watch is not None", "self._watch.on_received(item)"),
+        _asking("channels._send_end", "peer._watch is not None", "peer._watch.on_sent(item)"),
+        _asking("runtime._engine", "self.tracer is not None", "self.tracer.enter(run)"),
         _asking(
-            "channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=True)', 4
-        ),
-        _asking(
-            "channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=False)', 5
-        ),
-        _asking("channels._receive_end", "self._watch is not None", "self._watch.on_received(item)", 2),
-        _asking("channels._send_end", "peer._watch is not None", "peer._watch.on_sent(item)", 2),
-        _asking("runtime._engine", "self.tracer is not None", "self.tracer.enter(run)", 2),
-        _asking(
-            "runtime._wiring", "self._tracer is not None", "self._tracer.edge(len(self.sends), edge, send, receive)", 2
+            "runtime._wiring", "self._tracer is not None", "self._tracer.edge(len(self.sends), edge, send, receive)"
         ),
     ),
 }
@@ -130,10 +138,7 @@ class _Edited(SourceFileLoader):
         """Compile the source without the hooks; never from a cache, and into none."""
         source = self.get_data(self.path).decode()
         for hook in self._hooks:
-            if hook.text not in source:
-                message = f"{hook.module} has no {hook.text!r} any more"
-                raise LostHookError(message)
-            source = source.replace(hook.text, hook.instead)
+            source = hook.taken_out_of(source)
         return compile(source, self.path, "exec", dont_inherit=True)
 
 
