@@ -21,7 +21,7 @@ from .peers import Shape, find_peer, text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (3, 3)
+ROUNDS = (5, 3)
 
 OURS, PROCESS, QUEUE, ANYIO = "streamflow", "streamflow process", "asyncio.Queue", "anyio streams"
 NARROW, WIDE = 16, 1_000_000

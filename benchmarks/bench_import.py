@@ -20,7 +20,7 @@ from ._report import Goal, Report, Table, number
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (3, 2)
+ROUNDS = (5, 2)
 
 BARE, OURS = "nothing", "streamflow"
 IMPORTS = {

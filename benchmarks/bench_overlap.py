@@ -19,7 +19,7 @@ from .peers import Shape, chosen, find_peer, text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (3, 3)
+ROUNDS = (5, 3)
 
 PAUSE_S = 0.001
 ONE, THREE = 1, 3

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -90,6 +91,7 @@ FEATURES = (
     Row("`tracing=True`: every element", "tracing", "every element / generators / asyncio", _OFF),
     Row("a recording of the output", "recording", "output / asyncio", "not recorded / asyncio"),
 )
+_WIDTH = 132
 CAPACITIES = (1, 4, 16, 64, 256)
 
 
@@ -115,7 +117,7 @@ def _where(document: Document, rounds: int | None = None) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(one) + " |" for one in (header, ["---"] * len(header), *rows)]
+    return ["| " + " | ".join(map(str.strip, one)) + " |" for one in (header, ["---"] * len(header), *rows)]
 
 
 def _costs(rows: Sequence[Row], what: str, base: str) -> Callable[[Document], list[str] | None]:
@@ -170,7 +172,8 @@ def _goals(document: Document) -> list[str] | None:
     table = summary([one for one in goals if one.number], whole=True)
     rows = [(*row[:-1], row[-1].replace("MISSED", "**MISSED**")) for row in table.rows]
     names = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    return [f"{table.title}. {_where(document)} {names}.", "", *_table(table.header, rows)]
+    told = textwrap.wrap(f"{table.title}. {_where(document)} {names}.", _WIDTH, break_on_hyphens=False)
+    return [*told, "", *_table(table.header, rows)]
 
 
 def _peers(document: Document) -> list[str] | None:

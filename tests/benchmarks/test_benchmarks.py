@@ -336,3 +336,15 @@ def test_every_figure_that_a_page_wants_is_one_that_a_full_run_measures(bench: M
     assert {name for names in wanted for name in names} == set(figures.BLOCKS)
     lost = [row for row in rows if not {row.label, row.base} <= measured[row.question]]
     assert [row for row in lost if "uvloop" not in row.label or bench.has_backend("uvloop")] == []
+
+
+@pytest.mark.slow
+def test_a_copy_of_the_package_that_has_lost_nothing_is_an_error(bench: ModuleType) -> None:
+    """Issue 10, goal 14: what a feature costs that is off is only known beside code that does not ask for it."""
+    without = importlib.import_module("benchmarks._without")
+    before = {name: one for name, one in sys.modules.items() if name.startswith("streamflow")}
+
+    with pytest.raises(without.LostHookError, match="no such line"):
+        without.Copy((without.Hook("channels._pump", "no such line"),))
+
+    assert {name: one for name, one in sys.modules.items() if name.startswith("streamflow")} == before

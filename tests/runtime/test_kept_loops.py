@@ -129,6 +129,27 @@ def test_a_second_ctrl_c_does_not_wait_for_the_clean_up():
     assert after == []
 
 
+def test_a_second_ctrl_c_while_the_loop_waits_ends_what_is_left():
+    """semantics 9.1: work that was not at work when the second one came is cancelled once more, and cleans up."""
+    ended: list[str] = []
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(signal.raise_signal, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            loop.call_soon(signal.raise_signal, signal.SIGINT)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_once(work, "asyncio")
+    assert ended == ["cleaned up"]
+
+
 def test_a_cancellation_that_is_no_ctrl_c_stays_one():
     """semantics 9.1: a call that is cancelled from inside raises what it raised."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
@@ -24,7 +23,7 @@ from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch, statistics_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from ._hand import Hand
@@ -32,14 +31,13 @@ if TYPE_CHECKING:
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Round, Turn, Waiter
+    from ._wait import Turn
 
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for room has a list of its own
-_NONE: Mapping[str, int] = MappingProxyType({})
 
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
@@ -56,18 +54,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """
 
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
-    __slots__ = (
-        "_admit",
-        "_discarded",
-        "_plain",
-        "_receiving",
-        "_sender",
-        "asked_at",
-        "attention",
-        "backlog",
-        "name",
-        "received",
-    )
+    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "backlog", "name", "received")
 
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
@@ -106,15 +93,12 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
-        self._turns = _NOBODY
-        self._discarded = _NONE  # how many, by reason
+        self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
-        self._waiter: Waiter | None = None
-        self._make_waiter: Callable[[], Waiter] | None = None
-        self._together: Round | None = None
+        self._waiter = self._make_waiter = self._together = None
         self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self.attention: int = 0
+        self.attention: int = int(capacity > WIDE or watch is not None)
         """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
@@ -130,15 +114,13 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """The bound, in elements."""
         if capacity > WIDE:
             self._wide = True
-            self.attention = 1
         if watch is not None:
             self._watch = watch
-            self.attention = 1
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> T_co:
+    async def __anext__(self) -> T_co:  # noqa: C901, PLR0912 - without calls, see below
         """Take the next element, waiting while there is none.
 
         Cancellation: suspends only when it has to wait. When it raises, nothing was taken.
@@ -161,6 +143,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 unusual = await self._receive_unusual()
                 if unusual is not None:
                     return unusual
+                if self._buffer:
+                    continue
             # Waiting is written out here, without calls: the task comes by once per buffer, and is woken through each coroutine.
             waiter = self._waiter = (self._make_waiter or self._find_loop())()
             self._receiving = True
@@ -381,20 +365,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if essential_to is not None:
             essential_to.lose_essential()
 
-    def _discard(self, reason: CloseReason) -> None:
-        items = [*(self._aside or ()), *self._buffer]
-        self._count_discarded(reason, len(items))
-        if self._watch is not None:
-            self._watch.on_discarded(items, reason)
-        self._buffer.clear()
-        if self._aside is not None:
-            self._aside.clear()
-        if self._forward is not None:
-            self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
-
-    def _count_discarded(self, reason: str, count: int = 1) -> None:
-        self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + count}
-
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
         if self._closed:
@@ -426,7 +396,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         return item
 
     async def _receive_unusual(self) -> T_co | None:  # noqa: C901, PLR0912 - one loop over all that there may be
-        """Receive where the fast path does not: the end, an element to pass by, a wide or watched edge; None: nothing is there."""
+        """Receive where the fast path does not: the end, one to pass by, a wide or watched edge; None: look again."""
         if self._receiving:
             raise ChannelBusyError(self.name)
         hand = self._hand
@@ -442,11 +412,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             if self._is_refilled and not self._buffer:
                 self._refill()
             if self._buffer and not self.attention:
-                self.received += 1
-                item = self._buffer.popleft()
-                if self._turns and len(self._buffer) <= self._low:
-                    self._wake_sender()
-                return item
+                return None
             if not self._buffer and self.state == "open":
                 if self.capacity > WIDE:
                     self._reopen_sender()

@@ -7,6 +7,7 @@ Above: `_receive_end`, `_send_end`; `_sweep`, which changes it. Below: `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..elements import ControlElement, TurnEnd
@@ -14,13 +15,15 @@ from ..elements import ControlElement, TurnEnd
 if TYPE_CHECKING:
     import weakref
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from ..errors import CloseReason
     from ._hand import Hand
     from ._line import Line
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
+    from ._watching import ChannelWatch
 
 __all__ = ["SweptEnd"]
 
@@ -42,6 +45,9 @@ class SweptEnd:
     _is_driven: bool = False  # see `_driven`
     _line_before: weakref.ref[Line] | None = None  # that puts bursts into it
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
+    _aside: deque[Any] | None
+    _watch: ChannelWatch | None
+    _discarded: Mapping[str, int] = MappingProxyType({})  # by reason
     _is_fenced: bool = False  # the stage that writes here is
     herald: Callable[[], Herald | None] | None = None
     """Returns who hears of each `Interrupt` that is sent, before it enters; None: nobody does."""
@@ -122,3 +128,19 @@ class SweptEnd:
     def _drop_kept(self, _does_stay: Callable[[object], bool]) -> int:
         """Drop what does not stay of what was taken out of the edges and is kept to leave later; return how much that was."""
         return 0
+
+    def _discard(self, reason: CloseReason) -> None:
+        """Throw away all that waits here, and count it."""
+        items = [*(self._aside or ()), *self._buffer]
+        self._count_discarded(reason, len(items))
+        if self._watch is not None:
+            self._watch.on_discarded(items, reason)
+        self._buffer.clear()
+        if self._aside is not None:
+            self._aside.clear()
+        if self._forward is not None:
+            self._forward._wake_waiting()  # a task may wait there, for room for what is gone now
+
+    def _count_discarded(self, reason: str, count: int = 1) -> None:
+        """Count elements that were thrown away."""
+        self._discarded = {**self._discarded, reason: self._discarded.get(reason, 0) + count}

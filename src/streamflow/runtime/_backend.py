@@ -340,6 +340,7 @@ class _KeptAsyncio:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._is_tidy = False
+        self._is_closing = False
         asyncio.set_event_loop(self._loop)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, is_last: bool = False) -> T:
@@ -364,7 +365,8 @@ class _KeptAsyncio:
         try:
             return await work()
         finally:
-            await self._tidy_up()
+            if not self._is_closing:  # else it is what is tidied up
+                await self._tidy_up()
 
     async def _tidy_up(self) -> None:
         """End all other tasks, then generators that were left in the middle, then threads. Waits only where there are any."""
@@ -385,6 +387,7 @@ class _KeptAsyncio:
     def close(self) -> None:
         if self._loop.is_closed():
             return
+        self._is_closing = True
         try:
             if not self._is_tidy:
                 self._loop.run_until_complete(self._tidy_up())

@@ -168,10 +168,12 @@ class UnitMeter:
         self.computed_s += now - since
         self.since = now
         for edge in self.outputs:
-            if now - edge.looked_s < MOMENT_S and edge.end.attention <= edge.usual:
+            if now - edge.looked_s < self._pause_s and edge.end.attention <= edge.usual:
                 edge.glance(now)
             else:
+                before = edge.taken
                 edge.was_written(since, now)
+                self._pause_s = _LONG_S if edge.taken - before > _MANY else MOMENT_S
 
     def lend(self, work: Callable[[], _T]) -> _T:
         """Have its functions called in the turn of another unit, or of the run's user: meanwhile that one waits for an element."""
@@ -184,8 +186,14 @@ class UnitMeter:
             return work()
         finally:
             now, here[0] = self.now(), caller
-            self.computed_s += now - began - self._pulled_s
-            self._pulled_s = 0.0
+            spent = now - began
+            if caller is not None:
+                caller._pulled_s += spent
+                caller.times[IDLE] += spent
+            if self._pulled_s:
+                spent -= self._pulled_s
+                self._pulled_s = 0.0
+            self.computed_s += spent
             end = self._reads[0]
             has_more = end._buffer or end._turns or end._is_refilled
             self.state, self.since = (BLOCKED if has_more else IDLE), now
@@ -194,8 +202,6 @@ class UnitMeter:
                     edge.glance(now)
             else:
                 self._look(self.state, began, now, None)
-            if caller is not None:
-                caller.pulled(began, now)
 
     def go_on(self, job: Job, now: float) -> None:
         """Know that a task of it has got its turn. Not asked where it is busy, and has no helpers: that changes nothing."""

@@ -19,7 +19,7 @@ from ..elements import StreamElement
 from ..errors import ElementError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator
 
     from ..channels import ReceiveEnd, SendEnd, Unusual
 
@@ -28,12 +28,15 @@ __all__ = ["checked_results", "drive_generator", "filter_loop", "flat_map_loop",
 _Pump: TypeAlias = "Callable[[Callable[[Any], Any], ReceiveEnd[Any], SendEnd[Any]], Unusual]"
 
 
-def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]) -> Coroutine[None, None, None]:
+async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]) -> None:
     """Send everything that an async generator yields.
 
     Cancellation: the generator is closed by the task that iterates it, also when the reader has gone.
     """
-    return output.send_all(stream, close=True)
+    try:  # what `aclosing` does, without three coroutines for each run of each stage
+        await output.send_all(stream)
+    finally:
+        await stream.aclose()
 
 
 async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:

@@ -62,9 +62,9 @@ def open_sources(
         names = ", ".join(map(repr, generators))
         message = f"stage {names} generates and takes no source; call execute() without one"
         raise SourceError(message)
-    if type(given) in _SIMPLE or not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
+    if not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
         if len(heads) == 1:
-            return {heads[0]: open_source(given)}
+            return {heads[0]: open_source(cast("Source", given))}
         wanted = ", ".join(f"{name!r}: …" for name in heads)
         message = f"{len(heads)} stages take a source; give one for each, as {{{wanted}}}, or branch() from one stage"
         raise SourceError(message)
