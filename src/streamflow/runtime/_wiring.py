@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
@@ -34,12 +34,13 @@ from ..stages import StageKind
 from ._fans import open_fan
 from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
+from ._straight import Wiring, wire_straight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ..channels import Fence, Herald, MergeEnd, Pulse, ReceiveEnd
-    from ..elements import ControlElement, StreamElement
+    from ..elements import ControlElement
     from ..errors import CloseReason
     from ..graph import Node
     from ..stages import RunContext, StageBody
@@ -246,21 +247,6 @@ class StageRun:
         return {one.name for one in (self.output, *ports)}
 
 
-class Wiring(NamedTuple):
-    """What the engine needs of a run's edges."""
-
-    inlets: dict[str, SendEnd[StreamElement]]
-    """Writes the edge into each head, by its name."""
-    outlet: ReceiveEnd[StreamElement]
-    """Reads all leaves."""
-    edges: Sequence[ReceiveEnd[Any]]
-    """All edges, in the order of the plan."""
-    sends: Sequence[SendEnd[Any]]
-    """Their writing ends."""
-    hubs: dict[str, HubEnd[StreamElement]]
-    """Writes each output whose branches come and go, by its name."""
-
-
 class _Ends:
     """The two ends of each edge of one run."""
 
@@ -434,7 +420,7 @@ def wire(
     """
     stages = [StageRun(one, pulse) for one in plan.stages]
     if plan.ways and watches is None:
-        return stages, _wire_straight(plan, stages, herald, pulse, is_live=is_live)
+        return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
@@ -462,34 +448,6 @@ def wire(
         sends=ends.sends,
         hubs=ends.hubs,
     )
-
-
-def _wire_straight(
-    plan: Plan, stages: Sequence[StageRun], herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
-) -> Wiring:
-    """Open the edges of a straight line of stages: as `wire()` would, which most runs are too short for."""
-    sends: list[SendEnd[Any]] = []
-    receives: list[ReceiveEnd[Any]] = []
-    send: SendEnd[Any]
-    receive: ReceiveEnd[Any]
-    for edge in plan.edges:
-        send, receive = open_plain(
-            edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain, is_late=True
-        )
-        receive.herald = herald
-        sends.append(send)
-        receives.append(receive)
-    for stage, (before, behind) in zip(stages, plan.ways, strict=True):
-        stage.reads = reads = receives[before]
-        stage.inputs = (reads,)
-        stage.output = stage.writes = output = sends[behind]
-        reads.forward_to(output, is_alone=True)
-    (last,) = plan.leaves.values()
-    ((head, first),) = plan.heads.items()
-    outlet, inlet = receives[last], receives[first]
-    tell_loop(receives)
-    tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
-    return Wiring({head: sends[first]}, outlet, receives, sends, {})
 
 
 def _for_body(plans: Sequence[InputPlan | OutputPlan], ends: Sequence[_End]) -> _End | Mapping[str, _End]:
