@@ -387,8 +387,8 @@ MUTANTS = (
         "event twice",
         reporting.Reporter,
         "stage_ended",
-        "self._running.pop(stage.name, None)",
-        "self._running.get(stage.name)",
+        "if not self.is_over:",
+        "for _ in range(2):",
         "RT-18",
     ),
     mutant(

@@ -160,11 +160,10 @@ class Engine(RunView):
         for places in chains:
             Chain(self, [self._stages[one] for one in places], self._context.copy)
             shared += len(places) - 1
-        work, stage_ended, copy = self._work, self._stage_ended, self._context.copy
         for stage in self._stages:
             stage.host = self
             if not (chains and stage.has_job):
-                stage.job = Job(stage.name, work, stage_ended, copy(), (stage,))
+                stage.job = Job(stage.name, self._work, self._stage_ended, self._context.copy(), (stage,))
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
@@ -444,11 +443,6 @@ class Engine(RunView):
     def has_last_stages(self) -> bool:
         """Whether there are sinks, or stages that feed the consumer, that have not ended and will end by themselves."""
         return bool(self._last_stages) and self.notice is None and not self.cancelled
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all has ended, and the listeners have been told and have heard it."""
-        return self.reporter.is_over and not self.jobs.alive and not self.reporter.has_tasks
 
     async def finish(self, *, shield: bool) -> None:
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""

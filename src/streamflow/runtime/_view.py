@@ -142,6 +142,11 @@ class RunView(SweptRun):
         return self._account
 
     @property
+    def is_done(self) -> bool:
+        """Whether all has ended, and the listeners have been told and have heard it."""
+        return self.reporter.is_over and not self.jobs.alive and not self.reporter.has_tasks
+
+    @property
     def has_output(self) -> bool:
         """Whether something is there for the consumer."""
         return any(leaf.backlog for leaf in self.leaves.values())
