@@ -14,18 +14,25 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ._merge import MergeEnd
+from ._receive_end import WIDE, ReceiveEnd
+from ._refilled import drop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-
-    from ._receive_end import ReceiveEnd
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 __all__ = ["ArrivalEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+_LEAST: Final = 2
+"""Elements for which a burst is worth the while; with fewer, senders could have gone on before all have left."""
+
+_MOST: Final = 16 * WIDE
+"""Elements of a burst, so that making one delays nobody for long."""
 
 
 class _Alarm:
@@ -70,21 +77,32 @@ class ArrivalEnd(MergeEnd[T_co]):
         self._gave = -1  # the input that has given the last element, and may have more
         here: weakref.ref[ArrivalEnd[Any]] = weakref.ref(self)
         self._alarms = [_Alarm(here, number) for number in self._inputs]
+        self._burst: list[
+            ReceiveEnd[Any]
+        ] = []  # the inputs of the burst that is under way, in the order of their turns
+        self._to_show: Iterator[Any] = iter(())
+        self._hidden = 0  # how many elements these are
+        self._shown = 0  # how many were put into the buffer, and are in their edges still
 
     @property
     def shows_plain(self) -> bool:
         """Whether the next element is there, and is plain data that its reader accepts."""
-        if not self._ready or self.attention or self._buffer or (self._wide and self.received >= self._checkpoint_at):
+        if self._burst or not self._ready or self.attention or self._buffer:
+            return False
+        if self._wide and self.received >= self._checkpoint_at:
             return False
         edge = self._inputs.get(self._head())
         return edge is not None and bool(edge._buffer) and not edge.attention and type(edge._buffer[0]) in self._plain
 
     async def __anext__(self) -> T_co:
-        ready = self._ready
-        if (
-            ready
+        if self._buffer:
+            if not self.attention:
+                self.received += 1
+                return self._buffer.popleft()
+        elif (
+            (ready := self._ready)
             and not self.attention
-            and not self._buffer
+            and not self._burst
             and not (self._wide and self.received >= self._checkpoint_at)
         ):
             number = ready[0] if ready[0] != self._gave else self._head()
@@ -110,6 +128,78 @@ class ArrivalEnd(MergeEnd[T_co]):
             ready.rotate(-1)
             self._gave = -1
         return ready[0]
+
+    def _refill(self) -> bool:
+        if not self._buffer and ((self._burst and self._show()) or (self._begin_burst() and self._show())):
+            return True
+        return super()._refill()
+
+    def _begin_burst(self) -> bool:
+        """Find out whose turns come next, if that is certain and worth the while, and say whether it is."""
+        ready, inputs = self._ready, self._inputs
+        if len(ready) < len(inputs) or len(inputs) < 2 or self.attention:
+            return False
+        self._head()
+        edges = [inputs[number] for number in ready if number in inputs]
+        rounds = min((len(edge._buffer) for edge in edges), default=0)
+        if len(edges) * rounds < _LEAST or len(edges) < len(ready):
+            return False
+        for edge in edges:
+            if type(edge) is not ReceiveEnd or edge.attention or not edge._plain <= self._plain:
+                return False  # something may come between, or has to be looked at
+        rounds = min(rounds, max(_MOST // len(edges), 1))
+        turns = [*chain.from_iterable(zip(*[islice(edge._buffer, rounds) for edge in edges], strict=True))]
+        self._burst, self._to_show, self._hidden = edges, iter(turns), len(turns)
+        return True
+
+    def _show(self) -> bool:
+        """Put what comes next of a burst into the buffer, which is empty, and say whether there was anything."""
+        due = self._checkpoint_at - self.received if self._wide else WIDE
+        count = min(max(due, 1), WIDE, self._hidden)
+        if count == self._hidden:
+            self._drop_taken()
+        self._buffer.extend(islice(self._to_show, count))
+        self._hidden -= count
+        self._shown += count
+        if not count:
+            self._burst = []
+        return count > 0
+
+    def _drop_taken(self) -> None:
+        """Drop what has left from its edges, and let those go on who wait for the room."""
+        taken = self._shown - len(self._buffer)
+        if not taken:
+            return
+        self._shown -= taken
+        rounds, rest = divmod(taken, len(self._burst))
+        for place, edge in enumerate(self._burst):
+            count, buffer = rounds + (place < rest), edge._buffer
+            edge.received += count
+            drop(buffer, count)
+            if edge._turns and len(buffer) <= edge._low:
+                edge._wake_sender()
+        self._burst = self._burst[rest:] + self._burst[:rest]
+        self._ready.rotate(-rest)
+
+    def _settle(self) -> None:
+        super()._settle()
+        if self._burst:
+            self._drop_taken()
+            self._buffer.clear()
+            self._burst, self._to_show = [], iter(())
+            self._hidden = self._shown = 0
+
+    def _catch_up(self) -> None:
+        if self._burst:
+            self._drop_taken()
+
+    def _left(self) -> Iterator[Any]:
+        self._settle()
+        return super()._left()
+
+    def detach(self, edge: ReceiveEnd[object]) -> None:
+        self._settle()
+        super().detach(edge)
 
     def _next_ready(self) -> int | None:
         ready = self._ready

@@ -64,6 +64,7 @@ async def drop_backlog(edge: ReceiveEnd[object]) -> int:
         OutputClosedError: If the reader of the output has gone.
         ChannelClosedError: If the edge was closed while it waited.
     """
+    edge._settle()
     left, dropped = len(edge._buffer) + edge._behind(), 0
     while left and (edge._buffer or (edge._is_refilled and edge._refill())):
         left -= 1

@@ -30,10 +30,9 @@ import anyio.lowlevel
 
 from .._records import Record
 from ._burst import OUTCOME, burst_of
-from ._refilled import WIDE
+from ._refilled import WIDE, drop
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator, Sequence
 
     from ._pump import Unusual
@@ -187,7 +186,7 @@ class Line:
                     return unusual
                 edge.received += len(batch)
                 if edge is source:
-                    _drop(taken, len(batch))
+                    drop(taken, len(batch))
                 batch = given
             behind._buffer.extend(batch)
         except BaseException:
@@ -215,7 +214,7 @@ class Line:
         source = self._calls[place][-1]
         source.received += begun
         if source is self.source:
-            _drop(source._buffer, begun)
+            drop(source._buffer, begun)
         else:
             source.provide_buffer()
             source._buffer.extend(batch[begun:])
@@ -353,12 +352,3 @@ class Line:
 
 
 _NO_BURST: tuple[list[Any], Iterator[Any], list[Any]] = ([], iter(()), [])
-
-
-def _drop(buffer: deque[Any], count: int) -> None:
-    """Take so many elements from the head."""
-    if count == len(buffer):
-        buffer.clear()
-    else:
-        for _ in range(count):
-            buffer.popleft()

@@ -132,6 +132,9 @@ class MergeEnd(ReceiveEnd[T_co]):
         if self._waiter is not None:
             self._wake()  # it may have been the last one
 
+    def _catch_up(self) -> None:
+        """Have what has left taken out of the inputs, where that is done later."""
+
     def _left(self) -> Iterator[Any]:
         """Yield what may still leave, once all inputs have ended."""
         yield from self._buffer

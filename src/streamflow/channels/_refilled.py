@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
 
-__all__ = ["WIDE", "RefilledEnd", "pull_into", "pull_when_asked"]
+__all__ = ["WIDE", "RefilledEnd", "drop", "pull_into", "pull_when_asked"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -58,6 +58,19 @@ class RefilledEnd:
     def _behind(self) -> int:
         """Return how many elements are in the edges that this one merges."""
         return 0
+
+
+def drop(buffer: deque[Any], count: int) -> None:
+    """Take so many elements from the head of a buffer."""
+    if count == len(buffer):
+        buffer.clear()
+    elif 2 * count > len(buffer):
+        rest = [*islice(buffer, count, None)]
+        buffer.clear()
+        buffer.extend(rest)
+    else:
+        for _ in range(count):
+            buffer.popleft()
 
 
 def pull_when_asked(end: ReceiveEnd[object], pull: Callable[[], None] | None) -> None:

@@ -257,11 +257,13 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _has_place(self, _item: T_contra) -> bool:
         """Say whether there is room, and nobody waits who goes first."""
+        self._peer._catch_up_with_merge()
         return not self._peer._turns and len(self._buffer) < self._peer.capacity
 
     def _fits_above_limit(self, _item: T_contra) -> bool:
-        """Say whether an element may enter though `_limit` is reached: where that holds for other elements, see `_lanes`."""
-        return False
+        """Say whether an element may enter though `_limit` seems reached; see `_arrival`, and `_lanes`, for others."""
+        self._peer._catch_up_with_merge()
+        return len(self._buffer) < self._limit
 
     def _announce(self, interrupt: Interrupt) -> None:
         """Tell the run, once, of an `Interrupt` that is being sent: before it waits for room, if there is none."""
@@ -328,6 +330,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         turn = Turn(item)
         self._peer._add_turn(turn)
         self._limit = min(self._limit, 0)
+        if self._peer._level is not None:
+            self._peer._level.left = 0
         return turn
 
     def _must_wait(self, turn: Turn) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..errors import CloseReason
     from ._hand import Hand
     from ._line import Line
+    from ._merge import Relay
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
     from ._sweep import Fence, Herald
@@ -44,6 +45,7 @@ class SweptEnd:
     _line: weakref.ref[Line] | None = None  # that takes bursts out of this edge
     _is_driven: bool = False  # see `_driven`
     _line_before: weakref.ref[Line] | None = None  # that puts bursts into it
+    _relay: Relay | None = None  # of the merge that reads this edge
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
     _aside: deque[Any] | None
     _watch: ChannelWatch | None
@@ -77,6 +79,15 @@ class SweptEnd:
             line = None if here is None else here()
             if line is not None:
                 line.settle()
+        merge = None if self._relay is None else self._relay.merge()
+        if merge is not None:
+            merge._settle()
+
+    def _catch_up_with_merge(self) -> None:
+        """Have what has left by a merge taken out of this edge: there may be more room than it seems."""
+        merge = None if self._relay is None else self._relay.merge()
+        if merge is not None:
+            merge._catch_up()
 
     def _reader(self) -> Line | None:
         """Return the line that takes bursts out of this edge."""

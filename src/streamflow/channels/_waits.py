@@ -17,7 +17,7 @@ from ._receive_end import WIDE
 from ._wait import key_of_wait, open_round, waiter_factory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ._pulse import Pulse
     from ._receive_end import ReceiveEnd
@@ -76,13 +76,15 @@ def tell_loop(ends: Iterable[ReceiveEnd[object]]) -> None:
         one._make_waiter, one._together = factory, together
 
 
-def waits_on(ends: Iterable[ReceiveEnd[object]], pulse: Pulse) -> dict[object, EdgeWait]:
+def waits_on(ends: Collection[ReceiveEnd[object]], pulse: Pulse) -> dict[object, EdgeWait]:
     """Return what is waited for, by what tells which task waits; without tasks that were woken, or cancelled.
 
     Args:
         ends: The edges of a run, by their reading ends, and its merges.
         pulse: Knows of waits inside stages.
     """
+    for end in ends:
+        end._settle()  # who waits for room that there is goes on
     found: dict[object, EdgeWait] = {
         key_of_wait(waiter): EdgeWait("inside") for waiter in pulse.inner or () if not waiter.done()
     }

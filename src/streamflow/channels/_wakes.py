@@ -49,7 +49,7 @@ class Wakes(ABC):
     _low: int
     _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
     capacity: int
-    _relay: Relay | None = None  # of the merge that reads this edge
+    _relay: Relay | None  # of the merge that reads this edge
     _together: Round | None  # wakes the tasks of a run; None: each is woken by itself
     _give_more: Callable[[], bool] | None = None  # does what the first sender would if it were woken, see `_line`
 

@@ -10,9 +10,9 @@ would be pulled, it has what reads it go on before it waits.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable
 from itertools import chain
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..channels import driven, is_plain_edge, pull_into, pull_when_asked
@@ -154,8 +154,8 @@ class PulledSource(Job):
         if self.meter is not None:
             self.meter.end(self)
         try:
-            if inspect.isgenerator(self._items):
-                self._context.run(self._items.close)
+            if isinstance(self._items, GeneratorType):
+                self._context.run(self._items.close)  # pyright: ignore[reportUnknownMemberType]
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
         ended, about = self._ended, self._about
