@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from itertools import chain
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..channels import driven, is_plain_edge, pull_into, pull_when_asked
