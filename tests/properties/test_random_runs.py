@@ -328,6 +328,38 @@ HELD_UP = Drawn(  # what keeps the boundary to itself stands still, because the 
     constant=False,
     seed=0,
 )
+CROSSED = (
+    Drawn(  # two inputs show a boundary, and the one that a stage has sent in its place, in different orders (on trio)
+        steps=(
+            Step(0, "pass", "tsd", ()),
+            Step(1, "own", "t", (0,)),
+            Step(2, "pass", "tsd", (0, 1)),
+            Step(3, "filter", "t", (0, 1)),
+            *(Step(number, "map", "t", (0,)) for number in (4, 5, 6, 7)),
+        ),
+        rests=frozenset(),
+        turns={0: ("ddddd", "")},
+        capacity=3,
+        constant=False,
+        seed=0,
+    )
+)
+CROSSED_BELOW = Drawn(  # the same, with a fork below that copies both
+    steps=(
+        Step(0, "pass", "tsd", ()),
+        Step(1, "own", "t", (0,)),
+        Step(2, "pass", "tsd", (0, 1)),
+        *(Step(number, "map", "t", (0,)) for number in (3, 4)),
+        Step(5, "map", "t", (0, 1)),
+        Step(6, "pass", "tsd", (2,)),
+        Step(7, "map", "t", (2,)),
+    ),
+    rests=frozenset(),
+    turns={0: ("ddd", "")},
+    capacity=2,
+    constant=False,
+    seed=0,
+)
 CROSSING = Drawn(  # two boundaries, of two sources, are each held back where the other one is waited for
     steps=(
         Step(0, "map", "t", ()),
@@ -589,6 +621,8 @@ async def test_each_leaf_alone_gets_its_own_and_all_control(drawn: Drawn) -> Non
             assert plain(tokens_of(turn)) == plain(one for one in reference.left[leaf] if one.turn == (head, number))
 
 
+@example(CROSSED)
+@example(CROSSED_BELOW)
 @example(HELD_BACK)
 @example(HELD_UP)
 @given(graphs("early", "keep", "own"))

@@ -52,8 +52,9 @@ class _Copied:
     def __init__(self, element: ControlElement, number: int) -> None:
         self.element = element
         self.number = number
-        """How many were copied before it."""
-        self.forks: set[int] = set()
+        """In the order of the first copying."""
+        self.forks: dict[int, int] = {}
+        """Which forks have copied it, and when."""
         self.awaited: set[int] = set()
         """The inputs that a copy is still to come by."""
         self.late: set[int] = set()
@@ -114,7 +115,8 @@ class ControlJoin:
             self._count += 1
             known = self._copied[id(element)] = _Copied(element, self._count)
             known.awaited |= (self.reach[fork] if inputs is None else inputs) & self._open
-        known.forks.add(fork)
+        self._count += 1
+        known.forks.setdefault(fork, self._count)
 
     def announce(self, number: int, element: ControlElement) -> ControlElement | None:
         """Learn from the element at the head of input `number` what need not be waited for there; `release()` comes before it.
@@ -131,9 +133,7 @@ class ControlJoin:
         if not isinstance(element, BOUNDARIES):
             return None  # it may have left a merge above at its first copy, before what is held there
         for known in self._copied.values():
-            if known is shown:
-                break
-            if number in known.awaited and any(number in self.reach[fork] for fork in known.forks & shown.forks):
+            if number in known.awaited and self._came_before(known, shown, number):
                 self._pass_over(known, number)
         return None
 
@@ -209,7 +209,7 @@ class ControlJoin:
     def came_later(self, element: ControlElement, other: ControlElement) -> bool:
         """Say whether a fork that has copied `element` has copied `other` after it: no copy of `element` is behind that one."""
         known, later = self._copied[id(element)], self._copied.get(id(other))
-        return later is not None and later.number > known.number and bool(later.forks & known.forks)
+        return later is not None and self._came_before(known, later)
 
     def give_up(self, number: int, element: ControlElement) -> None:
         """Know that no copy of `element` is to be waited for at input `number`."""
@@ -228,10 +228,8 @@ class ControlJoin:
         for known in self._waiting():
             if not known.awaited:
                 return self._leave(known)
-        for known in self._waiting():
-            if self._is_stuck(known):
-                return self._leave(known)
-        return None
+        stuck = [known for known in self._waiting() if self._is_stuck(known)]
+        return self._leave(next(filter(self._is_inner, stuck), stuck[0])) if stuck else None
 
     def _waiting(self) -> list[_Copied]:
         """Return what is held, in the order of the first copying."""
@@ -250,6 +248,18 @@ class ControlJoin:
                     seen.add(id(held))
                     following.append(self._copied[id(held)])
         return True
+
+    def _is_inner(self, known: _Copied) -> bool:
+        """Say whether something else is held that was copied further up than `known`.
+
+        Inputs may show the two in different orders, if a stage between the forks keeps the outer one and sends the inner one of its
+        own. What passes that stage by has its place before the outer one, and none before the inner one: so that leaves first.
+        """
+        return any(
+            all(self._is_below(fork, one) for fork in known.forks)
+            and not all(self._is_below(fork, known) for fork in one.forks)
+            for one in self._waiting()
+        )
 
     def _leave(self, known: _Copied) -> ControlElement:
         known.has_left = True
@@ -272,6 +282,13 @@ class ControlJoin:
             if len(self._done) >= self._remembered:
                 del self._done[next(iter(self._done))]
             self._done[id(known.element)] = known
+
+    def _came_before(self, known: _Copied, later: _Copied, number: int | None = None) -> bool:
+        """Say whether a fork, one that leads to input `number` if that is given, has copied `known` and then `later`."""
+        return any(
+            copied < later.forks.get(fork, 0) and (number is None or number in self.reach[fork])
+            for fork, copied in known.forks.items()
+        )
 
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""
