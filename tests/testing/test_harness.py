@@ -7,7 +7,7 @@ import re
 import anyio
 import pytest
 
-from streamflow import MapStage, PassthroughStage, PipelineBuilder, PipelineConfig
+from streamflow import MapStage, PipelineBuilder, PipelineConfig, stage
 from streamflow.testing import SourceProbe, assert_all_stages_stopped
 
 
@@ -19,8 +19,14 @@ async def wait_for_ever(element):
 async def test_who_waits_for_what_at_which_edge_since_when_is_told() -> None:
     """testing.assert_all_stages_stopped: stages, the source, the consumer; since when, where edges are measured."""
     config = PipelineConfig(buffer_size=1, metrics=True)
+
+    @stage
+    async def first(stream):
+        async for element in stream:
+            yield element
+
     stuck = MapStage(wait_for_ever, name="stuck")
-    pipeline = PipelineBuilder(config).chain(PassthroughStage(name="first"), stuck).build()
+    pipeline = PipelineBuilder(config).chain(first, stuck).build()
     async with pipeline.execute(source := SourceProbe()):
         await source.send("a", "b", "c", "d")
         await anyio.sleep(12)

@@ -34,7 +34,13 @@ async def test_a_stage_answers_each_element_when_it_comes() -> None:
 
 async def test_a_source_is_asked_for_no_more_than_fits() -> None:
     """semantics 5.5: one on each edge, one in hand of the stage, one in hand of the source."""
-    async with probed(shout) as (source, sink):
+
+    @stage
+    async def loud(stream):
+        async for element in stream:
+            yield shout(element)
+
+    async with probed(loud) as (source, sink):
         await source.send("a", "b", "c", "d")
         await source.expect_no_request()
         assert source.requests == 4
