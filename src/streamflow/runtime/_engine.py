@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._reporting import Reporter
     from ._supervision import Supervisor
+    from ._tracing import RunTracer
 
 __all__ = ["Engine"]
 
@@ -112,7 +113,7 @@ class Engine(RunView):
         self.config = config
         self.reporter: Reporter = reporter
         if reporter.tracer is not None:
-            self.tracer = reporter.tracer
+            self.tracer: RunTracer | None = reporter.tracer
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
@@ -346,7 +347,7 @@ class Engine(RunView):
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
         """Let a failure end the run, or only the stage, if it is isolated."""
-        self.failed_stages |= {stage.name}
+        self.failed_stages: frozenset[str] = self.failed_stages | {stage.name}
         attempts = 1 if stage.supervisor is None else stage.supervisor.attempts(error)
         failure = stage_error(stage.name, stage.node.where, index, error, attempts)
         if not stage.is_isolated or not self._tolerates(failure):
