@@ -7,9 +7,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-input
 
-# The kernel, whose branch coverage `make test` holds.
+# The kernel, whose branch coverage `make coverage` holds.
 KERNEL := errors/* elements/* channels/* stages/* graph/* runtime/* observe/*
-# Looked at are the first two cases of each test per event loop (tests/conftest.py): all of them would take twice as long.
 KERNEL_COVERAGE := 96
 comma := ,
 empty :=
@@ -17,7 +16,7 @@ space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast conformance test-services lint fmt types arch bench bench-quick bench-figures docs changelog dist check clean FORCE
+.PHONY: help run test test-fast coverage conformance test-services lint fmt types arch bench bench-quick bench-figures docs changelog dist check clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +24,10 @@ help: ## list the targets
 run: $(VENV)/.stamp-run ## start the chat in the terminal, offline; ARGS="--help" shows what else it can
 	@$(PY) -m streamflow chat $(ARGS)
 
-test: $(VENV)/.stamp-test ## run the tests and hold the kernel's coverage; with ARGS ("-k name") only those tests, no coverage
-ifeq ($(strip $(ARGS)),)
+test: $(VENV)/.stamp-test ## run the tests; with ARGS ("-k name") only those
+	@$(PY) -m pytest -m "not services" $(or $(strip $(ARGS)),-n auto)
+
+coverage: $(VENV)/.stamp-test ## run the tests once more under coverage, and hold that of the kernel
 	@$(PY) -m coverage erase
 	@$(PY) -m coverage run -m pytest -n auto -m "not services"
 	@$(PY) -m coverage combine --quiet
@@ -34,9 +35,6 @@ ifeq ($(strip $(ARGS)),)
 	@$(PY) -m coverage report --fail-under=$(KERNEL_COVERAGE) \
 		--include="$(subst $(space),$(comma),$(addprefix src/streamflow/,$(KERNEL)))"
 	@echo "==> coverage of the whole package: $$($(PY) -m coverage report --format=total) %"
-else
-	@$(PY) -m pytest -m "not services" $(ARGS)
-endif
 
 test-fast: $(VENV)/.stamp-test ## run the tests that take a blink; takes ARGS
 	@$(PY) -m pytest -m "not slow and not services" $(ARGS)

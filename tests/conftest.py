@@ -10,7 +10,7 @@
   themselves need is allowed below; a test that must block on purpose does so in a worker thread.
 - **Hypothesis.** `@given` works on async tests: every example gets its own event loop and clock. Profiles: `default`
   and `thorough` (`HYPOTHESIS_PROFILE=thorough`). Where the variable `CI` is set, examples are the same in every run.
-- **Coverage** looks on at the tests that take a blink (not marked `slow`), and at the first case of slow ones of the kernel:
+- **Coverage** (`make coverage`) looks on at the tests that take a blink (not marked `slow`), and at the first case of slow ones of the kernel:
   further ones go over the same lines, and slowly.
 - **`no_gc`** keeps the garbage collector off during a test that must not depend on it.
 """
@@ -39,7 +39,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 _KERNEL = {"channels", "elements", "graph", "observe", "properties", "runtime", "stages"}
-"""Folders with the tests of what `make test` holds the coverage of."""
+"""Folders with the tests of what `make coverage` holds."""
 _LOOKED_AT = pytest.StashKey[bool]()
 
 
