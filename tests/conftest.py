@@ -10,8 +10,8 @@
   themselves need is allowed below; a test that must block on purpose does so in a worker thread.
 - **Hypothesis.** `@given` works on async tests: every example gets its own event loop and clock. Profiles: `default`
   and `thorough` (`HYPOTHESIS_PROFILE=thorough`). Where the variable `CI` is set, examples are the same in every run.
-- **Coverage** (`make coverage`) looks on at the tests that take a blink (not marked `slow`), and at the first case of slow ones of the kernel:
-  further ones go over the same lines, and slowly.
+- **Coverage** (`make coverage`) looks on at the tests that take a blink (not marked `slow`), and at the first case of slow ones
+  of the kernel: further ones go over the same lines, and slowly.
 - **`no_gc`** keeps the garbage collector off during a test that must not depend on it.
 """
 
