@@ -29,6 +29,6 @@ class Record(msgspec.Struct, frozen=True):
             Raises:
                 TypeError: If the type has no such field.
             """
-            raise NotImplementedError
+            ...
     else:
         replace = msgspec.Struct.__replace__

@@ -77,7 +77,7 @@ class StreamElement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
                 TypeError: If the type has no such field.
                 ElementError: If the type refuses the new values.
             """
-            raise NotImplementedError
+            ...
     else:
         # The method that `copy.replace` calls: without a function of ours around it, it costs a quarter.
         replace = msgspec.Struct.__replace__
