@@ -3,6 +3,7 @@
 import asyncio
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from streamflow import PassthroughStage, PipelineBuilder, PipelineConfig, TextElement
@@ -53,7 +54,7 @@ async def test_who_is_cancelled_after_the_wake_up_is_cancelled_and_the_next_one_
         return number
 
     tasks = [asyncio.create_task(wait(number)) for number in (0, 1)]
-    await asyncio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     for waiter in waiters:
         together.wake(waiter, ())
     assert all(waiter.done() for waiter in waiters)
@@ -80,11 +81,11 @@ def test_a_task_that_ends_the_program_leaves_the_others_woken() -> None:
     async def main() -> None:
         for waiter in waiters:
             together.wake(waiter, ())
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     try:
         tasks = [loop.create_task(wait(number)) for number in (0, 1)]
-        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(anyio.lowlevel.checkpoint())
         with pytest.raises(SystemExit):
             loop.run_until_complete(main())
         loop.run_until_complete(tasks[1])
@@ -92,7 +93,7 @@ def test_a_task_that_ends_the_program_leaves_the_others_woken() -> None:
     finally:
         for task in asyncio.all_tasks(loop):
             task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(anyio.lowlevel.checkpoint())
         loop.close()
     assert gone_on == [0, 1]
 
@@ -114,11 +115,11 @@ async def test_little_is_what_one_task_may_do_in_one_go() -> None:
             together.wake(waiters[number - 1], "xxxx")
 
     tasks = [asyncio.create_task(wake_next(number)) for number in range(10)]
-    await asyncio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     together.wake(waiters[9], "xxxx")
     counts: list[int] = []
     while len(steps) < 10:
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         counts.append(len(steps))
     await asyncio.gather(*tasks)
     assert _wait.LITTLE == 16

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import NoReturn
 
+import anyio.lowlevel
 import pytest
 
 from streamflow import PipelineBuilder, TextElement, stage
@@ -65,7 +66,7 @@ def test_a_task_that_fails_when_the_call_is_over_is_told(caplog: pytest.LogCaptu
 
     async def work() -> None:
         kept.append(asyncio.create_task(fails()))
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     run_once(work, "asyncio")
 
@@ -85,7 +86,7 @@ def test_a_kept_loop_ends_what_its_calls_have_left_once_it_is_closed():
 
     async def work() -> None:
         kept.append(asyncio.create_task(for_ever()))
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     loop = keep_loop("asyncio")
     loop.run(work)
