@@ -17,7 +17,7 @@ from ._send_end import HeadOf, SendEnd, as_it_is
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sequence
 
     from ._pulse import Pulse
     from ._wait import Turn
@@ -176,21 +176,27 @@ class LaneSendEnd(SendEnd[T_contra]):
         elif not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[Any], convert: Callable[[Any], Any] = as_it_is) -> None:
+    async def send_all(
+        self, items: AsyncIterable[Any], convert: Callable[[Any], Any] = as_it_is, *, closes: bool = False
+    ) -> None:
         plain, peer, lanes = self._peer._plain, self._peer, self._order
         buffer: deque[Any] = self._buffer
         last: type[object] | None = None
-        async for item in items:
-            kind: type[object] = type(item)
-            if (kind is last or kind in plain) and item.priority is lanes.only and len(buffer) < self._limit:
-                last = kind
-                buffer.append(item)
-                if peer._waiter is not None:
-                    peer._wake()
-            else:
-                converted = convert(item)
-                if not self._try_send_unusual(converted):
-                    await self._send_in_turn(converted)
+        try:
+            async for item in items:
+                kind: type[object] = type(item)
+                if (kind is last or kind in plain) and item.priority is lanes.only and len(buffer) < self._limit:
+                    last = kind
+                    buffer.append(item)
+                    if peer._waiter is not None:
+                        peer._wake()
+                else:
+                    converted = convert(item)
+                    if not self._try_send_unusual(converted):
+                        await self._send_in_turn(converted)
+        finally:
+            if closes:
+                await cast("AsyncGenerator[Any, None]", items).aclose()
 
     async def send_each(self, items: Iterable[Any], convert: Callable[[Any], Any] = as_it_is) -> None:
         plain, peer, lanes = self._peer._plain, self._peer, self._order

@@ -4,8 +4,8 @@ Above: `_engine`. Below: `channels` (how an edge is filled), `_jobs`.
 
 A source that is not async cannot wait, so nothing goes on beside it, and a task of its own is nothing but two task switches for
 each time that its edge is full. It is pulled where one stage reads one plain edge. In front of a merge, and where it is measured
-how long a source waits, it has a task. So has one that is async; where it
-would be pulled, it has what reads it go on before it waits.
+how long a source waits, it has a task. So has one that is async; where it would be pulled by a chain, it has that go on before it
+waits.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def feeder_of(
     ended: Callable[[str, Job, BaseException | None], None],
     context: Context,
     may_be_pulled: bool,
+    may_be_driven: bool,
 ) -> Job:
     """Return the task of a source, or what stands for it.
 
@@ -53,13 +54,14 @@ def feeder_of(
         ended: Told, with that, when it has ended, and with what.
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
+        may_be_driven: Whether that is the first one of a chain.
     """
     work = _feed
     if may_be_pulled and is_quick_edge(ends[0]) and is_quick_edge(ends[1]):
         if not isinstance(source, AsyncIterable):
             pulled = LanedSource if isinstance(ends[0], LaneSendEnd) else PulledSource
             return pulled(name, source, ends, ended, context, about=(head,))
-        if is_plain_edge(ends[0]):
+        if may_be_driven and is_plain_edge(ends[0]):
             work = _feed_driven
     feeder = Job(name, work, ended, context, (head, source, ends[0]))
     feeder.instead = _close
