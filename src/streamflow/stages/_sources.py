@@ -116,8 +116,13 @@ def feed(
     Cancellation: the source is closed by the task that iterates it, exactly once, whichever way this ends. A source that blocks
     blocks the event loop.
     """
+    if not isinstance(source, AsyncIterable):
+        return _feed_sync(source, output)
+    if isinstance(source, ObjectReceiveStream):
+        return _feed_stream(source, output)
+    iterator: AsyncIterator[StreamElement | str] = aiter(source)
     # The coroutine itself: another one around it would be held, and passed through, for as long as the source goes on.
-    return _feed_async(source, output) if isinstance(source, AsyncIterable) else _feed_sync(source, output)
+    return output.send_all(iterator, as_element, closes=inspect.isasyncgen(iterator))
 
 
 async def close_source(source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> None:
@@ -135,15 +140,11 @@ async def _feed_sync(source: Iterable[StreamElement | str], output: SendEnd[Stre
             iterator.close()
 
 
-async def _feed_async(source: AsyncIterable[StreamElement | str], output: SendEnd[StreamElement]) -> None:
-    iterator: AsyncIterator[StreamElement | str] = aiter(source)
+async def _feed_stream(source: ObjectReceiveStream[StreamElement | str], output: SendEnd[StreamElement]) -> None:
     try:
-        await output.send_all(iterator, as_element)
+        await output.send_all(source, as_element)
     finally:
-        if isinstance(source, ObjectReceiveStream):
-            await source.aclose()
-        elif inspect.isasyncgen(iterator):
-            await iterator.aclose()
+        await source.aclose()
 
 
 def as_element(item: StreamElement | str) -> StreamElement:
