@@ -127,6 +127,7 @@ class Round:
 LITTLE: Final = 16
 """Elements: what one task may move in one go, on an edge of the usual width."""
 
+
 def load_of(count: int) -> int:
     """Return as how much elements of a line count: `WIDE` of them in a turn, because each is through all functions in one go."""
     return count * LITTLE // WIDE or 1

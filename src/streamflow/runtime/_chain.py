@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import anyio.lowlevel
 
-from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_plain_edge, pass_head, pump_each
+from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_quick_edge, line_of, pass_head, pump_each
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
 from ._jobs import Job, is_made_of
@@ -104,7 +104,7 @@ class _Member:
         self.source: ReceiveEnd[Any] = stage.inputs[0]
         self.target: SendEnd[Any] = stage.output
         self.failure: BaseException | None = None  # with which it has left when another one ended it
-        self._is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
+        self._is_plain = is_quick_edge(self.source) and is_quick_edge(self.target)
         self.is_in_line: bool = self._is_plain and step.sends is not NOTHING
         """Whether elements can go through it, and through its neighbours, one by one and without a stop."""
 
@@ -218,7 +218,7 @@ class Chain:
         source = member.source
         self._is_idle = False
         # Only for the first stage of all: of what is behind one that has ended, no more comes than is there.
-        self._line = Line([one.call for one in self._alive()]) if first == 0 and self._has_line() else None
+        self._line = line_of([one.call for one in self._alive()]) if first == 0 and self._has_line() else None
         while True:
             self._at = first
             if self._line is not None:

@@ -191,6 +191,7 @@ class Engine(RunView):
             ended=self._feeder_ended,
             context=self._context.copy(),
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
+            may_be_driven=head in self.plan.driven,
         )
 
     # The work of the tasks

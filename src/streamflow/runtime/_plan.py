@@ -65,6 +65,12 @@ class EdgePlan(Record, frozen=True):
         """The bound, in elements."""
         return self.bound.capacity
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is plain, or would be without its lanes."""
+        has_lanes_alone = self.rounds is None and self.bound == EdgeBound(self.capacity, lanes=True)
+        return self.is_plain or has_lanes_alone
+
 
 class LoopPlan(Record, frozen=True):
     """One loop: stages from which elements come back to themselves."""
@@ -186,6 +192,8 @@ class Plan(Record, frozen=True):
     """If, besides, all is as plain as can be, edges from task to task: the one that each stage reads, and the one it writes."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
+    driven: frozenset[str] = frozenset()
+    """Of these, the heads which are the first stages of chains: a source that is async has the chain go on before it waits."""
     chains: tuple[tuple[int, ...], ...] = ()
     """The stages of each task that several share, in the order in which elements pass them."""
     is_watched: bool = False
@@ -303,6 +311,8 @@ class _Planner:
         limits_stages = any(node.stage.timeout_s is not None for node in self._nodes)
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
         is_chain = len(leaves) <= 1 and all(map(_is_in_chain, stages))
+        chains = (*self._chains, *self._alone(stages)) if is_chain else self._chains
+        pulled = self._pulled(heads, stages)
         return Plan(
             stages=stages,
             edges=tuple(self._edges),
@@ -315,8 +325,9 @@ class _Planner:
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             is_chain=is_chain,
             ways=self._ways(stages),
-            pulled=self._pulled(heads, stages),
-            chains=(*self._chains, *self._alone(stages)) if is_chain else self._chains,
+            pulled=pulled,
+            driven=frozenset(name for name in pulled if numbers[name] in {places[0] for places in chains}),
+            chains=chains,
             orderings=orderings,
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=limits_stages,
