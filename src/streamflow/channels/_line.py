@@ -100,8 +100,8 @@ class Line:
         """Whether a burst was put into the edges between, which are to be emptied before anything else moves."""
         here: weakref.ref[Line] = weakref.ref(self)
         for one in calls:
-            one.source._line = here
-        calls[-1].target._peer._line_before = here
+            one.source._line, one.source._is_joined = here, True
+        calls[-1].target._peer._line_before, calls[-1].target._peer._is_joined = here, True
 
     @property
     def has_in_hand(self) -> bool:
@@ -157,7 +157,7 @@ class Line:
             source._refill()
         if not source._buffer or source.attention or self._target._limit < 0:
             return False
-        for edge, end in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
+        for edge, end in self._between:
             if edge.attention or edge._buffer or end._limit < 0:
                 return False
         return not self._is_mixed or self._is_sorted()
