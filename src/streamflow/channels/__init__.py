@@ -146,10 +146,7 @@ __all__ = [
     "open_feedback",
     "open_fork",
     "open_plain",
-<<<<<<< HEAD
-=======
     "open_row",
->>>>>>> h/start
     "oversee",
     "pass_head",
     "pull_into",
