@@ -8,8 +8,8 @@ Rules, besides those of `_line`:
    two these are makes no difference. Else the chain's own task takes element after element, as they leave by their lanes.
 2. *What is urgent wakes that task*: the moment that something enters the first edge that passes others, or is passed by them, the
    line waits for nothing any more. What a burst has in hand by then is not overtaken.
-3. *What functions give enters as anything enters*: it finds its place in the last edge, and there is room for it, because a burst is
-   no longer than what one lane may hold more.
+3. *What functions give enters as anything enters*: it finds its place in the last edge, and there is room for it, because a burst
+   is no longer than what one lane may hold more.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts

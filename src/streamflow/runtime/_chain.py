@@ -14,7 +14,7 @@ Rules:
    this one.
 """
 
-# ruff: noqa: SLF001 - the chain is a part of the engine
+
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_qu
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
 from ._jobs import Job, is_made_of
+from ._stage_job import StageJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -188,7 +189,7 @@ class Chain:
         engine = self._engine
         assert engine is not None
         for member in self._members:
-            member.context.run(engine._begin, member.stage)
+            member.context.run(engine.begin_stage, member.stage)
         while self._first < self._end:
             error: BaseException | None = None
             self._at = self._first
@@ -380,7 +381,7 @@ class Chain:
     def _hand_over(engine: Engine, member: _Member, rest: Rest | None) -> None:
         """Give a stage a task of its own, in which it does the rest of something before it goes on."""
         stage = member.stage
-        stage.job = Job(stage.name, engine._work, engine._stage_ended, member.context, (stage, rest))
+        stage.job = StageJob(stage.name, engine.begin_stage, engine.stage_ended, member.context, (stage, rest))
         stage.job.instead = _give_up
         if engine.meter is not None:
             engine.meter.take_over(stage)
@@ -417,7 +418,7 @@ class Chain:
         member.part.chain = None
         if is_last:
             self._forget()
-        member.context.run(engine._stage_ended, member.stage, member.part, error)
+        member.context.run(engine.stage_ended, member.stage, member.part, error)
 
     def _forget(self) -> None:
         """Know nothing any more of what knows this in turn: nothing is left waiting for the garbage collector."""

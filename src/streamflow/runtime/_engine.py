@@ -45,9 +45,10 @@ from ._dump import forget, remember
 from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
-from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
+from ._interruption import end_stage
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
+from ._stage_job import StageJob
 from ._view import RunView
 from ._watchdog import RunClock
 from ._wiring import StageRun, wire
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
-    from ._chain import Rest
     from ._config import PipelineConfig
     from ._edge_watches import EdgeWatches
     from ._lifetime import Lifetime
@@ -164,7 +164,9 @@ class Engine(RunView):
         for stage in self._stages:
             stage.host = self
             if not (chains and stage.has_job):
-                stage.job = Job(stage.name, self._work, self._stage_ended, self._context.copy(), (stage,))
+                stage.job = StageJob(
+                    stage.name, self.begin_stage, self.stage_ended, self._context.copy(), (stage, None)
+                )
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
@@ -196,7 +198,7 @@ class Engine(RunView):
 
     # The work of the tasks
 
-    def _begin(self, stage: StageRun) -> RunContext[Any]:
+    def begin_stage(self, stage: StageRun) -> RunContext[Any]:
         """Make what a stage may ask of the run. To be called in the stage's own context."""
         stage.has_begun = True
         run: RunContext[Any] = RunContext(
@@ -215,32 +217,6 @@ class Engine(RunView):
             self.tracer.enter(run)
         return run
 
-    async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
-        run = stage.context or self._begin(stage)
-        try:
-            if stage.supervisor is not None:
-                await stage.supervisor.work(run)
-            else:
-                body = stage.node.stage.start(run)
-                while True:
-                    try:
-                        if rest is not None:
-                            doing, rest = rest, None
-                            await doing()
-                        await stage.call(body, run)
-                        if stage.fence is not None or stage.helpers:
-                            await finish_body(stage)
-                        break
-                    except BaseException as error:
-                        if not was_swept(stage, error):
-                            raise
-                    await reenter(stage)
-        except anyio.EndOfStream:
-            if not stage.has_met_end():
-                raise
-        if stage.has_rest:
-            await pass_rest(stage)
-
     def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         """Start a helper task of a stage that has not ended, and return what cancels it."""
         seen = contextvars.copy_context()  # what the stage has set so far
@@ -255,7 +231,7 @@ class Engine(RunView):
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
-    def _stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
+    def stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         for helper in stage.helpers:
             helper.cancel()

@@ -191,7 +191,7 @@ class LanedSource(PulledSource):
     def _fill(self) -> bool:
         while super()._fill():
             (item,) = self._hand
-            if self._writer._is_usual(item) or not self._writer._has_place(as_element(item)):
+            if not self._writer.fits_beside(as_element(item)):
                 return True
         return False
 
