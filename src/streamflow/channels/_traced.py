@@ -465,7 +465,7 @@ class _MergedBuffer(deque[object]):
 def entry_of(hop: Hop) -> tuple[Origin, int, float]:
     """Return what an element comes from that came over an edge, the edge's number, and when it entered."""
     entry = hop[0]
-    if len(entry) == 3:  # noqa: PLR2004 - what was noted of it alone
+    if len(entry) == 3:
         return entry
     before, (taken_s, edge, entered_s) = entry
     return (before, taken_s), edge, entered_s
