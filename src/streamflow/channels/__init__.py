@@ -20,7 +20,7 @@ from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
 from ._hub import HubEnd
 from ._lane_ends import LaneSendEnd, is_quick_edge
-from ._lane_line import line_of, pull_into_lanes
+from ._lane_line import pull_into_lanes
 from ._line import Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
@@ -45,9 +45,11 @@ from ._traced import (
     SeveralPlace,
     StagePlace,
     TracedBuffer,
+    entry_of,
     trace_edge,
     trace_merge,
 )
+from ._traced_line import line_of
 from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import (
     EdgeWait,
@@ -132,6 +134,7 @@ __all__ = [
     "driven",
     "drop_backlog",
     "end_loop",
+    "entry_of",
     "has_plain",
     "has_waiting_sender",
     "hold_edges",
@@ -146,10 +149,7 @@ __all__ = [
     "open_feedback",
     "open_fork",
     "open_plain",
-<<<<<<< HEAD
-=======
     "open_row",
->>>>>>> h/start
     "oversee",
     "pass_head",
     "pull_into",
