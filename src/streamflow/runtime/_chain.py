@@ -14,7 +14,6 @@ Rules:
    this one.
 """
 
-
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
