@@ -7,7 +7,7 @@ from ._arrival import ArrivalEnd
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
-from ._bounded import open_channel, open_plain
+from ._bounded import open_channel, open_plain, open_row
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._burst import OUTCOME
 from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
@@ -146,6 +146,7 @@ __all__ = [
     "open_feedback",
     "open_fork",
     "open_plain",
+    "open_row",
     "oversee",
     "pass_head",
     "pull_into",

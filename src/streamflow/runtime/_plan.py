@@ -190,6 +190,8 @@ class Plan(Record, frozen=True):
     """Whether nothing forks and nothing merges."""
     ways: tuple[tuple[int, int], ...] = ()
     """If, besides, all is as plain as can be, edges from task to task: the one that each stage reads, and the one it writes."""
+    row: tuple[tuple[str, int, Callable[[object], bool], set[type]], ...] = ()
+    """If so, what `open_row()` is given: of each edge its name, capacity, gate, and the types that this has let through."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     driven: frozenset[str] = frozenset()
@@ -324,7 +326,8 @@ class _Planner:
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             is_chain=is_chain,
-            ways=self._ways(stages),
+            ways=(ways := self._ways(stages)),
+            row=tuple((one.name, one.capacity, one.gate, one.plain) for one in self._edges) if ways else (),
             pulled=pulled,
             driven=frozenset(name for name in pulled if numbers[name] in {places[0] for places in chains}),
             chains=chains,

@@ -69,7 +69,9 @@ class StageJob(Job):
         try:
             if self.meter is not None:
                 return error
-            self._end(error)
+            ended = self._ended
+            self._forget()
+            ended(stage, self, error)
         finally:
             del error  # its traceback holds this frame
         return None
