@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..channels import written_edges
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -38,13 +39,13 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, RunContext
 from ._backend import current_backend
-from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._dump import forget, remember
 from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
+from ._folded import Folded, make_jobs, may_fold, wire_folded
 from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
@@ -136,10 +137,16 @@ class Engine(RunView):
         clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
         self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
-        self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
+        is_live = not self._sources
+        if watches is None and may_fold(self, self._sources):
+            wiring = wire_folded(self.plan, self._here, self.deadlocks.pulse, is_live=is_live)
+            self._folded = Folded(self, wiring)
+        else:
+            self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=is_live)
+            self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self._edges, self._clock = wiring.edges, clock
+        self._clock = clock
         if wiring.hubs:
             self._hubs = wiring.hubs
         if self.plan.loops:
@@ -157,19 +164,13 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        chains, shared = self.plan.chains, 0
-        for places in chains:
-            Chain(self, [self._stages[one] for one in places], self._context.copy)
-            shared += len(places) - 1
-        for stage in self._stages:
-            stage.host = self
-            if not (chains and stage.has_job):
-                stage.job = Job(stage.name, self._work, self._stage_ended, self._context.copy(), (stage,))
+        tasks = make_jobs(self, self._context)
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
-        self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
-        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages])
+        self.deadlocks.pulse.runnable = len(feeders) + tasks
+        standing_in = () if self._folded is None else (self._folded,)
+        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages], *standing_in)
         if self.draining:
             begin_drain(self)
 
@@ -183,9 +184,11 @@ class Engine(RunView):
             self.reporter.recorder.begin(self)
 
     def _feeder(self, head: str, source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> Job:
+        inlet = self.inlets[head]
+        (edge,) = written_edges(inlet)
         return feeder_of(
             source,
-            (self.inlets[head], self._edges[self.plan.heads[head]]),
+            (inlet, edge),
             name=self.source_name(head),
             head=head,
             ended=self._feeder_ended,
@@ -395,7 +398,7 @@ class Engine(RunView):
         if output is not None and notice is not None and not (isinstance(culprit, StageRun) and culprit.is_sink):
             output.close_with(notice)
         self.stop_sources()
-        for one in self._stages:
+        for one in self.stages:
             if one.index not in behind:
                 one.cancel()
                 one.close_inputs("failure")
@@ -489,7 +492,7 @@ class Engine(RunView):
     def found_dead(self) -> None:
         """Hear that all tasks of the run wait for each other."""
         graph = wait_graph(self)
-        grown = let_grow(graph, self._edges, self.config)
+        grown = let_grow(graph, self.edges, self.config)
         if grown is None:
             self._fail(PipelineDeadlockError(graph), None)
         else:

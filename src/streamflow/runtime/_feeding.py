@@ -35,7 +35,7 @@ __all__ = ["PulledSource", "feeder_of"]
 
 def feeder_of(
     source: _Source,
-    ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+    ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
     *,
     name: str,
     head: str,
@@ -98,7 +98,7 @@ class PulledSource(Job):
         self,
         name: str,
         source: Iterable[StreamElement | str],
-        ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+        ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
         ended: Callable[..., None],
         context: Context,
         *,

@@ -1,0 +1,161 @@
+"""A run that is one chain, before anything has come for it: of its stages there is nothing yet but the first edge and the last.
+
+Above: `_engine`, which makes the rest when it is needed. Below: `_wiring`, `_jobs`, `channels`.
+
+Sessions wait for their first element by the thousands, and none of the functions of a chain can do anything before that. Rules:
+
+1. *Who asks for the stages or the edges of a run, gets them*: they are made then, as they are when the first edge has an element
+   or ends, and when the run is cancelled. So nobody can tell by what he sees that they were not there before.
+2. *It stands for a task that waits at the first edge*, and counts as one: the edge wakes it as it wakes any reader.
+3. *Only what nobody looks at is folded*: without listeners, metrics, limits, a recording; and only behind a source that waits.
+"""
+
+# ruff: noqa: SLF001 - a part of the engine
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, cast
+
+from ..channels import open_plain, stand_in, tell_loop, tell_waits, wake_reader
+from ._chain import Chain
+from ._jobs import Job
+from ._straight import Wiring
+from ._wiring import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..channels import Herald, Pulse, ReceiveEnd, SendEnd, Waiter
+    from ._engine import Engine
+    from ._plan import Plan
+
+__all__ = ["Folded", "make_jobs", "may_fold", "wire_folded"]
+
+_NO_CONTEXT = Context()
+"""That of what stands for a task, in which nothing runs."""
+
+
+class Folded(Job):
+    """What stands for the task of a chain that is not there yet, and for its wait.
+
+    Args:
+        engine: The run.
+        wiring: What was opened of it.
+    """
+
+    weight: int = 0
+
+    def __init__(self, engine: Engine, wiring: Wiring) -> None:
+        super().__init__("chain", _nothing, _ignored, _NO_CONTEXT)
+        self._engine: Engine | None = engine
+        self._is_done = False
+        self._first, _ = wiring.edges
+        _, self._last = wiring.sends
+        stand_in(self._first, cast("Waiter", self))  # which nobody awaits
+
+    def unfold(self) -> None:
+        """Have the stages made, and their task started."""
+        wake_reader(self._first)
+
+    def done(self) -> bool:
+        """Say whether that was done."""
+        return self._is_done
+
+    def set_result(self, result: None, /) -> None:
+        """Hear that there is something at the edge, or that somebody asks for the rest."""
+        engine = self._engine
+        if engine is None or self._is_done:
+            return
+        self._is_done, engine._folded = True, None
+        plan, backend = engine.plan, engine.jobs.backend
+        is_here = backend.is_here()
+        ((head, first),) = plan.heads.items()
+        (last,) = plan.leaves.values()
+        opened = {first: (engine.inlets[head], self._first), last: (self._last, engine.outlet)}
+        engine._stages, wiring = wire(plan, None, engine._here, engine.deadlocks.pulse, is_live=False, opened=opened)
+        engine._edges = wiring.edges
+        make_jobs(engine, engine._context)
+        if is_here:
+            tell_loop(wiring.edges)
+            self._start()
+        else:
+            backend.call_soon(self._start)
+
+    def _start(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.jobs.start(*[stage.job for stage in engine.stages])
+            engine.jobs.remove(self)
+
+    def cancel(self) -> None:
+        """Ask the stages to end."""
+        self.cancel_requested = True
+        if self._engine is not None:
+            for stage in self._engine.stages:
+                stage.cancel()
+
+    def start(self, backend: object) -> None:
+        """Do nothing: there is no task."""
+
+
+def may_fold(engine: Engine, sources: Mapping[str, object]) -> bool:
+    """Say whether a run may do without its stages for now: it is one chain, with one edge into it and one out of it."""
+    plan, reporter = engine.plan, engine.reporter
+    if len(plan.chains) != 1 or len(plan.chains[0]) != len(plan.stages) or not plan.driven or len(plan.leaves) != 1:
+        return False
+    if plan.supervises or plan.has_watchdogs or engine.config.metrics or reporter.is_heard or reporter.recorder:
+        return False
+    ends = (*plan.heads.values(), *plan.leaves.values())
+    # A source that is not async has something at once.
+    return all(plan.edges[one].is_plain for one in ends) and all(
+        isinstance(one, AsyncIterable) for one in sources.values()
+    )
+
+
+def wire_folded(plan: Plan, herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool) -> Wiring:
+    """Open the first edge of such a run, and the last."""
+    sends: list[SendEnd[Any]] = []
+    receives: list[ReceiveEnd[Any]] = []
+    send: SendEnd[Any]
+    receive: ReceiveEnd[Any]
+    ((head, first),) = plan.heads.items()
+    for number in (first, *plan.leaves.values()):
+        edge = plan.edges[number]
+        send, receive = open_plain(
+            edge.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain, is_late=True
+        )
+        receive.herald = herald
+        sends.append(send)
+        receives.append(receive)
+    inlet, outlet = receives
+    tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
+    return Wiring({head: sends[0]}, outlet, receives, sends, {})
+
+
+def make_jobs(engine: Engine, context: Context) -> int:
+    """Give each stage its task, or its part in one, and return how many tasks that are.
+
+    Args:
+        engine: The run.
+        context: What each of them sees a copy of.
+    """
+    stages, chains, shared = engine._stages, engine.plan.chains, 0
+    for places in chains if stages else ():
+        Chain(engine, [stages[one] for one in places], context.copy)
+        shared += len(places) - 1
+    work, ended = engine._work, engine._stage_ended
+    for stage in stages:
+        stage.host = engine
+        if not (chains and stage.has_job):
+            stage.job = Job(stage.name, work, ended, context.copy(), (stage,))
+    return len(stages) - shared
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _ignored(_job: Job, _error: BaseException | None) -> None:
+    return None
