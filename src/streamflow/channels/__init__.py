@@ -19,6 +19,8 @@ from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
 from ._hub import HubEnd
+from ._lane_ends import LaneSendEnd, is_quick_edge
+from ._lane_line import line_of, pull_into_lanes
 from ._line import Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
@@ -95,6 +97,7 @@ __all__ = [
     "Herald",
     "Hop",
     "HubEnd",
+    "LaneSendEnd",
     "Line",
     "LineCall",
     "MergeEnd",
@@ -136,8 +139,10 @@ __all__ = [
     "hold_edges",
     "is_awaited",
     "is_plain_edge",
+    "is_quick_edge",
     "join_ports",
     "keep_rounds_inside",
+    "line_of",
     "open_chained",
     "open_channel",
     "open_feedback",
@@ -146,6 +151,7 @@ __all__ = [
     "oversee",
     "pass_head",
     "pull_into",
+    "pull_into_lanes",
     "pull_when_asked",
     "pump_each",
     "pump_filter",

@@ -61,9 +61,33 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
             lanes.unseen += 1  # no more than an edge full of them: by then it may be that there are no others
             self._buffer.append(item)
         else:
+            line = self._reader()
+            if line is not None:
+                line.settle()  # what it has in hand is in this edge no more, and not to be passed
             lanes.append(item)
+            if lanes.only is UNKNOWN:
+                self._tell_lines()
         if self._turns:
             self._low = self.capacity  # what `look_for()` found out holds no more
+
+    def enter_all(self, items: list[Any]) -> None:
+        """Put each of several where its turn to leave is; there is room for them in any lane."""
+        only = self._lanes.only
+        for item in items:
+            if item.priority is not only:
+                break
+        else:
+            self._buffer.extend(items)
+            return
+        for item in items:
+            self.enter(item)
+
+    def _tell_lines(self) -> None:
+        """Have the lines at both ends know that one lane is no longer all that is in use."""
+        for here in (self._line, self._line_before):
+            line = None if here is None else here()
+            if line is not None:
+                line.mix()
 
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True
@@ -82,6 +106,8 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         return lanes.only is not UNKNOWN and len(self._turns) == 1 and turn.lane == lanes.tail
 
     def _wake_sender(self) -> None:
+        if self._give_more is not None and self._give_more():
+            return
         size = len(self._buffer)
         if size <= self.capacity // 2 and size < self.limit_of_one_lane and self.is_sole(self._turns[0]):
             self._low = -1
@@ -234,7 +260,7 @@ class LaneSendEnd(SendEnd[T_contra]):
 
     def _queue_up(self, item: object) -> Turn:
         lanes = self._order
-        if self._is_usual(item):
+        if item is None or self._is_usual(item):  # None: a line, which has nothing in hand
             turn = LaneTurn(item, lanes.tail, len(self._buffer) // 2, is_fence=False)
         else:
             lane = lane_of(item)
@@ -250,7 +276,8 @@ class LaneSendEnd(SendEnd[T_contra]):
         if reader.is_sole(its):
             if reader.state != "open" or len(self._buffer) < reader.limit_of_one_lane:
                 return False
-            reader._low = max(reader._low, reader.capacity // 2)
+            if reader._give_more is None:
+                reader._low = max(reader._low, reader.capacity // 2)
             return True
         self._order.count()
         if reader.state != "open" or (self._queues.is_next(its) and self._order.has_room(its.lane)):

@@ -73,6 +73,7 @@ class Line:
 
     measure: Callable[[Callable[[], Unusual]], Unusual] | None = None
     """Calls what moves elements for another task, and measures it; None: nobody does."""
+    _is_mixed = False  # elements of several lanes wait at an edge, see `_lane_line`
 
     def __init__(self, calls: Sequence[LineCall]) -> None:
         self.source: ReceiveEnd[object] = calls[0].source
@@ -81,8 +82,10 @@ class Line:
         """The function that is being called, or was called last."""
         self._target = calls[-1].target
         self._target._peer.provide_buffer()  # all that moves is put there without a look
+        self._put: Callable[[list[Any]], None] = self._target._peer._buffer.extend
+        self._full = 0  # how much fits behind while it waits for room
         self._calls = tuple(
-            (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._plain, one.source)
+            (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._peer._plain, one.source)
             for one in calls
         )
         self._between = tuple((one.source, before.target) for before, one in pairwise(calls))
@@ -113,8 +116,10 @@ class Line:
     def is_held_up(self) -> bool:
         """Whether there is something to take, or about to come, and no room for it."""
         target, source = self._target, self.source
-        return len(target._buffer) >= target._limit >= 0 and bool(
-            source._buffer or source._turns or source._is_refilled
+        return (
+            len(target._buffer) >= target._limit >= 0
+            and not self._is_mixed
+            and bool(source._buffer or source._turns or source._is_refilled)
         )
 
     async def arrival(self) -> None:
@@ -152,10 +157,10 @@ class Line:
             source._refill()
         if not source._buffer or source.attention or self._target._limit < 0:
             return False
-        for edge, end in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
+        for edge, end in self._between:
             if edge.attention or edge._buffer or end._limit < 0:
                 return False
-        return True
+        return not self._is_mixed or self._is_sorted()
 
     def move(self) -> Unusual:
         """Have what is there go through all functions, while there is room; to be called when the line `is_clear()`.
@@ -168,7 +173,7 @@ class Line:
         """
         source, target = self.source, self._target
         taken, behind = source._buffer, target._peer
-        room = (target._limit if self._turn is None else behind.capacity) - len(behind._buffer)
+        room = (target._limit if self._turn is None else self._full) - len(behind._buffer)
         most = min(self._most, room)
         batch: list[Any] = [*taken] if len(taken) <= most else [*islice(taken, max(most, 0))]
         source.asked_at = -1  # from now on it has something in hand
@@ -188,7 +193,7 @@ class Line:
                 if edge is source:
                     drop(taken, len(batch))
                 batch = given
-            behind._buffer.extend(batch)
+            self._put(batch)
         except BaseException:
             self.settle()
             raise
@@ -218,9 +223,12 @@ class Line:
         else:
             source.provide_buffer()
             source._buffer.extend(batch[begun:])
-        behind = self._between[place][0] if place < len(self._between) else self._target._peer
-        behind.provide_buffer()
-        behind._buffer.extend(given)
+        if place < len(self._between):
+            behind = self._between[place][0]
+            behind.provide_buffer()
+            behind._buffer.extend(given)
+        else:
+            self._put(given)
         batch.clear()
         given.clear()
 
@@ -236,13 +244,14 @@ class Line:
         """
         target, peer = self._target, self._target._peer
         self._turn = turn = target._queue_up(None)
+        self._full = peer._open_limit()
         if peer.capacity <= WIDE:
             peer._give_more = self._lend
             peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
             if peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
-            while target._must_wait(turn) and not self.has_left():
+            while self._must_wait(turn):
                 try:
                     await target._turn_to_come(turn)
                 finally:
@@ -258,9 +267,22 @@ class Line:
             peer._give_more = self._turn = None
             target._leave_queue(turn)
 
+    def _must_wait(self, turn: Turn) -> bool:
+        """Say whether there is no room yet, and nothing else to do."""
+        return self._target._must_wait(turn) and not self.has_left() and not self._is_mixed
+
     def _lend(self) -> bool:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
         return self._move_for_another() and (bool(self._target._buffer) or self._ask())
+
+    def mix(self) -> None:
+        """Know that elements of several lanes wait at one end: the chain's own task takes them, one by one."""
+        self._is_mixed = True
+        self.wake()
+
+    def _is_sorted(self) -> bool:
+        """Say whether all that waits at either end is of one lane again."""
+        return True
 
     def push(self) -> bool:
         """Move what has been put into the first edge, for who has done that; say whether the line's task need not look itself."""
@@ -291,7 +313,7 @@ class Line:
         turn, behind = self._turn, self._target._peer
         if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left():
             return False
-        if len(behind._buffer) >= behind.capacity:
+        if len(behind._buffer) >= self._full:
             return True
         if not self.is_clear():
             return self._ask()

@@ -46,7 +46,7 @@ from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
 from ._folded import Folded, make_jobs, may_fold, wire_folded
-from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
+from ._interruption import end_stage
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
 from ._view import RunView
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
-    from ._chain import Rest
     from ._config import PipelineConfig
     from ._edge_watches import EdgeWatches
     from ._lifetime import Lifetime
@@ -118,7 +117,6 @@ class Engine(RunView):
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
-        self._emit, self._open_resource = reporter.emit, lifetime.resource  # one for all stages
         self._context = contextvars.copy_context()
 
     # Starting
@@ -199,7 +197,7 @@ class Engine(RunView):
 
     # The work of the tasks
 
-    def _begin(self, stage: StageRun) -> RunContext[Any]:
+    def begin_stage(self, stage: StageRun) -> RunContext[Any]:
         """Make what a stage may ask of the run. To be called in the stage's own context."""
         stage.has_begun = True
         run: RunContext[Any] = RunContext(
@@ -207,9 +205,9 @@ class Engine(RunView):
             stage=stage.name,
             deps=self._deps,
             deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            emit=self._emit,
-            start_soon=stage.start_helper,
-            open_resource=self._open_resource,
+            teller=self.reporter,
+            starter=stage,
+            opener=self._lifetime,
             guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
@@ -217,32 +215,6 @@ class Engine(RunView):
         if self.tracer is not None:
             self.tracer.enter(run)
         return run
-
-    async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
-        run = stage.context or self._begin(stage)
-        try:
-            if stage.supervisor is not None:
-                await stage.supervisor.work(run)
-            else:
-                body = stage.node.stage.start(run)
-                while True:
-                    try:
-                        if rest is not None:
-                            doing, rest = rest, None
-                            await doing()
-                        await stage.call(body, run)
-                        if stage.fence is not None or stage.helpers:
-                            await finish_body(stage)
-                        break
-                    except BaseException as error:
-                        if not was_swept(stage, error):
-                            raise
-                    await reenter(stage)
-        except anyio.EndOfStream:
-            if not stage.has_met_end():
-                raise
-        if stage.has_rest:
-            await pass_rest(stage)
 
     def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         """Start a helper task of a stage that has not ended, and return what cancels it."""
@@ -258,7 +230,7 @@ class Engine(RunView):
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
-    def _stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
+    def stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         for helper in stage.helpers:
             helper.cancel()

@@ -15,13 +15,13 @@ from itertools import chain
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from ..channels import driven, is_plain_edge, pull_into, pull_when_asked
+from ..channels import LaneSendEnd, driven, is_plain_edge, is_quick_edge, pull_into, pull_into_lanes, pull_when_asked
 from ..stages import as_element, close_source, feed
 from ._jobs import Job
 from ._task_meter import as_coroutine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from contextvars import Context
     from typing import TypeAlias
 
@@ -57,10 +57,12 @@ def feeder_of(
         may_be_driven: Whether that is the first one of a chain.
     """
     work = _feed
-    if may_be_pulled and is_plain_edge(ends[0]) and is_plain_edge(ends[1]):
+    if may_be_pulled and is_quick_edge(ends[0]) and is_quick_edge(ends[1]):
         if not isinstance(source, AsyncIterable):
-            return PulledSource(name, source, ends, ended, context, about=(head,))
-        work = _feed_driven if may_be_driven else _feed
+            pulled = LanedSource if isinstance(ends[0], LaneSendEnd) else PulledSource
+            return pulled(name, source, ends, ended, context, about=(head,))
+        if may_be_driven and is_plain_edge(ends[0]):
+            work = _feed_driven
     feeder = Job(name, work, ended, context, (head, source, ends[0]))
     feeder.instead = _close
     return feeder
@@ -106,7 +108,8 @@ class PulledSource(Job):
     ) -> None:
         super().__init__(name, _nothing, ended, context, about)
         self._source = source
-        self._writer, self._reader = ends
+        self._writer: Any = ends[0]
+        self._reader = ends[1]
         self._items: Any = None
         self._hand: tuple[
             StreamElement | str, ...
@@ -144,12 +147,15 @@ class PulledSource(Job):
         if self._items is None:
             self._items = iter(self._source)
         items = chain(self._hand, self._items) if self._hand else self._items
-        if not pull_into(self._writer, items, as_element):
+        if not self._pull_from(items):
             return False
         for item in self._items:  # its end is known with its last element
             self._hand = (item,)
             return True
         return False
+
+    def _pull_from(self, items: Iterator[Any]) -> bool:
+        return pull_into(self._writer, items, as_element)
 
     def _end(self, error: BaseException | None) -> None:
         pull_when_asked(self._reader, None)
@@ -177,6 +183,20 @@ class PulledSource(Job):
             ended(*about, self, error)
         finally:
             del error
+
+
+class LanedSource(PulledSource):
+    """The same for an edge with priority lanes: what is in its hand enters if its lane has a place, as that of a task would."""
+
+    def _fill(self) -> bool:
+        while super()._fill():
+            (item,) = self._hand
+            if self._writer._is_usual(item) or not self._writer._has_place(as_element(item)):
+                return True
+        return False
+
+    def _pull_from(self, items: Iterator[Any]) -> bool:
+        return pull_into_lanes(self._writer, items, as_element)
 
 
 async def _nothing() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..channels import open_plain, stand_in, tell_loop, tell_waits, wake_reader
 from ._chain import Chain
 from ._jobs import Job
+from ._stage_job import StageJob
 from ._straight import Wiring
 from ._wiring import wire
 
@@ -145,11 +146,10 @@ def make_jobs(engine: Engine, context: Context) -> int:
     for places in chains if stages else ():
         Chain(engine, [stages[one] for one in places], context.copy)
         shared += len(places) - 1
-    work, ended = engine._work, engine._stage_ended
     for stage in stages:
         stage.host = engine
         if not (chains and stage.has_job):
-            stage.job = Job(stage.name, work, ended, context.copy(), (stage,))
+            stage.job = StageJob(stage, context.copy())
     return len(stages) - shared
 
 

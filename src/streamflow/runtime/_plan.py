@@ -65,6 +65,12 @@ class EdgePlan(Record, frozen=True):
         """The bound, in elements."""
         return self.bound.capacity
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is plain, or would be without its lanes."""
+        has_lanes_alone = self.rounds is None and self.bound == EdgeBound(self.capacity, lanes=True)
+        return self.is_plain or has_lanes_alone
+
 
 class LoopPlan(Record, frozen=True):
     """One loop: stages from which elements come back to themselves."""
