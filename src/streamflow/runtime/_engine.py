@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import written_edges
+from ..channels import Pulse, written_edges
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -134,13 +134,13 @@ class Engine(RunView):
         self._here = remember(self)
         clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
-        self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
+        self.pulse: Pulse = Pulse(0, self._here)
         is_live = not self._sources
         if watches is None and may_fold(self, self._sources):
-            wiring = wire_folded(self.plan, self._here, self.deadlocks.pulse, is_live=is_live)
+            wiring = wire_folded(self.plan, self._here, self.pulse, is_live=is_live)
             self._folded = Folded(self, wiring)
         else:
-            self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=is_live)
+            self._stages, wiring = wire(self.plan, watches, self._here, self.pulse, is_live=is_live)
             self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
@@ -166,7 +166,7 @@ class Engine(RunView):
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
-        self.deadlocks.pulse.runnable = len(feeders) + tasks
+        self.pulse.runnable = len(feeders) + tasks
         standing_in = () if self._folded is None else (self._folded,)
         self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages], *standing_in)
         if self.draining:
@@ -224,7 +224,7 @@ class Engine(RunView):
         stage.helpers[helper] = None
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
-        self.deadlocks.pulse.runnable += 1
+        self.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
 
@@ -293,7 +293,7 @@ class Engine(RunView):
 
     def _settle(self, runnable: int = 1) -> None:
         """Do what is to be done when a task has ended, and so many tasks fewer can go on."""
-        alive, pulse = self.jobs.alive, self.deadlocks.pulse
+        alive, pulse = self.jobs.alive, self.pulse
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
             pulse.suspect()
@@ -456,6 +456,11 @@ class Engine(RunView):
         if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
             error.suppressed, self._suppressed = self._suppressed, ()
         return error
+
+    def suspect(self) -> None:
+        """Hear that perhaps nothing can go on."""
+        self._deadlocks = self._deadlocks or DeadlockWatch(self._here)
+        self._deadlocks.suspect()
 
     def end_loops(self) -> bool:
         """End the loops that have come to rest, and say whether there was one."""

@@ -1,4 +1,4 @@
-"""A run that is one chain, before anything has come for it: of its stages there is nothing yet but the first edge and the last.
+"""A run of nothing but chains, before anything has come for it: of its stages there is nothing yet but the first edge and the last.
 
 Above: `_engine`, which makes the rest when it is needed. Below: `_wiring`, `_jobs`, `channels`.
 
@@ -39,7 +39,7 @@ _NO_CONTEXT = Context()
 
 
 class Folded(Job):
-    """What stands for the task of a chain that is not there yet, and for its wait.
+    """What stands for the tasks of chains that are not there yet, and for the wait of the first one.
 
     Args:
         engine: The run.
@@ -57,7 +57,7 @@ class Folded(Job):
         stand_in(self._first, cast("Waiter", self))  # which nobody awaits
 
     def unfold(self) -> None:
-        """Have the stages made, and their task started."""
+        """Have the stages made, and their tasks started."""
         wake_reader(self._first)
 
     def done(self) -> bool:
@@ -75,9 +75,9 @@ class Folded(Job):
         ((head, first),) = plan.heads.items()
         (last,) = plan.leaves.values()
         opened = {first: (engine.inlets[head], self._first), last: (self._last, engine.outlet)}
-        engine._stages, wiring = wire(plan, None, engine._here, engine.deadlocks.pulse, is_live=False, opened=opened)
+        engine._stages, wiring = wire(plan, None, engine._here, engine.pulse, is_live=False, opened=opened)
         engine._edges = wiring.edges
-        make_jobs(engine, engine._context)
+        engine.pulse.runnable += make_jobs(engine, engine._context) - 1  # whoever has woken this has counted one
         if is_here:
             tell_loop(wiring.edges)
             self._start()
@@ -102,9 +102,13 @@ class Folded(Job):
 
 
 def may_fold(engine: Engine, sources: Mapping[str, object]) -> bool:
-    """Say whether a run may do without its stages for now: it is one chain, with one edge into it and one out of it."""
+    """Say whether a run may do without its stages for now: all are chains, with one edge into them and one out of them."""
     plan, reporter = engine.plan, engine.reporter
-    if len(plan.chains) != 1 or len(plan.chains[0]) != len(plan.stages) or not plan.driven or len(plan.leaves) != 1:
+    if (
+        not plan.driven
+        or sum(map(len, plan.chains)) != len(plan.stages)
+        or not len(plan.heads) == len(plan.leaves) == 1
+    ):
         return False
     if plan.supervises or plan.has_watchdogs or engine.config.metrics or reporter.is_heard or reporter.recorder:
         return False

@@ -19,7 +19,7 @@ from ._wiring import ended_input
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..channels import HubEnd, ReceiveEnd, SendEnd
+    from ..channels import HubEnd, Pulse, ReceiveEnd, SendEnd
     from ..elements import StreamElement
     from ._config import PipelineConfig
     from ._deadlock import DeadlockWatch
@@ -54,7 +54,9 @@ class RunView(SweptRun):
     jobs: JobGroup
     inlets: Mapping[str, SendEnd[StreamElement]] = _NOTHING
     outlet: ReceiveEnd[StreamElement]
-    deadlocks: DeadlockWatch
+    pulse: Pulse
+    """Counts the tasks that can go on."""
+    _deadlocks: DeadlockWatch | None = None  # made when it is asked for
     _edges: Sequence[ReceiveEnd[Any]] = ()
     _hubs: Mapping[str, HubEnd[StreamElement]] = _NOTHING
     _forks: Mapping[str, ForkEnd[StreamElement]] = _NOTHING
@@ -207,7 +209,7 @@ class RunView(SweptRun):
 
         for edge in self._edges:
             edge.provide_buffer()  # which is looked at at the end of each turn
-        its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
+        its = RunMeter(self.plan, self._edges, self.jobs.backend, self.pulse, self.began_s)
         its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
         its.begin(self._feeders, self._stages)
         self.meter = its
