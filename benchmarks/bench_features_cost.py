@@ -25,7 +25,7 @@ from ._without import HOOKS, Copy
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (5, 2)
 
 PLAIN, AGAIN, EVENTS, METRICS, BOTH, PRIORITY = "plain", "plain, again", "events", "metrics", "both", "priority"
 FEATURES: dict[str, dict[str, Any]] = {

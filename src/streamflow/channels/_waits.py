@@ -110,7 +110,7 @@ def oversee(end: ReceiveEnd[object], overseer: Overseer) -> None:
 
 def stand_in(end: ReceiveEnd[object], waiter: Waiter) -> None:
     """Have `waiter` told when something happens at an edge, as if a task waited there that reads it; no pulse has counted it."""
-    end._waiter = waiter
+    end._waiter, end._together = waiter, None  # it is no future; `tell_loop()` is to be called when a task reads
 
 
 def wake_reader(end: ReceiveEnd[object]) -> None:

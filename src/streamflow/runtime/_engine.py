@@ -165,10 +165,13 @@ class Engine(RunView):
         tasks = make_jobs(self, self._context)
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
-        self.pulse.runnable = len(feeders) + tasks
-        standing_in = () if self._folded is None else (self._folded,)
-        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages], *standing_in)
+        jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
+        self.pulse.runnable = len(jobs) + tasks
+        jobs += self._watchdogs
+        jobs += [stage.job for stage in self._stages]
+        if self._folded is not None:
+            jobs.append(self._folded)
+        self.jobs.start(*jobs)
         if self.draining:
             begin_drain(self)
 
@@ -187,10 +190,10 @@ class Engine(RunView):
         return feeder_of(
             source,
             (inlet, edge),
-            name=self.source_name(head),
-            head=head,
-            ended=self._feeder_ended,
-            context=self._context.copy(),
+            self.source_name(head),
+            head,
+            self._feeder_ended,
+            self._context.copy(),
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
             may_be_driven=head in self.plan.driven,
         )
@@ -201,14 +204,14 @@ class Engine(RunView):
         """Make what a stage may ask of the run. To be called in the stage's own context."""
         stage.has_begun = True
         run: RunContext[Any] = RunContext(
-            run_id=self.run_id,
-            stage=stage.name,
-            deps=self._deps,
-            deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            teller=self.reporter,
-            starter=stage,
-            opener=self._lifetime,
-            guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
+            self.run_id,
+            stage.name,
+            self._deps,
+            None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
+            self.reporter,
+            stage,
+            self._lifetime,
+            None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
         stage.context = run
@@ -244,10 +247,12 @@ class Engine(RunView):
             self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        self._last_stages -= {stage.index}
+        if stage.index in self._last_stages:
+            self._last_stages -= {stage.index}
         end_stage(stage)
-        if self._supervisors:
+        if stage.supervisor is not None:
             stage.supervisor = None  # which knows it in turn
+        if self.plan.supervises:
             for one in self._supervisors.values():
                 one.look()
         for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
@@ -297,9 +302,10 @@ class Engine(RunView):
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
             pulse.suspect()
-        for loop in self._loops:
-            loop.look()
-        if self._watchdogs and not self.working_jobs():
+        if self.plan.loops:
+            for loop in self._loops:
+                loop.look()
+        if self.plan.has_watchdogs and not self.working_jobs():
             for watchdog in self._watchdogs:
                 watchdog.cancel()
         if not self._last_stages and self._no_more_waiting is not None:

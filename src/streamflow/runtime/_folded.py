@@ -15,27 +15,24 @@ Sessions wait for their first element by the thousands, and none of the function
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from contextvars import Context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from ..channels import open_plain, stand_in, tell_loop, tell_waits, wake_reader
+from ..channels import open_row, stand_in, tell_loop, tell_waits, wake_reader
 from ._chain import Chain
-from ._jobs import Job
+from ._jobs import NO_CONTEXT, Job
 from ._stage_job import StageJob
 from ._straight import Wiring
 from ._wiring import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextvars import Context
 
-    from ..channels import Herald, Pulse, ReceiveEnd, SendEnd, Waiter
+    from ..channels import Herald, Pulse, Waiter
     from ._engine import Engine
     from ._plan import Plan
 
 __all__ = ["Folded", "make_jobs", "may_fold", "wire_folded"]
-
-_NO_CONTEXT = Context()
-"""That of what stands for a task, in which nothing runs."""
 
 
 class Folded(Job):
@@ -49,7 +46,7 @@ class Folded(Job):
     weight: int = 0
 
     def __init__(self, engine: Engine, wiring: Wiring) -> None:
-        super().__init__("chain", _nothing, _ignored, _NO_CONTEXT)
+        super().__init__("chain", _nothing, _ignored, NO_CONTEXT)
         self._engine: Engine | None = engine
         self._is_done = False
         self._first, _ = wiring.edges
@@ -121,19 +118,9 @@ def may_fold(engine: Engine, sources: Mapping[str, object]) -> bool:
 
 def wire_folded(plan: Plan, herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool) -> Wiring:
     """Open the first edge of such a run, and the last."""
-    sends: list[SendEnd[Any]] = []
-    receives: list[ReceiveEnd[Any]] = []
-    send: SendEnd[Any]
-    receive: ReceiveEnd[Any]
     ((head, first),) = plan.heads.items()
-    for number in (first, *plan.leaves.values()):
-        edge = plan.edges[number]
-        send, receive = open_plain(
-            edge.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain, is_late=True
-        )
-        receive.herald = herald
-        sends.append(send)
-        receives.append(receive)
+    ends = [plan.edges[number] for number in (first, *plan.leaves.values())]
+    sends, receives = open_row([(one.name, one.capacity, one.gate, one.plain) for one in ends], pulse, herald)
     inlet, outlet = receives
     tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
     return Wiring({head: sends[0]}, outlet, receives, sends, {})
@@ -146,14 +133,15 @@ def make_jobs(engine: Engine, context: Context) -> int:
         engine: The run.
         context: What each of them sees a copy of.
     """
-    stages, chains, shared = engine._stages, engine.plan.chains, 0
+    stages, chains, shared, copy = engine._stages, engine.plan.chains, 0, context.copy
     for places in chains if stages else ():
-        Chain(engine, [stages[one] for one in places], context.copy)
+        Chain(engine, [stages[one] for one in places], copy)
         shared += len(places) - 1
+    begin, ended = engine.begin_stage, engine.stage_ended
     for stage in stages:
         stage.host = engine
         if not (chains and stage.has_job):
-            stage.job = StageJob(stage, context.copy())
+            stage.job = StageJob(stage.name, begin, ended, copy(), (stage, None))
     return len(stages) - shared
 
 

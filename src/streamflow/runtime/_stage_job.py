@@ -16,40 +16,27 @@ from ._interruption import finish_body, pass_rest, reenter, was_swept
 from ._jobs import Job
 
 if TYPE_CHECKING:
-    from contextvars import Context
-
     from ..stages import RunContext
     from ._chain import Rest
-    from ._engine import Engine
     from ._wiring import StageRun
 
 __all__ = ["StageJob"]
 
 
 class StageJob(Job):
-    """The task of one stage.
+    """The task of one stage: a job whose `work` makes what the stage may ask of the run, and is not awaited.
 
-    Args:
-        stage: The stage.
-        context: What it sees.
-        rest: What is to be done before its body is called; None: nothing.
+    It is about the stage, and what is to be done before its body is called; None: nothing.
     """
-
-    _rest: Rest | None = None
-
-    def __init__(self, stage: StageRun, context: Context, rest: Rest | None = None) -> None:
-        self.name = stage.name
-        self._context = context
-        self._stage = stage
-        if rest is not None:
-            self._rest = rest
 
     async def _run(self) -> BaseException | None:  # noqa: C901, PLR0912 - without calls, see above
         error: BaseException | None = None
-        stage, rest = self._stage, self._rest
+        stage: StageRun
+        rest: Rest | None
+        stage, rest = self._about
         try:
             if self._begins():
-                run: RunContext[Any] = stage.context or _run_of(stage).begin_stage(stage)
+                run: RunContext[Any] = stage.context or self._work(stage)
                 try:
                     if stage.supervisor is not None:
                         await stage.supervisor.work(run)
@@ -82,22 +69,9 @@ class StageJob(Job):
         try:
             if self.meter is not None:
                 return error
-            self._end(error)
+            ended = self._ended
+            self._forget()
+            ended(stage, self, error)
         finally:
             del error  # its traceback holds this frame
         return None
-
-    def _end(self, error: BaseException | None) -> None:
-        stage = self._stage
-        del self._stage  # which knows it in turn
-        self._rest = None
-        self._forget()
-        try:
-            _run_of(stage).stage_ended(stage, self, error)
-        finally:
-            del error
-
-
-def _run_of(stage: StageRun) -> Engine:
-    assert stage.host is not None, "it has not ended"
-    return stage.host

@@ -94,9 +94,8 @@ class RunContext(Generic[DepsT_co]):
     outer: RunContext[object] | None = None
     """That of the stage which runs this one inside itself; None: it is a stage of the graph."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: one for each stage of each run
         self,
-        *,
         run_id: str,
         stage: str,
         deps: DepsT_co,
@@ -117,7 +116,9 @@ class RunContext(Generic[DepsT_co]):
         self.guard: Guard | None = guard
         """For a stage of several calls at a time that is supervised: wraps what is called, see `Guard`. None for all others."""
         # Not their methods, each of which would be one object more for each stage of each run.
-        self._teller, self._starter, self._opener = teller, starter, opener
+        self._teller, self._opener = teller, opener
+        self.starter: Starter = starter
+        """Starts the stage's helpers."""
 
     @property
     def epoch(self) -> int:
@@ -184,7 +185,7 @@ class RunContext(Generic[DepsT_co]):
         Raises:
             RunStateError: If the stage has ended, or is being cancelled.
         """
-        return self._starter.start_helper(work, name)
+        return self.starter.start_helper(work, name)
 
     async def resource(self, resource: Resource[T]) -> T:
         """Return what all runs of the pipeline share, opened when it is asked for first.
@@ -206,7 +207,7 @@ class RunContext(Generic[DepsT_co]):
         """
         inner = copy.copy(self)
         inner.stage = f"{self.stage}/{name}"
-        inner._starter = starter
+        inner.starter = starter
         inner.guard = None
         inner.outer = self
         inner.turns = None
