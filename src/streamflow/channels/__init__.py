@@ -53,10 +53,12 @@ from ._waits import (
     has_waiting_sender,
     is_awaited,
     oversee,
+    stand_in,
     stands_at,
     tell_loop,
     tell_waits,
     waits_on,
+    wake_reader,
     widen,
     written_edges,
 )
@@ -160,6 +162,7 @@ __all__ = [
     "pump_tee",
     "running_clock",
     "running_trio",
+    "stand_in",
     "stands_at",
     "sweep_edge",
     "tell_loop",
@@ -168,6 +171,7 @@ __all__ = [
     "trace_merge",
     "waiter_factory",
     "waits_on",
+    "wake_reader",
     "widen",
     "written_edges",
 ]
