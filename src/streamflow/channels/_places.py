@@ -229,7 +229,7 @@ class EndPlace(StagePlace):
         begin: Returns the root of a new trace, or None.
         ended: Told of each element that is taken, and of its last hop if it is followed.
         is_final: Whether it sends nothing, not even a dead letter.
-        keep: Where it is final, takes the last hop of each element, its type, and how it ended, if nobody wants to hear of it at once.
+        keep: Where it is final, takes the last hop of each element, its type, and how it ended, if nobody hears of it at once.
     """
 
     def __init__(
