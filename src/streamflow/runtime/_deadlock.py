@@ -65,10 +65,15 @@ class DeadlockWatch:
 
     def suspect(self) -> None:
         """Hear that perhaps nothing can go on."""
-        engine = self._engine()
-        if self._is_due or engine is None or self.pulse.runnable > 0:
+        if self._is_due or self.pulse.runnable > 0:
             return
-        # A live run comes here with each element that it waits for, so what is most likely is asked first.
+        engine = self._engine()
+        if engine is None:
+            return
+        # A run whose consumer is slow comes here with each burst, a live one with each element, so these are asked first.
+        outlet = engine.outlet
+        if self._sees_user and outlet.state == "open" and has_waiting_sender(outlet) and not is_awaited(outlet):
+            return
         if any(edge.state == "open" and is_awaited(edge) for edge in self._fed_by_user):
             return
         if engine.jobs.alive and not self._is_up_to_user(engine):
