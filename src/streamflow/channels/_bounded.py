@@ -33,8 +33,9 @@ from ..errors import ConfigError, ElementError
 from ._bounds import EdgeBound, checked_overflow, checked_weight
 from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
-from ._receive_end import ReceiveEnd
+from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
+from ._wide import WideReceiveEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +126,8 @@ def open_plain(
 
     With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
     """
-    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain, is_late=is_late)
+    kind: type[ReceiveEnd[T]] = ReceiveEnd if capacity <= WIDE else WideReceiveEnd
+    receive_end = kind(name, capacity, admit, watch, pulse, plain=plain, is_late=is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     return send_end, receive_end

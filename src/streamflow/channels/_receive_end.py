@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ._send_end import SendEnd
     from ._wait import Turn
 
-__all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
+__all__ = ["ASIDE", "BUDGET", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -42,7 +42,7 @@ _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for r
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
-_BUDGET = WIDE // 2
+BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
@@ -62,7 +62,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _owes: bool = False  # the reader keeps something whose results have not been sent
     _closed: bool = False
     _end: int | None = None
-    _checkpoint_at: int = _BUDGET
+    _checkpoint_at: int = BUDGET
     _watch: ChannelWatch | None = None
     _hand: Hand | None = None
     _wide: bool = False
@@ -451,7 +451,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         finally:
             self._end_waiting()
         # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.
-        self._checkpoint_at = self.received + (_BUDGET if self.capacity > WIDE else WIDE)
+        self._checkpoint_at = self.received + (BUDGET if self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
@@ -497,4 +497,4 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def _open_limit(self) -> int:
         if self._buffer is NO_BUFFER:
             return 0
-        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)
+        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + BUDGET)
