@@ -90,7 +90,7 @@ class Line:
         )
         self._sends = [one.sends for one in calls]
         self._between = tuple((one.source, before.target) for before, one in pairwise(calls))
-        self._most = min((one.capacity for one, _ in self._between), default=WIDE)
+        self._most = min([WIDE, *(one.capacity for one, _ in self._between)])
         self._burst: tuple[list[Any], Iterator[Any], list[Any]] | None = None  # while it is moving
         self._turn: Turn | None = None  # while it waits for room
         self._is_asking = False  # and for what comes into its first edge
@@ -156,6 +156,8 @@ class Line:
         if not source._buffer and source._is_refilled and source.received < source._checkpoint_at:
             source._refill()
         if not source._buffer or source.attention or self._target._limit < 0:
+            return False
+        if source.capacity > WIDE and source.received >= source._checkpoint_at:
             return False
         for edge, end in self._between:
             if edge.attention or edge._buffer or end._limit < 0:
