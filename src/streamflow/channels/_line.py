@@ -100,8 +100,8 @@ class Line:
         """Whether a burst was put into the edges between, which are to be emptied before anything else moves."""
         here: weakref.ref[Line] = weakref.ref(self)
         for one in calls:
-            one.source._line = here
-        calls[-1].target._peer._line_before = here
+            one.source._line, one.source._is_joined = here, True
+        calls[-1].target._peer._line_before, calls[-1].target._peer._is_joined = here, True
 
     @property
     def has_in_hand(self) -> bool:

@@ -1,27 +1,22 @@
 """The reading end of an edge that holds more than `WIDE` elements: it sees to it that other tasks have their turn.
 
-Above: `_bounded`. Below: `_receive_end`. The writing end is that of any plain edge, whose limit such an edge moves on bit by bit.
+Above: `_bounded`. Below: `_receive_end`, `_send_end`. The writing end is that of any plain edge; its limit is moved on bit by bit.
 
 Rules, besides those of `_bounded`:
 
-1. *A reader that waits for an element has let others run*, so it is only one that always finds something which has to stop for them.
-2. *A count says when*: no element is looked at twice for it, and bursts end where it is due.
+1. *Who waits has let others run*: only a reader that always finds something has to stop for them.
+2. *A count says when*, so nothing is looked at twice for it; bursts end where it is due.
+3. *A reader that has stopped may write as much again*, if what it writes is wide too: it need not stop at both its ends.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ._receive_end import BUDGET, WIDE, ReceiveEnd
 from ._send_end import SendEnd
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ._pulse import Pulse
-    from ._watching import ChannelWatch
 
 __all__ = ["WideReceiveEnd"]
 
@@ -31,21 +26,10 @@ T_co = TypeVar("T_co", covariant=True)
 class WideReceiveEnd(ReceiveEnd[T_co]):
     """The reading end of a wide edge: to its reader a `ReceiveEnd` like any other."""
 
-    def __init__(
-        self,
-        name: str,
-        capacity: int,
-        admit: Callable[[object], bool],
-        watch: ChannelWatch | None,
-        pulse: Pulse | None = None,
-        *,
-        plain: set[type] | None = None,
-        is_late: bool = False,
-    ) -> None:
-        super().__init__(name, capacity, admit, watch, pulse, plain=plain, is_late=is_late)
-        self.attention = int(watch is not None)
+    _counts: bool = True
 
     async def __anext__(self) -> T_co:
+        """Take the next element, as `ReceiveEnd` does; a checkpoint at least every `WIDE` elements, before the element moves."""
         if self._buffer and not self.attention:
             if self.received < self._checkpoint_at:
                 self.received += 1

@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias, cast
 
 from ..channels import ReceiveEnd, SendEnd, _wait, pass_head
-from ..runtime import _chain, _consuming, _feeding
+from ..runtime import _chain, _feeding
 from ..stages import _loops
 
 if TYPE_CHECKING:
