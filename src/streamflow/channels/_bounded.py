@@ -128,8 +128,8 @@ def open_plain(
 
     With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
     """
-    kind: type[ReceiveEnd[T]] = ReceiveEnd if capacity <= WIDE else WideReceiveEnd
-    receive_end = kind(name, capacity, admit, watch, pulse, plain, is_late)
+    kind: Any = ReceiveEnd if capacity <= WIDE else WideReceiveEnd
+    receive_end: ReceiveEnd[T] = kind(name, capacity, admit, watch, pulse, plain, is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     return send_end, receive_end
@@ -153,7 +153,7 @@ def open_row(
     for name, capacity, admit, plain in edges:
         # By position, and in one go: that is most of what a short run costs.
         kind: type[ReceiveEnd[Any]] = ReceiveEnd if capacity <= WIDE else WideReceiveEnd
-        receive = kind(name, capacity, admit, None, pulse, plain, True, make_waiter, together)
+        receive: ReceiveEnd[Any] = kind(name, capacity, admit, None, pulse, plain, True, make_waiter, together)
         send: SendEnd[Any] = SendEnd(receive)
         receive._sender = send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
         receive.herald = herald

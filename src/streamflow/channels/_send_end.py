@@ -141,7 +141,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                     if peer._carry_on():
                         buffer.append(item)
                     else:
-                        await self._send_in_turn(item)
+                        await self._send_in_turn(cast("Any", item))
                         buffer = self._buffer
                 else:
                     converted = convert(item)
