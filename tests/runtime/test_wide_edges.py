@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow import FilterStage, FlatMapStage, MapStage, PipelineBuilder, PipelineConfig, TextElement, stage
-from streamflow.channels import open_channel
-from streamflow.channels._send_end import SendEnd
+from streamflow.channels import ReceiveEnd, SendEnd, open_channel
 from streamflow.stages import StageLike
 
 WIDE = 1000
@@ -157,6 +156,10 @@ async def test_a_stage_between_two_wide_edges_stops_once_for_both(monkeypatch: p
         waits += 1
         return wait(self, item)
 
+    source_send: SendEnd[TextElement]
+    source: ReceiveEnd[TextElement]
+    send: SendEnd[TextElement]
+    receive: ReceiveEnd[TextElement]
     source_send, source = open_channel(WIDE)
     send, receive = open_channel(WIDE)
     source.forward_to(send)
