@@ -17,7 +17,7 @@ Rules of the state machine, in the order of their importance:
 4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head
    is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
-6. *Tasks of one run that are woken go on together*, on asyncio: see `_wait.Round`. An element that is alone is so through all
+6. *Tasks that are woken go on together*, on asyncio: see `_wait.Round`. An element that is alone is so through all
    stages in one turn of the event loop; where there is much to do, each turn has as many tasks go on as were woken before it.
 
 An edge with priority lanes has rules of its own besides, and ends of its own: see `_lanes`. So has one that drops, or is bounded by
@@ -26,7 +26,7 @@ weight: see `_limited`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import Priority
 from ..errors import ConfigError, ElementError
@@ -36,7 +36,7 @@ from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import open_round, waiter_factory
-from ._wide import WideReceiveEnd
+from ._wide import WIDE_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["open_channel", "open_plain", "open_row"]
 
 T = TypeVar("T")
-
-_NARROW: Final[type[ReceiveEnd[Any]]] = ReceiveEnd
-_WIDE: Final[type[ReceiveEnd[Any]]] = WideReceiveEnd
 
 
 def _admit_any(item: object) -> bool:
@@ -131,7 +128,7 @@ def open_plain(
 
     With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
     """
-    kind = _NARROW if capacity <= WIDE else _WIDE
+    kind = ReceiveEnd if capacity <= WIDE else WIDE_END
     receive_end: ReceiveEnd[T] = kind(name, capacity, admit, watch, pulse, plain, is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
@@ -155,7 +152,7 @@ def open_row(
     receives: list[ReceiveEnd[Any]] = []
     for name, capacity, admit, plain in edges:
         # By position, and in one go: that is most of what a short run costs.
-        kind = _NARROW if capacity <= WIDE else _WIDE
+        kind = ReceiveEnd if capacity <= WIDE else WIDE_END
         receive: ReceiveEnd[Any] = kind(name, capacity, admit, None, pulse, plain, True, make_waiter, together)
         send: SendEnd[Any] = SendEnd(receive)
         receive._sender = send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above

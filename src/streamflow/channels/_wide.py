@@ -13,12 +13,12 @@ Rules, besides those of `_bounded`:
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from ._receive_end import BUDGET, WIDE, ReceiveEnd
 from ._send_end import SendEnd
 
-__all__ = ["WideReceiveEnd"]
+__all__ = ["WIDE_END", "WideReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -59,3 +59,7 @@ class WideReceiveEnd(ReceiveEnd[T_co]):
     def try_receive(self) -> T_co | None:
         """Take the next element if it is there and nothing has to be looked at; else None, also when others are to have a turn."""
         return None if self.received >= self._checkpoint_at else super().try_receive()
+
+
+WIDE_END: Final[type[ReceiveEnd[Any]]] = WideReceiveEnd
+"""The same, for whoever chooses between the two."""

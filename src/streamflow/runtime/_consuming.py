@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..channels import ArrivalEnd, ReceiveEnd
+from ..channels import WIDE, ArrivalEnd, is_quick_edge
 from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
 from ..errors import ChannelClosedError, RunStateError
 
@@ -115,7 +115,7 @@ class Iteration:
 
 
 class _PlainIteration(Iteration):
-    """One iteration of a run whose output is a plain edge: the fast path of that, without the call."""
+    """One iteration of a run whose output is a plain edge, or has lanes besides: the fast path of that, without the call."""
 
     async def __anext__(self) -> StreamElement:
         outlet = self._outlet
@@ -132,7 +132,9 @@ class _PlainIteration(Iteration):
 
 def iterate(outcome: Outcome) -> Iteration:
     """Begin one iteration of a run."""
-    return (_PlainIteration if type(outcome.engine.outlet) is ReceiveEnd else Iteration)(outcome)
+    outlet = outcome.engine.outlet
+    is_quick = is_quick_edge(outlet) and outlet.capacity <= WIDE  # a wider one counts its elements
+    return (_PlainIteration if is_quick else Iteration)(outcome)
 
 
 class TextIteration:
