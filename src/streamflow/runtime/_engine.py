@@ -36,7 +36,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, RunContext
+from ..stages import CURRENT_RUN, RunContext, is_async
 from ._backend import current_backend
 from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
@@ -99,12 +99,11 @@ class Engine(RunView):
     _no_more_waiting: anyio.Event | None = None
     _supervisors: Mapping[str, Supervisor] = MappingProxyType({})
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: once for each run
         self,
         plan: Plan,
         config: PipelineConfig,
         sources: Mapping[str, Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]],
-        *,
         deps: object,
         reporter: Reporter,
         lifetime: Lifetime,
@@ -136,7 +135,15 @@ class Engine(RunView):
         clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
         self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
-        self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
+        self._stages, wiring = wire(
+            self.plan,
+            watches,
+            self._here,
+            self.deadlocks.pulse,
+            is_live=not self._sources,
+            # Inside a chain elements go past the edges.
+            is_late=bool(self.plan.chains) or not self._sources or any(map(is_async, self._sources.values())),
+        )
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
         self._edges, self._clock = wiring.edges, clock
@@ -166,7 +173,8 @@ class Engine(RunView):
             stage.host = self
             if not (chains and stage.has_job):
                 stage.job = StageJob(stage.name, begin, ended, copy(), (stage, None))
-        self._begin_watching(watches)
+        if self.plan.has_watchdogs or self.config.metrics or self.reporter.recorder is not None:
+            self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.deadlocks.pulse.runnable = len(jobs) + len(self._stages) - shared
@@ -317,13 +325,15 @@ class Engine(RunView):
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
             if self.cancelled or (self.draining and not self.has_output):
-                self._tell_end()
+                self.tell_end()
 
-    def _tell_end(self) -> None:
+    def tell_end(self) -> None:
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
         if self.reporter.is_over:
             return
-        elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
+        elements = self.outlet.received
+        if self._taken:
+            elements += sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies, self._stages)
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
@@ -410,7 +420,7 @@ class Engine(RunView):
             if self._no_more_waiting is not None:
                 self._no_more_waiting.set()
             if not self.jobs.alive:
-                self._tell_end()
+                self.tell_end()
 
     async def finish_last_stages(self) -> None:
         """Wait until all sinks have ended, and all stages that feed the consumer; or until the run fails.
@@ -430,7 +440,7 @@ class Engine(RunView):
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
         if self.jobs.alive:
             await self.end_tasks(shield=shield)
-        self._tell_end()
+        self.tell_end()
         if self.reporter.has_tasks:
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
@@ -457,6 +467,8 @@ class Engine(RunView):
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
+        if self.failure is None:
+            return None
         error, self.failure = self.failure, None
         if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
             error.suppressed, self._suppressed = self._suppressed, ()

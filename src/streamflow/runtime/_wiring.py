@@ -408,7 +408,13 @@ def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
 
 
 def wire(
-    plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+    plan: Plan,
+    watches: EdgeWatches | None,
+    herald: Callable[[], Herald | None],
+    pulse: Pulse,
+    *,
+    is_live: bool,
+    is_late: bool = True,
 ) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
@@ -418,10 +424,11 @@ def wire(
         herald: Returns who hears of each `Interrupt` that is sent.
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
+        is_late: Whether the edges may have to wait for their first element, and need no buffers until it comes.
     """
     stages = [StageRun(one, pulse) for one in plan.stages]
     if plan.ways and watches is None:
-        return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live)
+        return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live, is_late=is_late)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
