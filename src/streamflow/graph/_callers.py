@@ -38,7 +38,7 @@ def place_of_caller() -> tuple[CodeType, int]:
     """Return where the nearest frame outside this package is at, which nobody may ever ask for: its code, and how far it is."""
     # Not inspect.stack(), which reads every source file. A frame that is looked at is made an object, so it is not that of this
     # function, nor that of its caller.
-    frame = sys._getframe(2)  # noqa: SLF001 - CPython and PyPy have it
+    frame = sys._getframe(2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - CPython and PyPy have it
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code, frame.f_lasti
