@@ -55,19 +55,20 @@ async def test_nothing_is_lost_and_lanes_keep_their_order(
 async def test_what_is_urgent_passes_what_waits_though_nobody_reads() -> None:
     """semantics 2.9: a chain that waits for room behind lets it through at once, past all that waits on each edge."""
     async with _chain(_same, _same, _same).execute() as run:
-        for number in range(30):
+        for number in range(45):
             await run.send(TextElement(str(number)))
         await wait_all_tasks_blocked()
         await run.send(TextElement("stop!", priority=Priority.CRITICAL))
         await wait_all_tasks_blocked()
         run.close_input()
         texts = [one.text async for one in run if isinstance(one, TextElement)]
-    assert texts == ["stop!", *map(str, range(30))]
+    assert texts == ["stop!", *map(str, range(45))]
 
 
 async def test_what_a_function_sends_in_a_burst_finds_its_place() -> None:
     """semantics 2.6, 16.6: it passes what waits, and nothing that the burst has in hand."""
     made: list[str] = []
+    texts: list[str] = []
 
     def interject(element: TextElement) -> TextElement:
         made.append(element.text)
@@ -79,15 +80,22 @@ async def test_what_a_function_sends_in_a_burst_finds_its_place() -> None:
     async with _chain(interject).execute() as run:
         for number in range(10):
             await run.send(TextElement(str(number)))
-        run.close_input()
-        texts = [one.text async for one in run if isinstance(one, TextElement)]
+        async for one in run:
+            if isinstance(one, TextElement):
+                texts.append(one.text)
+            if len(texts) == 11:
+                run.close_input()
     assert made == ["0", "1", "2", "3", "stop!", *map(str, range(4, 10))]
     assert sorted(texts) == sorted(made)
 
 
 async def test_control_is_a_fence_for_bursts_too() -> None:
     """semantics 2.6: what is urgent does not pass the end of a turn, however much of the turn a chain has in hand."""
-    elements = [*(TextElement(str(number)) for number in range(5)), TurnEnd(), TextElement("!", priority=Priority.CRITICAL)]
+    elements = [
+        *(TextElement(str(number)) for number in range(5)),
+        TurnEnd(),
+        TextElement("!", priority=Priority.CRITICAL),
+    ]
     got = [one async for one in _chain(_same, _same).execute(elements)]
     texts = [one.text if isinstance(one, TextElement) else type(one).__name__ for one in got]
     assert texts == [*map(str, range(5)), "TurnEnd", "!", "EndOfStream"]
@@ -96,7 +104,9 @@ async def test_control_is_a_fence_for_bursts_too() -> None:
 async def test_a_source_that_is_pulled_gives_what_has_a_place_of_its_own() -> None:
     """semantics 2.6, 16.5: a lane that is full holds up no element of another, as if the source had a task."""
     elements = [*(TextElement(str(number)) for number in range(13)), TextElement("!", priority=Priority.CRITICAL)]
-    got = [one.text async for one in _chain(_same).execute([*elements, TextElement("13")]) if isinstance(one, TextElement)]
+    got = [
+        one.text async for one in _chain(_same).execute([*elements, TextElement("13")]) if isinstance(one, TextElement)
+    ]
     assert got == ["!", *map(str, range(14))]
 
 

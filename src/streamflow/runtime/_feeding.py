@@ -34,7 +34,7 @@ __all__ = ["PulledSource", "feeder_of"]
 
 def feeder_of(  # noqa: PLR0917 - once for each run
     source: _Source,
-    ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+    ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
     name: str,
     head: str,
     ended: Callable[[str, Job, BaseException | None], None],
@@ -99,7 +99,7 @@ class PulledSource(Job):
         self,
         name: str,
         source: Iterable[StreamElement | str],
-        ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+        ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
         ended: Callable[..., None],
         context: Context,
         *,
@@ -180,7 +180,7 @@ class LanedSource(PulledSource):
     def _fill(self) -> bool:
         while super()._fill():
             (item,) = self._hand
-            if self._writer._is_usual(item) or not self._writer._has_place(as_element(item)):
+            if not self._writer.fits_beside(as_element(item)):
                 return True
         return False
 

@@ -18,7 +18,7 @@ from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
-from ._edge_watches import has_limits, watches_all
+from ._edge_watches import has_limits, times_all, watches_all
 from ._fans import fan_of
 from ._lone_chains import lone_chains
 from ._orderings import plan_orderings
@@ -347,10 +347,10 @@ class _Planner:
 
     def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int, ...]]:
         fused = {place for places in self._chains for place in places}
-        return iter(()) if watches_all(self._config) else lone_chains(stages, self._edges, fused)
+        return iter(()) if times_all(self._config) else lone_chains(stages, self._edges, fused)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
-        if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
+        if times_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
             return frozenset()
         alone = {one.inputs[0].edges for one in stages if len(one.inputs) == 1}
         return frozenset(name for name, edge in heads.items() if (edge,) in alone)
