@@ -102,7 +102,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._together = together
         self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self.attention: int = int((capacity > WIDE and not self._counts) or watch is not None)
+        self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
@@ -118,8 +118,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """The bound, in elements."""
         if capacity > WIDE:
             self._wide = True
+            if not self._counts:
+                self.attention = 1
         if watch is not None:
             self._watch = watch
+            self.attention = 1
 
     def __aiter__(self) -> Self:
         return self
@@ -498,9 +501,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if self._buffer is NO_BUFFER:
             buffer: deque[T_co] = deque()
             self.backlog = self._buffer = buffer
-            if self._sender is not None:
-                self._sender._buffer, self._sender._append = buffer, buffer.append
-                self._reopen_sender()
+            sender = self._sender
+            if sender is not None:
+                sender._buffer, sender._append = buffer, buffer.append
+                if not self._turns and not self._is_fenced:
+                    sender._limit = self.capacity if self.capacity <= WIDE else self._open_limit()
 
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns and not self._is_fenced:

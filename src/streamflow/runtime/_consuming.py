@@ -58,18 +58,17 @@ class Outcome:
         if not self.over and not engine.is_done:
             if engine.has_last_stages:
                 await engine.finish_last_stages()
-            await engine.finish(shield=False)
+            if engine.has_tasks:
+                await engine.finish(shield=False)
+            else:
+                engine.tell_end()
         if not engine.cancelled and not self.over:
             if engine.notice is not None and not self.notice_told:
                 return self.see(engine.notice)
             if not self.end_told:
                 self.end_told = True
-                totals = RunTotals(
-                    elements=engine.outlet.received,
-                    errors=self.errors,
-                    usage=self.usage,
-                    duration_s=engine.jobs.backend.now() - self.began_s,
-                )
+                duration_s = engine.jobs.backend.now() - self.began_s
+                totals = RunTotals(engine.outlet.received, self.errors, self.usage, duration_s)
                 return EndOfStream(engine.reason, totals)
         self.over = True
         error = None if engine.cancelled else engine.take_failure()
@@ -180,7 +179,8 @@ def forbid_elsewhere(engine: Engine) -> None:
 
 
 async def _pull(outlet: ReceiveEnd[StreamElement], outcome: Outcome) -> StreamElement:
-    forbid_elsewhere(outcome.engine)
+    if not outcome.engine.jobs.backend.is_here():
+        forbid_elsewhere(outcome.engine)
     if not outcome.end_told:
         try:
             return outcome.see(await outlet.__anext__())
