@@ -54,10 +54,12 @@ from ._waits import (
     has_waiting_sender,
     is_awaited,
     oversee,
+    stand_in,
     stands_at,
     tell_loop,
     tell_waits,
     waits_on,
+    wake_reader,
     widen,
     written_edges,
 )
@@ -162,6 +164,7 @@ __all__ = [
     "pump_tee",
     "running_clock",
     "running_trio",
+    "stand_in",
     "stands_at",
     "sweep_edge",
     "tell_loop",
@@ -170,6 +173,7 @@ __all__ = [
     "trace_merge",
     "waiter_factory",
     "waits_on",
+    "wake_reader",
     "widen",
     "written_edges",
 ]
