@@ -97,9 +97,10 @@ def _pipeline(form: str, feature: str) -> Pipeline:
     stages = [passing_generator(name) if form == "generators" else MapStage(_same, name=name) for name in names]
     builder = PipelineBuilder(config)
     if feature == WEIGHT:
-        builder.add(*stages)
-        for source, target in itertools.pairwise([SOURCE, *names, CONSUMER]):
-            builder.connect(source, target, weight=Weight.bytes(1_000_000))
+        bound = Weight.bytes(1_000_000)
+        builder.add(*stages).connect(SOURCE, names[0], weight=bound).connect(names[-1], CONSUMER, weight=bound)
+        for source, target in itertools.pairwise(names):
+            builder.connect(source, target, weight=bound)
     else:
         builder.chain(*stages)
     if feature in (EVENTS, BOTH):
