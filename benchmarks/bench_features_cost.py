@@ -57,7 +57,12 @@ def cases(scale: Scale) -> list[Case]:
         for one in loops(scale)
         for form in FORMS
         for feature in (FEATURES if one == "asyncio" else (PLAIN, *JUDGED))
-    ] + [Case(_label(form, OFF, "asyncio"), OFF, options={"form": form, "elements": elements // 10}) for form in FORMS]
+    ] + [
+        Case(_label(form, OFF, "asyncio"), OFF, options={"form": form, "elements": elements // 10})
+        for form in (
+            FORMS if scale.elements is None else FORMS[:1]
+        )  # one will do for a trial: copies take long to load
+    ]
 
 
 def _same(element: TextElement) -> TextElement:
