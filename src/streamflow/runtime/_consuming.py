@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Self
 
+    from ..channels import ReceiveEnd
     from ._engine import Engine
     from ._run import Run
 
