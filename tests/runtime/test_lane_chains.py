@@ -87,7 +87,11 @@ async def test_what_a_function_sends_in_a_burst_finds_its_place() -> None:
 
 async def test_control_is_a_fence_for_bursts_too() -> None:
     """semantics 2.6: what is urgent does not pass the end of a turn, however much of the turn a chain has in hand."""
-    elements = [*(TextElement(str(number)) for number in range(5)), TurnEnd(), TextElement("!", priority=Priority.CRITICAL)]
+    elements = [
+        *(TextElement(str(number)) for number in range(5)),
+        TurnEnd(),
+        TextElement("!", priority=Priority.CRITICAL),
+    ]
     got = [one async for one in _chain(_same, _same).execute(elements)]
     texts = [one.text if isinstance(one, TextElement) else type(one).__name__ for one in got]
     assert texts == [*map(str, range(5)), "TurnEnd", "!", "EndOfStream"]
@@ -96,7 +100,9 @@ async def test_control_is_a_fence_for_bursts_too() -> None:
 async def test_a_source_that_is_pulled_gives_what_has_a_place_of_its_own() -> None:
     """semantics 2.6, 16.5: a lane that is full holds up no element of another, as if the source had a task."""
     elements = [*(TextElement(str(number)) for number in range(13)), TextElement("!", priority=Priority.CRITICAL)]
-    got = [one.text async for one in _chain(_same).execute([*elements, TextElement("13")]) if isinstance(one, TextElement)]
+    got = [
+        one.text async for one in _chain(_same).execute([*elements, TextElement("13")]) if isinstance(one, TextElement)
+    ]
     assert got == ["!", *map(str, range(14))]
 
 

@@ -157,7 +157,7 @@ class Line:
             source._refill()
         if not source._buffer or source.attention or self._target._limit < 0:
             return False
-        for edge, end in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
+        for edge, end in self._between:
             if edge.attention or edge._buffer or end._limit < 0:
                 return False
         return not self._is_mixed or self._is_sorted()

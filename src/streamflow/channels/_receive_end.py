@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._hand import Hand
-    from ._level import Level
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
@@ -68,7 +67,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _wide: bool = False
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
-    _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
@@ -352,7 +350,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             return
         self.state, self.reason, self._cause = state, reason, cause
         if self._level is not None:
-            self._level.left = 0
+            self._level.put()
         fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..channels import level_of
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -165,6 +166,7 @@ class Engine(RunView):
             stage.host = self
             if not (chains and stage.has_job):
                 stage.job = Job(stage.name, self._work, self._stage_ended, self._context.copy(), (stage,))
+                stage.job.level = level_of(stage.output)
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
@@ -247,6 +249,7 @@ class Engine(RunView):
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers = stage.helpers or {}
         stage.helpers[helper] = None
+        helper.level = level_of(stage.output)
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
         self.deadlocks.pulse.runnable += 1

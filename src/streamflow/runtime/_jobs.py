@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import anyio.lowlevel
 
+from ..channels import in_bursts
 from ._task_meter import as_coroutine, metered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
 
+    from ..channels import Level
     from ._backend import Backend, Task, TaskView
     from ._swallowing import Pressure
     from ._task_meter import UnitMeter
@@ -45,6 +47,8 @@ class Job:
     """Whether it is the task of other stages, too."""
     instead: Callable[..., Awaitable[object]] | None = None
     """What to do when it is cancelled before it has begun; None: nothing."""
+    level: Level | None = None
+    """Keeps the bursts of the fork that it writes; None: there is none that has any."""
     meter: UnitMeter | None = None
     """Measures what it does with its time; None: nothing does."""
 
@@ -132,10 +136,11 @@ class Job:
             if self.cancel_requested or self._is_struck:
                 if self.instead is not None:
                     await self.instead(*self._about)
-            elif self.meter is None:
-                await self._work(*self._about)
             else:
-                await metered(self.meter, self, as_coroutine(self._work(*self._about)))
+                work = self._work(*self._about)
+                if self.level is not None:
+                    work = in_bursts(as_coroutine(work), self.level)
+                await (work if self.meter is None else metered(self.meter, self, as_coroutine(work)))
             if self._is_struck:
                 raise anyio.get_cancelled_exc_class()()
         except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
