@@ -3,8 +3,8 @@
 Above: `_plain_fork`, which fills the list; `_receive_end`, `_send_end` and `_sweep`, which end that; `runtime`, which has the tasks
 that write such a fork run `in_bursts()`. Below: nothing.
 
-A step is what a task does between two waits. Nothing else of the run goes on meanwhile, so nobody can tell when in a step an element
-has entered; what looks at a branch from inside the step settles it before, as with all that is on its way.
+A step is what a task does between two waits. Nothing else of the run goes on meanwhile, so nobody can tell when in a step an
+element has entered; what looks at a branch from inside the step settles it before, as with all that is on its way.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Above: `runtime`, which opens one where a graph forks. Below: `_fork`, whose rules hold; `_level`.
 
 1. *One look for each burst.* Where the writer runs `in_bursts()`, nothing else goes on until its step ends. So what the fullest
-   branch has room for stays there, and who waits is woken at the first element and does not begin to wait again. Whatever is unusual
-   and can come from inside the step ends the level (`Level.put`): a branch that ends or is fenced, a sender that queues for room,
-   who looks at what is in a branch.
+   branch has room for stays there, and who waits is woken at the first element and does not begin to wait again. Whatever is
+   unusual and can come from inside the step ends the level (`Level.put`): a branch that ends or is fenced, a sender that queues
+   for room, who looks at what is in a branch.
 2. *Who waits alone waits at one edge.* A sender that finds no room, and nobody who waits, queues at one full edge after the other
    and not on all at once: nobody else can take the room that it has found. Who comes meanwhile has it queue on all of them first,
    so the order of waiting senders is that of `_fork`.
@@ -24,7 +24,7 @@ from ._send_end import SendEnd, as_it_is
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 
     from ._control import ControlJoin
     from ._ordering import Ordering
@@ -157,9 +157,9 @@ class PlainForkEnd(ForkEnd[T_contra]):
         for end, buffer, peer in branches:
             left = end._limit - len(buffer)
             if left < room:
-                if end._limit <= 0 or (left <= 0 and peer._relay is not None):
-                    return -1  # closed, fenced or queued at; or a merge has taken what is in it still
-                room = max(left, 0)
+                if left <= 0:  # -1: closed, fenced or queued at; or a merge has taken what is in it still
+                    return 0 if end._limit > 0 and peer._relay is None else -1
+                room = left
         return room
 
     def _put_level(self, item: T_contra, branches: _Branches, room: int) -> None:
@@ -205,40 +205,51 @@ class PlainForkEnd(ForkEnd[T_contra]):
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
     ) -> None:
         branches = None if item is None or self._alone is not None else self._known.get(type(item))
-        if (
-            item is None
-            or branches is None
-            or not all(end._limit > 0 and peer.capacity <= WIDE for end, _, peer in branches)
-        ):
+        end = None if branches is None else self._first_full(branches)
+        if item is None or branches is None or end is None:
             await super()._send_in_turn(item, rest, take)
             return
-        claim = self._alone = Claim(item, tuple(end for end, _, _ in branches), is_shared=False)
+        claim = Claim(item, self._routes[type(item)], is_shared=False)
         try:
-            while not self._lets_go(claim, item, None):
-                wait = self._wait_alone(claim, branches) if self._alone is claim else self._wait_of(claim)
-                if wait is None:
+            while end is not None:
+                self._alone = claim
+                claim.queue_up((end,))
+                await end._turn_to_come(claim.turns[0][1])
+                self._raise_if_closed()
+                if self._fence is not None:
+                    self._end_level()
+                if self._alone is not claim or self._lets_go(claim, item, None):
                     break
-                await wait
-            self._raise_if_closed()
-            # Nobody waits behind it: so it may leave first, and begin a burst.
-            is_next = self._alone is claim and not self._lets_go(claim, item, None)
-            if not is_next:
-                self._move_claimed(item, claim)
+                # Nobody waits behind it, so it may leave and look as if it had just come.
+                self._alone = None
+                claim.leave()
+                if self._try_send_unusual(item):
+                    return
+                end = self._first_full(branches)
+            else:
+                await super()._send_in_turn(item)
+                return
+            await self._send_claimed(item, claim)
         finally:
             if self._alone is claim:
                 self._alone = None
             claim.leave()
-        if is_next and not self._try_send_unusual(item):
-            self._commit(item, claim.route)
         self._tell_fence()
 
+    async def _send_claimed(self, item: T_contra, claim: Claim) -> None:
+        """Wait behind those that came before and for room, on all edges, then send `item`, unless it has been dropped."""
+        while not self._lets_go(claim, item, None):
+            wait = self._wait_of(claim)
+            if wait is None:
+                break
+            await wait
+        self._raise_if_closed()
+        self._move_claimed(item, claim)
+
     @staticmethod
-    def _wait_alone(claim: Claim, branches: _Branches) -> Awaitable[None] | None:
-        """Queue up at the first edge that has no room, and return what to wait for there; None when all have."""
+    def _first_full(branches: _Branches) -> SendEnd[Any] | None:
+        """Return the first of these edges that has no room, if it takes no more than to wait there."""
         for end, buffer, peer in branches:
-            if len(buffer) >= peer.capacity and peer.state == "open":
-                if not claim.turns or claim.turns[0][0] is not end:
-                    claim.leave()
-                    claim.queue_up((end,))
-                return end._turn_to_come(claim.turns[0][1])
+            if len(buffer) >= end._limit:
+                return end if end._limit > 0 and peer.capacity <= WIDE else None
         return None
