@@ -74,7 +74,8 @@ def _costs(reports: Sequence[Report]) -> tuple[list[str], int]:
 
 
 def _panel(report: Report, top: float) -> list[str]:
-    bars, x, bottom = report.bars, MARGIN + NAMES, top + len(report.bars) * ROW
+    bars = sorted(report.bars, key=lambda bar: bar.value)
+    x, bottom = MARGIN + NAMES, top + len(bars) * ROW
     least = 10 ** math.floor(math.log10(min(bar.value for bar in bars)))
     most = 10 ** math.ceil(math.log10(max(bar.value for bar in bars)) + 1e-9)
     decades = round(math.log10(most / least))
@@ -92,7 +93,8 @@ def _panel(report: Report, top: float) -> list[str]:
     base = next((bar.value for bar in bars if bar.ratio == 1), None)
     if base is not None:
         drawn.append(_line(at(base), top, at(base), bottom, DASHED))
-        drawn.append(_text(x + SPAN + COST + RATIO, top - 12, "÷ asyncio.Queue", anchor="end", colour=SOFT))
+        head = "dashed: asyncio.Queue; ÷ it"
+        drawn.append(_text(x + SPAN + COST + RATIO, top - 12, head, anchor="end", colour=SOFT))
     for row, bar in enumerate(bars):
         y, colour = top + row * ROW + ROW / 2, OURS if bar.ours else INK
         weight, fill = ("bold", OURS) if bar.ours else ("normal", "white")

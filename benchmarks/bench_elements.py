@@ -1,7 +1,7 @@
 """What do elements cost: to make, to copy with a change, to write as JSON and to read back, beside other ways to say the same?
 
-All ways take short turns in one process, as long as each other, and the least of each one's turns is its figure: a processor
-that is slow for seconds would be met by one way alone if each had a process of its own. Nanoseconds of CPU time.
+All ways take short turns in one process, and the least of each one's turns is its figure: if each had a process of its own, a
+processor that is slow for seconds would slow down one way alone. Nanoseconds of CPU time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TURN_S = 0.001
 
 def cases(scale: Scale) -> list[Case]:
     """Return each step; a case has all ways to say an element."""
-    return [Case(one, one, options={"turns": scale.size(200, 100)}) for one in STEPS]
+    return [Case(one, one, options={"turns": scale.size(200, 60)}) for one in STEPS]
 
 
 def _ours() -> dict[str, Callable[[], object]]:

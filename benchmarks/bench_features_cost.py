@@ -25,7 +25,7 @@ from ._without import HOOKS, Copy
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (5, 2)
 
 PLAIN, AGAIN, EVENTS, METRICS, BOTH, PRIORITY = "plain", "plain, again", "events", "metrics", "both", "priority"
 FEATURES: dict[str, dict[str, Any]] = {
@@ -38,10 +38,11 @@ FEATURES: dict[str, dict[str, Any]] = {
 }
 JUDGED = {BOTH: "events and metrics", PRIORITY: "priority"}
 """What has a goal, and its name there."""
+OFF = "off"
 FORMS = ("generators", "functions")
 STAGES = 3
-OFF_ROUNDS = 20
-"""How often each of the two takes its turn, in one process."""
+OFF_ROUNDS = 16
+"""How often each copy of the package takes its turn, in one process."""
 
 
 def _label(form: str, feature: str, backend: str) -> str:
@@ -50,21 +51,13 @@ def _label(form: str, feature: str, backend: str) -> str:
 
 def cases(scale: Scale) -> list[Case]:
     """Return each feature, with stages of each form, on each event loop."""
-    elements = scale.size(100_000, 20_000)
+    elements = scale.size(50_000, 20_000)
     return [
         Case(_label(form, feature, one), feature, one, {"form": form, "elements": elements})
         for one in loops(scale)
         for form in FORMS
-        for feature in FEATURES
-    ] + [
-        Case(_off_label(form, feature), "off", options={"form": form, "without": feature, "elements": elements // 5})
-        for form in FORMS
-        for feature in HOOKS
-    ]
-
-
-def _off_label(form: str, feature: str) -> str:
-    return f"{form} / off: {feature} / asyncio"
+        for feature in (FEATURES if one == "asyncio" else (PLAIN, *JUDGED))
+    ] + [Case(_label(form, OFF, "asyncio"), OFF, options={"form": form, "elements": elements // 10}) for form in FORMS]
 
 
 def _same(element: TextElement) -> TextElement:
@@ -87,14 +80,15 @@ def _pipeline(form: str, feature: str) -> Pipeline:
 
 def measure(case: Case) -> Sample:
     """Move all elements once; where a feature is off, in turns with a copy that does not know it."""
-    if "without" in case.options:
+    if case.peer == OFF:
         return _measure_off(case)
     return measure_moving(case, _pipeline(case.options["form"], case.peer))
 
 
 def _measure_off(case: Case) -> Sample:
-    hooks = HOOKS[case.options["without"]]
-    copies = [Copy(one) for one in ((), hooks, hooks, ())]  # which one is loaded first matters: each is, of one pair
+    # Which one is loaded first matters, so there are two of each; and which one runs first, so each turn begins with the next one.
+    known = [(), *HOOKS.values()]
+    copies = [Copy(hooks) for hooks in [*known, *reversed(known)]]
     count = max(case.options["elements"], 1)
 
     async def move(package: Any, pipeline: Any) -> float:
@@ -114,12 +108,16 @@ def _measure_off(case: Case) -> Sample:
                 await move(package, pipelines[-1])
         took: list[list[float]] = [[] for _ in copies]
         for turn in range(OFF_ROUNDS):
-            for place in (0, 1, 2, 3) if turn % 2 else (3, 2, 1, 0):  # none always comes behind the other
+            for step in range(len(copies)):
+                place = (turn + step) % len(copies)
                 with copies[place].here() as package:
                     took[place].append(await move(package, pipelines[place]))
-        pairs = [*zip(took[0], took[1], strict=True), *zip(took[3], took[2], strict=True)]
-        ratio = statistics.median(one / other if other else 1.0 for one, other in pairs)
-        return {"cpu_us": min(took[0] + took[3]), "without_us": min(took[1] + took[2]), "ratio": ratio}
+        found: Sample = {"cpu_us": min(took[0] + took[-1])}
+        for place, feature in enumerate(HOOKS, start=1):
+            pairs = [*zip(took[0], took[place], strict=True), *zip(took[-1], took[-1 - place], strict=True)]
+            found[f"without {feature}"] = min(took[place] + took[-1 - place])
+            found[f"÷ without {feature}"] = statistics.median(one / other if other else 1.0 for one, other in pairs)
+        return found
 
     return run_on("asyncio", whole)
 
@@ -146,11 +144,12 @@ def report(results: Results) -> Report:
     off: list[tuple[str, ...]] = []
     for label, case in results.cases.items():
         form: str = case.options["form"]
-        if "without" in case.options:
-            ratio = results.median(label, "ratio")
-            best = results.best(label, "cpu_us"), results.best(label, "without_us")
-            off.append((form, case.options["without"], *map(number, best), times(ratio)))
-            figures[f"{form}: {case.options['without']} off ÷ without its questions"] = ratio
+        if case.peer == OFF:
+            for without in HOOKS:
+                ratio = results.median(label, f"÷ without {without}")
+                best = results.best(label, "cpu_us"), results.best(label, f"without {without}")
+                off.append((form, without, *map(number, best), times(ratio)))
+                figures[f"{form}: {without} off ÷ without its questions"] = ratio
             continue
         ratio = results.ratio(label, _label(form, PLAIN, case.backend), "cpu_us")
         best, median = results.best(label, "cpu_us"), results.median(label, "cpu_us")

@@ -18,7 +18,7 @@ from .peers.ours import as_map, build, program_of
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (5, 2)
 
 OURS, QUEUE = "streamflow", "asyncio.Queue"
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000)

@@ -37,7 +37,7 @@ STAGES = 3
 
 def cases(scale: Scale) -> list[Case]:
     """Return every kind of edge on each event loop."""
-    options = {"elements": scale.size(50_000, 20_000)}
+    options = {"elements": scale.size(30_000, 20_000)}
     return [Case(f"{kind} / {one}", kind, one, options) for one in loops(scale) for kind in KINDS]
 
 

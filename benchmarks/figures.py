@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from ._cli import summary
 from ._harness import Case, Results
 from ._report import Goal, number, times
+from .bench_throughput import AWAITED
 
 __all__ = ["BLOCKS", "PAGES", "filled", "main"]
 
@@ -42,12 +43,14 @@ class Row(NamedTuple):
 
 
 QUEUE, QUEUE_10 = "asyncio.Queue / asyncio / 3", "asyncio.Queue / asyncio / 10"
+QUEUE_WAITS = f"asyncio.Queue{AWAITED} / asyncio / 3"
 _BESIDE_3, _BESIDE_10 = (f"asyncio.Queue / asyncio / {stages} / 16 / iterable" for stages in (3, 10))
 _PLAIN, _OFF = "generators / plain / asyncio", "off / generators / asyncio"
 STAGES = (
     Row("3 bare async generators: no task, no buffer", "throughput", "bare generators / asyncio / 3", QUEUE),
     Row("3 async generators, a task each", "throughput", "streamflow / asyncio / 3", QUEUE),
     Row("3 `process()`, a task each", "throughput", "streamflow process / asyncio / 3", QUEUE),
+    Row("3 async generators, behind an async source", "throughput", f"streamflow{AWAITED} / asyncio / 3", QUEUE_WAITS),
     Row("3 async generators, on uvloop", "throughput", "streamflow / uvloop / 3", QUEUE),
     Row("3 async generators, on trio", "throughput", "streamflow / trio / 3", QUEUE),
     Row("10 async generators", "throughput", "streamflow / asyncio / 10", QUEUE_10),
@@ -69,18 +72,23 @@ RUNS = (
     Row("a call in a session, `session.execute()`", "execute_sync", "in a session / asyncio", "asyncio.run(nothing)"),
     Row("a blocking call, `execute_sync()`", "execute_sync", "execute_sync / asyncio", "asyncio.run(nothing)"),
 )
-FANS = tuple(
+FANS = (
+    *(
+        Row(
+            f"{words} {width}",
+            "fan",
+            f"{kind} / streamflow / asyncio / {width}",
+            f"{kind} / asyncio.Queue / asyncio / {width}",
+        )
+        for kind, words in (("tee", "a copy to each of"), ("merge", "an element out of a merge of"))
+        for width in (2, 8, 64)
+    ),
     Row(
-        f"{words} {width}",
+        "the same, beside one queue with room for 16 of each",
         "fan",
-        f"{kind} / streamflow / asyncio / {width}",
-        f"{kind} / asyncio.Queue / asyncio / {width}",
-    )
-    for kind, words, widths in (
-        ("tee", "a copy to each of", (2, 8, 64)),
-        ("merge", "an element out of a merge of", (2, 8, 64)),
-    )
-    for width in widths
+        "merge / streamflow / asyncio / 64",
+        "merge / asyncio.Queue, as much room / asyncio / 64",
+    ),
 )
 FEATURES = (
     Row("a listener to events", "features_cost", "generators / events / asyncio", _PLAIN),
@@ -184,7 +192,7 @@ def _peers(document: Document) -> list[str] | None:
     few = [(label, case) for label, case in results.cases.items() if case.options["stages"] == 3]
     rows = [
         (
-            f"**{case.peer}**" if case.peer.startswith("streamflow") else case.peer,
+            f"**{who}**" if (who := label.partition(" / ")[0]).startswith("streamflow") else who,
             case.backend,
             number(results.median(label, "cpu_us")),
             times(results.ratio(label, QUEUE, "cpu_us")),

@@ -55,19 +55,20 @@ async def test_nothing_is_lost_and_lanes_keep_their_order(
 async def test_what_is_urgent_passes_what_waits_though_nobody_reads() -> None:
     """semantics 2.9: a chain that waits for room behind lets it through at once, past all that waits on each edge."""
     async with _chain(_same, _same, _same).execute() as run:
-        for number in range(30):
+        for number in range(45):
             await run.send(TextElement(str(number)))
         await wait_all_tasks_blocked()
         await run.send(TextElement("stop!", priority=Priority.CRITICAL))
         await wait_all_tasks_blocked()
         run.close_input()
         texts = [one.text async for one in run if isinstance(one, TextElement)]
-    assert texts == ["stop!", *map(str, range(30))]
+    assert texts == ["stop!", *map(str, range(45))]
 
 
 async def test_what_a_function_sends_in_a_burst_finds_its_place() -> None:
     """semantics 2.6, 16.6: it passes what waits, and nothing that the burst has in hand."""
     made: list[str] = []
+    texts: list[str] = []
 
     def interject(element: TextElement) -> TextElement:
         made.append(element.text)
@@ -79,8 +80,11 @@ async def test_what_a_function_sends_in_a_burst_finds_its_place() -> None:
     async with _chain(interject).execute() as run:
         for number in range(10):
             await run.send(TextElement(str(number)))
-        run.close_input()
-        texts = [one.text async for one in run if isinstance(one, TextElement)]
+        async for one in run:
+            if isinstance(one, TextElement):
+                texts.append(one.text)
+            if len(texts) == 11:
+                run.close_input()
     assert made == ["0", "1", "2", "3", "stop!", *map(str, range(4, 10))]
     assert sorted(texts) == sorted(made)
 

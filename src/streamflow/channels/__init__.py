@@ -7,7 +7,7 @@ from ._arrival import ArrivalEnd
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
-from ._bounded import open_channel, open_plain
+from ._bounded import open_channel, open_plain, open_row
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._burst import OUTCOME
 from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
@@ -20,7 +20,7 @@ from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
 from ._hub import HubEnd
 from ._lane_ends import LaneSendEnd, is_quick_edge
-from ._lane_line import line_of, pull_into_lanes
+from ._lane_line import pull_into_lanes
 from ._level import Level, in_bursts
 from ._line import Line, LineCall
 from ._merge import MergeEnd
@@ -46,9 +46,11 @@ from ._traced import (
     SeveralPlace,
     StagePlace,
     TracedBuffer,
+    entry_of,
     trace_edge,
     trace_merge,
 )
+from ._traced_line import line_of
 from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import (
     EdgeWait,
@@ -134,6 +136,7 @@ __all__ = [
     "driven",
     "drop_backlog",
     "end_loop",
+    "entry_of",
     "has_plain",
     "has_waiting_sender",
     "hold_edges",
@@ -150,6 +153,7 @@ __all__ = [
     "open_feedback",
     "open_fork",
     "open_plain",
+    "open_row",
     "oversee",
     "pass_head",
     "pull_into",

@@ -26,7 +26,7 @@ weight: see `_limited`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import Priority
 from ..errors import ConfigError, ElementError
@@ -35,15 +35,17 @@ from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
+from ._wait import open_round, waiter_factory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ._bounds import Overflow, Weight
     from ._pulse import Pulse
+    from ._sweep import Herald
     from ._watching import ChannelWatch
 
-__all__ = ["open_channel", "open_plain"]
+__all__ = ["open_channel", "open_plain", "open_row"]
 
 T = TypeVar("T")
 
@@ -125,7 +127,33 @@ def open_plain(
 
     With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
     """
-    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain, is_late=is_late)
+    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain, is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     return send_end, receive_end
+
+
+def open_row(
+    edges: Sequence[tuple[str, int, Callable[[object], bool], set[type]]],
+    pulse: Pulse,
+    herald: Callable[[], Herald | None],
+) -> tuple[list[SendEnd[Any]], list[ReceiveEnd[Any]]]:
+    """Open the edges of a row of tasks, on the event loop that is running, each as `open_plain()` opens one that `is_late`.
+
+    Args:
+        edges: Name, capacity, what is asked about the first element of each type, and the types that it has accepted.
+        pulse: Counts the waits on all ends.
+        herald: Returns who hears of each `Interrupt` that is sent.
+    """
+    make_waiter, together = waiter_factory(), open_round()
+    sends: list[SendEnd[Any]] = []
+    receives: list[ReceiveEnd[Any]] = []
+    for name, capacity, admit, plain in edges:
+        # By position, and in one go: that is most of what a short run costs.
+        receive: ReceiveEnd[Any] = ReceiveEnd(name, capacity, admit, None, pulse, plain, True, make_waiter, together)
+        send: SendEnd[Any] = SendEnd(receive)
+        receive._sender = send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        receive.herald = herald
+        sends.append(send)
+        receives.append(receive)
+    return sends, receives

@@ -248,6 +248,10 @@ class LaneSendEnd(SendEnd[T_contra]):
         super()._examine(item)  # what is no element is told so, and not that it has no priority
         lane_of(item)
 
+    def fits_beside(self, item: T_contra) -> bool:
+        """Say whether an element still has a place where no more of the only lane that was in use has one."""
+        return not self._is_usual(item) and self._has_place(item)
+
     def _has_place(self, item: T_contra) -> bool:
         lane = lane_of(item)
         self._order.count()

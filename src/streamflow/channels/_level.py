@@ -45,7 +45,7 @@ class Level:
 
 
 @types.coroutine
-def in_bursts(work: Coroutine[object, object, object], level: Level) -> Generator[object, object, None]:
+def in_bursts(work: Coroutine[object, object, object], level: Level) -> Generator[object, object, Any]:
     """Await `work`, and let each step of it be a burst. Cancellation and what is raised pass through."""
     step: Any = work.send
     given: list[Any] = [None]  # what is thrown, and what is asked for, stays in no variable, as in `_driven.drive`
@@ -53,8 +53,8 @@ def in_bursts(work: Coroutine[object, object, object], level: Level) -> Generato
         level.is_held = True
         try:
             asked = step(given.pop())
-        except StopIteration:
-            return
+        except StopIteration as end:
+            return end.value
         finally:
             level.is_held = False
             level.put()

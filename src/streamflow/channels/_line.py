@@ -31,6 +31,7 @@ import anyio.lowlevel
 from .._records import Record
 from ._burst import OUTCOME, burst_of
 from ._refilled import WIDE, drop
+from ._wait import load_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,13 +86,12 @@ class Line:
         self._put: Callable[[list[Any]], None] = self._target._peer._buffer.extend
         self._full = 0  # how much fits behind while it waits for room
         self._calls = tuple(
-            (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._peer._plain, one.source)
-            for one in calls
+            (one.place, one.run, burst_of(one.sends), one.func, one.target._peer._plain, one.source) for one in calls
         )
+        self._sends = [one.sends for one in calls]
         self._between = tuple((one.source, before.target) for before, one in pairwise(calls))
         self._most = min((one.capacity for one, _ in self._between), default=WIDE)
-        self._burst: tuple[list[Any], Iterator[Any], list[Any]] = _NO_BURST
-        self._is_moving = False
+        self._burst: tuple[list[Any], Iterator[Any], list[Any]] | None = None  # while it is moving
         self._turn: Turn | None = None  # while it waits for room
         self._is_asking = False  # and for what comes into its first edge
         self._left: Unusual = None
@@ -100,13 +100,13 @@ class Line:
         """Whether a burst was put into the edges between, which are to be emptied before anything else moves."""
         here: weakref.ref[Line] = weakref.ref(self)
         for one in calls:
-            one.source._line = here
-        calls[-1].target._peer._line_before = here
+            one.source._line, one.source._is_joined = here, True
+        calls[-1].target._peer._line_before, calls[-1].target._peer._is_joined = here, True
 
     @property
     def has_in_hand(self) -> bool:
         """Whether the stage at `at` has an element in hand."""
-        return self._is_moving or self._left is not None or self._error is not None
+        return self._burst is not None or self._left is not None or self._error is not None
 
     def has_left(self) -> bool:
         """Say whether there is something that only the chain's own task can deal with."""
@@ -173,22 +173,19 @@ class Line:
         """
         source, target = self.source, self._target
         taken, behind = source._buffer, target._peer
-        room = (target._limit if self._turn is None else self._full) - len(behind._buffer)
-        most = min(self._most, room)
+        ready = behind._buffer
+        most = (target._limit if self._turn is None else self._full) - len(ready)
+        most = min(most, self._most)
         batch: list[Any] = [*taken] if len(taken) <= most else [*islice(taken, max(most, 0))]
         source.asked_at = -1  # from now on it has something in hand
-        self._is_moving = True
         try:
-            for place, run, burst, func, sends, plain, edge in self._calls:
+            for place, run, burst, func, plain, edge in self._calls:
                 given: list[Any] = []
                 coming = iter(batch)
                 self.at, self._burst = place, (batch, coming, given)
                 unusual = run(burst, func, coming, given, plain)
-                if unusual is None and self.is_settled and given:  # what was in hand then
-                    unusual = given[0], given[0] if sends is OUTCOME else sends
                 if unusual is not None or self.is_settled:
-                    self.settle()
-                    return unusual
+                    return self._stop(unusual, given)
                 edge.received += len(batch)
                 if edge is source:
                     drop(taken, len(batch))
@@ -199,18 +196,26 @@ class Line:
             raise
         finally:
             # Who waits at the other ends is told once for all that was moved.
-            self._is_moving, self._burst = False, _NO_BURST
+            self._burst = None
             if source._turns and len(taken) <= source._low:
                 source._wake_sender()
-            if behind._buffer:
+            if ready:
                 line = None if behind._line is None else behind._line()
                 if (line is None or not line.push()) and behind._waiter is not None:
-                    behind._wake()
+                    behind._wake(load_of(len(ready)))
         return None
+
+    def _stop(self, unusual: Unusual, given: list[Any]) -> Unusual:
+        """End a burst; return what is still to be dealt with: what is unusual, or what was in hand when the burst was settled."""
+        if unusual is None and given:
+            sends = self._sends[self.at - self._calls[0][0]]
+            unusual = given[0], given[0] if sends is OUTCOME else sends
+        self.settle()
+        return unusual
 
     def settle(self) -> None:
         """Put what is on its way where it belongs, and have the burst end with what is in hand. Idempotent, outside a burst too."""
-        if not self._is_moving or self.is_settled:
+        if self._burst is None or self.is_settled:
             return
         self.is_settled = True
         batch, coming, given = self._burst
@@ -371,6 +376,3 @@ class Line:
         left, self._left, self._error = self._left, None, None
         if left is not None and inspect.iscoroutine(left[1]):
             left[1].close()
-
-
-_NO_BURST: tuple[list[Any], Iterator[Any], list[Any]] = ([], iter(()), [])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Turn
+    from ._wait import Round, Turn, Waiter
 
 __all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
 
@@ -77,23 +77,26 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     end_was_told: bool = False
     """Whether the reader has been told that the channel has ended."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: one for each edge of each run
         self,
         name: str,
         capacity: int,
         admit: Callable[[object], bool],
         watch: ChannelWatch | None,
         pulse: Pulse | None = None,
-        *,
         plain: set[type] | None = None,
         is_late: bool = False,
+        make_waiter: Callable[[], Waiter] | None = None,
+        together: Round | None = None,
     ) -> None:
         self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
         self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
-        self._waiter = self._make_waiter = self._together = None
+        self._waiter: Waiter | None = None
+        self._make_waiter = make_waiter
+        self._together = together
         self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = int(capacity > WIDE or watch is not None)
@@ -138,6 +141,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                     self._wake_sender()
                 return item
             if self._buffer or self.attention or self._is_refilled or self.state != "open":
+                if self.state == "completed" and not (
+                    self._buffer or self.attention or self._is_refilled or self._closed
+                ):
+                    self.end_was_told = True
+                    raise StopAsyncIteration
                 unusual = await self._receive_unusual()
                 if unusual is not None:
                     return unusual
@@ -341,7 +349,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
     ) -> None:
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
-        self._leave_line()
+        if self._is_joined:
+            self._leave_line()
         if state == "cancelled":
             self._closed = True
             if self._buffer or self._aside:
@@ -358,7 +367,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             self._sender = None  # the ends no longer know each other: nothing waits for the garbage collector
         if self._waiter is not None:
             self._wake()
-        self._wake_senders()
+        if self._turns:
+            self._wake_senders()
         essential_to = fork() if fork is not None else None
         if essential_to is not None:
             essential_to.lose_essential()
@@ -483,7 +493,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def provide_buffer(self) -> None:
         """Have a buffer, if there was none yet; see `_late`."""
         if self._buffer is NO_BUFFER:
-            self.backlog = self._buffer = buffer = deque[T_co]()
+            buffer: deque[T_co] = deque()
+            self.backlog = self._buffer = buffer
             if self._sender is not None:
                 self._sender._buffer, self._sender._append = buffer, buffer.append
                 self._reopen_sender()

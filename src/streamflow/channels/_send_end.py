@@ -137,6 +137,8 @@ class SendEnd(ObjectSendStream[T_contra]):
                     buffer.append(item)
                     if peer._waiter is not None:
                         peer._wake()
+                elif peer._is_driven and kind in plain and peer._carry_on():
+                    buffer.append(item)
                 else:
                     converted = convert(item)
                     if not self._try_send_unusual(converted):
@@ -256,6 +258,11 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
         if self._buffer is NO_BUFFER:
             self._peer.provide_buffer()
+            if type(item) in self._plain and len(self._buffer) < self._limit:  # most are known from other runs
+                self._append(item)
+                if self._peer._waiter is not None:
+                    self._peer._wake()
+                return True
         self._examine(item)
         if isinstance(item, Interrupt):
             self._announce(item)

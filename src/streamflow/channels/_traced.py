@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, Never, SupportsIndex, TypeAlias, cast
 
 from ..elements import ControlElement
@@ -54,8 +55,9 @@ __all__ = [
 Root: TypeAlias = int
 """Where a trace begins: how many there were before it in its run; `~` of that where what came before was cut off."""
 
-Entry: TypeAlias = "tuple[Any, int, float]"
-"""What is noted of an element in an edge: its `Origin`, the edge's number, when it entered, on the event loop's clock."""
+Entry: TypeAlias = "tuple[Any, int, float] | tuple[Any, tuple[float, int, float]]"
+"""What is noted of an element in an edge: its `Origin`, the edge's number, when it entered, on the event loop's clock. Or what was
+noted of it in the edge before, and when it left that with a burst, the edge's number, when the burst entered: see `entry_of()`."""
 
 Hop: TypeAlias = "tuple[Entry, float]"
 """One way over one edge, or through a merge: the entry, and when it left. No class: one is made for each element and edge."""
@@ -71,6 +73,7 @@ _KNOWN: Final = 256
 
 _append, _popleft = deque[object].append, deque[object].popleft
 _insert, _delete = deque[object].insert, deque[object].__delitem__
+_clear, _extend = deque[object].clear, deque[object].extend
 
 
 class StagePlace:
@@ -283,7 +286,19 @@ class TracedBuffer(deque[object]):
         most: Longest way of an element, in hops, that is kept; None: nothing leads back here.
     """
 
-    __slots__ = ("_dropped", "_most", "_now", "_reader", "_source", "_took", "_writer", "edge", "records")
+    __slots__ = (
+        "_dropped",
+        "_most",
+        "_reader",
+        "_source",
+        "_took",
+        "_writer",
+        "edge",
+        "now",
+        "records",
+        "taken_s",
+        "way",
+    )
 
     def __init__(
         self,
@@ -298,7 +313,11 @@ class TracedBuffer(deque[object]):
         """The edge's number."""
         self.records: deque[Entry | None] = deque()
         """What is noted of each element; None: it is not followed."""
-        self._now = now
+        self.taken_s: float = 0.0
+        """When the burst was taken that is being moved out of it, see `_traced_line`."""
+        self.way: list[Entry | None] = []
+        """What was noted of each element of that."""
+        self.now = now
         self._dropped = dropped
         self._most = most
         self._source, target = places
@@ -324,13 +343,13 @@ class TracedBuffer(deque[object]):
             origin = place.hop
             if origin is _BEGINNING:
                 origin = place.begin()
-        self.records.append(None if origin is None else (origin, self.edge, self._now()))
+        self.records.append(None if origin is None else (origin, self.edge, self.now()))
         _append(self, item)
 
     def popleft(self) -> object:
         item = _popleft(self)
         record = self.records.popleft()
-        hop = None if record is None else (record, self._now())
+        hop = None if record is None else (record, self.now())
         if self._took is None:
             self._reader.hop = hop
         else:
@@ -341,9 +360,42 @@ class TracedBuffer(deque[object]):
         for item in items:
             self.append(item)
 
+    @property
+    def moves_bursts(self) -> bool:
+        """Whether who reads it has one element at a time, so that many can be taken in one go."""
+        return type(self) is TracedBuffer and type(self._reader) is StagePlace
+
+    @property
+    def takes_bursts(self) -> bool:
+        """Whether what enters comes from what its writer has taken."""
+        return type(self) is TracedBuffer and self._writer is not None
+
+    def drop_taken(self, count: int) -> None:
+        """Let go what a line has taken from the head, as of `taken_s`; its reader has the last one of that in hand."""
+        records = self.records
+        if count == len(self):
+            self.way = [*records]
+            records.clear()
+            _clear(self)
+        else:
+            self.way = [records.popleft() for _ in range(count)]
+            for _ in range(count):
+                _popleft(self)
+        last = self.way[-1] if count else None
+        self._reader.hop = None if last is None else (last, self.taken_s)
+
+    def enter_burst(self, items: list[object], way: list[Entry | None], taken_s: float, now: float) -> None:
+        """Put in what a function has made of each of several elements that have come so far and were taken then."""
+        stay = taken_s, self.edge, now
+        if all(way):
+            self.records.extend(zip(way, repeat(stay)))  # type: ignore[arg-type]
+        else:
+            self.records.extend([None if one is None else (one, stay) for one in way])
+        _extend(self, items)
+
     def insert(self, index: int, item: object, /) -> None:
         origin = self._origin(item)
-        self.records.insert(index, None if origin is None else (origin, self.edge, self._now()))
+        self.records.insert(index, None if origin is None else (origin, self.edge, self.now()))
         _insert(self, index, item)
 
     def __delitem__(self, index: SupportsIndex | slice, /) -> None:
@@ -364,7 +416,7 @@ class TracedBuffer(deque[object]):
 
     def _drop(self, record: Entry | None, item: object) -> None:
         if record is not None:
-            self._dropped(item, (record, self._now()))
+            self._dropped(item, (record, self.now()))
 
 
 class DepthBuffer(TracedBuffer):
@@ -422,6 +474,15 @@ class _MergedBuffer(deque[object]):
         super().clear()
 
 
+def entry_of(hop: Hop) -> tuple[Origin, int, float]:
+    """Return what an element comes from that came over an edge, the edge's number, and when it entered."""
+    entry = hop[0]
+    if len(entry) == 3:
+        return entry
+    before, (taken_s, edge, entered_s) = entry
+    return (before, taken_s), edge, entered_s
+
+
 def trace_edge(send: SendEnd[Never], receive: ReceiveEnd[object], buffer: TracedBuffer) -> None:
     """Put a buffer that notes into an edge that has just been opened."""
     _put_in(receive, buffer)
@@ -455,6 +516,6 @@ def _cut(origin: Origin, most: int) -> Origin:
     """Return an origin, or its root alone if it is too long."""
     length, one = 0, origin
     while not isinstance(one, int):
-        before: Origin = (one[0] if isinstance(one, list) else one)[0][0]
+        before = entry_of(one[0] if isinstance(one, list) else one)[0]
         length, one = length + 1, before
     return origin if length < most else one if one < 0 else ~one

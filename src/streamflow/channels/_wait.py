@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from ..errors import RunStateError
+from ._refilled import WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sized
@@ -26,6 +27,7 @@ __all__ = [
     "Turn",
     "Waiter",
     "key_of_wait",
+    "load_of",
     "open_round",
     "running_clock",
     "running_trio",
@@ -84,33 +86,33 @@ class Round:
         self._is_due = False
         self._context = Context()  # an empty one: that of whoever wakes somebody would be held until all have gone on
 
-    def wake(self, waiter: Any, backlog: Sized, room: int = 0) -> None:
+    def wake(self, waiter: Any, backlog: Sized, load: int = 0) -> None:
         """Wake a task that waits for a future of this loop; only when that is not `done()`.
 
         Args:
             waiter: The future. It is the task's alone.
             backlog: What a reader finds when it goes on: how much it has to do then.
-            room: How much the task may have to do that cannot be seen by that.
+            load: How much the task may have to do, where that cannot be seen by it; negative: in no turn that has begun.
         """
         callbacks = waiter._callbacks  # noqa: SLF001 - what the task would be called by, for which Python has no other way
         if callbacks:  # else the task has not come to wait yet
             ((go_on, context),) = callbacks
             waiter.remove_done_callback(go_on)
-            self._woken.append((go_on, context, waiter, backlog, room))
+            self._woken.append((go_on, context, waiter, backlog, load))
             if not self._is_due:
                 self._is_due = True
                 self._loop.call_soon(self._run, context=self._context)
         waiter.set_result(None)
 
     def _run(self) -> None:
-        woken, load, begun = self._woken, 0, 0
+        woken, total, begun = self._woken, 0, 0
         first = len(woken)
         self._is_due = False  # whoever is woken from here on has its place in the loop now, before what is yet to come
         try:
             while begun < len(woken):
-                go_on, context, waiter, backlog, room = woken[begun]
-                load += room or len(backlog) or 1
-                if begun >= first and load > LITTLE:
+                go_on, context, waiter, backlog, load = woken[begun]
+                total += abs(load) or len(backlog) or 1
+                if begun >= first and (total > LITTLE or load < 0):
                     break
                 woken[begun] = _NOBODY  # what has ended meanwhile is not kept for a task that is still at work
                 begun += 1
@@ -124,6 +126,12 @@ class Round:
 
 LITTLE: Final = 16
 """Elements: what one task may move in one go, on an edge of the usual width."""
+
+
+def load_of(count: int) -> int:
+    """Return as how much elements of a line count: `WIDE` of them in a turn, because each is through all functions in one go."""
+    return count * LITTLE // WIDE or 1
+
 
 _Woken: TypeAlias = "tuple[Callable[[Waiter], object], Context, Waiter, Sized, int]"
 

@@ -14,13 +14,11 @@ Rules:
    this one.
 """
 
-# ruff: noqa: SLF001 - the chain is a part of the engine
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import inspect
 from collections.abc import Generator
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -40,10 +38,12 @@ from ..channels import (
 )
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
-from ._jobs import Job, is_made_of
+from ._jobs import NO_CONTEXT, Job, is_made_of
+from ._stage_job import StageJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextvars import Context
 
     from ..channels import ReceiveEnd, SendEnd, Unusual
     from ..stages import Step
@@ -58,9 +58,6 @@ _CHECKPOINT = 64
 
 _END = object()
 
-_NO_CONTEXT = Context()
-"""That of parts, in which nothing runs."""
-
 
 class Part(Job):
     """What stands for the task of one stage that shares it with others."""
@@ -70,7 +67,7 @@ class Part(Job):
 
     def __init__(self, stage: StageRun) -> None:
         # Nothing runs in its context, which would keep the run alive: the stage's own is the chain's to keep and to forget.
-        super().__init__(stage.name, _nothing, _ignored, _NO_CONTEXT)
+        super().__init__(stage.name, _nothing, _ignored, NO_CONTEXT)
         self.chain: Chain | None = None
         self.place: int = 0
         self.was_at_work: bool = False  # when its task ended
@@ -200,7 +197,7 @@ class Chain:
         engine = self._engine
         assert engine is not None
         for member in self._members:
-            member.context.run(engine._begin, member.stage)
+            member.context.run(engine.begin_stage, member.stage)
         while self._first < self._end:
             error: BaseException | None = None
             self._at = self._first
@@ -392,7 +389,7 @@ class Chain:
     def _hand_over(engine: Engine, member: _Member, rest: Rest | None) -> None:
         """Give a stage a task of its own, in which it does the rest of something before it goes on."""
         stage = member.stage
-        stage.job = Job(stage.name, engine._work, engine._stage_ended, member.context, (stage, rest))
+        stage.job = StageJob(stage.name, engine.begin_stage, engine.stage_ended, member.context, (stage, rest))
         stage.job.instead = _give_up
         stage.job.level = level_of(stage.output)
         if engine.meter is not None:
@@ -430,7 +427,7 @@ class Chain:
         member.part.chain = None
         if is_last:
             self._forget()
-        member.context.run(engine._stage_ended, member.stage, member.part, error)
+        member.context.run(engine.stage_ended, member.stage, member.part, error)
 
     def _forget(self) -> None:
         """Know nothing any more of what knows this in turn: nothing is left waiting for the garbage collector."""

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from ..channels import entry_of
 from ..observe import ElementTrace, TraceLink, TraceSink, Visit, decide, new_trace_id
 
 if TYPE_CHECKING:
@@ -190,14 +191,14 @@ class ElementLog:
     def _told(self, last: Hop, kind: type, end: _End) -> ElementTrace:
         """Return the way that ends with a hop."""
         hops, links = [last], list[TraceLink]()
-        origin: Origin = last[0][0]
+        origin, _, _ = entry_of(last)
         while not isinstance(origin, int):
             if isinstance(origin, list):
                 maker = self._maker(hops[-1])
                 links += [TraceLink(self._hex(_root(one)), maker, one[1]) for one in origin[1:]]
                 origin = origin[0]
             hops.append(origin)
-            origin = origin[0][0]
+            origin, _, _ = entry_of(origin)
         hops.reverse()
         return ElementTrace(
             trace_id=self._hex(origin),
@@ -211,19 +212,21 @@ class ElementLog:
 
     def _maker(self, hop: Hop) -> str:
         """Return who has made an element of several: the stage that sent it over this edge, or the merge."""
-        name, source, _ = self._edges[hop[0][1]]
+        name, source, _ = self._edges[entry_of(hop)[1]]
         return name if source is None else source
 
     def _visits(self, hops: Sequence[Hop], end: _End) -> list[Visit]:
         visits: list[Visit] = []
         before_s: float | None = None
-        for (_, edge, entered_s), left_s in hops:
+        for hop in hops:
+            _, edge, entered_s = entry_of(hop)
+            left_s = hop[1]
             name, source, _ = self._edges[edge]
             if source is not None:
                 visits.append(Visit("stage", source, entered_s if before_s is None else before_s, entered_s))
             visits.append(Visit("queue", name, entered_s, left_s))
             before_s = left_s
-        (_, edge, _), left_s = hops[-1]
+        edge, left_s = entry_of(hops[-1])[1], hops[-1][1]
         reader = self._edges[edge][2]
         if end == "consumed" and reader is not None:
             visits.append(Visit("stage", reader, left_s, left_s))
@@ -238,5 +241,5 @@ def _root(hop: Hop) -> Root:
     """Return where the way of a hop begins; of several, that of the first."""
     origin: Origin = hop
     while not isinstance(origin, int):
-        origin = (origin[0] if isinstance(origin, list) else origin)[0][0]
+        origin, _, _ = entry_of(origin[0] if isinstance(origin, list) else origin)
     return origin

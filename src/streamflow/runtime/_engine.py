@@ -46,9 +46,10 @@ from ._dump import forget, remember
 from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
-from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
+from ._interruption import end_stage
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
+from ._stage_job import StageJob
 from ._view import RunView
 from ._watchdog import RunClock
 from ._wiring import StageRun, wire
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
-    from ._chain import Rest
     from ._config import PipelineConfig
     from ._edge_watches import EdgeWatches
     from ._lifetime import Lifetime
@@ -158,22 +158,31 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        chains, shared = self.plan.chains, 0
+        chains, shared, copy = self.plan.chains, 0, self._context.copy
         for places in chains:
-            Chain(self, [self._stages[one] for one in places], self._context.copy)
+            Chain(self, [self._stages[one] for one in places], copy)
             shared += len(places) - 1
+        begin, ended = self.begin_stage, self.stage_ended
         for stage in self._stages:
             stage.host = self
             if not (chains and stage.has_job):
-                stage.job = Job(stage.name, self._work, self._stage_ended, self._context.copy(), (stage,))
-                stage.job.level = level_of(stage.output)
+                stage.job = StageJob(stage.name, begin, ended, copy(), (stage, None))
+        if not self.plan.is_chain:
+            self._begin_bursts()
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
-        self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
-        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages])
+        jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
+        self.deadlocks.pulse.runnable = len(jobs) + len(self._stages) - shared
+        jobs += self._watchdogs
+        jobs += [stage.job for stage in self._stages]
+        self.jobs.start(*jobs)
         if self.draining:
             begin_drain(self)
+
+    def _begin_bursts(self) -> None:
+        """Have what one step of a stage sends to several branches enter them together."""
+        for stage in self._stages:
+            stage.job.level = level_of(stage.output)
 
     def _begin_watching(self, watches: EdgeWatches | None) -> None:
         """Make what looks on, once all else has been made and before anything has begun."""
@@ -188,60 +197,34 @@ class Engine(RunView):
         return feeder_of(
             source,
             (self.inlets[head], self._edges[self.plan.heads[head]]),
-            name=self.source_name(head),
-            head=head,
-            ended=self._feeder_ended,
-            context=self._context.copy(),
+            self.source_name(head),
+            head,
+            self._feeder_ended,
+            self._context.copy(),
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
             may_be_driven=head in self.plan.driven,
         )
 
     # The work of the tasks
 
-    def _begin(self, stage: StageRun) -> RunContext[Any]:
+    def begin_stage(self, stage: StageRun) -> RunContext[Any]:
         """Make what a stage may ask of the run. To be called in the stage's own context."""
         stage.has_begun = True
         run: RunContext[Any] = RunContext(
-            run_id=self.run_id,
-            stage=stage.name,
-            deps=self._deps,
-            deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            emit=self._emit,
-            start_soon=stage.start_helper,
-            open_resource=self._open_resource,
-            guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
+            self.run_id,
+            stage.name,
+            self._deps,
+            None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
+            self._emit,
+            stage.start_helper,
+            self._open_resource,
+            None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
         stage.context = run
         if self.tracer is not None:
             self.tracer.enter(run)
         return run
-
-    async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
-        run = stage.context or self._begin(stage)
-        try:
-            if stage.supervisor is not None:
-                await stage.supervisor.work(run)
-            else:
-                body = stage.node.stage.start(run)
-                while True:
-                    try:
-                        if rest is not None:
-                            doing, rest = rest, None
-                            await doing()
-                        await stage.call(body, run)
-                        if stage.fence is not None or stage.helpers:
-                            await finish_body(stage)
-                        break
-                    except BaseException as error:
-                        if not was_swept(stage, error):
-                            raise
-                    await reenter(stage)
-        except anyio.EndOfStream:
-            if not stage.has_met_end():
-                raise
-        if stage.has_rest:
-            await pass_rest(stage)
 
     def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         """Start a helper task of a stage that has not ended, and return what cancels it."""
@@ -258,7 +241,7 @@ class Engine(RunView):
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
-    def _stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
+    def stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         for helper in stage.helpers:
             helper.cancel()
@@ -272,10 +255,12 @@ class Engine(RunView):
             self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        self._last_stages -= {stage.index}
+        if stage.index in self._last_stages:
+            self._last_stages -= {stage.index}
         end_stage(stage)
-        if self._supervisors:
+        if stage.supervisor is not None:
             stage.supervisor = None  # which knows it in turn
+        if self.plan.supervises:
             for one in self._supervisors.values():
                 one.look()
         for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
@@ -325,9 +310,10 @@ class Engine(RunView):
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
             pulse.suspect()
-        for loop in self._loops:
-            loop.look()
-        if self._watchdogs and not self.working_jobs():
+        if self.plan.loops:
+            for loop in self._loops:
+                loop.look()
+        if self.plan.has_watchdogs and not self.working_jobs():
             for watchdog in self._watchdogs:
                 watchdog.cancel()
         if not self._last_stages and self._no_more_waiting is not None:

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 __all__ = ["PulledSource", "feeder_of"]
 
 
-def feeder_of(
+def feeder_of(  # noqa: PLR0917 - once for each run
     source: _Source,
     ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
-    *,
     name: str,
     head: str,
     ended: Callable[[str, Job, BaseException | None], None],
     context: Context,
+    *,
     may_be_pulled: bool,
     may_be_driven: bool,
 ) -> Job:
@@ -167,18 +167,8 @@ class PulledSource(Job):
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
         ended, about = self._ended, self._about
-        # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del (
-            self._work,
-            self._ended,
-            self._about,
-            self._context,
-            self._source,
-            self._items,
-            self._hand,
-            self._writer,
-            self._reader,
-        )
+        self._forget()
+        del self._source, self._items, self._hand, self._writer, self._reader
         try:
             ended(*about, self, error)
         finally:
@@ -191,7 +181,7 @@ class LanedSource(PulledSource):
     def _fill(self) -> bool:
         while super()._fill():
             (item,) = self._hand
-            if self._writer._is_usual(item) or not self._writer._has_place(as_element(item)):
+            if not self._writer.fits_beside(as_element(item)):
                 return True
         return False
 

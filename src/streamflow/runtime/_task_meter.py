@@ -350,8 +350,8 @@ async def _awaiting(work: Awaitable[object]) -> object:
 
 
 @types.coroutine
-def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Generator[Any, Any, None]:
-    """Run a task, and have its unit measured. Cancellation and what is raised pass through."""
+def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
+    """Run a task, and have its unit measured. Cancellation, what is raised and what is returned pass through."""
     give_up, send, here = meter.give_up, work.send, meter.here
     # What is thrown, and what is asked for, stays in no variable: an error in a frame that it passes is a cycle, and a future that
     # was cancelled holds what it was cancelled with.
@@ -370,7 +370,8 @@ def metered(meter: UnitMeter, job: Job, work: Coroutine[Any, Any, object]) -> Ge
                 given = None
                 give_up(job, _END, began)
                 if isinstance(end, StopIteration):
-                    return
+                    result: _T = end.value
+                    return result
                 raise
             here[0] = None
             give_up(job, asked, began)

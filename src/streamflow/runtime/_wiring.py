@@ -63,34 +63,14 @@ _NOBODY: dict[Job, None] = {}  # never changed: a stage that starts a helper has
 class StageRun:
     """One stage in one run."""
 
-    context: RunContext[Any] | None = None
-    """What it may ask of the run; None before its work has begun."""
-    fence: Fence | None = None
-    """Stands around it since an interruption; None: nothing is fenced."""
     frame: anyio.CancelScope | None = None
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
-    unwinding: Unwinding | None = None
-    """What interruptions have cancelled of it; None: none has cancelled anything yet."""
     host: Engine | None = None
     """The run; None once the stage has ended: the run may know it then, and nothing is left waiting for the garbage collector."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
-    helpers: dict[Job, None] = _NOBODY
-    """Its helper tasks that are alive."""
     helpers_ended: anyio.Event | None = None
     """Set when the last helper has ended, once somebody waits for it."""
-    clock: StageClock | None = None
-    """Since when it is busy, if it has a limit."""
-    has_ended: bool = False
-    """Whether its task has."""
-    has_begun: bool = False
-    """Whether its work has begun; a stage may be cancelled before."""
-    failure: BaseException | None = None
-    """What it failed with, or was made to fail with when it took too long."""
-    letters: SendEnd[Any] | None = None
-    """Where its dead letters go."""
-    supervisor: Supervisor | None = None
-    """Keeps it going when it fails; None once it has ended."""
 
     def __init__(self, plan: StagePlan, pulse: Pulse) -> None:
         self.plan: StagePlan = plan
@@ -105,6 +85,27 @@ class StageRun:
         """Its number in the plan."""
         self.inputs: tuple[ReceiveEnd[Any], ...] = ()
         """What it reads."""
+        # These are looked at in each run: what an object has itself is found faster than what its class tells.
+        self.context: RunContext[Any] | None = None
+        """What it may ask of the run; None before its work has begun, and after its end."""
+        self.fence: Fence | None = None
+        """Stands around it since an interruption; None: nothing is fenced."""
+        self.unwinding: Unwinding | None = None
+        """What interruptions have cancelled of it; None: none has cancelled anything yet."""
+        self.helpers: dict[Job, None] = _NOBODY
+        """Its helper tasks that are alive."""
+        self.clock: StageClock | None = None
+        """Since when it is busy, if it has a limit."""
+        self.failure: BaseException | None = None
+        """What it failed with, or was made to fail with when it took too long."""
+        self.letters: SendEnd[Any] | None = None
+        """Where its dead letters go."""
+        self.supervisor: Supervisor | None = None
+        """Keeps it going when it fails; None once it has ended."""
+        self.has_begun: bool = False
+        """Whether its work has begun; a stage may be cancelled before."""
+        self.has_ended: bool = False
+        """Whether its task has."""
         self.output: SendEnd[Any]
         """All that it writes, as one."""
         self.reads: ReceiveEnd[Any] | Mapping[str, ReceiveEnd[Any]]

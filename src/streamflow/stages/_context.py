@@ -70,9 +70,8 @@ class RunContext(Generic[DepsT_co]):
     outer: RunContext[object] | None = None
     """That of the stage which runs this one inside itself; None: it is a stage of the graph."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: one for each stage of each run
         self,
-        *,
         run_id: str,
         stage: str,
         deps: DepsT_co,
