@@ -19,6 +19,7 @@ from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, C
 from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
+from ._wait import give_way
 from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch, statistics_of
 
@@ -455,7 +456,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     async def _take_checkpoint(self) -> None:
         self._begin_waiting()
         try:
-            await anyio.lowlevel.checkpoint()
+            await give_way()
         finally:
             self._end_waiting()
         # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.
