@@ -187,7 +187,7 @@ class PlainForkEnd(ForkEnd[T_contra]):
         self._known[kind] = next((one for one in self._known.values() if one == branches), branches)
         self._levelled = None
         for _, _, peer in branches:
-            peer._level = self._level
+            peer._level, peer._is_joined = self._level, True
 
     def _end_level(self) -> None:
         """Put what was sent into the branches, and have who waits alone queue up on all its edges: it goes before who comes now."""

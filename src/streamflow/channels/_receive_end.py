@@ -359,8 +359,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
-        if self._level is not None:
-            self._level.put()
         fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1
