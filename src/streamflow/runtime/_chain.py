@@ -382,7 +382,7 @@ class Chain:
             self._hand_over(engine, member, rest if member.part.place == place else None)
         if self._first == self._end:
             self._forget()
-            engine.deadlocks.pulse.runnable -= 1
+            engine.pulse.runnable -= 1
             raise _Apart
 
     @staticmethod
@@ -394,7 +394,7 @@ class Chain:
         stage.job.level = level_of(stage.output)
         if engine.meter is not None:
             engine.meter.take_over(stage)
-        engine.deadlocks.pulse.runnable += 1
+        engine.pulse.runnable += 1
         engine.jobs.start(stage.job)
         engine.jobs.remove(member.part)
 

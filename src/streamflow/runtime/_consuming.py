@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..channels import ArrivalEnd, is_plain_edge
+from ..channels import ArrivalEnd, is_quick_edge
 from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
 from ..errors import ChannelClosedError, RunStateError
 
@@ -113,7 +113,7 @@ class Iteration:
 
 
 class _PlainIteration(Iteration):
-    """One iteration of a run whose output is a plain edge: the fast path of that, without the call."""
+    """One iteration of a run whose output is a plain edge, or has lanes besides: the fast path of that, without the call."""
 
     async def __anext__(self) -> StreamElement:
         outlet = self._outlet
@@ -150,7 +150,7 @@ def iterate(outcome: Outcome) -> Iteration:
     outlet = outcome.engine.outlet
     if isinstance(outlet, ArrivalEnd):
         return _MergedIteration(outcome, outlet)
-    return (_PlainIteration if is_plain_edge(outlet) else Iteration)(outcome)
+    return (_PlainIteration if is_quick_edge(outlet) else Iteration)(outcome)
 
 
 class TextIteration:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import level_of
+from ..channels import Pulse, level_of, written_edges
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -39,17 +39,16 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, RunContext
 from ._backend import current_backend
-from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._dump import forget, remember
 from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
+from ._folded import Folded, make_jobs, may_fold, wire_folded
 from ._interruption import end_stage
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
-from ._stage_job import StageJob
 from ._view import RunView
 from ._watchdog import RunClock
 from ._wiring import StageRun, wire
@@ -118,7 +117,6 @@ class Engine(RunView):
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
-        self._emit, self._open_resource = reporter.emit, lifetime.resource  # one for all stages
         self._context = contextvars.copy_context()
 
     # Starting
@@ -136,11 +134,17 @@ class Engine(RunView):
         self._here = remember(self)
         clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
-        self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
-        self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
+        self.pulse: Pulse = Pulse(0, self._here)
+        is_live = not self._sources
+        if watches is None and may_fold(self, self._sources):
+            wiring = wire_folded(self.plan, self._here, self.pulse, is_live=is_live)
+            self._folded = Folded(self, wiring)
+        else:
+            self._stages, wiring = wire(self.plan, watches, self._here, self.pulse, is_live=is_live)
+            self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self._edges, self._clock = wiring.edges, clock
+        self._clock = clock
         if wiring.hubs:
             self._hubs = wiring.hubs
         if self.plan.loops:
@@ -158,31 +162,18 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        chains, shared, copy = self.plan.chains, 0, self._context.copy
-        for places in chains:
-            Chain(self, [self._stages[one] for one in places], copy)
-            shared += len(places) - 1
-        begin, ended = self.begin_stage, self.stage_ended
-        for stage in self._stages:
-            stage.host = self
-            if not (chains and stage.has_job):
-                stage.job = StageJob(stage.name, begin, ended, copy(), (stage, None))
-        if not self.plan.is_chain:
-            self._begin_bursts()
+        tasks = make_jobs(self, self._context)
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
-        self.deadlocks.pulse.runnable = len(jobs) + len(self._stages) - shared
+        self.pulse.runnable = len(jobs) + tasks
         jobs += self._watchdogs
         jobs += [stage.job for stage in self._stages]
+        if self._folded is not None:
+            jobs.append(self._folded)
         self.jobs.start(*jobs)
         if self.draining:
             begin_drain(self)
-
-    def _begin_bursts(self) -> None:
-        """Have what one step of a stage sends to several branches enter them together."""
-        for stage in self._stages:
-            stage.job.level = level_of(stage.output)
 
     def _begin_watching(self, watches: EdgeWatches | None) -> None:
         """Make what looks on, once all else has been made and before anything has begun."""
@@ -194,9 +185,11 @@ class Engine(RunView):
             self.reporter.recorder.begin(self)
 
     def _feeder(self, head: str, source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> Job:
+        inlet = self.inlets[head]
+        (edge,) = written_edges(inlet)
         return feeder_of(
             source,
-            (self.inlets[head], self._edges[self.plan.heads[head]]),
+            (inlet, edge),
             self.source_name(head),
             head,
             self._feeder_ended,
@@ -215,9 +208,9 @@ class Engine(RunView):
             stage.name,
             self._deps,
             None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            self._emit,
-            stage.start_helper,
-            self._open_resource,
+            self.reporter,
+            stage,
+            self._lifetime,
             None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
@@ -235,7 +228,7 @@ class Engine(RunView):
         helper.level = level_of(stage.output)
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
-        self.deadlocks.pulse.runnable += 1
+        self.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
 
@@ -306,7 +299,7 @@ class Engine(RunView):
 
     def _settle(self, runnable: int = 1) -> None:
         """Do what is to be done when a task has ended, and so many tasks fewer can go on."""
-        alive, pulse = self.jobs.alive, self.deadlocks.pulse
+        alive, pulse = self.jobs.alive, self.pulse
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
             pulse.suspect()
@@ -384,7 +377,7 @@ class Engine(RunView):
         if output is not None and notice is not None and not (isinstance(culprit, StageRun) and culprit.is_sink):
             output.close_with(notice)
         self.stop_sources()
-        for one in self._stages:
+        for one in self.stages:
             if one.index not in behind:
                 one.cancel()
                 one.close_inputs("failure")
@@ -471,6 +464,11 @@ class Engine(RunView):
             error.suppressed, self._suppressed = self._suppressed, ()
         return error
 
+    def suspect(self) -> None:
+        """Hear that perhaps nothing can go on."""
+        self._deadlocks = self._deadlocks or DeadlockWatch(self._here)
+        self._deadlocks.suspect()
+
     def end_loops(self) -> bool:
         """End the loops that have come to rest, and say whether there was one."""
         return sum(loop.end_if_at_rest() for loop in self._loops) > 0
@@ -478,7 +476,7 @@ class Engine(RunView):
     def found_dead(self) -> None:
         """Hear that all tasks of the run wait for each other."""
         graph = wait_graph(self)
-        grown = let_grow(graph, self._edges, self.config)
+        grown = let_grow(graph, self.edges, self.config)
         if grown is None:
             self._fail(PipelineDeadlockError(graph), None)
         else:

@@ -35,7 +35,7 @@ __all__ = ["PulledSource", "feeder_of"]
 
 def feeder_of(  # noqa: PLR0917 - once for each run
     source: _Source,
-    ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+    ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
     name: str,
     head: str,
     ended: Callable[[str, Job, BaseException | None], None],
@@ -100,7 +100,7 @@ class PulledSource(Job):
         self,
         name: str,
         source: Iterable[StreamElement | str],
-        ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+        ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
         ended: Callable[..., None],
         context: Context,
         *,

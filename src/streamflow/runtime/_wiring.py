@@ -268,12 +268,14 @@ class _Ends:
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
-    def open(self, edge: EdgePlan) -> None:
-        """Open the next edge."""
+    def open(self, edge: EdgePlan, opened: tuple[SendEnd[Any], ReceiveEnd[Any]] | None = None) -> None:
+        """Open the next edge, unless it is `opened`."""
         watch, bound = None if self._watches is None else self._watches.of_edge(edge), edge.bound
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        if edge.is_plain:
+        if opened is not None:
+            send, receive = opened
+        elif edge.is_plain:
             send, receive = open_plain(
                 bound.capacity,
                 edge.name,
@@ -408,7 +410,13 @@ def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
 
 
 def wire(
-    plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+    plan: Plan,
+    watches: EdgeWatches | None,
+    herald: Callable[[], Herald | None],
+    pulse: Pulse,
+    *,
+    is_live: bool,
+    opened: Mapping[int, tuple[SendEnd[Any], ReceiveEnd[Any]]] = MappingProxyType({}),
 ) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
@@ -418,15 +426,16 @@ def wire(
         herald: Returns who hears of each `Interrupt` that is sent.
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
+        opened: The edges that were opened before, by number. If there are any, no end is told of the event loop.
     """
     stages = [StageRun(one, pulse) for one in plan.stages]
-    if plan.ways and watches is None:
+    if plan.ways and watches is None and not opened:
         return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
-    for edge in plan.edges:
-        ends.open(edge)
+    for number, edge in enumerate(plan.edges):
+        ends.open(edge, opened.get(number))
     for loop in plan.loops:
         for number in loop.leaving:
             keep_rounds_inside(ends.sends[number])
@@ -437,7 +446,8 @@ def wire(
             ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
-    tell_loop(ends.receives)
+    if not opened:
+        tell_loop(ends.receives)
     for stage, its in zip(stages, plan.stages, strict=True):
         _fit_outputs(stage, its, ends, is_alone=plan.is_chain)
     # The user is no task of the run.
