@@ -45,7 +45,7 @@ class Level:
 
 
 @types.coroutine
-def in_bursts(work: Coroutine[object, object, object], level: Level) -> Generator[object, object, Any]:
+def in_bursts(work: Coroutine[object, object, object], level: Level) -> Generator[object, object, object]:
     """Await `work`, and let each step of it be a burst. Cancellation and what is raised pass through."""
     step: Any = work.send
     given: list[Any] = [None]  # what is thrown, and what is asked for, stays in no variable, as in `_driven.drive`
