@@ -117,7 +117,7 @@ FEATURES = (
     Row("a recording of the output", "recording", "output / asyncio", "not recorded / asyncio"),
 )
 _WIDTH = 132
-CAPACITIES = (1, 4, 16, 64, 256)
+CAPACITIES = (1, 4, 16, 64, 256, 1_000)
 
 
 def _asked(document: Document, question: str) -> Results | None:
