@@ -172,6 +172,8 @@ class Plan(Record, frozen=True):
     """Whether a stage has a limit."""
     orderings: Mapping[int, OrderingPlan]
     """For each fork that marks what it sends, by number, what merges below restore its order."""
+    above: Mapping[int, frozenset[int]]
+    """For each fork, those from which an element may come to it."""
     remembered: int
     """Most control elements that merges remember of those whose copies may still come."""
     supervises: bool = False
@@ -318,6 +320,7 @@ class _Planner:
             pulled=self._pulled(heads, stages),
             chains=(*self._chains, *self._alone(stages)) if is_chain else self._chains,
             orderings=orderings,
+            above={number: self._above(set(fork)) for number, fork in enumerate(self._forks)} if self._reach else {},
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=limits_stages,
             is_watched=limits_stages or watches_all(self._config),
@@ -453,6 +456,11 @@ class _Planner:
         letters = {number for node in self._nodes if node.letters for number in self._out_of[node.letters]}
         behind = {n for n, edge in enumerate(self._edges) if edge.source in stages and edge.rounds is None} - letters
         return frozenset(behind.union(branches))
+
+    def _above(self, branches: set[int]) -> frozenset[int]:
+        """Return the forks from which an element may come to one with these branches."""
+        behind = {fork: edges.difference(self._forks[fork]) for fork, edges in self._reach.items()}
+        return frozenset(fork for fork, edges in behind.items() if not edges.isdisjoint(branches))
 
     def _input(self, target: Endpoint | None, incoming: Iterable[int]) -> InputPlan:
         edges = tuple(incoming)
