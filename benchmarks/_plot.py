@@ -74,7 +74,8 @@ def _costs(reports: Sequence[Report]) -> tuple[list[str], int]:
 
 
 def _panel(report: Report, top: float) -> list[str]:
-    bars, x, bottom = report.bars, MARGIN + NAMES, top + len(report.bars) * ROW
+    bars = sorted(report.bars, key=lambda bar: bar.value)
+    x, bottom = MARGIN + NAMES, top + len(bars) * ROW
     least = 10 ** math.floor(math.log10(min(bar.value for bar in bars)))
     most = 10 ** math.ceil(math.log10(max(bar.value for bar in bars)) + 1e-9)
     decades = round(math.log10(most / least))
@@ -92,7 +93,8 @@ def _panel(report: Report, top: float) -> list[str]:
     base = next((bar.value for bar in bars if bar.ratio == 1), None)
     if base is not None:
         drawn.append(_line(at(base), top, at(base), bottom, DASHED))
-        drawn.append(_text(x + SPAN + COST + RATIO, top - 12, "÷ asyncio.Queue", anchor="end", colour=SOFT))
+        head = "dashed: asyncio.Queue; ÷ it"
+        drawn.append(_text(x + SPAN + COST + RATIO, top - 12, head, anchor="end", colour=SOFT))
     for row, bar in enumerate(bars):
         y, colour = top + row * ROW + ROW / 2, OURS if bar.ours else INK
         weight, fill = ("bold", OURS) if bar.ours else ("normal", "white")
@@ -100,12 +102,16 @@ def _panel(report: Report, top: float) -> list[str]:
             _text(x - 8, y + 4, bar.what, anchor="end", colour=colour, weight=weight),
             _line(x, y, at(bar.value), y, "#bbb" if not bar.ours else OURS),
             f'<circle cx="{at(bar.value):.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{colour}"/>',
-            _text(x + SPAN + COST, y + 4, f"{bar.value:,.3g}", anchor="end", colour=colour, weight=weight),
+            _text(x + SPAN + COST, y + 4, _digits(bar.value), anchor="end", colour=colour, weight=weight),
         ]
         if not math.isnan(bar.ratio):
             ratio = f"{bar.ratio:.3g}×"
             drawn.append(_text(x + SPAN + COST + RATIO, y + 4, ratio, anchor="end", colour=colour, weight=weight))
     return drawn
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _distance(goal: Goal) -> float:

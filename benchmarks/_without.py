@@ -65,7 +65,9 @@ HOOKS: dict[str, tuple[Hook, ...]] = {
         _asking("channels._send_end", "peer._overseers", "peer._tell_overseers()"),
         Hook("runtime._feeding", "0.0 if meter is None else meter.now()", instead="0.0"),
         _asking("runtime._feeding", "self.hears is not None", "self.hears(began)"),
-        Hook("runtime._jobs", "elif self.meter is None:", instead="elif True:"),
+        _asking("runtime._jobs", "self.meter is not None", "return error"),
+        _asking("runtime._stage_job", "self.meter is not None", "return error"),
+        Hook("runtime._jobs", " if self.meter is None else self._run_measured(self.meter)", instead=""),
         _asking("runtime._engine", "self.config.metrics", "self.measure()"),
     ),
     "priority": (

@@ -30,7 +30,7 @@ ROUNDS = (1, 1)
 
 FLOOR, OURS, CLIENT = "no model", "streamflow", "openai"
 NEAREST = (FLOOR, CLIENT, OURS)
-"""Others have fewer clients and one wave: they take most of the time, and a server that is busy answers as many."""
+"""Others have fewer clients: they take most of the time, and a server that is busy answers as many."""
 _ROOT = Path(__file__).resolve().parent.parent
 
 KINDS = ("chat", "agent")
@@ -42,10 +42,16 @@ def cases(scale: Scale) -> list[Case]:
     if importlib.util.find_spec("uvicorn") is None:
         return []
     is_trial = scale.elements is not None
-    near = {"clients": scale.size(500, 100), "waves": 2}
-    far = {"clients": scale.size(200, 100), "waves": 1}
+    near = {"clients": scale.size(500, 100), "waves": 1, "warm": scale.size(500, 100)}
+    ours = {**near, "waves": 2}
+    far = {"clients": scale.size(200, 100), "waves": 1, "warm": 50}
     return [
-        Case(f"{peer} / {kind}", peer, "asyncio", {**(near if peer in NEAREST else far), "kind": kind})
+        Case(
+            f"{peer} / {kind}",
+            peer,
+            "asyncio",
+            {**(ours if peer == OURS else near if peer in NEAREST else far), "kind": kind},
+        )
         for kind in (KINDS[1:] if is_trial else KINDS)
         for peer, modules in CONTENDERS.items()
         if all(importlib.util.find_spec(one) is not None for one in modules)
@@ -93,7 +99,7 @@ def measure(case: Case) -> Sample:
             return cast("dict[str, Any]", json.loads(told.readline()))
 
         at_rest = _cost(port)
-        warm = wave(clients)
+        warm = wave(case.options["warm"])
         before, model_before = _cost(port), _cost(model_port)
         rss: list[float] = []
         waves: list[dict[str, Any]] = []

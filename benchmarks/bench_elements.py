@@ -1,7 +1,7 @@
 """What do elements cost: to make, to copy with a change, to write as JSON and to read back, beside other ways to say the same?
 
-The least of many repetitions, in nanoseconds of CPU time; for these small steps it is the figure that other work on the machine
-disturbs least.
+All ways take short turns in one process, and the least of each one's turns is its figure: if each had a process of its own, a
+processor that is slow for seconds would slow down one way alone. Nanoseconds of CPU time.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import math
+import statistics
 import sys
 import time
 import timeit
-import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
@@ -26,16 +27,19 @@ from ._report import Report, Table, number, times
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (3, 3)
+ROUNDS = (5, 3)
 
 OURS, DATACLASS, PYDANTIC = "TextElement", "dataclass", "pydantic"
-REPEATS = 15
-EMPTY: Mapping[str, object] = types.MappingProxyType({})
+IDLE = "a function that does nothing"
+NAMES = {"create": "create", "copy": "copy", "encode": "JSON encode", "decode": "JSON decode"}
+STEPS = tuple(NAMES)
+TURN_S = 0.001
+"""CPU time of one turn: short beside the slow spells of a processor, long beside the clock's grain."""
 
 
 def cases(scale: Scale) -> list[Case]:
-    """Return each way to say an element."""
-    return [Case(one, one, options={"calls": scale.size(20_000, 5_000)}) for one in (OURS, DATACLASS, PYDANTIC)]
+    """Return each step; a case has all ways to say an element."""
+    return [Case(one, one, options={"turns": scale.size(200, 60)}) for one in STEPS]
 
 
 def _ours() -> dict[str, Callable[[], object]]:
@@ -108,41 +112,49 @@ def _of_pydantic() -> dict[str, Callable[[], object]]:
 _WAYS = {OURS: _ours, DATACLASS: _of_dataclass, PYDANTIC: _of_pydantic}
 
 
-def _best_ns(step: Callable[[], object], calls: int) -> float:
-    nothing = min(timeit.repeat(lambda: None, timer=time.thread_time, number=calls, repeat=REPEATS))
-    spent = min(timeit.repeat(step, timer=time.thread_time, number=calls, repeat=REPEATS))
-    return max(spent - nothing, 0.0) / calls * 1e9
-
-
 def measure(case: Case) -> Sample:
-    """Take each step many times; the cost of calling a function that does nothing is taken off."""
-    steps = _WAYS[case.peer]()
-    found: Sample = {name: _best_ns(step, case.options["calls"]) for name, step in steps.items()}
-    element = steps["create"]()
-    found["bytes"] = sys.getsizeof(element) + (sys.getsizeof(vars(element)) if hasattr(element, "__dict__") else 0)
+    """Take one step in all ways, in turns; the cost of calling a function that does nothing is taken off."""
+    steps = {name: make()[case.peer] for name, make in _WAYS.items()}
+    timers = {name: timeit.Timer(step, timer=time.thread_time) for name, step in {**steps, IDLE: lambda: None}.items()}
+    for timer in timers.values():
+        timer.timeit(100)  # the first call makes what it needs
+    calls = {name: max(int(TURN_S / max(timer.timeit(100) / 100, 1e-9)), 1) for name, timer in timers.items()}
+    least = dict.fromkeys(timers, math.inf)
+    for _ in range(case.options["turns"]):
+        for name, timer in timers.items():
+            least[name] = min(least[name], timer.timeit(calls[name]) / calls[name])
+    element = steps[OURS]()
+    found: Sample = {name: max(least[name] - least[IDLE], 1e-10) * 1e9 for name in steps}
+    found["bytes"] = {name: _bytes_of(step()) for name, step in steps.items()}
     found["dicts"] = sum(isinstance(one, dict) for one in gc.get_referents(element)) + hasattr(element, "__dict__")
     return found
 
 
+def _bytes_of(element: object) -> int:
+    return sys.getsizeof(element) + (sys.getsizeof(vars(element)) if hasattr(element, "__dict__") else 0)
+
+
 def report(results: Results) -> Report:
     """Compare with pydantic, round by round."""
-    steps = ("create", "copy", "encode", "decode")
-    rows = [
-        (label, *(number(results.best(label, step), 0) for step in steps), f"{results.facts(label)['bytes']}")
-        for label in results.cases
-    ]
-    ratios = [
-        (f"{PYDANTIC} ÷ {OURS}", *(times(results.ratio(PYDANTIC, OURS, step)) for step in steps), "–"),
-    ]
-    header = ("a text element", "create ns", "copy ns", "JSON encode ns", "JSON decode ns", "bytes")
+    steps = [step for step in STEPS if step in results]
+    sizes = results.facts("create")["bytes"] if "create" in results else dict.fromkeys(_WAYS, "–")
+    rows = [(name, *(number(results.best(step, name), 0) for step in steps), str(sizes[name])) for name in _WAYS]
+    ratios = {step: _ratio(results, step) for step in STEPS}
+    rows.append((f"{PYDANTIC} ÷ {OURS}", *(times(ratios[step]) for step in steps), "–"))
+    header = ("a text element", *(f"{NAMES[step]} ns" for step in steps), "bytes")
     figures = {
-        "create a text": results.best(OURS, "create"),
-        "copy with a change": results.best(OURS, "copy"),
-        "JSON encode: pydantic ÷ streamflow": results.ratio(PYDANTIC, OURS, "encode"),
-        "JSON decode: pydantic ÷ streamflow": results.ratio(PYDANTIC, OURS, "decode"),
-        "dicts per element": results.median(OURS, "dicts"),
+        "create a text": results.best("create", OURS),
+        "copy with a change": results.best("copy", OURS),
+        "JSON encode: pydantic ÷ streamflow": ratios["encode"],
+        "JSON decode: pydantic ÷ streamflow": ratios["decode"],
+        "dicts per element": results.median("create", "dicts"),
     }
-    return Report([Table("The least of all rounds", header, [*rows, *ratios])], judged("elements", figures))
+    return Report([Table("The least of all rounds", header, rows)], judged("elements", figures))
+
+
+def _ratio(results: Results, step: str) -> float:
+    pairs = zip(results.values(step, PYDANTIC), results.values(step, OURS), strict=True)
+    return statistics.median(one / other for one, other in pairs)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def _label(peer: str, backend: str, capacity: int) -> str:
 
 def cases(scale: Scale) -> list[Case]:
     """Return the nearest peers at both capacities."""
-    elements = scale.size(100_000, 20_000)
+    elements = scale.size(40_000, 20_000)
     wanted = [(peer, "asyncio", capacity) for capacity in (NARROW, WIDE) for peer in (OURS, PROCESS, QUEUE, ANYIO)]
     if has_backend("trio"):
         wanted += [(peer, "trio", capacity) for capacity in (NARROW, WIDE) for peer in (OURS, ANYIO)]

@@ -1,7 +1,8 @@
 """What does it cost to give an element to many branches, and to take elements from many producers?
 
 Tee: one stage, and a copy for each branch, whose consumer counts. Merge: so many producers, whose elements one consumer takes as
-they come. asyncio.Queue has a queue for each branch, and one for all producers; anyio streams likewise.
+they come. asyncio.Queue has a queue for each branch, and one for all producers; anyio streams likewise. An edge for each producer
+has room for more elements than one queue of the same capacity; so a queue with as much room is asked, too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["ROUNDS", "cases", "measure", "report"]
 
 ROUNDS = (5, 3)
 
-OURS, QUEUE, ANYIO = "streamflow", "asyncio.Queue", "anyio streams"
+OURS, QUEUE, ROOMY, ANYIO = "streamflow", "asyncio.Queue", "asyncio.Queue, as much room", "anyio streams"
 TEE, MERGE = "tee", "merge"
 WIDTHS = (2, 8, 32, 64)
 CAPACITY = 16
@@ -50,6 +51,7 @@ def cases(scale: Scale) -> list[Case]:
         *([(OURS, "trio")] if has_backend("trio") and not scale.quick else []),
     ]
     found = [(kind, *peer, width, elements) for kind in (TEE, MERGE) for width in WIDTHS for peer in peers]
+    found += [(MERGE, ROOMY, "asyncio", width, elements) for width in (8, 64)]
     found += [(kind, ANYIO, "asyncio", 8, elements // 5) for kind in (TEE, MERGE)]
     return [
         Case(
@@ -144,9 +146,9 @@ def _queue_tee(width: int) -> Fan:
     return run
 
 
-def _queue_merge(width: int) -> Fan:
+def _queue_merge(width: int, capacity: int = CAPACITY) -> Fan:
     async def run(each: int) -> int:
-        shared: asyncio.Queue[Any] = asyncio.Queue(CAPACITY)
+        shared: asyncio.Queue[Any] = asyncio.Queue(capacity)
         arrived, left = 0, width
         async with asyncio.TaskGroup() as group:
             for _ in range(width):
@@ -217,6 +219,7 @@ _FANS: dict[tuple[str, str], Callable[[int], Fan]] = {
     (MERGE, OURS): _our_merge,
     (TEE, QUEUE): _queue_tee,
     (MERGE, QUEUE): _queue_merge,
+    (MERGE, ROOMY): lambda width: _queue_merge(width, width * CAPACITY),
     (TEE, ANYIO): _anyio_tee,
     (MERGE, ANYIO): _anyio_merge,
 }

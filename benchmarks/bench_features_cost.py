@@ -1,7 +1,8 @@
-"""What do events, metrics and priority lanes cost an element, beside the same pipeline without them? And what, while they are off?
+"""What do events, metrics, lanes and tracing cost an element, beside the same pipeline without them? And what, while they are off?
 
 Three stages, none of them fused, capacity 16. The plain pipeline is measured twice in each round, so that the noise of the machine
-is seen. What tracing costs is asked by `tracing`, what recording costs by `recording`.
+is seen. With lanes all elements are of one priority; or all four priorities take turns, and so overtake all the time. A bound by
+weight is asked beside them. What recording costs is asked by `recording`.
 
 A feature that is off costs what its questions cost ("is it on?"). So the plain pipeline is run beside the same one in a copy of the
 package from which these lines were taken (`_without.py`): both in one process, in turns, so that they meet the same machine.
@@ -9,12 +10,26 @@ package from which these lines were taken (`_without.py`): both in one process, 
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from streamflow import Event, MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement
+from streamflow import (
+    CONSUMER,
+    SOURCE,
+    Event,
+    MapStage,
+    Pipeline,
+    PipelineBuilder,
+    PipelineConfig,
+    Priority,
+    TextElement,
+    Weight,
+)
+from streamflow.observe import TraceList, Tracing
 
 from ._cli import main
 from ._goals import judged
@@ -22,12 +37,14 @@ from ._harness import Case, Results, Sample, Scale, run_on
 from ._moving import loops, measure_moving, passing_generator
 from ._report import Report, Table, number, times
 from ._without import HOOKS, Copy
+from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (5, 2)
 
 PLAIN, AGAIN, EVENTS, METRICS, BOTH, PRIORITY = "plain", "plain, again", "events", "metrics", "both", "priority"
+MIXED, WEIGHT, TRACING = "priorities, mixed", "weight in bytes", "tracing"
 FEATURES: dict[str, dict[str, Any]] = {
     PLAIN: {},
     AGAIN: {},
@@ -35,13 +52,20 @@ FEATURES: dict[str, dict[str, Any]] = {
     METRICS: {"metrics": True},
     BOTH: {"metrics": True},
     PRIORITY: {"priority": True},
+    MIXED: {"priority": True},
+    WEIGHT: {},
+    TRACING: {"tracing": True},
+    "one in a hundred traced": {"tracing": Tracing(elements=0.01)},
+    "spans alone": {"tracing": Tracing(elements="never")},
+    "traced, to a sink": {"tracing": Tracing(sinks=(TraceList(),))},
 }
-JUDGED = {BOTH: "events and metrics", PRIORITY: "priority"}
+JUDGED = {BOTH: "events and metrics", PRIORITY: "priority", TRACING: "element tracing"}
 """What has a goal, and its name there."""
+OFF = "off"
 FORMS = ("generators", "functions")
 STAGES = 3
-OFF_ROUNDS = 20
-"""How often each of the two takes its turn, in one process."""
+OFF_ROUNDS = 16
+"""How often each copy of the package takes its turn, in one process."""
 
 
 def _label(form: str, feature: str, backend: str) -> str:
@@ -50,21 +74,13 @@ def _label(form: str, feature: str, backend: str) -> str:
 
 def cases(scale: Scale) -> list[Case]:
     """Return each feature, with stages of each form, on each event loop."""
-    elements = scale.size(100_000, 20_000)
+    elements = scale.size(50_000, 20_000)
     return [
         Case(_label(form, feature, one), feature, one, {"form": form, "elements": elements})
         for one in loops(scale)
         for form in FORMS
-        for feature in FEATURES
-    ] + [
-        Case(_off_label(form, feature), "off", options={"form": form, "without": feature, "elements": elements // 5})
-        for form in FORMS
-        for feature in HOOKS
-    ]
-
-
-def _off_label(form: str, feature: str) -> str:
-    return f"{form} / off: {feature} / asyncio"
+        for feature in (FEATURES if one == "asyncio" and not scale.quick else (PLAIN, AGAIN, *JUDGED))
+    ] + [Case(_label(form, OFF, "asyncio"), OFF, options={"form": form, "elements": elements // 10}) for form in FORMS]
 
 
 def _same(element: TextElement) -> TextElement:
@@ -79,22 +95,34 @@ def _pipeline(form: str, feature: str) -> Pipeline:
     config = PipelineConfig(buffer_size=16, fuse=False).replace(**FEATURES[feature])
     names = [f"s{number}" for number in range(STAGES)]
     stages = [passing_generator(name) if form == "generators" else MapStage(_same, name=name) for name in names]
-    builder = PipelineBuilder(config).chain(*stages)
+    builder = PipelineBuilder(config)
+    if feature == WEIGHT:
+        builder.add(*stages)
+        for source, target in itertools.pairwise([SOURCE, *names, CONSUMER]):
+            builder.connect(source, target, weight=Weight.bytes(1_000_000))
+    else:
+        builder.chain(*stages)
     if feature in (EVENTS, BOTH):
         builder.on_event(_ignore)
     return builder.build()
 
 
+def _mixed(count: int) -> Iterator[TextElement]:
+    return (TextElement("x", priority=one) for one in itertools.islice(itertools.cycle(Priority), count))
+
+
 def measure(case: Case) -> Sample:
     """Move all elements once; where a feature is off, in turns with a copy that does not know it."""
-    if "without" in case.options:
+    if case.peer == OFF:
         return _measure_off(case)
-    return measure_moving(case, _pipeline(case.options["form"], case.peer))
+    made = _mixed if case.peer == MIXED else text_elements
+    return measure_moving(case, _pipeline(case.options["form"], case.peer), made)
 
 
 def _measure_off(case: Case) -> Sample:
-    hooks = HOOKS[case.options["without"]]
-    copies = [Copy(one) for one in ((), hooks, hooks, ())]  # which one is loaded first matters: each is, of one pair
+    # Which one is loaded first matters, so there are two of each; and which one runs first, so each turn begins with the next one.
+    known = [(), *HOOKS.values()]
+    copies = [Copy(hooks) for hooks in [*known, *reversed(known)]]
     count = max(case.options["elements"], 1)
 
     async def move(package: Any, pipeline: Any) -> float:
@@ -114,12 +142,16 @@ def _measure_off(case: Case) -> Sample:
                 await move(package, pipelines[-1])
         took: list[list[float]] = [[] for _ in copies]
         for turn in range(OFF_ROUNDS):
-            for place in (0, 1, 2, 3) if turn % 2 else (3, 2, 1, 0):  # none always comes behind the other
+            for step in range(len(copies)):
+                place = (turn + step) % len(copies)
                 with copies[place].here() as package:
                     took[place].append(await move(package, pipelines[place]))
-        pairs = [*zip(took[0], took[1], strict=True), *zip(took[3], took[2], strict=True)]
-        ratio = statistics.median(one / other if other else 1.0 for one, other in pairs)
-        return {"cpu_us": min(took[0] + took[3]), "without_us": min(took[1] + took[2]), "ratio": ratio}
+        found: Sample = {"cpu_us": min(took[0] + took[-1])}
+        for place, feature in enumerate(HOOKS, start=1):
+            pairs = [*zip(took[0], took[place], strict=True), *zip(took[-1], took[-1 - place], strict=True)]
+            found[f"without {feature}"] = min(took[place] + took[-1 - place])
+            found[f"÷ without {feature}"] = statistics.median(one / other if other else 1.0 for one, other in pairs)
+        return found
 
     return run_on("asyncio", whole)
 
@@ -146,11 +178,12 @@ def report(results: Results) -> Report:
     off: list[tuple[str, ...]] = []
     for label, case in results.cases.items():
         form: str = case.options["form"]
-        if "without" in case.options:
-            ratio = results.median(label, "ratio")
-            best = results.best(label, "cpu_us"), results.best(label, "without_us")
-            off.append((form, case.options["without"], *map(number, best), times(ratio)))
-            figures[f"{form}: {case.options['without']} off ÷ without its questions"] = ratio
+        if case.peer == OFF:
+            for without in HOOKS:
+                ratio = results.median(label, f"÷ without {without}")
+                best = results.best(label, "cpu_us"), results.best(label, f"without {without}")
+                off.append((form, without, *map(number, best), times(ratio)))
+                figures[f"{form}: {without} off ÷ without its questions"] = ratio
             continue
         ratio = results.ratio(label, _label(form, PLAIN, case.backend), "cpu_us")
         best, median = results.best(label, "cpu_us"), results.median(label, "cpu_us")

@@ -46,7 +46,7 @@ _TIMED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 def cases(scale: Scale) -> list[Case]:
     """Return what is imported."""
-    options = {"processes": scale.size(5, 3)}
+    options = {"processes": scale.size(3, 3)}
     return [Case(label, label, "", options) for label in IMPORTS]
 
 

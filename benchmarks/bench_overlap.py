@@ -6,6 +6,7 @@ longer than one; in a chain that pulls, three times as long.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -14,7 +15,7 @@ import anyio
 from ._cli import main
 from ._goals import judged
 from ._harness import Case, Results, Sample, Scale, run_on
-from ._report import Report, Table, number, times
+from ._report import Bar, Report, Table, number, times
 from .peers import Shape, chosen, find_peer, text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
@@ -36,7 +37,7 @@ def cases(scale: Scale) -> list[Case]:
             _label(peer.name, backend, stages),
             peer.name,
             backend,
-            {"stages": stages, "elements": scale.size(200, 100)},
+            {"stages": stages, "elements": scale.size(50, 25) if peer.pulls else scale.size(200, 100)},
             peer.environment,
         )
         for peer, backend in chosen(scale)
@@ -58,7 +59,7 @@ def measure(case: Case) -> Sample:
         if arrived != elements:
             message = f"{case.label}: {arrived} of {elements} elements arrived"
             raise RuntimeError(message)
-        return {"wall_ms": spent * 1e3}
+        return {"wall_ms": spent / elements * 1e3}
 
     return run_on(case.backend, run)
 
@@ -66,15 +67,20 @@ def measure(case: Case) -> Sample:
 def report(results: Results) -> Report:
     """Compare three stages with one, round by round."""
     rows: list[tuple[str, ...]] = []
+    bars: list[Bar] = []
     for label, case in results.cases.items():
         if case.options["stages"] == THREE:
             one = _label(case.peer, case.backend, ONE)
-            times_taken = (number(results.median(which, "wall_ms"), 0) for which in (one, label))
-            rows.append((case.peer, case.backend, *times_taken, times(results.ratio(label, one, "wall_ms"))))
-    title = "Stages that wait 1 ms for each element: ms in all, median"
+            times_taken = (number(results.median(which, "wall_ms")) for which in (one, label))
+            ratio = results.ratio(label, one, "wall_ms")
+            rows.append((case.peer, case.backend, *times_taken, times(ratio)))
+            if not math.isnan(ratio):
+                bars.append(Bar(f"{case.peer}, {case.backend}", ratio, case.peer == "streamflow"))
+    title = "Stages that wait 1 ms for each element: ms by the clock for each, median"
     table = Table(title, ("peer", "loop", "1 stage", "3 stages", "3 ÷ 1"), rows)
     ours = results.ratio(*(_label("streamflow", "asyncio", stages) for stages in (THREE, ONE)), "wall_ms")
-    return Report([table], judged("overlap", {"3 waiting stages ÷ 1": ours}))
+    says = "3 stages that wait ÷ 1 of them, by the clock: 1 if they overlap"
+    return Report([table], judged("overlap", {"3 waiting stages ÷ 1": ours}), bars=bars, bars_of=says)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ._report import Goal, Report, Table, number, times
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (3, 3)
+ROUNDS = (2, 3)
 
 WIRES = ("chat", "responses", "anthropic")
 SDK, OURS, ADAPTED = "sdk", "streamflow", "streamflow over sdk"

@@ -35,7 +35,7 @@ def _label(peer: str, backend: str) -> str:
 
 def cases(scale: Scale) -> list[Case]:
     """Return each way to record, on each event loop."""
-    elements = scale.size(25_000, 10_000)
+    elements = scale.size(15_000, 10_000)
     return [
         Case(_label(peer, backend), peer, backend, {"elements": elements})
         for backend in ("asyncio", "trio")

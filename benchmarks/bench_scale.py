@@ -43,7 +43,7 @@ def _label(peer: str, backend: str, pipelines: int) -> str:
 
 
 def cases(scale: Scale) -> list[Case]:
-    """Return every peer with a thousand pipelines, dear ones with fewer; and the nearest with ten thousand, unless it is quick."""
+    """Return every peer with a thousand pipelines, dear ones with fewer; and ours with ten thousand, unless it is quick."""
     many, most = scale.size(1_000, 400), scale.size(10_000, 400)
     found = [
         (peer.name, backend, max(int(many * min(peer.share, 1)), 2), peer.environment)
@@ -51,7 +51,7 @@ def cases(scale: Scale) -> list[Case]:
     ]
     found.append((FUSED, "asyncio", many, ""))
     if most != many:
-        found += [(one, "asyncio", most, "") for one in (OURS, QUEUE)]
+        found.append((OURS, "asyncio", most, ""))
     return [
         Case(_label(peer, backend, pipelines), peer, backend, {"pipelines": pipelines}, environment)
         for peer, backend, pipelines, environment in found

@@ -33,7 +33,7 @@ PACES = ("paced", "burst")
 
 def cases(scale: Scale) -> list[Case]:
     """Return each way to answer, at each pace; what needs sse-starlette is left out where that is not installed."""
-    options = {"tokens": scale.size(20_000, 5_000)}
+    options = {"tokens": scale.size(10_000, 5_000)}
     return [
         Case(f"{peer} / {pace} / {backend}", peer, backend, {**options, "pace": pace})
         for backend in (("asyncio",) if scale.quick else ("asyncio", "trio"))

@@ -2,11 +2,16 @@
 
 Every peer moves the same text elements from an iterable, through stages that change nothing, to a consumer that counts them;
 capacity 16 wherever the peer has a buffer. The cost is everything divided by the elements: making them, source, stages, consumer.
+An iterable needs no task of its own with streamflow, an async source does: the nearest are asked with such a source too.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+from streamflow import TextElement
 
 from ._cli import main
 from ._goals import judged
@@ -23,6 +28,7 @@ OURS, PROCESS = "streamflow", "streamflow process"
 QUEUE, ANYIO, FLOOR = "asyncio.Queue", "anyio streams", "bare generators"
 RIVALS = ("Pipecat lean", "Pipecat stock", "genai Processor", "LCEL", "aiostream")
 FORMS = {OURS: "generators", PROCESS: "async for and send"}
+AWAITED = ", async source"
 
 
 def _label(peer: str, backend: str, stages: int) -> str:
@@ -30,8 +36,8 @@ def _label(peer: str, backend: str, stages: int) -> str:
 
 
 def _takes_many(peer: Peer, backend: str, *, quick: bool) -> bool:
-    """Say whether it is asked what one more stage costs: not dear peers, and in a quick run only on asyncio."""
-    return peer.share >= 1 and (backend == "asyncio" or not quick)
+    """Say whether it is asked what one more stage costs: the nearest, and in a quick run only on asyncio."""
+    return peer.quick and peer.share >= 1 and (backend == "asyncio" or not quick)
 
 
 def cases(scale: Scale) -> list[Case]:
@@ -39,17 +45,23 @@ def cases(scale: Scale) -> list[Case]:
     taking_part = chosen(scale)
     if not scale.quick:
         taking_part += [(peer, peer.backends[0]) for peer in all_peers() if peer.program and installed(peer)]
-    return [
-        Case(
-            _label(peer.name, backend, stages),
-            peer.name,
-            backend,
-            {"stages": stages, "capacity": 16, "elements": max(int(scale.size(100_000, 20_000) * peer.share), 2)},
-            peer.environment,
-        )
-        for peer, backend in taking_part
-        for stages in ((FEW, MANY) if _takes_many(peer, backend, quick=scale.quick) else (FEW,))
-    ]
+    found: list[Case] = []
+    for peer, backend in taking_part:
+        elements = max(int(scale.size(100_000, 20_000) * peer.share), 2)
+        options: dict[str, Any] = {"stages": FEW, "capacity": 16, "elements": elements}
+        found.append(Case(_label(peer.name, backend, FEW), peer.name, backend, options, peer.environment))
+        if _takes_many(peer, backend, quick=scale.quick):
+            found.append(Case(_label(peer.name, backend, MANY), peer.name, backend, {**options, "stages": MANY}))
+        if peer.name in (OURS, QUEUE) and backend == "asyncio" and not scale.quick:
+            found.append(
+                Case(_label(peer.name + AWAITED, backend, FEW), peer.name, backend, {**options, "waits": True})
+            )
+    return found
+
+
+async def _awaited(count: int) -> AsyncIterator[TextElement]:
+    for element in text_elements(count):
+        yield element
 
 
 def measure(case: Case) -> Sample:
@@ -59,17 +71,22 @@ def measure(case: Case) -> Sample:
     if peer.program is not None:
         return peer.program(shape, elements)
     program = peer.prepare(shape, None)
+    source = _awaited if options.get("waits") else text_elements
 
     async def main() -> Sample:
-        await program(text_elements(max(elements // 20, 1)))
+        await program(source(max(elements // 20, 1)))
         with Stopwatch() as watch:
-            arrived = await program(text_elements(elements))
+            arrived = await program(source(elements))
         if arrived != elements:
             message = f"{case.label}: {arrived} of {elements} elements arrived"
             raise RuntimeError(message)
         return watch.per(elements)
 
     return run_on(case.backend, main)
+
+
+def _who(case: Case) -> str:
+    return case.label.partition(" / ")[0]
 
 
 def report(results: Results) -> Report:
@@ -79,7 +96,7 @@ def report(results: Results) -> Report:
     few = [(label, case) for label, case in ordered if case.options["stages"] == FEW]
     rows = [
         (
-            case.peer,
+            _who(case),
             case.backend,
             number(results.best(label, "cpu_us")),
             number(results.median(label, "cpu_us")),
@@ -97,7 +114,7 @@ def report(results: Results) -> Report:
     )
     bars = [
         Bar(
-            f"{case.peer}, {case.backend}",
+            f"{_who(case)}, {case.backend}",
             results.median(label, "cpu_us"),
             case.peer.startswith(OURS),
             results.ratio(label, queue, "cpu_us"),

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from ._cli import summary
 from ._harness import Case, Results
 from ._report import Goal, number, times
+from .bench_throughput import AWAITED
 
 __all__ = ["BLOCKS", "PAGES", "filled", "main"]
 
@@ -42,12 +43,15 @@ class Row(NamedTuple):
 
 
 QUEUE, QUEUE_10 = "asyncio.Queue / asyncio / 3", "asyncio.Queue / asyncio / 10"
+QUEUE_WAITS = f"asyncio.Queue{AWAITED} / asyncio / 3"
 _BESIDE_3, _BESIDE_10 = (f"asyncio.Queue / asyncio / {stages} / 16 / iterable" for stages in (3, 10))
-_PLAIN, _OFF = "generators / plain / asyncio", "off / generators / asyncio"
+SSE = "sse-starlette / paced / asyncio"
+_PLAIN = "generators / plain / asyncio"
 STAGES = (
     Row("3 bare async generators: no task, no buffer", "throughput", "bare generators / asyncio / 3", QUEUE),
     Row("3 async generators, a task each", "throughput", "streamflow / asyncio / 3", QUEUE),
     Row("3 `process()`, a task each", "throughput", "streamflow process / asyncio / 3", QUEUE),
+    Row("3 async generators, behind an async source", "throughput", f"streamflow{AWAITED} / asyncio / 3", QUEUE_WAITS),
     Row("3 async generators, on uvloop", "throughput", "streamflow / uvloop / 3", QUEUE),
     Row("3 async generators, on trio", "throughput", "streamflow / trio / 3", QUEUE),
     Row("10 async generators", "throughput", "streamflow / asyncio / 10", QUEUE_10),
@@ -69,30 +73,51 @@ RUNS = (
     Row("a call in a session, `session.execute()`", "execute_sync", "in a session / asyncio", "asyncio.run(nothing)"),
     Row("a blocking call, `execute_sync()`", "execute_sync", "execute_sync / asyncio", "asyncio.run(nothing)"),
 )
-FANS = tuple(
+FANS = (
+    *(
+        Row(
+            f"{words} {width}",
+            "fan",
+            f"{kind} / streamflow / asyncio / {width}",
+            f"{kind} / asyncio.Queue / asyncio / {width}",
+        )
+        for kind, words in (("tee", "a copy to each of"), ("merge", "an element out of a merge of"))
+        for width in (2, 8, 64)
+    ),
     Row(
-        f"{words} {width}",
+        "the same, beside one queue with room for 16 of each",
         "fan",
-        f"{kind} / streamflow / asyncio / {width}",
-        f"{kind} / asyncio.Queue / asyncio / {width}",
-    )
-    for kind, words, widths in (
-        ("tee", "a copy to each of", (2, 8, 64)),
-        ("merge", "an element out of a merge of", (2, 8, 64)),
-    )
-    for width in widths
+        "merge / streamflow / asyncio / 64",
+        "merge / asyncio.Queue, as much room / asyncio / 64",
+    ),
+)
+TOKENS = (
+    *(
+        Row(words, "provider", f"{peer} / {wire} / asyncio", f"sdk / {wire} / asyncio")
+        for words, peer, wire in (
+            ("read from OpenAI's chat completions, `OpenAIProvider`", "streamflow", "chat"),
+            ("the same by the SDK's client, `OpenAIClientProvider`", "streamflow over sdk", "chat"),
+            ("read from Anthropic's messages, `AnthropicProvider`", "streamflow", "anthropic"),
+        )
+    ),
+    Row("written as a server-sent event, `sse_response()`", "sse", "streamflow / paced / asyncio", SSE),
 )
 FEATURES = (
     Row("a listener to events", "features_cost", "generators / events / asyncio", _PLAIN),
     Row("`metrics=True`", "features_cost", "generators / metrics / asyncio", _PLAIN),
     Row("`priority=True`", "features_cost", "generators / priority / asyncio", _PLAIN),
-    Row('`Tracing(elements="never")`: spans alone', "tracing", "spans alone / generators / asyncio", _OFF),
-    Row("`Tracing(elements=0.01)`: one in a hundred", "tracing", "one in a hundred / generators / asyncio", _OFF),
-    Row("`tracing=True`: every element", "tracing", "every element / generators / asyncio", _OFF),
+    Row('`Tracing(elements="never")`: spans alone', "features_cost", "generators / spans alone / asyncio", _PLAIN),
+    Row(
+        "`Tracing(elements=0.01)`: one in a hundred",
+        "features_cost",
+        "generators / one in a hundred traced / asyncio",
+        _PLAIN,
+    ),
+    Row("`tracing=True`: every element", "features_cost", "generators / tracing / asyncio", _PLAIN),
     Row("a recording of the output", "recording", "output / asyncio", "not recorded / asyncio"),
 )
 _WIDTH = 132
-CAPACITIES = (1, 4, 16, 64, 256)
+CAPACITIES = (1, 4, 16, 64, 256, 1_000)
 
 
 def _asked(document: Document, question: str) -> Results | None:
@@ -184,7 +209,7 @@ def _peers(document: Document) -> list[str] | None:
     few = [(label, case) for label, case in results.cases.items() if case.options["stages"] == 3]
     rows = [
         (
-            f"**{case.peer}**" if case.peer.startswith("streamflow") else case.peer,
+            f"**{who}**" if (who := label.partition(" / ")[0]).startswith("streamflow") else who,
             case.backend,
             number(results.median(label, "cpu_us")),
             times(results.ratio(label, QUEUE, "cpu_us")),
@@ -219,6 +244,7 @@ BLOCKS: dict[str, Callable[[Document], list[str] | None]] = {
     "edges": _edges,
     "runs": _costs(RUNS, "", "÷ `asyncio.Queue`, or `asyncio.run()` of nothing"),
     "fans": _costs(FANS, "capacity 16", "÷ `asyncio.Queue`"),
+    "tokens": _costs(TOKENS, "a token is", "÷ the vendor's client, or sse-starlette"),
     "features": _costs(FEATURES, "3 stages, generators, with", "÷ without"),
 }
 """What makes the lines of each block; None: the run did not ask what it tells."""

@@ -79,6 +79,8 @@ class Peer:
     """How much of the elements it gets, so that it takes no more time than others."""
     works: bool = False
     """Whether its stages do the `work` of a shape."""
+    pulls: bool = False
+    """Whether its stages are one task, each inside the next, so that none works while another does."""
     bound: Callable[[Shape], int | None] | None = None
     """Most elements that it says it has in flight."""
     program: Callable[[Shape, int], dict[str, float]] | None = None
@@ -117,14 +119,18 @@ def all_peers() -> list[Peer]:
 
 
 def chosen(scale: Scale) -> list[tuple[Peer, str]]:
-    """Return the peers that take part, each with each of its event loops; a quick run does without uvloop."""
-    return [
+    """Return the peers that take part, each with each of its event loops; a quick run does without uvloop.
+
+    The nearest come first, on asyncio: what is compared most is measured within seconds.
+    """
+    found = [
         (peer, backend)
         for peer in all_peers()
         if peer.program is None and installed(peer) and (peer.quick or not scale.quick)
         for backend in peer.backends
         if has_backend(backend) and not (scale.quick and backend == "uvloop")
     ]
+    return sorted(found, key=lambda one: (not one[0].quick, one[1] != "asyncio"))
 
 
 def find_peer(name: str) -> Peer:

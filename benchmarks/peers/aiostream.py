@@ -47,5 +47,6 @@ PEERS = [
         backends=("asyncio",),
         environment=PEERS_ENVIRONMENT,
         works=True,
+        pulls=True,
     )
 ]

@@ -52,4 +52,4 @@ def _prepare(shape: Shape, each: Each | None) -> Program:
     return run
 
 
-PEERS = [Peer("anyio streams", _prepare, packages=("anyio",), quick=True, share=0.2)]
+PEERS = [Peer("anyio streams", _prepare, packages=("anyio",), quick=True, share=0.1)]

@@ -64,6 +64,7 @@ PEERS = [
         environment=PEERS_ENVIRONMENT,
         share=0.2,
         works=True,
+        pulls=True,
     ),
     Peer(
         "genai PartProcessor",
@@ -71,6 +72,6 @@ PEERS = [
         backends=("asyncio",),
         packages=("genai-processors",),
         environment=PEERS_ENVIRONMENT,
-        share=0.01,
+        share=0.005,
     ),
 ]

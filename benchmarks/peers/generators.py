@@ -40,4 +40,4 @@ def _prepare(shape: Shape, each: Each | None) -> Program:
     return run
 
 
-PEERS = [Peer("bare generators", _prepare, quick=True, works=True)]
+PEERS = [Peer("bare generators", _prepare, quick=True, works=True, pulls=True)]

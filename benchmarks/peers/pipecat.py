@@ -96,7 +96,7 @@ def _peer(name: str, options: dict[str, Any], share: float, *, direct: bool = Fa
 
 
 PEERS = [
-    _peer("Pipecat lean", _LEAN, 0.1),
-    _peer("Pipecat direct", _LEAN, 0.1, direct=True),
-    _peer("Pipecat stock", {}, 0.05),
+    _peer("Pipecat lean", _LEAN, 0.05),
+    _peer("Pipecat direct", _LEAN, 0.05, direct=True),
+    _peer("Pipecat stock", {}, 0.03),
 ]

@@ -63,7 +63,7 @@ PEERS = [
         backends=("asyncio",),
         packages=("streamz", "tornado"),
         environment=PEERS_ENVIRONMENT,
-        share=0.2,
+        share=0.05 if buffered else 0.2,
     )
     for buffered in (False, True)
 ]

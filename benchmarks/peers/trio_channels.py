@@ -47,4 +47,4 @@ def _prepare(shape: Shape, each: Each | None) -> Program:
     return run
 
 
-PEERS = [Peer("trio channels", _prepare, backends=("trio",), packages=("trio",), share=0.2)]
+PEERS = [Peer("trio channels", _prepare, backends=("trio",), packages=("trio",), share=0.1)]

@@ -1,6 +1,7 @@
 """`encode` and `decode`: versions, paths, unknown types, hostile input."""
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -367,6 +368,37 @@ def test_what_begins_almost_like_this_version_has_its_version_read(version):
     else:
         with pytest.raises(DecodeError, match=r"at \$\.v"):
             decode(data)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'"text":"hi"}',
+        b'"text":"hi","metadata":{"a":[1]},"timestamp_s":1.5}',
+        b'"metadata":{"a":[1]},"path":["a",0],"text":"hi","more":{}}',
+        b'"type":"audio","data":""}',
+        b'"text":1}',
+        b'"metadata":1,"text":"hi"}',
+        b'"priority":9,"text":"hi"}',
+        b"}",
+        b'"text":"\xff"}',
+        b'"text":"hi"',
+        b'"text":"hi"} x',
+    ],
+)
+def test_a_text_is_read_quickly_or_slowly_by_the_same_rules(rest):
+    """What begins as `encode` begins it has a reader of its own; a space in front of it, and it has not."""
+
+    def read(data):
+        try:
+            return decode(data)
+        except DecodeError as bad:
+            return re.sub(r" \(byte \d+\)", "", str(bad))
+
+    assert decode(encode(TextElement("hi"))) == TextElement("hi")  # all readers are made
+    data = b'{"v":1,"type":"text",' + rest
+
+    assert read(data) == read(b" " + data)
 
 
 def test_a_format_is_believed_and_not_the_data():

@@ -294,7 +294,7 @@ MUTANTS = (
     mutant(
         "error swallowed",
         Engine,
-        "_stage_ended",
+        "stage_ended",
         "self._stage_failed(stage, stage.in_hand(), error)",
         "pass",
         "RT-03",

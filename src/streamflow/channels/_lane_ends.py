@@ -17,7 +17,7 @@ from ._send_end import HeadOf, SendEnd, as_it_is
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sequence
 
     from ._pulse import Pulse
     from ._wait import Turn
@@ -61,9 +61,33 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
             lanes.unseen += 1  # no more than an edge full of them: by then it may be that there are no others
             self._buffer.append(item)
         else:
+            line = self._reader()
+            if line is not None:
+                line.settle()  # what it has in hand is in this edge no more, and not to be passed
             lanes.append(item)
+            if lanes.only is UNKNOWN:
+                self._tell_lines()
         if self._turns:
             self._low = self.capacity  # what `look_for()` found out holds no more
+
+    def enter_all(self, items: list[Any]) -> None:
+        """Put each of several where its turn to leave is; there is room for them in any lane."""
+        only = self._lanes.only
+        for item in items:
+            if item.priority is not only:
+                break
+        else:
+            self._buffer.extend(items)
+            return
+        for item in items:
+            self.enter(item)
+
+    def _tell_lines(self) -> None:
+        """Have the lines at both ends know that one lane is no longer all that is in use."""
+        for here in (self._line, self._line_before):
+            line = None if here is None else here()
+            if line is not None:
+                line.mix()
 
     async def _pass_one(self) -> None:
         self._lanes.is_pinned = True
@@ -82,6 +106,8 @@ class LaneReceiveEnd(ReceiveEnd[T_co]):
         return lanes.only is not UNKNOWN and len(self._turns) == 1 and turn.lane == lanes.tail
 
     def _wake_sender(self) -> None:
+        if self._give_more is not None and self._give_more():
+            return
         size = len(self._buffer)
         if size <= self.capacity // 2 and size < self.limit_of_one_lane and self.is_sole(self._turns[0]):
             self._low = -1
@@ -150,21 +176,27 @@ class LaneSendEnd(SendEnd[T_contra]):
         elif not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[Any], convert: Callable[[Any], Any] = as_it_is) -> None:
+    async def send_all(
+        self, items: AsyncIterable[Any], convert: Callable[[Any], Any] = as_it_is, *, closes: bool = False
+    ) -> None:
         plain, peer, lanes = self._peer._plain, self._peer, self._order
         buffer: deque[Any] = self._buffer
         last: type[object] | None = None
-        async for item in items:
-            kind: type[object] = type(item)
-            if (kind is last or kind in plain) and item.priority is lanes.only and len(buffer) < self._limit:
-                last = kind
-                buffer.append(item)
-                if peer._waiter is not None:
-                    peer._wake()
-            else:
-                converted = convert(item)
-                if not self._try_send_unusual(converted):
-                    await self._send_in_turn(converted)
+        try:
+            async for item in items:
+                kind: type[object] = type(item)
+                if (kind is last or kind in plain) and item.priority is lanes.only and len(buffer) < self._limit:
+                    last = kind
+                    buffer.append(item)
+                    if peer._waiter is not None:
+                        peer._wake()
+                else:
+                    converted = convert(item)
+                    if not self._try_send_unusual(converted):
+                        await self._send_in_turn(converted)
+        finally:
+            if closes:
+                await cast("AsyncGenerator[Any, None]", items).aclose()
 
     async def send_each(self, items: Iterable[Any], convert: Callable[[Any], Any] = as_it_is) -> None:
         plain, peer, lanes = self._peer._plain, self._peer, self._order
@@ -216,6 +248,10 @@ class LaneSendEnd(SendEnd[T_contra]):
         super()._examine(item)  # what is no element is told so, and not that it has no priority
         lane_of(item)
 
+    def fits_beside(self, item: T_contra) -> bool:
+        """Say whether an element still has a place where no more of the only lane that was in use has one."""
+        return not self._is_usual(item) and self._has_place(item)
+
     def _has_place(self, item: T_contra) -> bool:
         lane = lane_of(item)
         self._order.count()
@@ -228,7 +264,7 @@ class LaneSendEnd(SendEnd[T_contra]):
 
     def _queue_up(self, item: object) -> Turn:
         lanes = self._order
-        if self._is_usual(item):
+        if item is None or self._is_usual(item):  # None: a line, which has nothing in hand
             turn = LaneTurn(item, lanes.tail, len(self._buffer) // 2, is_fence=False)
         else:
             lane = lane_of(item)
@@ -244,7 +280,8 @@ class LaneSendEnd(SendEnd[T_contra]):
         if reader.is_sole(its):
             if reader.state != "open" or len(self._buffer) < reader.limit_of_one_lane:
                 return False
-            reader._low = max(reader._low, reader.capacity // 2)
+            if reader._give_more is None:
+                reader._low = max(reader._low, reader.capacity // 2)
             return True
         self._order.count()
         if reader.state != "open" or (self._queues.is_next(its) and self._order.has_room(its.lane)):

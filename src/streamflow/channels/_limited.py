@@ -171,9 +171,9 @@ class LimitedReceiveEnd(ReceiveEnd[T_co]):
             if self.lanes is not None:
                 self.lanes.is_pinned = False
 
-    def _wake(self) -> None:
+    def _wake(self, load: int = 0) -> None:
         self.is_awaking = True
-        super()._wake()
+        super()._wake(load)
 
     def _end_turn(self) -> None:
         self._wake_heads(at_once=True)

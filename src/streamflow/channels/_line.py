@@ -30,7 +30,9 @@ import anyio.lowlevel
 
 from .._records import Record
 from ._burst import OUTCOME, burst_of
+from ._receive_end import BUDGET
 from ._refilled import WIDE, drop
+from ._wait import load_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +75,7 @@ class Line:
 
     measure: Callable[[Callable[[], Unusual]], Unusual] | None = None
     """Calls what moves elements for another task, and measures it; None: nobody does."""
+    _is_mixed = False  # elements of several lanes wait at an edge, see `_lane_line`
 
     def __init__(self, calls: Sequence[LineCall]) -> None:
         self.source: ReceiveEnd[object] = calls[0].source
@@ -81,14 +84,16 @@ class Line:
         """The function that is being called, or was called last."""
         self._target = calls[-1].target
         self._target._peer.provide_buffer()  # all that moves is put there without a look
+        self._put: Callable[[list[Any]], None] = self._target._peer._buffer.extend
+        self._full = 0  # how much fits behind while it waits for room
         self._calls = tuple(
-            (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._plain, one.source)
+            (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._peer._plain, one.source)
             for one in calls
         )
         self._between = tuple((one.source, before.target) for before, one in pairwise(calls))
-        self._most = min((one.capacity for one, _ in self._between), default=WIDE)
-        self._burst: tuple[list[Any], Iterator[Any], list[Any]] = _NO_BURST
-        self._is_moving = False
+        most = WIDE if self.source.capacity <= WIDE else BUDGET  # which has a checkpoint no later than that
+        self._most = min([most, *(one.capacity for one, _ in self._between)])
+        self._burst: tuple[list[Any], Iterator[Any], list[Any]] | None = None  # while it is moving
         self._turn: Turn | None = None  # while it waits for room
         self._is_asking = False  # and for what comes into its first edge
         self._left: Unusual = None
@@ -97,13 +102,13 @@ class Line:
         """Whether a burst was put into the edges between, which are to be emptied before anything else moves."""
         here: weakref.ref[Line] = weakref.ref(self)
         for one in calls:
-            one.source._line = here
-        calls[-1].target._peer._line_before = here
+            one.source._line, one.source._is_joined = here, True
+        calls[-1].target._peer._line_before, calls[-1].target._peer._is_joined = here, True
 
     @property
     def has_in_hand(self) -> bool:
         """Whether the stage at `at` has an element in hand."""
-        return self._is_moving or self._left is not None or self._error is not None
+        return self._burst is not None or self._left is not None or self._error is not None
 
     def has_left(self) -> bool:
         """Say whether there is something that only the chain's own task can deal with."""
@@ -113,8 +118,10 @@ class Line:
     def is_held_up(self) -> bool:
         """Whether there is something to take, or about to come, and no room for it."""
         target, source = self._target, self.source
-        return len(target._buffer) >= target._limit >= 0 and bool(
-            source._buffer or source._turns or source._is_refilled
+        return (
+            len(target._buffer) >= target._limit >= 0
+            and not self._is_mixed
+            and bool(source._buffer or source._turns or source._is_refilled)
         )
 
     async def arrival(self) -> None:
@@ -152,10 +159,12 @@ class Line:
             source._refill()
         if not source._buffer or source.attention or self._target._limit < 0:
             return False
-        for edge, end in self._between:  # noqa: SIM110 - once per burst: a generator would cost as much as an element
+        if source.capacity > WIDE and source.received >= source._checkpoint_at:
+            return False
+        for edge, end in self._between:
             if edge.attention or edge._buffer or end._limit < 0:
                 return False
-        return True
+        return not self._is_mixed or self._is_sorted()
 
     def move(self) -> Unusual:
         """Have what is there go through all functions, while there is room; to be called when the line `is_clear()`.
@@ -168,44 +177,48 @@ class Line:
         """
         source, target = self.source, self._target
         taken, behind = source._buffer, target._peer
-        room = (target._limit if self._turn is None else behind.capacity) - len(behind._buffer)
-        most = min(self._most, room)
+        ready = behind._buffer
+        most = (target._limit if self._turn is None else self._full) - len(ready)
+        most = min(most, self._most)
         batch: list[Any] = [*taken] if len(taken) <= most else [*islice(taken, max(most, 0))]
         source.asked_at = -1  # from now on it has something in hand
-        self._is_moving = True
         try:
             for place, run, burst, func, sends, plain, edge in self._calls:
                 given: list[Any] = []
                 coming = iter(batch)
                 self.at, self._burst = place, (batch, coming, given)
                 unusual = run(burst, func, coming, given, plain)
-                if unusual is None and self.is_settled and given:  # what was in hand then
-                    unusual = given[0], given[0] if sends is OUTCOME else sends
                 if unusual is not None or self.is_settled:
-                    self.settle()
-                    return unusual
+                    return self._stop(unusual, given, sends)
                 edge.received += len(batch)
                 if edge is source:
                     drop(taken, len(batch))
                 batch = given
-            behind._buffer.extend(batch)
+            self._put(batch)
         except BaseException:
             self.settle()
             raise
         finally:
             # Who waits at the other ends is told once for all that was moved.
-            self._is_moving, self._burst = False, _NO_BURST
+            self._burst = None
             if source._turns and len(taken) <= source._low:
                 source._wake_sender()
-            if behind._buffer:
+            if ready:
                 line = None if behind._line is None else behind._line()
                 if (line is None or not line.push()) and behind._waiter is not None:
-                    behind._wake()
+                    behind._wake(load_of(len(ready)))
         return None
+
+    def _stop(self, unusual: Unusual, given: list[Any], sends: object) -> Unusual:
+        """End a burst; return what is still to be dealt with: what is unusual, or what was in hand when the burst was settled."""
+        if unusual is None and given:
+            unusual = given[0], given[0] if sends is OUTCOME else sends
+        self.settle()
+        return unusual
 
     def settle(self) -> None:
         """Put what is on its way where it belongs, and have the burst end with what is in hand. Idempotent, outside a burst too."""
-        if not self._is_moving or self.is_settled:
+        if self._burst is None or self.is_settled:
             return
         self.is_settled = True
         batch, coming, given = self._burst
@@ -218,9 +231,12 @@ class Line:
         else:
             source.provide_buffer()
             source._buffer.extend(batch[begun:])
-        behind = self._between[place][0] if place < len(self._between) else self._target._peer
-        behind.provide_buffer()
-        behind._buffer.extend(given)
+        if place < len(self._between):
+            behind = self._between[place][0]
+            behind.provide_buffer()
+            behind._buffer.extend(given)
+        else:
+            self._put(given)
         batch.clear()
         given.clear()
 
@@ -236,13 +252,14 @@ class Line:
         """
         target, peer = self._target, self._target._peer
         self._turn = turn = target._queue_up(None)
+        self._full = peer._open_limit()
         if peer.capacity <= WIDE:
             peer._give_more = self._lend
             peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
             if peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
-            while target._must_wait(turn) and not self.has_left():
+            while self._must_wait(turn):
                 try:
                     await target._turn_to_come(turn)
                 finally:
@@ -258,9 +275,22 @@ class Line:
             peer._give_more = self._turn = None
             target._leave_queue(turn)
 
+    def _must_wait(self, turn: Turn) -> bool:
+        """Say whether there is no room yet, and nothing else to do."""
+        return self._target._must_wait(turn) and not self.has_left() and not self._is_mixed
+
     def _lend(self) -> bool:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
         return self._move_for_another() and (bool(self._target._buffer) or self._ask())
+
+    def mix(self) -> None:
+        """Know that elements of several lanes wait at one end: the chain's own task takes them, one by one."""
+        self._is_mixed = True
+        self.wake()
+
+    def _is_sorted(self) -> bool:
+        """Say whether all that waits at either end is of one lane again."""
+        return True
 
     def push(self) -> bool:
         """Move what has been put into the first edge, for who has done that; say whether the line's task need not look itself."""
@@ -291,7 +321,7 @@ class Line:
         turn, behind = self._turn, self._target._peer
         if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left():
             return False
-        if len(behind._buffer) >= behind.capacity:
+        if len(behind._buffer) >= self._full:
             return True
         if not self.is_clear():
             return self._ask()
@@ -349,6 +379,3 @@ class Line:
         left, self._left, self._error = self._left, None, None
         if left is not None and inspect.iscoroutine(left[1]):
             left[1].close()
-
-
-_NO_BURST: tuple[list[Any], Iterator[Any], list[Any]] = ([], iter(()), [])

@@ -14,7 +14,7 @@ Above: `runtime`, which opens one where a graph forks. Below: `_fork`, whose rul
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ._fork import Claim, ForkEnd
 from ._level import Level
@@ -23,7 +23,7 @@ from ._send_end import SendEnd, as_it_is
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 
     from ._control import ControlJoin
     from ._ordering import Ordering
@@ -89,17 +89,23 @@ class PlainForkEnd(ForkEnd[T_contra]):
         elif not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
+    async def send_all(
+        self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is, *, closes: bool = False
+    ) -> None:
         level = self._level
-        async for item in items:
-            if level.left and type(item) in level.kinds:
-                level.left -= 1
-                for put in level.puts:
-                    put(item)
-            else:
-                converted = convert(item)
-                if not self._try_send_unusual(converted):
-                    await self._send_in_turn(converted)
+        try:
+            async for item in items:
+                if level.left and type(item) in level.kinds:
+                    level.left -= 1
+                    for put in level.puts:
+                        put(item)
+                else:
+                    converted = convert(item)
+                    if not self._try_send_unusual(converted):
+                        await self._send_in_turn(converted)
+        finally:
+            if closes:
+                await cast("AsyncGenerator[U, None]", items).aclose()
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         level = self._level

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -23,7 +23,7 @@ from ._wait import Turn
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 
     from ._fork import ForkEnd
     from ._lanes import Lanes
@@ -114,30 +114,45 @@ class SendEnd(ObjectSendStream[T_contra]):
         elif type(item) in self._plain or not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
-    async def send_all(self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
+    async def send_all(
+        self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is, *, closes: bool = False
+    ) -> None:
         """Send everything that `items` gives, as `send()` does: the loop of a stage that is a generator, and of a source.
 
         Args:
-            items: What to send. It is not closed.
+            items: What to send.
             convert: Given each item of a type that this channel does not know yet, returns what to send instead.
+            closes: Whether `items`, an async generator then, is closed, by the task that iterates it, whichever way this ends.
 
         Cancellation: as `send()`.
         """
         plain, peer, last = self._plain, self._peer, None
         buffer: deque[Any] = self._buffer
-        async for item in items:
-            # The fast path of send(), without the call; most streams are of one type.
-            kind = type(item)
-            if (kind is last or kind in plain) and len(buffer) < self._limit:
-                last = kind
-                buffer.append(item)
-                if peer._waiter is not None:
-                    peer._wake()
-            else:
-                converted = convert(item)
-                if not self._try_send_unusual(converted):
-                    await self._send_in_turn(converted)
-                buffer = self._buffer
+        try:
+            async for item in items:
+                # The fast path of send(), without the call; most streams are of one type.
+                kind = type(item)
+                if (kind is last or kind in plain) and len(buffer) < self._limit:
+                    last = kind
+                    buffer.append(item)
+                    if peer._waiter is not None:
+                        peer._wake()
+                elif peer._is_driven and kind in plain:
+                    if peer._carry_on():
+                        buffer.append(item)
+                    else:
+                        await self._send_in_turn(cast("Any", item))
+                        buffer = self._buffer
+                else:
+                    converted = convert(item)
+                    if not self._try_send_unusual(converted):
+                        await self._send_in_turn(converted)
+                    buffer = self._buffer
+        finally:
+            if (
+                closes
+            ):  # here: a coroutine around this one would be held, and passed through, for as long as the stage lives
+                await cast("AsyncGenerator[U, None]", items).aclose()
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
@@ -247,6 +262,11 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
         if self._buffer is NO_BUFFER:
             self._peer.provide_buffer()
+            if type(item) in self._plain and len(self._buffer) < self._limit:  # most are known from other runs
+                self._append(item)
+                if self._peer._waiter is not None:
+                    self._peer._wake()
+                return True
         self._examine(item)
         if isinstance(item, Interrupt):
             self._announce(item)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from ._refilled import WIDE
-from ._wait import waiter_factory
+from ._wait import load_of, waiter_factory
 
 if TYPE_CHECKING:
     from collections import deque
@@ -51,6 +50,7 @@ class Wakes(ABC):
     capacity: int
     _relay: Relay | None  # of the merge that reads this edge
     _together: Round | None  # wakes the tasks of a run; None: each is woken by itself
+    _is_driven: bool
     _give_more: Callable[[], bool] | None = None  # does what the first sender would if it were woken, see `_line`
 
     def _find_loop(self) -> Callable[[], Waiter]:
@@ -69,7 +69,8 @@ class Wakes(ABC):
         for overseer in self._overseers:
             overseer.look()
 
-    def _wake(self) -> None:
+    def _wake(self, load: int = 0) -> None:
+        """Wake the reader; `load` as in `Round.wake()`."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             if self._pulse is not None:
@@ -78,7 +79,7 @@ class Wakes(ABC):
                 if self._together is None or self._relay is not None:  # a relay is no future
                     waiter.set_result(None)
                 else:
-                    self._together.wake(waiter, self._buffer)
+                    self._together.wake(waiter, self._buffer, load)
 
     def _wake_senders(self) -> None:
         for turn in self._turns:
@@ -97,8 +98,10 @@ class Wakes(ABC):
         if waiter is not None and not waiter.done():
             if self._together is None:
                 waiter.set_result(None)
-            else:  # a line counts its wake-ups as turns of the event loop
-                self._together.wake(waiter, (), self.capacity if self._give_more is None else WIDE)
+            elif self._give_more is not None:  # a line, which counts its wake-ups as turns of the event loop
+                self._together.wake(waiter, (), -load_of(self.capacity))
+            else:
+                self._together.wake(waiter, (), load_of(self.capacity) if self._is_driven else self.capacity)
 
     def _go_on(self, turn: Turn) -> None:
         """Count a sender as able to go on."""

@@ -24,7 +24,7 @@ from ._base import StreamElement, checked_metadata
 from ._formats import CODECS, JSON_HEAD, FormatCodec, Header, to_wire
 from ._metadata import EMPTY_METADATA, Metadata
 from ._nesting import FORMS, MAX_NESTING, PLAIN, nesting_of
-from ._registry import is_registered, quick_readers, registered_elements
+from ._registry import is_registered, quick_readers, quick_text_readers, registered_elements
 from ._types import Format, OpaqueElement
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ _REFUSALS: Final = (ValueError, TypeError, NameError, OverflowError, RecursionEr
 _MALFORMED: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises where no value can be read."""
 
-_BEHIND_JSON_HEAD: Final = JSON_HEAD[:-1] + bytes((JSON_HEAD[-1] + 1,))
-"""The first text, in the order of bytes, behind all that begin with `JSON_HEAD`."""
+_TEXT_HEAD: Final = JSON_HEAD + b'"type":"text",'
+_BEHIND_JSON_HEAD, _BEHIND_TEXT_HEAD = (head[:-1] + bytes((head[-1] + 1,)) for head in (JSON_HEAD, _TEXT_HEAD))
+"""The first bytes, in their order, behind all that begin with the one or the other."""
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 """Largest input that is decoded by default: room for a large picture in base64."""
@@ -115,8 +116,11 @@ def decode(  # the overloads say that options are given by name; here it would c
     """
     try:
         # What begins like this has its version, so all else that can be wrong with it is for msgspec to find.
-        if len(data) <= max_bytes and JSON_HEAD <= data < _BEHIND_JSON_HEAD:  # type: ignore[operator]
-            return quick_readers[format](data)
+        if len(data) <= max_bytes:
+            if _TEXT_HEAD <= data < _BEHIND_TEXT_HEAD:  # type: ignore[operator]
+                return quick_text_readers[format](data)
+            if JSON_HEAD <= data < _BEHIND_JSON_HEAD:  # type: ignore[operator]
+                return quick_readers[format](data)
     except (KeyError, msgspec.ValidationError):
         pass  # another format or a rarer type, or a fault that is told below
     except _MALFORMED as bad:

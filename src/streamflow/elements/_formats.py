@@ -15,7 +15,7 @@ from ..errors import DecodeError, ElementError
 from ._base import Priority, StreamElement
 from ._metadata import EMPTY_METADATA, Metadata, freeze, items_of
 from ._nesting import borrows, nesting_of
-from ._registry import quick_readers, registered_elements
+from ._registry import forget_quick_readers, quick_readers, quick_text_readers, registered_elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,10 +116,11 @@ class FormatCodec:
         if made is None or made[0] is not known:
             made = self._made = (known, self._union_of(tuple(known.values())))
             if self is CODECS["json"]:
-                flat = [cls for cls in known.values() if nesting_of(cls) is None and not borrows(cls)]
-                quick_readers["json"] = self._decoder_of(flat).decode
+                flat = {tag: cls for tag, cls in known.items() if nesting_of(cls) is None and not borrows(cls)}
+                quick_readers["json"] = self._decoder_of([*flat.values()]).decode
+                quick_text_readers["json"] = self._make_decoder(flat["text"]).decode
                 if registered_elements() is not known:  # a registration in another thread has come in between
-                    quick_readers.clear()
+                    forget_quick_readers()
         return made[1]
 
     def _union_of(self, known: tuple[type[StreamElement], ...]) -> _Decoder:

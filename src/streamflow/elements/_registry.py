@@ -53,6 +53,9 @@ _lock = threading.Lock()
 quick_readers: Final[dict[str, Callable[[Any], StreamElement]]] = {}
 """What decodes, by format, the types that hold no elements and borrow nothing; made at the first use after a registration."""
 
+quick_text_readers: Final[dict[str, Callable[[Any], StreamElement]]] = {}
+"""The same of text alone, most of what flows: one type is read in one pass, of several the tag is looked for first."""
+
 
 def register_element(cls: type[ElementT]) -> type[ElementT]:
     """Make an element type known to `encode` and `decode`; also a class decorator.
@@ -75,10 +78,16 @@ def register_element(cls: type[ElementT]) -> type[ElementT]:
             )
         _by_tag = MappingProxyType({**_by_tag, tag: cls})
         _known = frozenset(_by_tag.values())
-        quick_readers.clear()
+        forget_quick_readers()
         if holder is not None:
             PLAIN.discard(holder)
     return cls
+
+
+def forget_quick_readers() -> None:
+    """Have the quick readers made anew."""
+    quick_readers.clear()
+    quick_text_readers.clear()
 
 
 def registered_elements() -> Mapping[str, type[StreamElement]]:

@@ -40,11 +40,7 @@ T = TypeVar("T")
 
 
 class Task(Protocol):
-    """A started task."""
-
-    def begin(self) -> None:
-        """Know that its coroutine has begun; to be called by that, first of all."""
-        ...
+    """A started task, for whoever cancels it."""
 
     def press(self, swallowed: Callable[[str], None]) -> Pressure:
         """Ask it to end at its next await, and go on asking; to be called once, from the loop's own thread.
@@ -72,11 +68,19 @@ class Backend(Protocol):
         name: str,
         context: Context,
         struck: Callable[[object], None] | None = None,
-    ) -> Task:
-        """Start a task that runs in `context`. The coroutine lets nothing out but its own cancellation.
+    ) -> object:
+        """Start a task that runs in `context`, and return it. The coroutine lets nothing out but its own cancellation.
 
-        Where a task can end before its first step, `struck` is called when it has, with whatever; not once it has begun.
+        Where a task can end before its first step, `struck` is called when it has, with whatever; not once it `has_begun()`.
         """
+        ...
+
+    def has_begun(self, task: object, struck: Callable[[object], None]) -> None:
+        """Know that the coroutine of a task has begun; to be called by that, first of all."""
+        ...
+
+    def hold(self, task: object) -> Task:
+        """Return what cancels a task that this backend has started. Most are never cancelled."""
         ...
 
     def is_here(self) -> bool:
@@ -99,7 +103,7 @@ class Backend(Protocol):
         """Call `func` when no task is at work; from any thread, and from a signal handler. Does nothing once the loop has ended."""
         ...
 
-    def look_at(self, task: Task) -> TaskView:
+    def look_at(self, task: object) -> TaskView:
         """Return what there is to see of a task that this backend has started."""
         ...
 
@@ -120,36 +124,29 @@ class TaskView(Record, frozen=True):
 
 
 class _AsyncioTask:
-    __slots__ = ("_loop", "_mark", "_struck", "task")
+    __slots__ = ("_loop", "_mark", "_task")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], struck: Callable[[object], None] | None
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
         self._loop = loop
         self._mark: weakref.ref[Mark] | None = None  # in the cancellation that is to be taken back
-        self._struck = struck
-        self.task = task
-
-    def begin(self) -> None:
-        if self._struck is not None:
-            # Called back, the task would outlive its last step by a turn of the loop, and all that its context holds with it.
-            self.task.remove_done_callback(self._struck)
-            self._struck = None
+        self._task = task
 
     def press(self, swallowed: Callable[[str], None]) -> Pressure:
-        return Redelivery(self.task, self._loop.call_later, swallowed, self._mark)
+        return Redelivery(self._task, self._loop.call_later, swallowed, self._mark)
 
     def cancel(self) -> None:
         mark = Mark()
         self._mark = weakref.ref(mark)
-        self.task.cancel(mark)
+        self._task.cancel(mark)
 
     def uncancel(self) -> int:
         self._mark = None
-        return self.task.uncancel()
+        return self._task.uncancel()
 
 
 class _AsyncioBackend:
+    __slots__ = ("_loop", "_thread")
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -160,11 +157,18 @@ class _AsyncioBackend:
         name: str,
         context: Context,
         struck: Callable[[object], None] | None = None,
-    ) -> Task:
+    ) -> object:
         task = self._loop.create_task(coroutine, name=name, context=context)
         if struck is not None:
             task.add_done_callback(struck, context=context)
-        return _AsyncioTask(self._loop, task, struck)
+        return task
+
+    def has_begun(self, task: object, struck: Callable[[object], None]) -> None:
+        # Called back, the task would outlive its last step by a turn of the loop, and all that its context holds with it.
+        cast("asyncio.Task[None]", task).remove_done_callback(struck)
+
+    def hold(self, task: object) -> Task:
+        return _AsyncioTask(self._loop, cast("asyncio.Task[None]", task))
 
     def is_here(self) -> bool:
         try:
@@ -192,8 +196,8 @@ class _AsyncioBackend:
         except RuntimeError:  # the loop was closed, and its tasks with it
             return
 
-    def look_at(self, task: Task) -> TaskView:
-        its = cast("_AsyncioTask", task).task
+    def look_at(self, task: object) -> TaskView:
+        its = cast("asyncio.Task[None]", task)
         # The future that it waits for; a task of another make may not tell, and is then taken for one that runs.
         return TaskView(its, getattr(its, "_fut_waiter", None), its.get_coro())
 
@@ -212,9 +216,6 @@ class _TrioTask:
         self._make_scope = make_scope
         self._scope = make_scope()
         self.task: trio.lowlevel.Task
-
-    def begin(self) -> None:
-        """Do nothing: a task of trio takes its first step whatever comes."""
 
     def press(self, swallowed: Callable[[str], None]) -> Pressure:
         throttle = Throttle(self.task.coro, swallowed)
@@ -254,10 +255,16 @@ class _TrioBackend:
         name: str,
         context: Context,
         struck: Callable[[object], None] | None = None,
-    ) -> Task:
+    ) -> object:
         task = _TrioTask(self._trio.CancelScope)
         task.task = self._trio.lowlevel.spawn_system_task(task.run, coroutine, name=name, context=context)
         return task
+
+    def has_begun(self, task: object, struck: Callable[[object], None]) -> None:
+        """Do nothing: a task of trio takes its first step whatever comes."""
+
+    def hold(self, task: object) -> Task:
+        return cast("_TrioTask", task)
 
     def is_here(self) -> bool:
         return running_trio() and self._trio.lowlevel.current_trio_token() is self._token
@@ -282,7 +289,7 @@ class _TrioBackend:
         except self._trio.RunFinishedError:
             return
 
-    def look_at(self, task: Task) -> TaskView:
+    def look_at(self, task: object) -> TaskView:
         its = cast("_TrioTask", task).task
         coroutine: Any = its.coro
         return TaskView(its, its, coroutine.coroutine if isinstance(coroutine, Throttle) else coroutine)

@@ -14,25 +14,25 @@ Rules:
    this one.
 """
 
-# ruff: noqa: SLF001 - the chain is a part of the engine
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import inspect
 from collections.abc import Generator
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.lowlevel
 
-from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_plain_edge, pass_head, pump_each
+from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_quick_edge, line_of, pass_head, pump_each
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
-from ._jobs import Job, is_made_of
+from ._jobs import NO_CONTEXT, Job, is_made_of
+from ._stage_job import StageJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextvars import Context
 
     from ..channels import ReceiveEnd, SendEnd, Unusual
     from ..stages import Step
@@ -47,9 +47,6 @@ _CHECKPOINT = 64
 
 _END = object()
 
-_NO_CONTEXT = Context()
-"""That of parts, in which nothing runs."""
-
 
 class Part(Job):
     """What stands for the task of one stage that shares it with others."""
@@ -59,7 +56,7 @@ class Part(Job):
 
     def __init__(self, stage: StageRun) -> None:
         # Nothing runs in its context, which would keep the run alive: the stage's own is the chain's to keep and to forget.
-        super().__init__(stage.name, _nothing, _ignored, _NO_CONTEXT)
+        super().__init__(stage.name, _nothing, _ignored, NO_CONTEXT)
         self.chain: Chain | None = None
         self.place: int = 0
         self.was_at_work: bool = False  # when its task ended
@@ -104,7 +101,7 @@ class _Member:
         self.source: ReceiveEnd[Any] = stage.inputs[0]
         self.target: SendEnd[Any] = stage.output
         self.failure: BaseException | None = None  # with which it has left when another one ended it
-        self._is_plain = is_plain_edge(self.source) and is_plain_edge(self.target)
+        self._is_plain = is_quick_edge(self.source) and is_quick_edge(self.target)
         self.is_in_line: bool = self._is_plain and step.sends is not NOTHING
         """Whether elements can go through it, and through its neighbours, one by one and without a stop."""
 
@@ -188,7 +185,7 @@ class Chain:
         engine = self._engine
         assert engine is not None
         for member in self._members:
-            member.context.run(engine._begin, member.stage)
+            member.context.run(engine.begin_stage, member.stage)
         while self._first < self._end:
             error: BaseException | None = None
             self._at = self._first
@@ -218,7 +215,7 @@ class Chain:
         source = member.source
         self._is_idle = False
         # Only for the first stage of all: of what is behind one that has ended, no more comes than is there.
-        self._line = Line([one.call for one in self._alive()]) if first == 0 and self._has_line() else None
+        self._line = line_of([one.call for one in self._alive()]) if first == 0 and self._has_line() else None
         while True:
             self._at = first
             if self._line is not None:
@@ -373,18 +370,18 @@ class Chain:
             self._hand_over(engine, member, rest if member.part.place == place else None)
         if self._first == self._end:
             self._forget()
-            engine.deadlocks.pulse.runnable -= 1
+            engine.pulse.runnable -= 1
             raise _Apart
 
     @staticmethod
     def _hand_over(engine: Engine, member: _Member, rest: Rest | None) -> None:
         """Give a stage a task of its own, in which it does the rest of something before it goes on."""
         stage = member.stage
-        stage.job = Job(stage.name, engine._work, engine._stage_ended, member.context, (stage, rest))
+        stage.job = StageJob(stage.name, engine.begin_stage, engine.stage_ended, member.context, (stage, rest))
         stage.job.instead = _give_up
         if engine.meter is not None:
             engine.meter.take_over(stage)
-        engine.deadlocks.pulse.runnable += 1
+        engine.pulse.runnable += 1
         engine.jobs.start(stage.job)
         engine.jobs.remove(member.part)
 
@@ -417,7 +414,7 @@ class Chain:
         member.part.chain = None
         if is_last:
             self._forget()
-        member.context.run(engine._stage_ended, member.stage, member.part, error)
+        member.context.run(engine.stage_ended, member.stage, member.part, error)
 
     def _forget(self) -> None:
         """Know nothing any more of what knows this in turn: nothing is left waiting for the garbage collector."""

@@ -5,12 +5,14 @@ Above: `_run`. Below: `_engine`.
 Whoever is last to hold the run ends it: see `_run`.
 """
 
+# ruff: noqa: SLF001 - an iteration reads its edge as the edge does itself
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from ..channels import ArrivalEnd
+from ..channels import WIDE, ArrivalEnd, is_quick_edge
 from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
 from ..errors import ChannelClosedError, RunStateError
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ._engine import Engine
     from ._run import Run
 
-__all__ = ["Iteration", "LeafIteration", "Outcome", "TextIteration", "abandon", "forbid_elsewhere"]
+__all__ = ["Iteration", "LeafIteration", "Outcome", "TextIteration", "abandon", "forbid_elsewhere", "iterate"]
 
 _log = logging.getLogger("streamflow.runtime")
 
@@ -111,6 +113,29 @@ class Iteration:
         self._outcome.iterations -= 1
         if self._outcome.run_is_lost:
             abandon(self._outcome.engine)
+
+
+class _PlainIteration(Iteration):
+    """One iteration of a run whose output is a plain edge, or has lanes besides: the fast path of that, without the call."""
+
+    async def __anext__(self) -> StreamElement:
+        outlet = self._outlet
+        if outlet._buffer and not outlet.attention:
+            outlet.received += 1
+            element = outlet._buffer.popleft()
+            if outlet._turns and len(outlet._buffer) <= outlet._low:
+                outlet._wake_sender()
+            return element
+        outcome = self._outcome
+        del self  # see `Iteration`
+        return await _pull(outlet, outcome)
+
+
+def iterate(outcome: Outcome) -> Iteration:
+    """Begin one iteration of a run."""
+    outlet = outcome.engine.outlet
+    is_quick = is_quick_edge(outlet) and outlet.capacity <= WIDE  # a wider one counts its elements
+    return (_PlainIteration if is_quick else Iteration)(outcome)
 
 
 class TextIteration:

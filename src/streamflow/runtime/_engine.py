@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..channels import Pulse, written_edges
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -38,14 +39,14 @@ from ..errors import (
 )
 from ..stages import CURRENT_RUN, RunContext
 from ._backend import current_backend
-from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._dump import forget, remember
 from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
-from ._interruption import end_stage, finish_body, pass_rest, reenter, was_swept
+from ._folded import Folded, make_jobs, may_fold, wire_folded
+from ._interruption import end_stage
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
 from ._view import RunView
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..elements import EndReason, ErrorElement, StreamElement
-    from ._chain import Rest
     from ._config import PipelineConfig
     from ._edge_watches import EdgeWatches
     from ._lifetime import Lifetime
@@ -117,7 +117,6 @@ class Engine(RunView):
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
-        self._emit, self._open_resource = reporter.emit, lifetime.resource  # one for all stages
         self._context = contextvars.copy_context()
 
     # Starting
@@ -135,11 +134,17 @@ class Engine(RunView):
         self._here = remember(self)
         clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
-        self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
-        self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
+        self.pulse: Pulse = Pulse(0, self._here)
+        is_live = not self._sources
+        if watches is None and may_fold(self, self._sources):
+            wiring = wire_folded(self.plan, self._here, self.pulse, is_live=is_live)
+            self._folded = Folded(self, wiring)
+        else:
+            self._stages, wiring = wire(self.plan, watches, self._here, self.pulse, is_live=is_live)
+            self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self._edges, self._clock = wiring.edges, clock
+        self._clock = clock
         if wiring.hubs:
             self._hubs = wiring.hubs
         if self.plan.loops:
@@ -157,19 +162,16 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        chains, shared = self.plan.chains, 0
-        for places in chains:
-            Chain(self, [self._stages[one] for one in places], self._context.copy)
-            shared += len(places) - 1
-        for stage in self._stages:
-            stage.host = self
-            if not (chains and stage.has_job):
-                stage.job = Job(stage.name, self._work, self._stage_ended, self._context.copy(), (stage,))
+        tasks = make_jobs(self, self._context)
         self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
-        self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
-        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages])
+        jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
+        self.pulse.runnable = len(jobs) + tasks
+        jobs += self._watchdogs
+        jobs += [stage.job for stage in self._stages]
+        if self._folded is not None:
+            jobs.append(self._folded)
+        self.jobs.start(*jobs)
         if self.draining:
             begin_drain(self)
 
@@ -183,62 +185,39 @@ class Engine(RunView):
             self.reporter.recorder.begin(self)
 
     def _feeder(self, head: str, source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> Job:
+        inlet = self.inlets[head]
+        (edge,) = written_edges(inlet)
         return feeder_of(
             source,
-            (self.inlets[head], self._edges[self.plan.heads[head]]),
-            name=self.source_name(head),
-            head=head,
-            ended=self._feeder_ended,
-            context=self._context.copy(),
+            (inlet, edge),
+            self.source_name(head),
+            head,
+            self._feeder_ended,
+            self._context.copy(),
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
+            may_be_driven=head in self.plan.driven,
         )
 
     # The work of the tasks
 
-    def _begin(self, stage: StageRun) -> RunContext[Any]:
+    def begin_stage(self, stage: StageRun) -> RunContext[Any]:
         """Make what a stage may ask of the run. To be called in the stage's own context."""
         stage.has_begun = True
         run: RunContext[Any] = RunContext(
-            run_id=self.run_id,
-            stage=stage.name,
-            deps=self._deps,
-            deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            emit=self._emit,
-            start_soon=stage.start_helper,
-            open_resource=self._open_resource,
-            guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
+            self.run_id,
+            stage.name,
+            self._deps,
+            None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
+            self.reporter,
+            stage,
+            self._lifetime,
+            None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
         stage.context = run
         if self.tracer is not None:
             self.tracer.enter(run)
         return run
-
-    async def _work(self, stage: StageRun, rest: Rest | None = None) -> None:
-        run = stage.context or self._begin(stage)
-        try:
-            if stage.supervisor is not None:
-                await stage.supervisor.work(run)
-            else:
-                body = stage.node.stage.start(run)
-                while True:
-                    try:
-                        if rest is not None:
-                            doing, rest = rest, None
-                            await doing()
-                        await stage.call(body, run)
-                        if stage.fence is not None or stage.helpers:
-                            await finish_body(stage)
-                        break
-                    except BaseException as error:
-                        if not was_swept(stage, error):
-                            raise
-                    await reenter(stage)
-        except anyio.EndOfStream:
-            if not stage.has_met_end():
-                raise
-        if stage.has_rest:
-            await pass_rest(stage)
 
     def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         """Start a helper task of a stage that has not ended, and return what cancels it."""
@@ -248,13 +227,13 @@ class Engine(RunView):
         stage.helpers[helper] = None
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
-        self.deadlocks.pulse.runnable += 1
+        self.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
 
     # The ends of the tasks. Each of these is one step: nothing else runs in between.
 
-    def _stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
+    def stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
         for helper in stage.helpers:
             helper.cancel()
@@ -268,10 +247,12 @@ class Engine(RunView):
             self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        self._last_stages -= {stage.index}
+        if stage.index in self._last_stages:
+            self._last_stages -= {stage.index}
         end_stage(stage)
-        if self._supervisors:
+        if stage.supervisor is not None:
             stage.supervisor = None  # which knows it in turn
+        if self.plan.supervises:
             for one in self._supervisors.values():
                 one.look()
         for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
@@ -317,13 +298,14 @@ class Engine(RunView):
 
     def _settle(self, runnable: int = 1) -> None:
         """Do what is to be done when a task has ended, and so many tasks fewer can go on."""
-        alive, pulse = self.jobs.alive, self.deadlocks.pulse
+        alive, pulse = self.jobs.alive, self.pulse
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
             pulse.suspect()
-        for loop in self._loops:
-            loop.look()
-        if self._watchdogs and not self.working_jobs():
+        if self.plan.loops:
+            for loop in self._loops:
+                loop.look()
+        if self.plan.has_watchdogs and not self.working_jobs():
             for watchdog in self._watchdogs:
                 watchdog.cancel()
         if not self._last_stages and self._no_more_waiting is not None:
@@ -394,7 +376,7 @@ class Engine(RunView):
         if output is not None and notice is not None and not (isinstance(culprit, StageRun) and culprit.is_sink):
             output.close_with(notice)
         self.stop_sources()
-        for one in self._stages:
+        for one in self.stages:
             if one.index not in behind:
                 one.cancel()
                 one.close_inputs("failure")
@@ -481,6 +463,11 @@ class Engine(RunView):
             error.suppressed, self._suppressed = self._suppressed, ()
         return error
 
+    def suspect(self) -> None:
+        """Hear that perhaps nothing can go on."""
+        self._deadlocks = self._deadlocks or DeadlockWatch(self._here)
+        self._deadlocks.suspect()
+
     def end_loops(self) -> bool:
         """End the loops that have come to rest, and say whether there was one."""
         return sum(loop.end_if_at_rest() for loop in self._loops) > 0
@@ -488,7 +475,7 @@ class Engine(RunView):
     def found_dead(self) -> None:
         """Hear that all tasks of the run wait for each other."""
         graph = wait_graph(self)
-        grown = let_grow(graph, self._edges, self.config)
+        grown = let_grow(graph, self.edges, self.config)
         if grown is None:
             self._fail(PipelineDeadlockError(graph), None)
         else:

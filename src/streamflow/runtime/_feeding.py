@@ -4,8 +4,8 @@ Above: `_engine`. Below: `channels` (how an edge is filled), `_jobs`.
 
 A source that is not async cannot wait, so nothing goes on beside it, and a task of its own is nothing but two task switches for
 each time that its edge is full. It is pulled where one stage reads one plain edge. In front of a merge, and where it is measured
-how long a source waits, it has a task. So has one that is async; where it
-would be pulled, it has what reads it go on before it waits.
+how long a source waits, it has a task. So has one that is async; where it would be pulled by a chain, it has that go on before it
+waits.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from itertools import chain
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from ..channels import driven, is_plain_edge, pull_into, pull_when_asked
+from ..channels import LaneSendEnd, driven, is_plain_edge, is_quick_edge, pull_into, pull_into_lanes, pull_when_asked
 from ..stages import as_element, close_source, feed
 from ._jobs import Job
 from ._task_meter import as_coroutine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from contextvars import Context
     from typing import TypeAlias
 
@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["PulledSource", "feeder_of"]
 
 
-def feeder_of(
+def feeder_of(  # noqa: PLR0917 - once for each run
     source: _Source,
-    ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
-    *,
+    ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
     name: str,
     head: str,
     ended: Callable[[str, Job, BaseException | None], None],
     context: Context,
+    *,
     may_be_pulled: bool,
+    may_be_driven: bool,
 ) -> Job:
     """Return the task of a source, or what stands for it.
 
@@ -53,12 +54,15 @@ def feeder_of(
         ended: Told, with that, when it has ended, and with what.
         context: What it sees.
         may_be_pulled: Whether one stage reads that edge, and nothing else.
+        may_be_driven: Whether that is the first one of a chain.
     """
     work = _feed
-    if may_be_pulled and is_plain_edge(ends[0]) and is_plain_edge(ends[1]):
+    if may_be_pulled and is_quick_edge(ends[0]) and is_quick_edge(ends[1]):
         if not isinstance(source, AsyncIterable):
-            return PulledSource(name, source, ends, ended, context, about=(head,))
-        work = _feed_driven
+            pulled = LanedSource if isinstance(ends[0], LaneSendEnd) else PulledSource
+            return pulled(name, source, ends, ended, context, about=(head,))
+        if may_be_driven and is_plain_edge(ends[0]):
+            work = _feed_driven
     feeder = Job(name, work, ended, context, (head, source, ends[0]))
     feeder.instead = _close
     return feeder
@@ -96,7 +100,7 @@ class PulledSource(Job):
         self,
         name: str,
         source: Iterable[StreamElement | str],
-        ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+        ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
         ended: Callable[..., None],
         context: Context,
         *,
@@ -104,7 +108,8 @@ class PulledSource(Job):
     ) -> None:
         super().__init__(name, _nothing, ended, context, about)
         self._source = source
-        self._writer, self._reader = ends
+        self._writer: Any = ends[0]
+        self._reader = ends[1]
         self._items: Any = None
         self._hand: tuple[
             StreamElement | str, ...
@@ -142,12 +147,15 @@ class PulledSource(Job):
         if self._items is None:
             self._items = iter(self._source)
         items = chain(self._hand, self._items) if self._hand else self._items
-        if not pull_into(self._writer, items, as_element):
+        if not self._pull_from(items):
             return False
         for item in self._items:  # its end is known with its last element
             self._hand = (item,)
             return True
         return False
+
+    def _pull_from(self, items: Iterator[Any]) -> bool:
+        return pull_into(self._writer, items, as_element)
 
     def _end(self, error: BaseException | None) -> None:
         pull_when_asked(self._reader, None)
@@ -159,22 +167,26 @@ class PulledSource(Job):
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
         ended, about = self._ended, self._about
-        # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del (
-            self._work,
-            self._ended,
-            self._about,
-            self._context,
-            self._source,
-            self._items,
-            self._hand,
-            self._writer,
-            self._reader,
-        )
+        self._forget()
+        del self._source, self._items, self._hand, self._writer, self._reader
         try:
             ended(*about, self, error)
         finally:
             del error
+
+
+class LanedSource(PulledSource):
+    """The same for an edge with priority lanes: what is in its hand enters if its lane has a place, as that of a task would."""
+
+    def _fill(self) -> bool:
+        while super()._fill():
+            (item,) = self._hand
+            if not self._writer.fits_beside(as_element(item)):
+                return True
+        return False
+
+    def _pull_from(self, items: Iterator[Any]) -> bool:
+        return pull_into_lanes(self._writer, items, as_element)
 
 
 async def _nothing() -> None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, cast
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import anyio.lowlevel
 
-from ._task_meter import as_coroutine, metered
+from ._task_meter import metered
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from contextvars import Context
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from ._backend import Backend, Task, TaskView
     from ._swallowing import Pressure
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("streamflow.runtime")
 
-__all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
+__all__ = ["NO_CONTEXT", "Job", "JobGroup", "is_made_of", "leaf_of"]
+
+
+NO_CONTEXT: Final = Context()
+"""That of jobs in which nothing runs."""
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing, where a job has ended."""
 
 
 class Job:
@@ -43,31 +51,32 @@ class Job:
     """How many tasks there are less when it has ended."""
     is_shared: bool = False
     """Whether it is the task of other stages, too."""
-    instead: Callable[..., Awaitable[object]] | None = None
-    """What to do when it is cancelled before it has begun; None: nothing."""
-    meter: UnitMeter | None = None
-    """Measures what it does with its time; None: nothing does."""
 
     def __init__(
         self,
         name: str,
-        work: Callable[..., Awaitable[object]],
+        work: Callable[..., object],
         ended: Callable[..., None],
         context: Context,
-        about: tuple[object, ...] = (),
+        about: tuple[Any, ...] = (),
     ) -> None:
         self.name: str = name
         """What it is called in reports."""
         self.cancel_requested: bool = False
         """Whether the run has asked it to end."""
-        self._work = work
+        self.instead: Callable[..., Awaitable[object]] | None = None
+        """What to do when it is cancelled before it has begun; None: nothing."""
+        self.meter: UnitMeter | None = None
+        """Measures what it does with its time; None: nothing does."""
+        self._work: Callable[..., Any] = work
         self._ended = ended
         self._about = about
         self._context = context
-        self._task: Task | None = None
+        self._backend: Backend | None = None  # that has started its task
+        self._task: object = None
+        self._held: Task | None = None  # that task, once it was cancelled
         self._pressure: Pressure | None = None
-        self._begun = False
-        self._is_struck = False
+        self._begun = self._is_struck = False
 
     @property
     def is_at_work(self) -> bool:
@@ -84,7 +93,13 @@ class Job:
         if not self.cancel_requested:
             self.cancel_requested = True
             if self._begun and self._task is not None:
-                self._pressure = self._task.press(self._tell_swallowed)
+                self._pressure = self._hold().press(self._tell_swallowed)
+
+    def _hold(self) -> Task:
+        if self._held is None:
+            assert self._backend is not None, "it has been started"
+            self._held = self._backend.hold(self._task)
+        return self._held
 
     def _tell_swallowed(self, place: str) -> None:
         _log.warning(
@@ -96,14 +111,14 @@ class Job:
     def interrupt(self) -> None:
         """Ask it to leave what it is doing at its next await, and not to end: what it does then is its own affair."""
         if self._begun and self._task is not None:
-            self._task.cancel()
+            self._hold().cancel()
 
     def uncancel(self) -> bool:
         """Take an `interrupt()` back once it has come out of what was interrupted; say whether nothing else has cancelled it.
 
         To be called by the job itself, with no cancel scope open that it has entered since it began.
         """
-        return self._task is not None and self._task.uncancel() == 0
+        return self._task is not None and self._hold().uncancel() == 0
 
     def look(self, backend: Backend) -> TaskView | None:
         """Return what there is to see of its task; None before it has been started, and after its end."""
@@ -111,48 +126,77 @@ class Job:
 
     def start(self, backend: Backend) -> None:
         """Start it in a task of its own."""
+        self._backend = backend
+        self._task = backend.spawn(self._steps(), self.name, self._context, self._struck)
 
-        def struck(_: object) -> None:
-            # Of a task that somebody else cancels before its first step no line runs: another one tells of its end.
-            if not self._begun:
-                self._is_struck = True
-                self._task = backend.spawn(self._run(), self.name, self._context)
+    def _struck(self, _: object) -> None:
+        # Of a task that somebody else cancels before its first step no line runs: another one tells of its end.
+        if not self._begun and self._backend is not None:
+            self._is_struck = True
+            self._task = self._backend.spawn(self._steps(), self.name, self._context)
 
-        self._task = backend.spawn(self._run(), self.name, self._context, struck)
+    def _steps(self) -> Coroutine[Any, Any, Any]:
+        return self._run() if self.meter is None else self._run_measured(self.meter)
 
-    async def _run(self) -> None:
+    async def _run(self) -> BaseException | None:
+        """Do its work, and tell of its end; where it is measured, return what it has ended with, to be told when that is noted."""
         # Nothing may leave this coroutine: the event loop is its parent, and trio ends the program over what a system task raises.
+        error: BaseException | None = None
+        try:
+            if self._begins():
+                await self._work(*self._about)
+            elif self.instead is not None:
+                await self.instead(*self._about)
+            if self._is_struck:
+                raise anyio.get_cancelled_exc_class()
+        except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
+            error = caught
+        try:
+            if self.meter is not None:
+                return error
+            self._end(error)
+        finally:
+            del error  # its traceback holds this frame
+        return None
+
+    async def _run_measured(self, meter: UnitMeter) -> None:
+        error: BaseException | None
+        try:
+            error = await metered(meter, self, self._run())
+        except BaseException as caught:  # noqa: BLE001 - as above
+            error = caught
+        try:
+            self._end(error)
+        finally:
+            del error
+
+    def _begins(self) -> bool:
+        """Know that its first step is being taken, and say whether it is to do its work."""
         # Asyncio would throw a cancellation into a task before its first step, and no line of it would run, so cancel() waits
         # until the task has begun.
         self._begun = True
-        if self._task is not None:
-            self._task.begin()
-        error: BaseException | None = None
-        try:
-            if self.cancel_requested or self._is_struck:
-                if self.instead is not None:
-                    await self.instead(*self._about)
-            elif self.meter is None:
-                await self._work(*self._about)
-            else:
-                await metered(self.meter, self, as_coroutine(self._work(*self._about)))
-            if self._is_struck:
-                raise anyio.get_cancelled_exc_class()()
-        except BaseException as caught:  # noqa: BLE001 - handed to the run, which decides who raises it
-            error = caught
+        if self._task is not None and self._backend is not None:
+            self._backend.has_begun(self._task, self._struck)
+        return not (self.cancel_requested or self._is_struck)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Know that its last step is being taken, and tell of its end."""
         ended, about = self._ended, self._about[:1]
-        # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del self._work, self._ended, self._about, self._context
-        if self.instead is not None:
-            self.instead = None
-        self._task = None
-        if self._pressure is not None:
-            self._pressure.end()
-            self._pressure = None
+        self._forget()
         try:
             ended(*about, self, error)
         finally:
-            del error  # its traceback holds this frame
+            del error
+
+    def _forget(self) -> None:
+        """Forget all that it was made of, which knows it in turn: nothing of that may be left waiting for the garbage collector."""
+        self._work, self._ended, self._about, self._context = _nothing, _nothing, (), NO_CONTEXT
+        self._task = self._backend = self.instead = None
+        if self._held is not None:
+            self._held = None
+            if self._pressure is not None:
+                self._pressure.end()
+                self._pressure = None
 
 
 class JobGroup:

@@ -40,5 +40,5 @@ def lone_chains(
             continue
         into = [edges[place] for end in one.inputs for place in end.edges]
         out = [edges[place] for end in one.outputs for place in end.edges]
-        if into and out and all(edge.is_plain and edge.bound.capacity <= WIDE for edge in (*into, *out)):
+        if into and out and all(edge.is_quick and edge.bound.capacity <= WIDE for edge in (*into, *out)):
             yield (one.index,)

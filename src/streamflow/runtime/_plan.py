@@ -18,7 +18,7 @@ from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
-from ._edge_watches import has_limits, watches_all
+from ._edge_watches import has_limits, times_all, watches_all
 from ._fans import fan_of
 from ._lone_chains import lone_chains
 from ._orderings import plan_orderings
@@ -64,6 +64,12 @@ class EdgePlan(Record, frozen=True):
     def capacity(self) -> int:
         """The bound, in elements."""
         return self.bound.capacity
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is plain, or would be without its lanes."""
+        has_lanes_alone = self.rounds is None and self.bound == EdgeBound(self.capacity, lanes=True)
+        return self.is_plain or has_lanes_alone
 
 
 class LoopPlan(Record, frozen=True):
@@ -186,8 +192,12 @@ class Plan(Record, frozen=True):
     """Whether nothing forks and nothing merges."""
     ways: tuple[tuple[int, int], ...] = ()
     """If, besides, all is as plain as can be, edges from task to task: the one that each stage reads, and the one it writes."""
+    row: tuple[tuple[str, int, Callable[[object], bool], set[type]], ...] = ()
+    """If so, what `open_row()` is given: of each edge its name, capacity, gate, and the types that this has let through."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
+    driven: frozenset[str] = frozenset()
+    """Of these, the heads which are the first stages of chains: a source that is async has the chain go on before it waits."""
     chains: tuple[tuple[int, ...], ...] = ()
     """The stages of each task that several share, in the order in which elements pass them."""
     is_watched: bool = False
@@ -305,6 +315,8 @@ class _Planner:
         limits_stages = any(node.stage.timeout_s is not None for node in self._nodes)
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
         is_chain = len(leaves) <= 1 and all(map(_is_in_chain, stages))
+        chains = (*self._chains, *self._alone(stages)) if is_chain else self._chains
+        pulled = self._pulled(heads, stages)
         return Plan(
             stages=stages,
             edges=tuple(self._edges),
@@ -316,9 +328,11 @@ class _Planner:
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             is_chain=is_chain,
-            ways=self._ways(stages),
-            pulled=self._pulled(heads, stages),
-            chains=(*self._chains, *self._alone(stages)) if is_chain else self._chains,
+            ways=(ways := self._ways(stages)),
+            row=tuple((one.name, one.capacity, one.gate, one.plain) for one in self._edges) if ways else (),
+            pulled=pulled,
+            driven=frozenset(name for name in pulled if numbers[name] in {places[0] for places in chains}),
+            chains=chains,
             orderings=orderings,
             above={number: self._above(set(fork)) for number, fork in enumerate(self._forks)} if self._reach else {},
             remembered=self._remembered() if orderings else REMEMBERED,
@@ -336,10 +350,10 @@ class _Planner:
 
     def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int, ...]]:
         fused = {place for places in self._chains for place in places}
-        return iter(()) if watches_all(self._config) else lone_chains(stages, self._edges, fused)
+        return iter(()) if times_all(self._config) else lone_chains(stages, self._edges, fused)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
-        if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
+        if times_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
             return frozenset()
         alone = {one.inputs[0].edges for one in stages if len(one.inputs) == 1}
         return frozenset(name for name, edge in heads.items() if (edge,) in alone)

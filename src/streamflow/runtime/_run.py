@@ -19,7 +19,7 @@ from ..elements import (
 )
 from ..errors import ChannelClosedError, ConfigError, RunStateError
 from ..graph import checked_buffer
-from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere
+from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere, iterate
 from ._drain import checked_deadline, drain
 from ._interruptible_run import InterruptibleRun
 from ._result import Result, Timings, result_of
@@ -76,7 +76,7 @@ class Run(InterruptibleRun):
             message = f"{self._engine.run_id} has ended and gives nothing more; call execute() again"
             raise RunStateError(message)
         self._start()
-        return Iteration(self._outcome)
+        return iterate(self._outcome)
 
     async def __anext__(self) -> StreamElement:
         """Return the next element of the output.
@@ -90,7 +90,7 @@ class Run(InterruptibleRun):
         """
         if self._own is None:
             self._start()
-            self._own = Iteration(self._outcome)
+            self._own = iterate(self._outcome)
         return await self._own.__anext__()
 
     def text(self) -> AsyncIterator[str]:

@@ -33,7 +33,7 @@ from ._declared import (
     declared_ports,
     declared_resources,
 )
-from ._loops import drive_generator, flat_map_loop, map_loop, sink_loop
+from ._loops import flat_map_loop, map_loop, sink_loop
 from ._steps import flat_map_step, is_synchronous, map_step
 
 if TYPE_CHECKING:
@@ -445,7 +445,7 @@ def _generator_form(
 
     def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> Awaitable[None]:
         arguments = (input, run) if has_input else (run,)
-        return drive_generator(func(*arguments[: len(names)]), output)
+        return output.send_all(func(*arguments[: len(names)]), closes=True)
 
     reads = functools.partial(stream_types, func, names[0], name) if has_input else _nothing
     return body, reads, functools.partial(stream_types, func, "return", name)

@@ -19,24 +19,11 @@ from ..elements import StreamElement
 from ..errors import ElementError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from ..channels import ReceiveEnd, SendEnd, Unusual
 
-__all__ = ["checked_results", "drive_generator", "filter_loop", "flat_map_loop", "map_loop", "sink_loop", "tee_loop"]
+__all__ = ["checked_results", "filter_loop", "flat_map_loop", "map_loop", "sink_loop", "tee_loop"]
 
 _Pump: TypeAlias = "Callable[[Callable[[Any], Any], ReceiveEnd[Any], SendEnd[Any]], Unusual]"
-
-
-async def drive_generator(stream: AsyncGenerator[Any, Any], output: SendEnd[Any]) -> None:
-    """Send everything that an async generator yields.
-
-    Cancellation: the generator is closed by the task that iterates it, also when the reader has gone.
-    """
-    try:  # what `aclosing` does, without three coroutines for each run of each stage
-        await output.send_all(stream)
-    finally:
-        await stream.aclose()
 
 
 async def map_loop(func: Callable[[Any], Any], input: ReceiveEnd[Any], output: SendEnd[Any]) -> None:
@@ -88,7 +75,7 @@ async def _send_results(element: object, results: object, input: ReceiveEnd[Any]
         results = await results
     if inspect.isasyncgen(results):
         input.in_hand = element
-        await drive_generator(results, output)
+        await output.send_all(results, closes=True)
     elif isinstance(results, AsyncIterable):
         input.in_hand = element
         await output.send_all(cast("AsyncIterable[StreamElement]", results))

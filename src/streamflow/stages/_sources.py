@@ -5,8 +5,10 @@ Above: `runtime`. Below: `elements`, `channels`.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
+from types import GeneratorType
 from typing import TYPE_CHECKING, cast
 
 from anyio.abc import ObjectReceiveStream
@@ -26,8 +28,6 @@ Source = StreamElement | str | Iterable[StreamElement | str] | AsyncIterable[Str
 
 _ALLOWED = "give an element, a string, an iterable or async iterable of elements, or nothing and use run.send()"
 
-_SIMPLE = frozenset({list, tuple})  # of which one look is enough
-
 
 def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]:
     """Check what was given as a source, and return what to iterate.
@@ -37,12 +37,19 @@ def open_source(source: Source) -> Iterable[StreamElement | str] | AsyncIterable
     """
     if isinstance(source, (StreamElement, str)):
         return (source,)
-    if type(source) in _SIMPLE:
-        return source
-    refusal = _refusal(source)
-    if refusal is not None:
-        raise SourceError(refusal)
+    if not _is_iterable_kind(type(source)):
+        refusal = _refusal(source)
+        if refusal is not None:
+            raise SourceError(refusal)
     return source
+
+
+@functools.lru_cache(maxsize=256)
+def _is_iterable_kind(kind: type) -> bool:
+    """Say whether everything of a type is a source, which is asked for each run: there are few types, and looking is slow."""
+    if issubclass(kind, (str, bytes, bytearray, memoryview, Mapping, set, frozenset, Awaitable, GeneratorType)):
+        return False  # a generator may be a coroutine of the old kind
+    return issubclass(kind, (AsyncIterable, Iterable))
 
 
 def open_sources(
@@ -62,6 +69,8 @@ def open_sources(
         names = ", ".join(map(repr, generators))
         message = f"stage {names} generates and takes no source; call execute() without one"
         raise SourceError(message)
+    if len(heads) == 1 and _is_iterable_kind(type(given)):
+        return {heads[0]: cast("Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]", given)}
     if not isinstance(given, Mapping) or (len(heads) == 1 and heads[0] not in given):
         if len(heads) == 1:
             return {heads[0]: open_source(cast("Source", given))}
@@ -107,8 +116,13 @@ def feed(
     Cancellation: the source is closed by the task that iterates it, exactly once, whichever way this ends. A source that blocks
     blocks the event loop.
     """
+    if not isinstance(source, AsyncIterable):
+        return _feed_sync(source, output)
+    if isinstance(source, ObjectReceiveStream):
+        return _feed_stream(source, output)
+    iterator: AsyncIterator[StreamElement | str] = aiter(source)
     # The coroutine itself: another one around it would be held, and passed through, for as long as the source goes on.
-    return _feed_async(source, output) if isinstance(source, AsyncIterable) else _feed_sync(source, output)
+    return output.send_all(iterator, as_element, closes=inspect.isasyncgen(iterator))
 
 
 async def close_source(source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> None:
@@ -126,15 +140,11 @@ async def _feed_sync(source: Iterable[StreamElement | str], output: SendEnd[Stre
             iterator.close()
 
 
-async def _feed_async(source: AsyncIterable[StreamElement | str], output: SendEnd[StreamElement]) -> None:
-    iterator: AsyncIterator[StreamElement | str] = aiter(source)
+async def _feed_stream(source: ObjectReceiveStream[StreamElement | str], output: SendEnd[StreamElement]) -> None:
     try:
-        await output.send_all(iterator, as_element)
+        await output.send_all(source, as_element)
     finally:
-        if isinstance(source, ObjectReceiveStream):
-            await source.aclose()
-        elif inspect.isasyncgen(iterator):
-            await iterator.aclose()
+        await source.aclose()
 
 
 def as_element(item: StreamElement | str) -> StreamElement:

@@ -17,6 +17,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from ..errors import RunStateError
 from ..runtime._jobs import Job, JobGroup
+from ..runtime._stage_job import StageJob
 from ._edge_methods import hooked_edges, replaced
 from ._tasks import is_on_trio
 
@@ -84,9 +85,9 @@ class Chaos:
         if "trio" in sys.modules:
             self.seed_trio()
         self._undo.enter_context(hooked_edges(self))
-        starts = (Job, "_run", _late_start(self, vars(Job)["_run"]))
+        starts = [(kind, "_run", _late_start(self, vars(kind)["_run"])) for kind in (Job, StageJob)]
         order = (JobGroup, "start", _start_anyhow(self, vars(JobGroup)["start"]))
-        self._undo.enter_context(replaced((starts, order)))
+        self._undo.enter_context(replaced((*starts, order)))
 
     def end(self) -> None:
         """Put them back."""
@@ -131,10 +132,10 @@ def chaos(seed: int | None = None) -> Generator[Chaos]:
 
 
 def _late_start(storm: Chaos, original: Callable[..., Any]) -> object:
-    async def run(self: Job) -> None:
+    async def run(self: Job) -> object:
         # The run may cancel a task that has not begun, and then waits for it; nobody else does.
         await storm.pause(shielded=True)
-        await original(self)
+        return await original(self)
 
     return run
 

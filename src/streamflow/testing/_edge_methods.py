@@ -9,14 +9,14 @@ cancellation holds.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias, cast
 
 from ..channels import ReceiveEnd, SendEnd, _wait, pass_head
-from ..runtime import _chain, _feeding
+from ..runtime import _chain, _consuming, _feeding
 from ..stages import _loops
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 
 __all__ = ["EdgeHook", "EndKind", "hooked_edges", "one_wake_up_per_turn", "replaced"]
 
@@ -76,7 +76,8 @@ def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     yield _chain, "pass_head", _late_head(hook)
     yield _chain.Chain, "_has_line", _never
     yield _loops, "can_pump", _never  # bursts are no operations: elements go one by one, and a source has a task
-    yield _feeding, "is_plain_edge", _never
+    for module in (_feeding, _consuming):
+        yield module, "is_quick_edge", _never
 
 
 def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
@@ -146,10 +147,16 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-async def _send_all(self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
+async def _send_all(
+    self: SendEnd[Any], items: AsyncIterable[Any], convert: Callable[[Any], Any] = _as_it_is, *, closes: bool = False
+) -> None:
     """Do what `SendEnd.send_all()` does, without its fast path."""
-    async for item in items:
-        await self.send(convert(item))
+    try:
+        async for item in items:
+            await self.send(convert(item))
+    finally:
+        if closes:
+            await cast("AsyncGenerator[Any, None]", items).aclose()
 
 
 async def _send_each(self: SendEnd[Any], items: Iterable[Any], convert: Callable[[Any], Any] = _as_it_is) -> None:
