@@ -21,7 +21,7 @@ from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
 from ._edge_watches import has_limits, times_all, watches_all
 from ._fans import fan_of
 from ._lone_chains import lone_chains
-from ._orderings import plan_orderings
+from ._orderings import forks_above, plan_orderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -334,7 +334,7 @@ class _Planner:
             driven=frozenset(name for name in pulled if numbers[name] in {places[0] for places in chains}),
             chains=chains,
             orderings=orderings,
-            above={number: self._above(set(fork)) for number, fork in enumerate(self._forks)} if self._reach else {},
+            above=forks_above(self._forks, self._reach),
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=limits_stages,
             is_watched=limits_stages or watches_all(self._config),
@@ -470,11 +470,6 @@ class _Planner:
         letters = {number for node in self._nodes if node.letters for number in self._out_of[node.letters]}
         behind = {n for n, edge in enumerate(self._edges) if edge.source in stages and edge.rounds is None} - letters
         return frozenset(behind.union(branches))
-
-    def _above(self, branches: set[int]) -> frozenset[int]:
-        """Return the forks from which an element may come to one with these branches."""
-        behind = {fork: edges.difference(self._forks[fork]) for fork, edges in self._reach.items()}
-        return frozenset(fork for fork, edges in behind.items() if not edges.isdisjoint(branches))
 
     def _input(self, target: Endpoint | None, incoming: Iterable[int]) -> InputPlan:
         edges = tuple(incoming)
