@@ -34,9 +34,7 @@ class OrderingPlan(Record, frozen=True):
     """The merges behind which nobody needs the markers."""
 
 
-def forks_above(
-    forks: Sequence[tuple[int, ...]], reach: Mapping[int, frozenset[int]]
-) -> dict[int, frozenset[int]]:
+def forks_above(forks: Sequence[tuple[int, ...]], reach: Mapping[int, frozenset[int]]) -> dict[int, frozenset[int]]:
     """Return, for each fork, those from which an element may come to it.
 
     Args:
