@@ -261,7 +261,7 @@ class _Ends:
         self.hubs: dict[str, HubEnd[Any]] = {}
         self._controls: dict[JoinKey, ControlJoin] = {}
         self._orderings = plan.orderings
-        self._remembered = plan.remembered
+        self._remembered, self._above = plan.remembered, plan.above
         self._watches = watches
         self._tracer = None if watches is None else watches.tracer
         self._are_late = plan.is_chain and watches is None
@@ -348,7 +348,7 @@ class _Ends:
         reach: Mapping[int, frozenset[int]],
         aligned: tuple[type[ControlElement], ...],
     ) -> ControlJoin:
-        join = self._controls[key] = ControlJoin(inputs, reach, self._remembered, aligned)
+        join = self._controls[key] = ControlJoin(inputs, reach, self._remembered, aligned, above=self._above)
         for fork in reach:
             self.joins.setdefault(fork, []).append((join, fork))
         return join
