@@ -29,6 +29,7 @@ from ._pairing import ZipEnd, ZipLatestEnd
 from ._places import (
     CollectingPlace,
     EndPlace,
+    Entry,
     Hop,
     MergePlace,
     Origin,
@@ -90,6 +91,7 @@ __all__ = [
     "EdgeBound",
     "EdgeWait",
     "EndPlace",
+    "Entry",
     "FeedbackMergeEnd",
     "Fence",
     "ForkEnd",

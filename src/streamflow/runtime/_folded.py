@@ -120,7 +120,9 @@ def wire_folded(plan: Plan, herald: Callable[[], Herald | None], pulse: Pulse, *
     """Open the first edge of such a run, and the last."""
     ((head, first),) = plan.heads.items()
     ends = [plan.edges[number] for number in (first, *plan.leaves.values())]
-    sends, receives = open_row([(one.name, one.capacity, one.gate, one.plain) for one in ends], pulse, herald)
+    sends, receives = open_row(
+        [(one.name, one.capacity, one.gate, one.plain) for one in ends], (), pulse, herald, is_late=True
+    )
     inlet, outlet = receives
     tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
     return Wiring({head: sends[0]}, outlet, receives, sends, {})

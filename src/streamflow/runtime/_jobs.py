@@ -74,7 +74,7 @@ class Job:
         """Measures what it does with its time; None: nothing does."""
         self._work: Callable[..., Any] = work
         self._ended = ended
-        self._about = about
+        self._about: tuple[Any, ...] = about
         self._context = context
         self._backend: Backend | None = None  # that has started its task
         self._task: object = None
