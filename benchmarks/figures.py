@@ -45,6 +45,7 @@ class Row(NamedTuple):
 QUEUE, QUEUE_10 = "asyncio.Queue / asyncio / 3", "asyncio.Queue / asyncio / 10"
 QUEUE_WAITS = f"asyncio.Queue{AWAITED} / asyncio / 3"
 _BESIDE_3, _BESIDE_10 = (f"asyncio.Queue / asyncio / {stages} / 16 / iterable" for stages in (3, 10))
+SSE = "sse-starlette / paced / asyncio"
 _PLAIN, _OFF = "generators / plain / asyncio", "off / generators / asyncio"
 STAGES = (
     Row("3 bare async generators: no task, no buffer", "throughput", "bare generators / asyncio / 3", QUEUE),
@@ -89,6 +90,17 @@ FANS = (
         "merge / streamflow / asyncio / 64",
         "merge / asyncio.Queue, as much room / asyncio / 64",
     ),
+)
+TOKENS = (
+    *(
+        Row(words, "provider", f"{peer} / {wire} / asyncio", f"sdk / {wire} / asyncio")
+        for words, peer, wire in (
+            ("read from OpenAI's chat completions, `OpenAIProvider`", "streamflow", "chat"),
+            ("the same by the SDK's client, `OpenAIClientProvider`", "streamflow over sdk", "chat"),
+            ("read from Anthropic's messages, `AnthropicProvider`", "streamflow", "anthropic"),
+        )
+    ),
+    Row("written as a server-sent event, `sse_response()`", "sse", "streamflow / paced / asyncio", SSE),
 )
 FEATURES = (
     Row("a listener to events", "features_cost", "generators / events / asyncio", _PLAIN),
@@ -227,6 +239,7 @@ BLOCKS: dict[str, Callable[[Document], list[str] | None]] = {
     "edges": _edges,
     "runs": _costs(RUNS, "", "÷ `asyncio.Queue`, or `asyncio.run()` of nothing"),
     "fans": _costs(FANS, "capacity 16", "÷ `asyncio.Queue`"),
+    "tokens": _costs(TOKENS, "a token is", "÷ the vendor's client, or sse-starlette"),
     "features": _costs(FEATURES, "3 stages, generators, with", "÷ without"),
 }
 """What makes the lines of each block; None: the run did not ask what it tells."""

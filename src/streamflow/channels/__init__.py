@@ -25,6 +25,17 @@ from ._line import Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
+from ._places import (
+    CollectingPlace,
+    EndPlace,
+    Hop,
+    MergePlace,
+    Origin,
+    Root,
+    SeveralPlace,
+    StagePlace,
+    entry_of,
+)
 from ._plain_fork import PlainForkEnd, open_fork
 from ._ports import join_ports
 from ._pulse import Pulse
@@ -34,21 +45,7 @@ from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._sweep import Fence, Herald, sweep_edge
-from ._traced import (
-    CollectingPlace,
-    DepthBuffer,
-    EndPlace,
-    Hop,
-    MergePlace,
-    Origin,
-    Root,
-    SeveralPlace,
-    StagePlace,
-    TracedBuffer,
-    entry_of,
-    trace_edge,
-    trace_merge,
-)
+from ._traced import DepthBuffer, TracedBuffer, trace_edge, trace_merge
 from ._traced_line import line_of
 from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import (

@@ -49,8 +49,8 @@ class TracedLine(Line):
         self._put: Callable[[list[Any]], None] = notes.enter
         if call.sends is True:
             notes.kept = []
-            place, run, _, func, sends, plain, source = self._calls[0]
-            self._calls = ((place, run, notes.filter_burst, func, sends, plain, source),)
+            place, run, _, func, plain, source = self._calls[0]
+            self._calls = ((place, run, notes.filter_burst, func, plain, source),)
 
     def move(self) -> Unusual:
         source, target, notes = self.source, self._target, self._notes

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..channels import ArrivalEnd, is_plain_edge
+from ..channels import ArrivalEnd, is_quick_edge
 from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
 from ..errors import ChannelClosedError, RunStateError
 
@@ -116,7 +116,7 @@ class Iteration:
 
 
 class _PlainIteration(Iteration):
-    """One iteration of a run whose output is a plain edge: the fast path of that, without the call."""
+    """One iteration of a run whose output is a plain edge, or has lanes besides: the fast path of that, without the call."""
 
     async def __anext__(self) -> StreamElement:
         outlet = self._outlet
@@ -133,7 +133,7 @@ class _PlainIteration(Iteration):
 
 def iterate(outcome: Outcome) -> Iteration:
     """Begin one iteration of a run."""
-    return (_PlainIteration if is_plain_edge(outcome.engine.outlet) else Iteration)(outcome)
+    return (_PlainIteration if is_quick_edge(outcome.engine.outlet) else Iteration)(outcome)
 
 
 class TextIteration:

@@ -150,6 +150,11 @@ class ElementLog:
         number = next(self._numbers)
         return number if decide(self._sampler, self._id(number), self._parent) else None
 
+    @property
+    def keep(self) -> Callable[[tuple[Hop, type, Literal["delivered"]]], None] | None:
+        """What `delivered()` does, without the call, where that tells nobody; None: it does."""
+        return None if self._tells else self._keep
+
     def delivered(self, item: object, hop: Hop | None) -> None:
         """Know that the consumer has taken an element."""
         if hop is not None:

@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias, cast
 
 from ..channels import ReceiveEnd, SendEnd, _wait, pass_head
-from ..runtime import _chain, _feeding
+from ..runtime import _chain, _consuming, _feeding
 from ..stages import _loops
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     yield _chain, "pass_head", _late_head(hook)
     yield _chain.Chain, "_has_line", _never
     yield _loops, "can_pump", _never  # bursts are no operations: elements go one by one, and a source has a task
-    yield _feeding, "is_quick_edge", _never
+    for module in (_feeding, _consuming):
+        yield module, "is_quick_edge", _never
 
 
 def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
