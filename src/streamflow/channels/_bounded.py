@@ -35,7 +35,7 @@ from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
-from ._wait import open_round, waiter_factory
+from ._wait import means_of_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,7 +145,7 @@ def open_row(
         pulse: Counts the waits on all ends.
         herald: Returns who hears of each `Interrupt` that is sent.
     """
-    make_waiter, together = waiter_factory(), open_round()
+    make_waiter, together = means_of_waiting()
     sends: list[SendEnd[Any]] = []
     receives: list[ReceiveEnd[Any]] = []
     for name, capacity, admit, plain in edges:
