@@ -46,7 +46,7 @@ QUEUE, QUEUE_10 = "asyncio.Queue / asyncio / 3", "asyncio.Queue / asyncio / 10"
 QUEUE_WAITS = f"asyncio.Queue{AWAITED} / asyncio / 3"
 _BESIDE_3, _BESIDE_10 = (f"asyncio.Queue / asyncio / {stages} / 16 / iterable" for stages in (3, 10))
 SSE = "sse-starlette / paced / asyncio"
-_PLAIN, _OFF = "generators / plain / asyncio", "off / generators / asyncio"
+_PLAIN = "generators / plain / asyncio"
 STAGES = (
     Row("3 bare async generators: no task, no buffer", "throughput", "bare generators / asyncio / 3", QUEUE),
     Row("3 async generators, a task each", "throughput", "streamflow / asyncio / 3", QUEUE),
@@ -106,13 +106,18 @@ FEATURES = (
     Row("a listener to events", "features_cost", "generators / events / asyncio", _PLAIN),
     Row("`metrics=True`", "features_cost", "generators / metrics / asyncio", _PLAIN),
     Row("`priority=True`", "features_cost", "generators / priority / asyncio", _PLAIN),
-    Row('`Tracing(elements="never")`: spans alone', "tracing", "spans alone / generators / asyncio", _OFF),
-    Row("`Tracing(elements=0.01)`: one in a hundred", "tracing", "one in a hundred / generators / asyncio", _OFF),
-    Row("`tracing=True`: every element", "tracing", "every element / generators / asyncio", _OFF),
+    Row('`Tracing(elements="never")`: spans alone', "features_cost", "generators / spans alone / asyncio", _PLAIN),
+    Row(
+        "`Tracing(elements=0.01)`: one in a hundred",
+        "features_cost",
+        "generators / one in a hundred traced / asyncio",
+        _PLAIN,
+    ),
+    Row("`tracing=True`: every element", "features_cost", "generators / tracing / asyncio", _PLAIN),
     Row("a recording of the output", "recording", "output / asyncio", "not recorded / asyncio"),
 )
 _WIDTH = 132
-CAPACITIES = (1, 4, 16, 64, 256)
+CAPACITIES = (1, 4, 16, 64, 256, 1_000)
 
 
 def _asked(document: Document, question: str) -> Results | None:

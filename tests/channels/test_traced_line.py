@@ -15,6 +15,8 @@ from streamflow.channels import (
     OUTCOME,
     Hop,
     LineCall,
+    ReceiveEnd,
+    SendEnd,
     StagePlace,
     TracedBuffer,
     entry_of,
@@ -33,6 +35,10 @@ class _Traced:
         roots = itertools.count()
         writer, stage, reader = StagePlace(roots.__next__), StagePlace(lambda: None), StagePlace(lambda: None)
         self.reader = reader
+        self.send: SendEnd[TextElement]
+        source: ReceiveEnd[TextElement]
+        target: SendEnd[TextElement]
+        self.receive: ReceiveEnd[TextElement]
         self.send, source = open_channel(capacity)
         target, self.receive = open_channel(capacity)
         self.discarded: list[object] = []

@@ -28,6 +28,7 @@ from ._pairing import ZipEnd, ZipLatestEnd
 from ._places import (
     CollectingPlace,
     EndPlace,
+    Entry,
     Hop,
     MergePlace,
     Origin,
@@ -89,6 +90,7 @@ __all__ = [
     "EdgeBound",
     "EdgeWait",
     "EndPlace",
+    "Entry",
     "FeedbackMergeEnd",
     "Fence",
     "ForkEnd",

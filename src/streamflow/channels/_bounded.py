@@ -9,11 +9,11 @@ Rules of the state machine, in the order of their importance:
    receiver really runs. So a `receive()` that raises took nothing and a `send()` that raises enqueued nothing, whoever cancels:
    a cancel scope, `Task.cancel()`, `asyncio.timeout()`.
 2. *The fast path is one type look-up and one comparison.* Whatever is unusual (closed, broken, full, senders queueing, a type
-   that the reader does not accept, a watched or very wide edge) is told to it through the values it looks at: when sending,
+   that the reader does not accept, a watched edge) is told to it through the values it looks at: when sending,
    `_limit` (0 while senders queue, -1 once closed) and `_plain` (types that need no second look); when receiving,
    `attention` (how many reasons there are for a second look). Control elements are never plain.
 3. *Up to `WIDE` elements the bound itself makes tasks take turns*: neither end can move more than `capacity` elements
-   before it must wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves.
+   before it must wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves: see `_wide`.
 4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head
    is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
@@ -33,9 +33,10 @@ from ..errors import ConfigError, ElementError
 from ._bounds import EdgeBound, checked_overflow, checked_weight
 from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
-from ._receive_end import ReceiveEnd
+from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import means_of_waiting
+from ._wide import WIDE_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +128,8 @@ def open_plain(
 
     With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
     """
-    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain, is_late)
+    kind = ReceiveEnd if capacity <= WIDE else WIDE_END
+    receive_end: ReceiveEnd[T] = kind(name, capacity, admit, watch, pulse, plain, is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
     receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     return send_end, receive_end
@@ -150,7 +152,8 @@ def open_row(
     receives: list[ReceiveEnd[Any]] = []
     for name, capacity, admit, plain in edges:
         # By position, and in one go: that is most of what a short run costs.
-        receive: ReceiveEnd[Any] = ReceiveEnd(name, capacity, admit, None, pulse, plain, True, make_waiter, together)
+        kind = ReceiveEnd if capacity <= WIDE else WIDE_END
+        receive: ReceiveEnd[Any] = kind(name, capacity, admit, None, pulse, plain, True, make_waiter, together)
         send: SendEnd[Any] = SendEnd(receive)
         receive._sender = send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
         receive.herald = herald

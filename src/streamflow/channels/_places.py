@@ -229,7 +229,8 @@ class EndPlace(StagePlace):
         begin: Returns the root of a new trace, or None.
         ended: Told of each element that is taken, and of its last hop if it is followed.
         is_final: Whether it sends nothing, not even a dead letter.
-        keep: Where it is final, takes the last hop of each element, its type, and how it ended, if nobody wants to hear of it at once.
+        keep: Where it is final, and nobody hears of each element at once, takes what is noted of it, when it was taken, its type,
+            and how it ended.
     """
 
     def __init__(
@@ -238,14 +239,14 @@ class EndPlace(StagePlace):
         ended: Callable[[object, Hop | None], None],
         *,
         is_final: bool,
-        keep: Callable[[tuple[Hop, type, Literal["delivered"]]], None] | None = None,
+        keep: Callable[[tuple[Entry, float, type, Literal["delivered"]]], None] | None = None,
     ) -> None:
         super().__init__(begin)
         self.ended: Callable[[object, Hop | None], None] = ended
         """Told of each element."""
         self.is_final: bool = is_final
         """Whether it sends nothing."""
-        self.keep: Callable[[tuple[Hop, type, Literal["delivered"]]], None] | None = keep
+        self.keep: Callable[[tuple[Entry, float, type, Literal["delivered"]]], None] | None = keep
         """Takes what is noted of each element, if nobody hears of it."""
 
     def took(self, item: object, hop: Hop | None) -> None:

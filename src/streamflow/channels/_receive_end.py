@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ._send_end import SendEnd
     from ._wait import Round, Turn, Waiter
 
-__all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
+__all__ = ["ASIDE", "BUDGET", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -42,7 +42,7 @@ _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for r
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
-_BUDGET = WIDE // 2
+BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
@@ -62,10 +62,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _owes: bool = False  # the reader keeps something whose results have not been sent
     _closed: bool = False
     _end: int | None = None
-    _checkpoint_at: int = _BUDGET
+    _checkpoint_at: int = BUDGET
     _watch: ChannelWatch | None = None
     _hand: Hand | None = None
     _wide: bool = False
+    _counts: bool = False  # to its checkpoints by itself, see `_wide`
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
     _level: Level | None = None  # of the fork that writes this edge
@@ -101,8 +102,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._together = together
         self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self.attention: int = int(capacity > WIDE or watch is not None)
-        """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
+        self.attention: int = int((capacity > WIDE and not self._counts) or watch is not None)
+        """How many reasons there are for the next receive to go the unusual way: a watched edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
         """Elements handed out or passed on so far."""
@@ -193,7 +194,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             raise anyio.EndOfStream from None
 
     def try_receive(self) -> T_co | None:
-        """Take the next element if it is there and nothing has to be looked at; else None, always on a watched or wide edge."""
+        """Take the next element if it is there and nothing has to be looked at; else None, always on a watched edge."""
         return self._take() if self._buffer and not self.attention else None
 
     def receive_nowait(self) -> T_co:
@@ -461,7 +462,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         finally:
             self._end_waiting()
         # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.
-        self._checkpoint_at = self.received + (_BUDGET if self.capacity > WIDE else WIDE)
+        self._checkpoint_at = self.received + (BUDGET if self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
@@ -508,4 +509,4 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def _open_limit(self) -> int:
         if self._buffer is NO_BUFFER:
             return 0
-        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)
+        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + BUDGET)

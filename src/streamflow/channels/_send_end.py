@@ -137,8 +137,12 @@ class SendEnd(ObjectSendStream[T_contra]):
                     buffer.append(item)
                     if peer._waiter is not None:
                         peer._wake()
-                elif peer._is_driven and kind in plain and peer._carry_on():
-                    buffer.append(item)
+                elif peer._is_driven and kind in plain:
+                    if peer._carry_on():
+                        buffer.append(item)
+                    else:
+                        await self._send_in_turn(cast("Any", item))
+                        buffer = self._buffer
                 else:
                     converted = convert(item)
                     if not self._try_send_unusual(converted):

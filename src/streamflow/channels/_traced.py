@@ -130,7 +130,7 @@ class TracedBuffer(deque[object]):
         record = self.records.popleft()
         if self._keep is not None:
             if record is not None:
-                self._keep(((record, self.now()), type(item), "delivered"))
+                self._keep((record, self.now(), type(item), "delivered"))
             return item
         hop = None if record is None else (record, self.now())
         if self._took is None:

@@ -49,8 +49,8 @@ class TracedLine(Line):
         self._put: Callable[[list[Any]], None] = notes.enter
         if call.sends is True:
             notes.kept = []
-            place, run, _, func, plain, source = self._calls[0]
-            self._calls = ((place, run, notes.filter_burst, func, plain, source),)
+            place, run, _, func, sends, plain, source = self._calls[0]
+            self._calls = ((place, run, notes.filter_burst, func, sends, plain, source),)
 
     def move(self) -> Unusual:
         source, target, notes = self.source, self._target, self._notes
@@ -58,10 +58,14 @@ class TracedLine(Line):
             self._most = self._size
             began = notes.before.taken_s = notes.now()
             unusual = super().move()
-            self._size = min(2 * self._size, WIDE) if notes.entered_s - began < _BRIEF_S else 1
-            if not source._buffer or unusual is not None or self.is_settled or source.attention:
+            if notes.entered_s - began >= _BRIEF_S:
+                self._size = 1
+            elif self._size < WIDE:
+                self._size *= 2
+            if not source._buffer or unusual is not None or self.is_settled:
                 return unusual
-            if len(notes.behind) >= (target._limit if self._turn is None else self._full):
+            # Who was given something may have gone on with it, and have ended what is behind.
+            if not self.is_clear() or len(notes.behind) >= (target._limit if self._turn is None else self._full):
                 return None
 
 

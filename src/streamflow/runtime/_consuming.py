@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..channels import ArrivalEnd, is_quick_edge
+from ..channels import WIDE, ArrivalEnd, is_quick_edge
 from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
 from ..errors import ChannelClosedError, RunStateError
 
@@ -133,7 +133,9 @@ class _PlainIteration(Iteration):
 
 def iterate(outcome: Outcome) -> Iteration:
     """Begin one iteration of a run."""
-    return (_PlainIteration if is_quick_edge(outcome.engine.outlet) else Iteration)(outcome)
+    outlet = outcome.engine.outlet
+    is_quick = is_quick_edge(outlet) and outlet.capacity <= WIDE  # a wider one counts its elements
+    return (_PlainIteration if is_quick else Iteration)(outcome)
 
 
 class TextIteration:

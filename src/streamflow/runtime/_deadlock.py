@@ -64,7 +64,10 @@ class DeadlockWatch:
         engine = self._engine()
         if self._is_due or engine is None or engine.pulse.runnable > 0:
             return
-        # A live run comes here with each element that it waits for, so what is most likely is asked first.
+        # A run whose consumer is slow comes here with each burst, a live one with each element, so these are asked first.
+        outlet = engine.outlet
+        if self._sees_user and outlet.state == "open" and has_waiting_sender(outlet) and not is_awaited(outlet):
+            return
         if any(edge.state == "open" and is_awaited(edge) for edge in self._fed_by_user):
             return
         if engine.jobs.alive and not self._is_up_to_user(engine):

@@ -16,7 +16,7 @@ from ..observe import ElementTrace, TraceLink, TraceSink, Visit, decide, new_tra
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..channels import Hop, Origin, Root
+    from ..channels import Entry, Hop, Origin, Root
     from ..observe import Sampler, Span, TraceContext, Tracing
     from ._plan import Plan
 
@@ -112,7 +112,7 @@ class ElementLog:
         self._sinks = sinks
         self._base = new_trace_id()
         self._numbers = itertools.count()
-        self._kept: deque[tuple[Hop, type, _End]] = deque(maxlen=tracing.keep)
+        self._kept: deque[tuple[Entry, float, type, _End]] = deque(maxlen=tracing.keep)
         self._keep = self._kept.append
         self._tells = sinks.wants_elements
         self._edges: Sequence[tuple[str, str | None, str | None]] = ()
@@ -151,27 +151,27 @@ class ElementLog:
         return number if decide(self._sampler, self._id(number), self._parent) else None
 
     @property
-    def keep(self) -> Callable[[tuple[Hop, type, Literal["delivered"]]], None] | None:
+    def keep(self) -> Callable[[tuple[Entry, float, type, Literal["delivered"]]], None] | None:
         """What `delivered()` does, without the call, where that tells nobody; None: it does."""
         return None if self._tells else self._keep
 
     def delivered(self, item: object, hop: Hop | None) -> None:
         """Know that the consumer has taken an element."""
         if hop is not None:
-            self._keep((hop, type(item), "delivered"))
+            self._keep((*hop, type(item), "delivered"))
             if self._tells:
                 self._tell()
 
     def consumed(self, item: object, hop: Hop | None) -> None:
         """Know that a sink has taken an element."""
         if hop is not None:
-            self._keep((hop, type(item), "consumed"))
+            self._keep((*hop, type(item), "consumed"))
             if self._tells:
                 self._tell()
 
     def discarded(self, item: object, hop: Hop) -> None:
         """Know that an element was thrown away."""
-        self._keep((hop, type(item), "discarded"))
+        self._keep((*hop, type(item), "discarded"))
         if self._tells:
             self._tell()
 
@@ -193,8 +193,9 @@ class ElementLog:
     def _hex(self, root: Root) -> str:
         return f"{self._id(root if root >= 0 else ~root):032x}"
 
-    def _told(self, last: Hop, kind: type, end: _End) -> ElementTrace:
-        """Return the way that ends with a hop."""
+    def _told(self, entry: Entry, left_s: float, kind: type, end: _End) -> ElementTrace:
+        """Return the way that ends with leaving an edge."""
+        last: Hop = (entry, left_s)
         hops, links = [last], list[TraceLink]()
         origin, _, _ = entry_of(last)
         while not isinstance(origin, int):
