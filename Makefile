@@ -14,6 +14,9 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
+# Tests start many processes, each of which would compile the package anew. `make clean` removes what is kept of it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-fast coverage conformance test-services lint fmt types arch bench bench-quick bench-figures docs changelog dist check clean FORCE

@@ -107,14 +107,17 @@ TARGETS = (
     *(
         Target(14, "features_cost", f"{form}: {feature} on ÷ plain", limit, stretch)
         for form in ("generators", "functions")
-        for feature, limit, stretch in (("events and metrics", 1.25, 1.10), ("priority", 1.3, 1.2))
+        for feature, limit, stretch in (
+            ("events and metrics", 1.25, 1.10),
+            ("priority", 1.3, 1.2),
+            ("element tracing", 2.0, 1.6),
+        )
     ),
     *(
         Target(14, "features_cost", f"{form}: {feature} off ÷ without its questions", 1.03)
         for form in ("generators", "functions")
         for feature in ("events and metrics", "priority", "element tracing")
     ),
-    *(Target(14, "tracing", f"{form}: every element ÷ off", 2.0, 1.6) for form in ("generators", "maps, not fused")),
     Target(15, "import", "CPU of import streamflow over bare Python", 140, 110, unit=" ms"),
     Target(15, "import", "memory of a process that imports it", 30, unit=" MiB"),
 )

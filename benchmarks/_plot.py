@@ -102,12 +102,16 @@ def _panel(report: Report, top: float) -> list[str]:
             _text(x - 8, y + 4, bar.what, anchor="end", colour=colour, weight=weight),
             _line(x, y, at(bar.value), y, "#bbb" if not bar.ours else OURS),
             f'<circle cx="{at(bar.value):.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{colour}"/>',
-            _text(x + SPAN + COST, y + 4, f"{bar.value:,.3g}", anchor="end", colour=colour, weight=weight),
+            _text(x + SPAN + COST, y + 4, _digits(bar.value), anchor="end", colour=colour, weight=weight),
         ]
         if not math.isnan(bar.ratio):
             ratio = f"{bar.ratio:.3g}×"
             drawn.append(_text(x + SPAN + COST + RATIO, y + 4, ratio, anchor="end", colour=colour, weight=weight))
     return drawn
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _distance(goal: Goal) -> float:

@@ -39,7 +39,7 @@ TURN_S = 0.001
 
 def cases(scale: Scale) -> list[Case]:
     """Return each step; a case has all ways to say an element."""
-    return [Case(one, one, options={"turns": scale.size(200, 100)}) for one in STEPS]
+    return [Case(one, one, options={"turns": scale.size(200, 60)}) for one in STEPS]
 
 
 def _ours() -> dict[str, Callable[[], object]]:

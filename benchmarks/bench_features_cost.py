@@ -1,7 +1,8 @@
-"""What do events, metrics and priority lanes cost an element, beside the same pipeline without them? And what, while they are off?
+"""What do events, metrics, lanes and tracing cost an element, beside the same pipeline without them? And what, while they are off?
 
 Three stages, none of them fused, capacity 16. The plain pipeline is measured twice in each round, so that the noise of the machine
-is seen. What tracing costs is asked by `tracing`, what recording costs by `recording`.
+is seen. With lanes all elements are of one priority; or all four priorities take turns, and so overtake all the time. A bound by
+weight is asked beside them. What recording costs is asked by `recording`.
 
 A feature that is off costs what its questions cost ("is it on?"). So the plain pipeline is run beside the same one in a copy of the
 package from which these lines were taken (`_without.py`): both in one process, in turns, so that they meet the same machine.
@@ -9,12 +10,26 @@ package from which these lines were taken (`_without.py`): both in one process, 
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from streamflow import Event, MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement
+from streamflow import (
+    CONSUMER,
+    SOURCE,
+    Event,
+    MapStage,
+    Pipeline,
+    PipelineBuilder,
+    PipelineConfig,
+    Priority,
+    TextElement,
+    Weight,
+)
+from streamflow.observe import TraceList, Tracing
 
 from ._cli import main
 from ._goals import judged
@@ -22,12 +37,14 @@ from ._harness import Case, Results, Sample, Scale, run_on
 from ._moving import loops, measure_moving, passing_generator
 from ._report import Report, Table, number, times
 from ._without import HOOKS, Copy
+from .peers import text_elements
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (5, 2)
 
 PLAIN, AGAIN, EVENTS, METRICS, BOTH, PRIORITY = "plain", "plain, again", "events", "metrics", "both", "priority"
+MIXED, WEIGHT, TRACING = "priorities, mixed", "weight in bytes", "tracing"
 FEATURES: dict[str, dict[str, Any]] = {
     PLAIN: {},
     AGAIN: {},
@@ -35,8 +52,14 @@ FEATURES: dict[str, dict[str, Any]] = {
     METRICS: {"metrics": True},
     BOTH: {"metrics": True},
     PRIORITY: {"priority": True},
+    MIXED: {"priority": True},
+    WEIGHT: {},
+    TRACING: {"tracing": True},
+    "one in a hundred traced": {"tracing": Tracing(elements=0.01)},
+    "spans alone": {"tracing": Tracing(elements="never")},
+    "traced, to a sink": {"tracing": Tracing(sinks=(TraceList(),))},
 }
-JUDGED = {BOTH: "events and metrics", PRIORITY: "priority"}
+JUDGED = {BOTH: "events and metrics", PRIORITY: "priority", TRACING: "element tracing"}
 """What has a goal, and its name there."""
 OFF = "off"
 FORMS = ("generators", "functions")
@@ -52,12 +75,13 @@ def _label(form: str, feature: str, backend: str) -> str:
 def cases(scale: Scale) -> list[Case]:
     """Return each feature, with stages of each form, on each event loop."""
     elements = scale.size(50_000, 20_000)
+    copied = FORMS if scale.elements is None else FORMS[:1]  # one will do for a trial: copies take long to load
     return [
         Case(_label(form, feature, one), feature, one, {"form": form, "elements": elements})
         for one in loops(scale)
         for form in FORMS
-        for feature in (FEATURES if one == "asyncio" else (PLAIN, *JUDGED))
-    ] + [Case(_label(form, OFF, "asyncio"), OFF, options={"form": form, "elements": elements // 10}) for form in FORMS]
+        for feature in (FEATURES if one == "asyncio" and not scale.quick else (PLAIN, AGAIN, *JUDGED))
+    ] + [Case(_label(form, OFF, "asyncio"), OFF, options={"form": form, "elements": elements // 10}) for form in copied]
 
 
 def _same(element: TextElement) -> TextElement:
@@ -72,17 +96,29 @@ def _pipeline(form: str, feature: str) -> Pipeline:
     config = PipelineConfig(buffer_size=16, fuse=False).replace(**FEATURES[feature])
     names = [f"s{number}" for number in range(STAGES)]
     stages = [passing_generator(name) if form == "generators" else MapStage(_same, name=name) for name in names]
-    builder = PipelineBuilder(config).chain(*stages)
+    builder = PipelineBuilder(config)
+    if feature == WEIGHT:
+        bound = Weight.bytes(1_000_000)
+        builder.add(*stages).connect(SOURCE, names[0], weight=bound).connect(names[-1], CONSUMER, weight=bound)
+        for source, target in itertools.pairwise(names):
+            builder.connect(source, target, weight=bound)
+    else:
+        builder.chain(*stages)
     if feature in (EVENTS, BOTH):
         builder.on_event(_ignore)
     return builder.build()
+
+
+def _mixed(count: int) -> Iterator[TextElement]:
+    return (TextElement("x", priority=one) for one in itertools.islice(itertools.cycle(Priority), count))
 
 
 def measure(case: Case) -> Sample:
     """Move all elements once; where a feature is off, in turns with a copy that does not know it."""
     if case.peer == OFF:
         return _measure_off(case)
-    return measure_moving(case, _pipeline(case.options["form"], case.peer))
+    made = _mixed if case.peer == MIXED else text_elements
+    return measure_moving(case, _pipeline(case.options["form"], case.peer), made)
 
 
 def _measure_off(case: Case) -> Sample:

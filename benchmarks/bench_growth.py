@@ -18,12 +18,12 @@ from .peers.ours import as_map, build, program_of
 
 __all__ = ["ROUNDS", "cases", "measure", "report"]
 
-ROUNDS = (5, 3)
+ROUNDS = (5, 2)
 
 OURS, QUEUE = "streamflow", "asyncio.Queue"
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 CHAINS = (3, 10, 30, 100)
-CAPACITIES = (1, 4, 16, 64, 256)
+CAPACITIES = (1, 4, 16, 64, 256, 1_000)
 LENGTH, CHAIN, CAPACITY = "length", "chain", "capacity"
 MAPS = "maps"
 

@@ -45,7 +45,8 @@ class Row(NamedTuple):
 QUEUE, QUEUE_10 = "asyncio.Queue / asyncio / 3", "asyncio.Queue / asyncio / 10"
 QUEUE_WAITS = f"asyncio.Queue{AWAITED} / asyncio / 3"
 _BESIDE_3, _BESIDE_10 = (f"asyncio.Queue / asyncio / {stages} / 16 / iterable" for stages in (3, 10))
-_PLAIN, _OFF = "generators / plain / asyncio", "off / generators / asyncio"
+SSE = "sse-starlette / paced / asyncio"
+_PLAIN = "generators / plain / asyncio"
 STAGES = (
     Row("3 bare async generators: no task, no buffer", "throughput", "bare generators / asyncio / 3", QUEUE),
     Row("3 async generators, a task each", "throughput", "streamflow / asyncio / 3", QUEUE),
@@ -90,17 +91,33 @@ FANS = (
         "merge / asyncio.Queue, as much room / asyncio / 64",
     ),
 )
+TOKENS = (
+    *(
+        Row(words, "provider", f"{peer} / {wire} / asyncio", f"sdk / {wire} / asyncio")
+        for words, peer, wire in (
+            ("read from OpenAI's chat completions, `OpenAIProvider`", "streamflow", "chat"),
+            ("the same by the SDK's client, `OpenAIClientProvider`", "streamflow over sdk", "chat"),
+            ("read from Anthropic's messages, `AnthropicProvider`", "streamflow", "anthropic"),
+        )
+    ),
+    Row("written as a server-sent event, `sse_response()`", "sse", "streamflow / paced / asyncio", SSE),
+)
 FEATURES = (
     Row("a listener to events", "features_cost", "generators / events / asyncio", _PLAIN),
     Row("`metrics=True`", "features_cost", "generators / metrics / asyncio", _PLAIN),
     Row("`priority=True`", "features_cost", "generators / priority / asyncio", _PLAIN),
-    Row('`Tracing(elements="never")`: spans alone', "tracing", "spans alone / generators / asyncio", _OFF),
-    Row("`Tracing(elements=0.01)`: one in a hundred", "tracing", "one in a hundred / generators / asyncio", _OFF),
-    Row("`tracing=True`: every element", "tracing", "every element / generators / asyncio", _OFF),
+    Row('`Tracing(elements="never")`: spans alone', "features_cost", "generators / spans alone / asyncio", _PLAIN),
+    Row(
+        "`Tracing(elements=0.01)`: one in a hundred",
+        "features_cost",
+        "generators / one in a hundred traced / asyncio",
+        _PLAIN,
+    ),
+    Row("`tracing=True`: every element", "features_cost", "generators / tracing / asyncio", _PLAIN),
     Row("a recording of the output", "recording", "output / asyncio", "not recorded / asyncio"),
 )
 _WIDTH = 132
-CAPACITIES = (1, 4, 16, 64, 256)
+CAPACITIES = (1, 4, 16, 64, 256, 1_000)
 
 
 def _asked(document: Document, question: str) -> Results | None:
@@ -227,6 +244,7 @@ BLOCKS: dict[str, Callable[[Document], list[str] | None]] = {
     "edges": _edges,
     "runs": _costs(RUNS, "", "÷ `asyncio.Queue`, or `asyncio.run()` of nothing"),
     "fans": _costs(FANS, "capacity 16", "÷ `asyncio.Queue`"),
+    "tokens": _costs(TOKENS, "a token is", "÷ the vendor's client, or sse-starlette"),
     "features": _costs(FEATURES, "3 stages, generators, with", "÷ without"),
 }
 """What makes the lines of each block; None: the run did not ask what it tells."""

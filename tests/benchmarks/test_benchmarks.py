@@ -327,7 +327,7 @@ def test_every_figure_that_a_page_wants_is_one_that_a_full_run_measures(bench: M
     cli, figures = (importlib.import_module(f"benchmarks.{name}") for name in ("_cli", "figures"))
     wanted = [re.findall(r"<!-- figures: (\w+) -->", page.read_text(encoding="utf-8")) for page in figures.PAGES]
 
-    rows = [*figures.STAGES, *figures.RUNS, *figures.FANS, *figures.FEATURES]
+    rows = [*figures.STAGES, *figures.RUNS, *figures.FANS, *figures.TOKENS, *figures.FEATURES]
     measured = {
         name: {case.label for case in cli.find_question(name).cases(bench.Scale())}
         for name in {row.question for row in rows}

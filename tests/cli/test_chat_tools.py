@@ -184,6 +184,30 @@ def test_a_tool_that_asks_is_asked_about_in_the_terminal(terminal, own: str, typ
     assert chat.end()[0] == 0
 
 
+@pytest.mark.slow
+def test_a_call_that_waits_is_asked_about_again_when_the_conversation_goes_on(
+    terminal, own: str, tmp_path: Path
+) -> None:
+    """semantics 22.18: the chat was ended at the question; the answer goes on where it had stopped."""
+    options = ["--tools", f"{own}:careful", "--history", str(tmp_path / "chats.db")]
+    first = terminal(*options, env={"TERM": "dumb"})
+    first.read_until("you> ")
+    first.type("What is 6 * 7?\n")
+    first.read_until("[y/N] ")
+    first.process.send_signal(signal.SIGINT)
+    first.end()
+
+    chat = terminal(*options, "--resume", env={"TERM": "dumb"})
+    asked = chat.read_until("[y/N] ")
+    chat.type("y\n")
+    answered = chat.read_until("you> ")
+    chat.type("/quit\n")
+
+    assert asked.endswith('Run calculator {"expression":"6 * 7"}? ')
+    assert "[calculator → certainly 42]" in answered
+    assert chat.end()[0] == 0
+
+
 def test_where_nobody_can_be_asked_a_tool_that_asks_does_not_run(piped, own: str) -> None:
     """semantics 22.17: a pipe consents to nothing, and the answer goes on."""
     code, out, err = piped("What is 6 * 7?\n", "--tools", f"{own}:careful")

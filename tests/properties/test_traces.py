@@ -184,3 +184,40 @@ async def test_the_trace_of_each_element_names_exactly_the_way_that_it_came(draw
         assert_times(trace)
     assert len(set(ids.values())) == len(ids)
     assert sum(one.element == "TurnEnd" and one.end == "delivered" for one in sink.elements) == 1
+
+
+FUNCTIONS = st.lists(st.sampled_from(["map", "filter", "pass", "flat", "process"]), min_size=1, max_size=4)
+
+
+@given(FUNCTIONS, st.integers(0, 24), st.sampled_from([1, 3, 16]), st.sets(st.integers(0, 24)), st.booleans())
+async def test_bursts_leave_each_element_its_own_way(
+    forms: list[str], count: int, capacity: int, pauses: set[int], is_async: bool
+) -> None:
+    """semantics 24.10: where functions are called for many elements at a time, and some of them stop, drop or multiply them."""
+    names = [f"{form}{number}" for number, form in enumerate(forms)]
+    silent = {name for name, form in zip(names, forms, strict=True) if form in SILENT}
+    config = PipelineConfig(buffer_size=capacity, tracing=Tracing(keep=10_000))
+    stages = [FORMS[form](name, 0) for name, form in zip(names, forms, strict=True)]
+    elements = [TurnEnd() if number % 9 == 8 else TextElement(str(number)) for number in range(count)]
+
+    async def given_slowly() -> AsyncIterator[StreamElement]:
+        for number, element in enumerate(elements):
+            if number in pauses:
+                await anyio.sleep(1)
+            yield element
+
+    arrived: list[StreamElement] = []
+    async with PipelineBuilder(config).chain(*stages).build().execute(given_slowly() if is_async else elements) as run:
+        async for element in run:
+            arrived.append(element)
+            if len(arrived) in pauses:
+                await anyio.sleep(1)
+    traces = [one for one in run.traces() if one.end == "delivered"]
+    assert [type(one).__name__ for one in arrived[:-1]] == [one.element for one in traces]  # behind the last is the end
+    ids: dict[str, str] = {}
+    for element, trace in zip(arrived, traces, strict=False):
+        assert_times(trace)
+        if isinstance(element, TextElement):
+            assert [one for one in trace.path if one not in silent] == said(element.text)
+            assert ids.setdefault(element.text.partition(">")[0], trace.trace_id) == trace.trace_id
+    assert len(set(ids.values())) == len(ids)

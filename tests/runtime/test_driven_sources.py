@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streamflow import FilterStage, MapStage, PipelineBuilder, PipelineConfig, ReceiveEnd, SendEnd, TextElement, TurnEnd
 from streamflow.channels import open_channel
+from streamflow.channels._wait import Round
 from streamflow.elements import StreamElement
 from streamflow.errors import StageError
 from streamflow.testing import assert_all_stages_stopped
@@ -140,6 +141,27 @@ async def test_others_have_their_turn_beside_a_source_that_never_waits(capacity:
 
     assert len(got.elements) == (50 if drops else 400)
     assert 0 < longest <= 64 + 2 * capacity + 1
+
+
+async def test_a_source_and_its_consumer_share_turns(monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str) -> None:
+    """semantics 2.4: on asyncio, where nobody has to wait for anything else, one turn of the event loop serves 64 elements."""
+    turns = 0
+    run_round = Round._run
+
+    def counted(self: Round) -> None:
+        nonlocal turns
+        turns += 1
+        run_round(self)
+
+    async def source() -> AsyncIterator[TextElement]:
+        for number in range(640):
+            yield TextElement(str(number))
+
+    monkeypatch.setattr(Round, "_run", counted)
+    got = await PipelineBuilder().chain(same("a"), same("b")).build().run(source())
+
+    assert len(got.elements) == 640
+    assert turns <= (640 // 64 + 3 if anyio_backend_name == "asyncio" else 0)
 
 
 async def test_a_function_may_wake_the_source_that_it_is_called_by() -> None:

@@ -32,7 +32,7 @@ def _of_functions() -> Pipeline:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "most"), [(_of_generators(), 155), (_of_functions(), 145)], ids=["generators", "fused"]
+    ("pipeline", "most"), [(_of_generators(), 120), (_of_functions(), 60)], ids=["generators", "fused"]
 )
 def test_a_run_that_waits_for_its_input_holds_few_objects(pipeline: Pipeline, most: int) -> None:
     """Issue 10, goal 8: what few runs need is made when it is needed, and what all runs share is shared."""

@@ -18,6 +18,7 @@ from anyio._backends._asyncio import WorkerThread
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamflow.errors import MissingExtraError
 from streamflow.testing import run_virtual, virtual_time
 
 
@@ -403,3 +404,11 @@ def test_trio_is_not_imported_for_asyncio() -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_missing_trio_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """README, "Test your own stages": who has not installed trio is told how, and by no traceback of an import."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+
+    with pytest.raises(MissingExtraError, match=r"streamflow-runtime\[trio\]"):
+        virtual_time("trio")

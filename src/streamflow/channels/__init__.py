@@ -7,7 +7,7 @@ from ._arrival import ArrivalEnd
 from ._balance import BalanceEnd
 from ._barrier import BarrierEnd
 from ._bell import Bell, count_waits_between
-from ._bounded import open_channel, open_plain
+from ._bounded import open_channel, open_plain, open_row
 from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weight
 from ._burst import OUTCOME
 from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
@@ -20,11 +20,23 @@ from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
 from ._hub import HubEnd
 from ._lane_ends import LaneSendEnd, is_quick_edge
-from ._lane_line import line_of, pull_into_lanes
+from ._lane_line import pull_into_lanes
 from ._line import Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
 from ._pairing import ZipEnd, ZipLatestEnd
+from ._places import (
+    CollectingPlace,
+    EndPlace,
+    Entry,
+    Hop,
+    MergePlace,
+    Origin,
+    Root,
+    SeveralPlace,
+    StagePlace,
+    entry_of,
+)
 from ._plain_fork import PlainForkEnd, open_fork
 from ._ports import join_ports
 from ._pulse import Pulse
@@ -34,30 +46,20 @@ from ._refilled import WIDE, pull_into, pull_when_asked
 from ._route import RouteEnd, Unroutable
 from ._send_end import SendEnd
 from ._sweep import Fence, Herald, sweep_edge
-from ._traced import (
-    CollectingPlace,
-    DepthBuffer,
-    EndPlace,
-    Hop,
-    MergePlace,
-    Origin,
-    Root,
-    SeveralPlace,
-    StagePlace,
-    TracedBuffer,
-    trace_edge,
-    trace_merge,
-)
+from ._traced import DepthBuffer, TracedBuffer, trace_edge, trace_merge
+from ._traced_line import line_of
 from ._wait import Waiter, running_clock, running_trio, waiter_factory
 from ._waits import (
     EdgeWait,
     has_waiting_sender,
     is_awaited,
     oversee,
+    stand_in,
     stands_at,
     tell_loop,
     tell_waits,
     waits_on,
+    wake_reader,
     widen,
     written_edges,
 )
@@ -88,6 +90,7 @@ __all__ = [
     "EdgeBound",
     "EdgeWait",
     "EndPlace",
+    "Entry",
     "FeedbackMergeEnd",
     "Fence",
     "ForkEnd",
@@ -132,6 +135,7 @@ __all__ = [
     "driven",
     "drop_backlog",
     "end_loop",
+    "entry_of",
     "has_plain",
     "has_waiting_sender",
     "hold_edges",
@@ -146,6 +150,7 @@ __all__ = [
     "open_feedback",
     "open_fork",
     "open_plain",
+    "open_row",
     "oversee",
     "pass_head",
     "pull_into",
@@ -159,6 +164,7 @@ __all__ = [
     "pump_tee",
     "running_clock",
     "running_trio",
+    "stand_in",
     "stands_at",
     "sweep_edge",
     "tell_loop",
@@ -167,6 +173,7 @@ __all__ = [
     "trace_merge",
     "waiter_factory",
     "waits_on",
+    "wake_reader",
     "widen",
     "written_edges",
 ]

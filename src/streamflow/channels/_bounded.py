@@ -9,41 +9,46 @@ Rules of the state machine, in the order of their importance:
    receiver really runs. So a `receive()` that raises took nothing and a `send()` that raises enqueued nothing, whoever cancels:
    a cancel scope, `Task.cancel()`, `asyncio.timeout()`.
 2. *The fast path is one type look-up and one comparison.* Whatever is unusual (closed, broken, full, senders queueing, a type
-   that the reader does not accept, a watched or very wide edge) is told to it through the values it looks at: when sending,
+   that the reader does not accept, a watched edge) is told to it through the values it looks at: when sending,
    `_limit` (0 while senders queue, -1 once closed) and `_plain` (types that need no second look); when receiving,
    `attention` (how many reasons there are for a second look). Control elements are never plain.
 3. *Up to `WIDE` elements the bound itself makes tasks take turns*: neither end can move more than `capacity` elements
-   before it must wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves.
+   before it must wait. A wider edge takes a checkpoint at least every `WIDE` elements, before the element moves: see `_wide`.
 4. *Waiting senders queue.* While one waits, `_limit` is 0, so no other sender overtakes it on the fast path. Only the head
    is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
-6. *Tasks of one run that are woken go on together*, on asyncio: see `_wait.Round`. An element that is alone is so through all
+6. *Tasks that are woken go on together*, on asyncio: see `_wait.Round`. An element that is alone is so through all
    stages in one turn of the event loop; where there is much to do, each turn has as many tasks go on as were woken before it.
 
 An edge with priority lanes has rules of its own besides, and ends of its own: see `_lanes`. So has one that drops, or is bounded by
 weight: see `_limited`.
 """
 
+# ruff: noqa: SLF001 - the two ends are one object in two parts
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..elements import Priority
 from ..errors import ConfigError, ElementError
 from ._bounds import EdgeBound, checked_overflow, checked_weight
 from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
-from ._receive_end import ReceiveEnd
+from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
+from ._wait import open_round, waiter_factory
+from ._wide import WIDE_END
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ._bounds import Overflow, Weight
     from ._pulse import Pulse
+    from ._sweep import Herald
     from ._watching import ChannelWatch
 
-__all__ = ["open_channel", "open_plain"]
+__all__ = ["open_channel", "open_plain", "open_row"]
 
 T = TypeVar("T")
 
@@ -107,7 +112,7 @@ def open_channel(
         send_end = LaneSendEnd(reader)
     else:
         return open_plain(capacity, name, admit or _admit_any, watch=watch, pulse=pulse, plain=plain)
-    receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
+    receive_end._sender = send_end
     return send_end, receive_end
 
 
@@ -125,7 +130,43 @@ def open_plain(
 
     With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
     """
-    receive_end: ReceiveEnd[T] = ReceiveEnd(name, capacity, admit, watch, pulse, plain=plain, is_late=is_late)
+    kind = ReceiveEnd if capacity <= WIDE else WIDE_END
+    receive_end: ReceiveEnd[T] = kind(name, capacity, admit, watch, pulse, plain, is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
-    receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    receive_end._sender = send_end
     return send_end, receive_end
+
+
+def open_row(
+    edges: Sequence[tuple[str, int, Callable[[object], bool], set[type]]],
+    ways: Sequence[tuple[int, int]],
+    pulse: Pulse,
+    herald: Callable[[], Herald | None],
+    *,
+    is_late: bool,
+) -> tuple[list[SendEnd[Any]], list[ReceiveEnd[Any]]]:
+    """Open the edges of a row of stages, on the event loop that is running, each as `open_plain()` opens one.
+
+    Args:
+        edges: Name, capacity, what is asked about the first element of each type, and the types that it has accepted.
+        ways: For each stage the edge that it reads and the one that it writes, by their places; no merge is below.
+        pulse: Counts the waits on all ends.
+        herald: Returns who hears of each `Interrupt` that is sent.
+        is_late: Whether each has a buffer when its first element comes.
+    """
+    make_waiter, together = waiter_factory(), open_round()
+    sends: list[SendEnd[Any]] = []
+    receives: list[ReceiveEnd[Any]] = []
+    for name, capacity, admit, plain in edges:
+        # By position, and in one go: that is a good part of what a short run costs.
+        kind = ReceiveEnd if capacity <= WIDE else WIDE_END
+        receive: ReceiveEnd[Any] = kind(name, capacity, admit, None, pulse, plain, is_late, make_waiter, together)
+        send: SendEnd[Any] = SendEnd(receive)
+        receive._sender = send
+        receive.herald = herald
+        sends.append(send)
+        receives.append(receive)
+    for before, behind in ways:
+        reads = receives[before]
+        reads._forward = reads._feeds = sends[behind]  # what `forward_to()` does
+    return sends, receives

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from ._receive_end import ReceiveEnd
 from ._send_end import SendEnd
+from ._wide import WideReceiveEnd
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -76,7 +77,7 @@ def open_chained(
 
 def is_plain_edge(end: ReceiveEnd[object] | SendEnd[Never]) -> bool:
     """Say whether an end is one that can be pumped: a plain edge, neither merged nor forked, without a policy or lanes."""
-    return type(end) in {ReceiveEnd, SendEnd, ChainedSendEnd}
+    return type(end) in {ReceiveEnd, WideReceiveEnd, SendEnd, ChainedSendEnd}
 
 
 def has_plain(source: ReceiveEnd[object]) -> bool:

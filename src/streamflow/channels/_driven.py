@@ -34,7 +34,8 @@ __all__ = ["drive", "driven"]
 async def driven(work: Coroutine[object, object, object], end: SendEnd[Never]) -> None:
     """Await `work`, which writes a plain edge that nobody else writes. Cancellation and what is raised pass through."""
     edge = end._peer
-    edge._is_driven, edge._checkpoint_at = True, edge.received + WIDE
+    edge._is_driven = edge._is_joined = True
+    edge._checkpoint_at = edge.received + WIDE
     try:
         await drive(work, edge, may_call=not running_trio())
     finally:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._lane_ends import LaneSendEnd
     from ._line import LineCall
 
-__all__ = ["LaneLine", "line_of", "pull_into_lanes"]
+__all__ = ["LaneLine", "pull_into_lanes"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -58,12 +58,6 @@ class LaneLine(Line):
                 return False
         self._is_mixed = False
         return True
-
-
-def line_of(calls: Sequence[LineCall]) -> Line:
-    """Return the line of some functions, which suits the edges around them."""
-    has_lanes = isinstance(calls[0].source, LaneReceiveEnd) or calls[-1].target._lanes is not None
-    return LaneLine(calls) if has_lanes else Line(calls)
 
 
 def pull_into_lanes(end: LaneSendEnd[T], items: Iterator[U], convert: Callable[[U], T]) -> bool:

@@ -30,6 +30,7 @@ import anyio.lowlevel
 
 from .._records import Record
 from ._burst import OUTCOME, burst_of
+from ._receive_end import BUDGET
 from ._refilled import WIDE, drop
 from ._wait import load_of
 
@@ -86,11 +87,12 @@ class Line:
         self._put: Callable[[list[Any]], None] = self._target._peer._buffer.extend
         self._full = 0  # how much fits behind while it waits for room
         self._calls = tuple(
-            (one.place, one.run, burst_of(one.sends), one.func, one.target._peer._plain, one.source) for one in calls
+            (one.place, one.run, burst_of(one.sends), one.func, one.sends, one.target._peer._plain, one.source)
+            for one in calls
         )
-        self._sends = [one.sends for one in calls]
         self._between = tuple((one.source, before.target) for before, one in pairwise(calls))
-        self._most = min((one.capacity for one, _ in self._between), default=WIDE)
+        most = WIDE if self.source.capacity <= WIDE else BUDGET  # which has a checkpoint no later than that
+        self._most = min([most, *(one.capacity for one, _ in self._between)])
         self._burst: tuple[list[Any], Iterator[Any], list[Any]] | None = None  # while it is moving
         self._turn: Turn | None = None  # while it waits for room
         self._is_asking = False  # and for what comes into its first edge
@@ -100,8 +102,8 @@ class Line:
         """Whether a burst was put into the edges between, which are to be emptied before anything else moves."""
         here: weakref.ref[Line] = weakref.ref(self)
         for one in calls:
-            one.source._line = here
-        calls[-1].target._peer._line_before = here
+            one.source._line, one.source._is_joined = here, True
+        calls[-1].target._peer._line_before, calls[-1].target._peer._is_joined = here, True
 
     @property
     def has_in_hand(self) -> bool:
@@ -157,6 +159,8 @@ class Line:
             source._refill()
         if not source._buffer or source.attention or self._target._limit < 0:
             return False
+        if source.capacity > WIDE and source.received >= source._checkpoint_at:
+            return False
         for edge, end in self._between:
             if edge.attention or edge._buffer or end._limit < 0:
                 return False
@@ -179,13 +183,13 @@ class Line:
         batch: list[Any] = [*taken] if len(taken) <= most else [*islice(taken, max(most, 0))]
         source.asked_at = -1  # from now on it has something in hand
         try:
-            for place, run, burst, func, plain, edge in self._calls:
+            for place, run, burst, func, sends, plain, edge in self._calls:
                 given: list[Any] = []
                 coming = iter(batch)
                 self.at, self._burst = place, (batch, coming, given)
                 unusual = run(burst, func, coming, given, plain)
                 if unusual is not None or self.is_settled:
-                    return self._stop(unusual, given)
+                    return self._stop(unusual, given, sends)
                 edge.received += len(batch)
                 if edge is source:
                     drop(taken, len(batch))
@@ -205,10 +209,9 @@ class Line:
                     behind._wake(load_of(len(ready)))
         return None
 
-    def _stop(self, unusual: Unusual, given: list[Any]) -> Unusual:
+    def _stop(self, unusual: Unusual, given: list[Any], sends: object) -> Unusual:
         """End a burst; return what is still to be dealt with: what is unusual, or what was in hand when the burst was settled."""
         if unusual is None and given:
-            sends = self._sends[self.at - self._calls[0][0]]
             unusual = given[0], given[0] if sends is OUTCOME else sends
         self.settle()
         return unusual

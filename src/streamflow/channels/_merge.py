@@ -95,7 +95,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         join: ControlJoin | None = None,
     ) -> None:
         super().__init__(name, 1, admit, watch)
-        self._merges = self._is_refilled = True
+        self._merges = self._is_refilled = self._is_joined = True
         self._wide = sum(one.capacity for one in inputs) > WIDE
         self._inputs: dict[int, ReceiveEnd[Any]] = dict(enumerate(inputs))  # those that have not ended, in their order
         self._count_of_inputs = len(inputs)
@@ -108,7 +108,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         )  # boundaries on one way, before those that others still give
         self._relay_here = Relay(self)
         for one in inputs:
-            one._relay = self._relay_here
+            one._relay, one._is_joined = self._relay_here, True
             one._pulse = None  # it is the merge that is waited at
         self._failure: BaseException | None = None
 

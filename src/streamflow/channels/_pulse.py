@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import weakref
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from ._receive_end import ReceiveEnd
     from ._wait import Waiter
 
-__all__ = ["Pulse"]
+__all__ = ["Pulse", "Watcher"]
+
+
+class Watcher(Protocol):
+    """Looks what is the matter when nothing can go on."""
+
+    def suspect(self) -> None:
+        """Hear that perhaps nothing can go on. Must not raise and must not wait."""
+        ...
 
 
 class Pulse:
@@ -31,20 +39,26 @@ class Pulse:
 
     Args:
         runnable: How many there are.
-        suspect: Called when there is none any more, inline. Must not raise and must not wait.
+        watcher: Returns who is told, inline, when there is none any more; None: nobody is. A weak link, as a rule: who is told
+            holds what is counted.
     """
 
-    __slots__ = ("between", "inner", "runnable", "suspect")
+    __slots__ = ("_watcher", "between", "inner", "runnable")
 
-    def __init__(self, runnable: int, suspect: Callable[[], None]) -> None:
+    def __init__(self, runnable: int, watcher: Callable[[], Watcher | None]) -> None:
         self.runnable: int = runnable
         """Tasks that do not wait for an edge, or have been woken."""
-        self.suspect: Callable[[], None] = suspect
-        """To be called when that is 0 or less."""
+        self._watcher = watcher
         self.inner: dict[Waiter, None] | None = None
         """Waits of tasks for other tasks of the same stage, once there was one; see `_bell`."""
         self.between: weakref.WeakSet[ReceiveEnd[Any]] | None = None
         """Channels between tasks of the same stage, once there was one; see `_bell`."""
+
+    def suspect(self) -> None:
+        """Tell that perhaps nothing can go on; to be called when `runnable` is 0 or less."""
+        watcher = self._watcher()
+        if watcher is not None:
+            watcher.suspect()
 
     def begin_wait(self) -> None:
         """Know that one task more waits."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias, TypeVar, cast
 
 from ._lane_ends import is_quick_edge
+from ._receive_end import BUDGET, WIDE
 
 if TYPE_CHECKING:
     from collections import deque
@@ -150,8 +151,9 @@ def pump_flat_map(func: Callable[[T], object], source: ReceiveEnd[T], target: Se
     """Send each of the elements of `func(element)`, if it is a list or a tuple for which there is room, for each that is there."""
     taken, given, plain, limit = source._buffer, _buffer_of(target), target._peer._plain, target._limit
     count, lanes = 0, target._lanes
+    most = WIDE if source.capacity <= WIDE else BUDGET  # nothing else stops a function that gives nothing
     try:
-        while _room(source, given, limit) > 0:
+        while count < most and _room(source, given, limit) > 0:
             element = taken.popleft()
             count += 1
             results = func(element)
@@ -193,7 +195,10 @@ def _buffer_of(target: SendEnd[Any]) -> deque[Any]:
 
 def _room(source: ReceiveEnd[Any], given: deque[Any], limit: int) -> int:
     """Return how many elements can be taken and sent in one go."""
-    return 0 if source.attention else min(len(source._buffer), limit - len(given))
+    if source.attention:
+        return 0
+    room = min(len(source._buffer), limit - len(given))
+    return room if source.capacity <= WIDE else min(room, source._checkpoint_at - source.received)
 
 
 def _count(source: ReceiveEnd[Any], target: SendEnd[Any], count: int) -> None:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Turn
+    from ._wait import Round, Turn, Waiter
 
-__all__ = ["ASIDE", "WIDE", "ReceiveEnd"]
+__all__ = ["ASIDE", "BUDGET", "WIDE", "ReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -42,7 +42,7 @@ _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for r
 ASIDE = 1000
 """Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
-_BUDGET = WIDE // 2
+BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
 
 
@@ -62,10 +62,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _owes: bool = False  # the reader keeps something whose results have not been sent
     _closed: bool = False
     _end: int | None = None
-    _checkpoint_at: int = _BUDGET
+    _checkpoint_at: int = BUDGET
     _watch: ChannelWatch | None = None
     _hand: Hand | None = None
     _wide: bool = False
+    _counts: bool = False  # to its checkpoints by itself, see `_wide`
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
     _level: Level | None = None  # of the fork that writes this edge
@@ -79,27 +80,30 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     end_was_told: bool = False
     """Whether the reader has been told that the channel has ended."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: one for each edge of each run
         self,
         name: str,
         capacity: int,
         admit: Callable[[object], bool],
         watch: ChannelWatch | None,
         pulse: Pulse | None = None,
-        *,
         plain: set[type] | None = None,
         is_late: bool = False,
+        make_waiter: Callable[[], Waiter] | None = None,
+        together: Round | None = None,
     ) -> None:
         self._buffer: deque[T_co] = NO_BUFFER if is_late else deque()
         self._plain: set[type] = set() if plain is None or watch is not None else plain
         self._admit = admit
         self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
-        self._waiter = self._make_waiter = self._together = None
+        self._waiter: Waiter | None = None
+        self._make_waiter = make_waiter
+        self._together = together
         self._receiving = False
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
-        self.attention: int = int(capacity > WIDE or watch is not None)
-        """How many reasons there are for the next receive to go the unusual way: a watched or wide edge, each element in the
+        self.attention: int = 0
+        """How many reasons there are for the next receive to go the unusual way: a watched edge, each element in the
         buffer that is not plain, a task that waits."""
         self.received: int = 0
         """Elements handed out or passed on so far."""
@@ -114,8 +118,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """The bound, in elements."""
         if capacity > WIDE:
             self._wide = True
+            if not self._counts:
+                self.attention = 1
         if watch is not None:
             self._watch = watch
+            self.attention = 1
 
     def __aiter__(self) -> Self:
         return self
@@ -140,6 +147,11 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                     self._wake_sender()
                 return item
             if self._buffer or self.attention or self._is_refilled or self.state != "open":
+                if self.state == "completed" and not (
+                    self._buffer or self.attention or self._is_refilled or self._closed
+                ):
+                    self.end_was_told = True
+                    raise StopAsyncIteration
                 unusual = await self._receive_unusual()
                 if unusual is not None:
                     return unusual
@@ -185,7 +197,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             raise anyio.EndOfStream from None
 
     def try_receive(self) -> T_co | None:
-        """Take the next element if it is there and nothing has to be looked at; else None, always on a watched or wide edge."""
+        """Take the next element if it is there and nothing has to be looked at; else None, always on a watched edge."""
         return self._take() if self._buffer and not self.attention else None
 
     def receive_nowait(self) -> T_co:
@@ -343,7 +355,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self, state: ChannelState, *, reason: CloseReason = "no_more_needed", cause: BaseException | None = None
     ) -> None:
         """Enter a terminal state; the first one wins. The reader's own end also drops what a finished writer left behind."""
-        self._leave_line()
+        if self._is_joined:
+            self._leave_line()
         if state == "cancelled":
             self._closed = True
             if self._buffer or self._aside:
@@ -360,7 +373,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             self._sender = None  # the ends no longer know each other: nothing waits for the garbage collector
         if self._waiter is not None:
             self._wake()
-        self._wake_senders()
+        if self._turns:
+            self._wake_senders()
         essential_to = fork() if fork is not None else None
         if essential_to is not None:
             essential_to.lose_essential()
@@ -451,7 +465,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         finally:
             self._end_waiting()
         # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.
-        self._checkpoint_at = self.received + (_BUDGET if self.capacity > WIDE else WIDE)
+        self._checkpoint_at = self.received + (BUDGET if self.capacity > WIDE else WIDE)
         self._reopen_sender()
 
     async def _pass_one(self) -> None:
@@ -485,10 +499,13 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def provide_buffer(self) -> None:
         """Have a buffer, if there was none yet; see `_late`."""
         if self._buffer is NO_BUFFER:
-            self.backlog = self._buffer = buffer = deque[T_co]()
-            if self._sender is not None:
-                self._sender._buffer, self._sender._append = buffer, buffer.append
-                self._reopen_sender()
+            buffer: deque[T_co] = deque()
+            self.backlog = self._buffer = buffer
+            sender = self._sender
+            if sender is not None:
+                sender._buffer, sender._append = buffer, buffer.append
+                if not self._turns and not self._is_fenced:
+                    sender._limit = self.capacity if self.capacity <= WIDE else self._open_limit()
 
     def _reopen_sender(self) -> None:
         if self._sender is not None and not self._turns and not self._is_fenced:
@@ -497,4 +514,4 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def _open_limit(self) -> int:
         if self._buffer is NO_BUFFER:
             return 0
-        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + _BUDGET)
+        return self.capacity if self.capacity <= WIDE else min(self.capacity, len(self._buffer) + BUDGET)

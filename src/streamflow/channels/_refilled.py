@@ -14,16 +14,17 @@ A source that is not async never waits, so a task of its own would only be switc
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator
 
     from ..elements import ControlElement
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
+    from ._traced import TracedBuffer
 
 __all__ = ["WIDE", "RefilledEnd", "drop", "pull_into", "pull_when_asked"]
 
@@ -64,7 +65,9 @@ class RefilledEnd:
 
 def drop(buffer: deque[Any], count: int) -> None:
     """Take so many elements from the head of a buffer."""
-    if count == len(buffer):
+    if type(buffer) is not deque:
+        cast("TracedBuffer", buffer).drop_taken(count)
+    elif count == len(buffer):
         buffer.clear()
     elif 2 * count > len(buffer):
         rest = [*islice(buffer, count, None)]

@@ -89,9 +89,12 @@ class SendEnd(ObjectSendStream[T_contra]):
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
         self._buffer: deque[T_contra] = peer._buffer
-        self._append: Callable[[T_contra], None] = refuse if peer._buffer is NO_BUFFER else peer._buffer.append
+        self._append: Callable[[T_contra], None] = refuse
         self._plain = peer._plain
-        self._limit = peer._open_limit()
+        self._limit = 0
+        if peer._buffer is not NO_BUFFER:
+            self._append = peer._buffer.append
+            self._limit = peer._open_limit()
         self._closed = False
         self._debtor: ReceiveEnd[Any] | None = None  # keeps elements aside that are to leave before the next TurnEnd
         self.name: str = peer.name
@@ -138,19 +141,24 @@ class SendEnd(ObjectSendStream[T_contra]):
                     buffer.append(item)
                     if peer._waiter is not None:
                         peer._wake()
-                elif peer._is_driven and kind in plain and peer._carry_on():
-                    buffer.append(item)
+                elif peer._is_driven and kind in plain:
+                    if peer._carry_on():
+                        buffer.append(item)
+                    else:
+                        await self._send_in_turn(cast("Any", item))
+                        buffer = self._buffer
                 else:
                     converted = convert(item)
                     # What is plain has met a full edge, or its end; an input of a merge may have more room than it seems.
                     if (kind in plain and peer._relay is None) or not self._try_send_unusual(converted):
                         await self._send_in_turn(converted)
                     buffer = self._buffer
-        finally:
-            if (
-                closes
-            ):  # here: a coroutine around this one would be held, and passed through, for as long as the stage lives
+        except BaseException:
+            # Here: a coroutine around this one would be held, and passed through, for as long as the stage lives. What has been
+            # iterated to its end has closed itself.
+            if closes:
                 await cast("AsyncGenerator[U, None]", items).aclose()
+            raise
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
@@ -260,6 +268,11 @@ class SendEnd(ObjectSendStream[T_contra]):
         """Send what the fast path leaves: a type's first element, control, one to be passed by, any on a watched edge."""
         if self._buffer is NO_BUFFER:
             self._peer.provide_buffer()
+            if type(item) in self._plain and len(self._buffer) < self._limit:  # most are known from other runs
+                self._append(item)
+                if self._peer._waiter is not None:
+                    self._peer._wake()
+                return True
         self._examine(item)
         if isinstance(item, Interrupt):
             self._announce(item)

@@ -42,6 +42,7 @@ class SweptEnd:
     _receiving: bool
     _hand: Hand | None
     _owes: bool
+    _is_joined: bool = False  # whether any of the next four was ever set
     _line: weakref.ref[Line] | None = None  # that takes bursts out of this edge
     _is_driven: bool = False  # see `_driven`
     _line_before: weakref.ref[Line] | None = None  # that puts bursts into it

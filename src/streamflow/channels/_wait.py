@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+import threading
+import weakref
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
@@ -71,17 +73,18 @@ class Turn:
 
 
 class Round:
-    """The tasks of one run that were woken. One callback of asyncio's loop has all of them go on, one after the other.
+    """The tasks of an event loop that were woken, of all runs. One callback of asyncio's has all go on, one after the other.
 
     That is the order in which a callback for each would have them go on, for less. And tasks that are woken meanwhile go on in the
     same turn of the loop, as long as there is little to do: so an element that is alone is through all stages in one turn. Nobody
     else waits longer for that: the bound is what one task may do anyway before it has to wait, on an edge of the usual width.
     """
 
-    __slots__ = ("_context", "_is_due", "_loop", "_woken")
+    __slots__ = ("__weakref__", "_context", "_is_due", "_woken", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
+        """The event loop."""
         self._woken: list[_Woken] = []
         self._is_due = False
         self._context = Context()  # an empty one: that of whoever wakes somebody would be held until all have gone on
@@ -101,7 +104,7 @@ class Round:
             self._woken.append((go_on, context, waiter, backlog, load))
             if not self._is_due:
                 self._is_due = True
-                self._loop.call_soon(self._run, context=self._context)
+                self.loop.call_soon(self._run, context=self._context)
         waiter.set_result(None)
 
     def _run(self) -> None:
@@ -121,7 +124,7 @@ class Round:
             del woken[:begun]
             if woken and not self._is_due:
                 self._is_due = True
-                self._loop.call_soon(self._run, context=self._context)
+                self.loop.call_soon(self._run, context=self._context)
 
 
 LITTLE: Final = 16
@@ -218,6 +221,16 @@ def waiter_factory() -> Callable[[], Waiter]:
 
 
 def open_round() -> Round | None:
-    """Return what wakes tasks that belong together; None where they are woken one by one: on trio, which does that by itself."""
-    is_known = hasattr(asyncio.Future, "_callbacks")  # what Python does not promise: without it there is no round
-    return None if running_trio() or not is_known else Round(asyncio.get_running_loop())
+    """Return what wakes the tasks of the running event loop; None where each is woken by itself: on trio, which does as much."""
+    if running_trio() or not hasattr(asyncio.Future, "_callbacks"):
+        return None  # Python does not promise that futures tell who waits
+    loop = asyncio.get_running_loop()
+    link = getattr(_here, "round", None)
+    found: Round | None = None if link is None else link()
+    if found is None or found.loop is not loop:
+        found = Round(loop)
+        _here.round = weakref.ref(found)  # channels hold it, and it holds the loop: neither may outlive its runs here
+    return found
+
+
+_here = threading.local()  # a loop runs in one thread at a time

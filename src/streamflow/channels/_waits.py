@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from ._pulse import Pulse
     from ._receive_end import ReceiveEnd
     from ._send_end import SendEnd
-    from ._wait import Overseer
+    from ._wait import Overseer, Waiter
 
 __all__ = [
     "EdgeWait",
     "has_waiting_sender",
     "is_awaited",
     "oversee",
+    "stand_in",
     "stands_at",
     "tell_loop",
     "tell_waits",
     "waits_on",
+    "wake_reader",
     "widen",
     "written_edges",
 ]
@@ -104,6 +106,16 @@ def waits_on(ends: Collection[ReceiveEnd[object]], pulse: Pulse) -> dict[object,
 def oversee(end: ReceiveEnd[object], overseer: Overseer) -> None:
     """Have `overseer` told whenever the reader of an end begins to wait."""
     end._overseers += (overseer,)
+
+
+def stand_in(end: ReceiveEnd[object], waiter: Waiter) -> None:
+    """Have `waiter` told when something happens at an edge, as if a task waited there that reads it; no pulse has counted it."""
+    end._waiter, end._together = waiter, None  # it is no future; `tell_loop()` is to be called when a task reads
+
+
+def wake_reader(end: ReceiveEnd[object]) -> None:
+    """Tell who waits for an element to look again."""
+    end._wake()
 
 
 def is_awaited(end: ReceiveEnd[object]) -> bool:

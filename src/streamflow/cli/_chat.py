@@ -18,7 +18,7 @@ from ..runtime import PipelineConfig
 from ._history import ChosenConversation, list_conversations
 from ._messages import Messages
 from ._screen import DONE, FAILED, INTERRUPTED, MISUSED
-from ._showing import Showing
+from ._showing import Showing, waiting_calls
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -139,6 +139,8 @@ class _Talk:
             self._showing.past(message)
 
     async def _converse(self, service: ChatService, chosen: ChosenConversation) -> int:
+        if chosen.resumed is not None and self._messages.come_from == "terminal":
+            await self._ask_again(service, chosen.resumed.id)
         while (text := await self._messages.next_message()) is not None:
             succeeded = await self._answer(service, await chosen.id_for(text), text)
             if self._screen.is_gone or not (succeeded or self._messages.come_from == "terminal"):
@@ -149,7 +151,20 @@ class _Talk:
     async def _answer(self, service: ChatService, conversation: str, text: str) -> bool:
         """Show the answer to `text` as it arrives, and say whether one came; an answer that the user stopped is one."""
         self._showing.begin()
-        response = service.stream_response(conversation, text)
+        return await self._follow(service, conversation, service.stream_response(conversation, text))
+
+    async def _ask_again(self, service: ChatService, conversation: str) -> None:
+        """Ask about the calls that a conversation has left waiting, and show the rest of that answer."""
+        said = await service.messages(conversation, last=1)
+        waiting = waiting_calls(said[-1]) if said else []
+        if waiting:
+            self._showing.calls.update({step.tool_call_id: step for step in waiting})
+            decisions = {step.tool_call_id: await self._consents(step.tool_call_id) for step in waiting}
+            self._showing.begin()
+            await self._follow(service, conversation, service.resume(conversation, decisions))
+
+    async def _follow(self, service: ChatService, conversation: str, response: ChatStream) -> bool:
+        """Show a response, and what follows when the user has been asked; says whether an answer came."""
         while True:
             pending, error = await self._show(response)
             if error is not None:

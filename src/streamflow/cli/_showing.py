@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..apps import ChatMessage, ChatServiceEvent, ProcessStep
     from ._screen import Screen
 
-__all__ = ["Showing"]
+__all__ = ["Showing", "waiting_calls"]
 
 _MAX_SHOWN = 200
 
@@ -80,6 +80,12 @@ class Showing:
     def _note(self, text: str) -> None:
         if not self._quiet:
             self._screen.note(text)
+
+
+def waiting_calls(message: ChatMessage) -> list[ProcessStep]:
+    """Return the calls of an answer that wait for a person: of one that was stopped otherwise, each has a result that says so."""
+    ended = {step.tool_call_id for step in message.steps if step.type == "tool_result"}
+    return [step for step in message.steps if step.type == "tool_call" and step.tool_call_id not in ended]
 
 
 def _cut(text: str) -> str:

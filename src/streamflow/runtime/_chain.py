@@ -14,13 +14,11 @@ Rules:
    this one.
 """
 
-
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import inspect
 from collections.abc import Generator
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -29,11 +27,12 @@ import anyio.lowlevel
 from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_quick_edge, line_of, pass_head, pump_each
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
-from ._jobs import Job, is_made_of
+from ._jobs import NO_CONTEXT, Job, is_made_of
 from ._stage_job import StageJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextvars import Context
 
     from ..channels import ReceiveEnd, SendEnd, Unusual
     from ..stages import Step
@@ -48,9 +47,6 @@ _CHECKPOINT = 64
 
 _END = object()
 
-_NO_CONTEXT = Context()
-"""That of parts, in which nothing runs."""
-
 
 class Part(Job):
     """What stands for the task of one stage that shares it with others."""
@@ -60,7 +56,7 @@ class Part(Job):
 
     def __init__(self, stage: StageRun) -> None:
         # Nothing runs in its context, which would keep the run alive: the stage's own is the chain's to keep and to forget.
-        super().__init__(stage.name, _nothing, _ignored, _NO_CONTEXT)
+        super().__init__(stage.name, _nothing, _ignored, NO_CONTEXT)
         self.chain: Chain | None = None
         self.place: int = 0
         self.was_at_work: bool = False  # when its task ended
@@ -374,7 +370,7 @@ class Chain:
             self._hand_over(engine, member, rest if member.part.place == place else None)
         if self._first == self._end:
             self._forget()
-            engine.deadlocks.pulse.runnable -= 1
+            engine.pulse.runnable -= 1
             raise _Apart
 
     @staticmethod
@@ -385,7 +381,7 @@ class Chain:
         stage.job.instead = _give_up
         if engine.meter is not None:
             engine.meter.take_over(stage)
-        engine.deadlocks.pulse.runnable += 1
+        engine.pulse.runnable += 1
         engine.jobs.start(stage.job)
         engine.jobs.remove(member.part)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..channels import ArrivalEnd, is_plain_edge
+from ..channels import WIDE, ArrivalEnd, is_quick_edge
 from ..elements import EndOfStream, ErrorElement, RunTotals, StreamElement, TextElement, Usage, UsageElement
 from ..errors import ChannelClosedError, RunStateError
 
@@ -58,18 +58,17 @@ class Outcome:
         if not self.over and not engine.is_done:
             if engine.has_last_stages:
                 await engine.finish_last_stages()
-            await engine.finish(shield=False)
+            if engine.has_tasks:
+                await engine.finish(shield=False)
+            else:
+                engine.tell_end()
         if not engine.cancelled and not self.over:
             if engine.notice is not None and not self.notice_told:
                 return self.see(engine.notice)
             if not self.end_told:
                 self.end_told = True
-                totals = RunTotals(
-                    elements=engine.outlet.received,
-                    errors=self.errors,
-                    usage=self.usage,
-                    duration_s=engine.jobs.backend.now() - self.began_s,
-                )
+                duration_s = engine.jobs.backend.now() - self.began_s
+                totals = RunTotals(engine.outlet.received, self.errors, self.usage, duration_s)
                 return EndOfStream(engine.reason, totals)
         self.over = True
         error = None if engine.cancelled else engine.take_failure()
@@ -116,7 +115,7 @@ class Iteration:
 
 
 class _PlainIteration(Iteration):
-    """One iteration of a run whose output is a plain edge: the fast path of that, without the call."""
+    """One iteration of a run whose output is a plain edge, or has lanes besides: the fast path of that, without the call."""
 
     async def __anext__(self) -> StreamElement:
         outlet = self._outlet
@@ -133,7 +132,9 @@ class _PlainIteration(Iteration):
 
 def iterate(outcome: Outcome) -> Iteration:
     """Begin one iteration of a run."""
-    return (_PlainIteration if is_plain_edge(outcome.engine.outlet) else Iteration)(outcome)
+    outlet = outcome.engine.outlet
+    is_quick = is_quick_edge(outlet) and outlet.capacity <= WIDE  # a wider one counts its elements
+    return (_PlainIteration if is_quick else Iteration)(outcome)
 
 
 class TextIteration:
@@ -178,7 +179,8 @@ def forbid_elsewhere(engine: Engine) -> None:
 
 
 async def _pull(outlet: ReceiveEnd[StreamElement], outcome: Outcome) -> StreamElement:
-    forbid_elsewhere(outcome.engine)
+    if not outcome.engine.jobs.backend.is_here():
+        forbid_elsewhere(outcome.engine)
     if not outcome.end_told:
         try:
             return outcome.see(await outlet.__anext__())

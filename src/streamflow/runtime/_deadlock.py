@@ -17,7 +17,6 @@ Nothing here costs anything while a task of the run can go on: `Pulse` counts, a
 from __future__ import annotations
 
 from collections import deque
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..channels import Pulse, has_waiting_sender, is_awaited, tell_waits, waits_on, widen, written_edges
@@ -46,29 +45,29 @@ _TELLS_ALWAYS = -(2**40)
 
 
 class DeadlockWatch:
-    """Counts the tasks of one run that can go on, and finds out whether it is dead when there is none.
+    """Finds out whether a run is dead, when none of its tasks can go on.
 
     Args:
         engine: A weak link to the run. It holds this, so this does not hold it.
     """
 
-    __slots__ = ("_engine", "_fed_by_user", "_is_due", "_left_alone", "_sees_user", "pulse")
+    __slots__ = ("_engine", "_fed_by_user", "_is_due", "_left_alone", "_sees_user")
 
     def __init__(self, engine: weakref.ref[Engine]) -> None:
         self._engine = engine
         self._is_due = self._sees_user = False
         self._fed_by_user: Sequence[ReceiveEnd[Any]] = ()  # known once it has mattered what the user does
         self._left_alone = _NONE  # stages that have tasks of their own
-        # It knows the engine as little as this does: nothing may be left waiting for the garbage collector.
-        self.pulse: Pulse = Pulse(0, MethodType(_suspect, engine))
-        """Counts the tasks."""
 
     def suspect(self) -> None:
         """Hear that perhaps nothing can go on."""
         engine = self._engine()
-        if self._is_due or engine is None or self.pulse.runnable > 0:
+        if self._is_due or engine is None or engine.pulse.runnable > 0:
             return
-        # A live run comes here with each element that it waits for, so what is most likely is asked first.
+        # A run whose consumer is slow comes here with each burst, a live one with each element, so these are asked first.
+        outlet = engine.outlet
+        if self._sees_user and outlet.state == "open" and has_waiting_sender(outlet) and not is_awaited(outlet):
+            return
         if any(edge.state == "open" and is_awaited(edge) for edge in self._fed_by_user):
             return
         if engine.jobs.alive and not self._is_up_to_user(engine):
@@ -78,7 +77,7 @@ class DeadlockWatch:
     def _look(self) -> None:
         self._is_due = False
         engine = self._engine()
-        if engine is not None and self.pulse.runnable <= 0 and not engine.end_loops() and self._is_dead(engine):
+        if engine is not None and engine.pulse.runnable <= 0 and not engine.end_loops() and self._is_dead(engine):
             engine.found_dead()
 
     def _is_dead(self, engine: Engine) -> bool:
@@ -87,7 +86,7 @@ class DeadlockWatch:
             return False
         if any(stage.name in self._left_alone and stage.job in jobs for stage in engine.stages):
             return False
-        waits = waits_on(_ends(engine), self.pulse)
+        waits = waits_on(_ends(engine), engine.pulse)
         for job in jobs:
             view = job.look(engine.jobs.backend)
             if view is None or job.cancel_requested:
@@ -106,15 +105,9 @@ class DeadlockWatch:
             fed = self._fed_by_user = [
                 engine.edges[edge] for head, edge in engine.plan.heads.items() if not engine.has_feeder(head)
             ]
-            user = Pulse(_TELLS_ALWAYS, MethodType(_suspect, self._engine))
+            user = Pulse(_TELLS_ALWAYS, self._engine)
             tell_waits(user, written=fed, read=[engine.outlet, *engine.leaves.values()])
         return True
-
-
-def _suspect(engine: weakref.ref[Engine]) -> None:
-    its = engine()
-    if its is not None:
-        its.deadlocks.suspect()
 
 
 def wait_graph(engine: Engine) -> WaitGraph:
@@ -160,7 +153,7 @@ class _Teller:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waits = waits_on(_ends(engine), engine.deadlocks.pulse)
+        self._waits = waits_on(_ends(engine), engine.pulse)
         self._readers: dict[str, str] = {}  # of edges
         self._writers: dict[str, str] = {}
         self._tasks: dict[str, list[str]] = {}  # of each of those, by what they are called in reports

@@ -70,7 +70,7 @@ def begin_drain(engine: Engine) -> None:
             if inlet.is_open:
                 engine.account.turn_away(inlet.name, inlet.statistics().waiting_senders)
         engine.stop_sources()
-        for one in engine._stages:
+        for one in engine.stages:
             if not one.inputs:
                 one.cancel()
         for outlet in (engine.outlet, *engine.leaves.values()):

@@ -93,10 +93,10 @@ class EdgeMeter:
     def glance(self, now: float) -> None:
         """Note, in passing, that who writes it has had its turn: what has moved is looked at soon."""
         depth = len(self.backlog)
-        if depth > self.peak:  # noqa: PLR1730 - after each turn: no call
-            self.peak = depth
         total = depth + self.end.received
         if total != self._total:
+            if depth > self.peak:  # noqa: PLR1730 - after each turn: no call
+                self.peak = depth
             self._touched_s = now
             if self.hears is not None and total > self._total:
                 self.hears(False, now)

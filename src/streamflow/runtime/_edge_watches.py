@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._watchdog import RunClock
     from ._wiring import StageRun
 
-__all__ = ["EdgeWatches", "Tell", "edge_watches", "has_limits", "watchdogs_of", "watches_all"]
+__all__ = ["EdgeWatches", "Tell", "edge_watches", "has_limits", "times_all", "watchdogs_of", "watches_all"]
 
 Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 """Called with an edge's name, an element's ordinal there, the name of its type, and the seconds that it was inside."""
@@ -37,8 +37,12 @@ Tell: TypeAlias = "Callable[[str, int, str, float], None]"
 
 def watches_all(config: PipelineConfig) -> bool:
     """Say whether the settings ask for a watch on every edge."""
-    limits = config.idle_timeout_s, config.backpressure_timeout_s
-    return _follows(config) or any(one is not None for one in limits)
+    return _follows(config) or times_all(config)
+
+
+def times_all(config: PipelineConfig) -> bool:
+    """Say whether the settings ask for a limit of time on every edge, for which each element is looked at."""
+    return config.idle_timeout_s is not None or config.backpressure_timeout_s is not None
 
 
 def has_limits(config: PipelineConfig) -> bool:

@@ -10,12 +10,13 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from ..channels import entry_of
 from ..observe import ElementTrace, TraceLink, TraceSink, Visit, decide, new_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..channels import Hop, Origin, Root
+    from ..channels import Entry, Hop, Origin, Root
     from ..observe import Sampler, Span, TraceContext, Tracing
     from ._plan import Plan
 
@@ -111,7 +112,7 @@ class ElementLog:
         self._sinks = sinks
         self._base = new_trace_id()
         self._numbers = itertools.count()
-        self._kept: deque[tuple[Hop, type, _End]] = deque(maxlen=tracing.keep)
+        self._kept: deque[tuple[Entry, float, type, _End]] = deque(maxlen=tracing.keep)
         self._keep = self._kept.append
         self._tells = sinks.wants_elements
         self._edges: Sequence[tuple[str, str | None, str | None]] = ()
@@ -149,23 +150,28 @@ class ElementLog:
         number = next(self._numbers)
         return number if decide(self._sampler, self._id(number), self._parent) else None
 
+    @property
+    def keep(self) -> Callable[[tuple[Entry, float, type, Literal["delivered"]]], None] | None:
+        """What `delivered()` does, without the call, where that tells nobody; None: it does."""
+        return None if self._tells else self._keep
+
     def delivered(self, item: object, hop: Hop | None) -> None:
         """Know that the consumer has taken an element."""
         if hop is not None:
-            self._keep((hop, type(item), "delivered"))
+            self._keep((*hop, type(item), "delivered"))
             if self._tells:
                 self._tell()
 
     def consumed(self, item: object, hop: Hop | None) -> None:
         """Know that a sink has taken an element."""
         if hop is not None:
-            self._keep((hop, type(item), "consumed"))
+            self._keep((*hop, type(item), "consumed"))
             if self._tells:
                 self._tell()
 
     def discarded(self, item: object, hop: Hop) -> None:
         """Know that an element was thrown away."""
-        self._keep((hop, type(item), "discarded"))
+        self._keep((*hop, type(item), "discarded"))
         if self._tells:
             self._tell()
 
@@ -187,17 +193,18 @@ class ElementLog:
     def _hex(self, root: Root) -> str:
         return f"{self._id(root if root >= 0 else ~root):032x}"
 
-    def _told(self, last: Hop, kind: type, end: _End) -> ElementTrace:
-        """Return the way that ends with a hop."""
+    def _told(self, entry: Entry, left_s: float, kind: type, end: _End) -> ElementTrace:
+        """Return the way that ends with leaving an edge."""
+        last: Hop = (entry, left_s)
         hops, links = [last], list[TraceLink]()
-        origin: Origin = last[0][0]
+        origin, _, _ = entry_of(last)
         while not isinstance(origin, int):
             if isinstance(origin, list):
                 maker = self._maker(hops[-1])
                 links += [TraceLink(self._hex(_root(one)), maker, one[1]) for one in origin[1:]]
                 origin = origin[0]
             hops.append(origin)
-            origin = origin[0][0]
+            origin, _, _ = entry_of(origin)
         hops.reverse()
         return ElementTrace(
             trace_id=self._hex(origin),
@@ -211,19 +218,21 @@ class ElementLog:
 
     def _maker(self, hop: Hop) -> str:
         """Return who has made an element of several: the stage that sent it over this edge, or the merge."""
-        name, source, _ = self._edges[hop[0][1]]
+        name, source, _ = self._edges[entry_of(hop)[1]]
         return name if source is None else source
 
     def _visits(self, hops: Sequence[Hop], end: _End) -> list[Visit]:
         visits: list[Visit] = []
         before_s: float | None = None
-        for (_, edge, entered_s), left_s in hops:
+        for hop in hops:
+            _, edge, entered_s = entry_of(hop)
+            left_s = hop[1]
             name, source, _ = self._edges[edge]
             if source is not None:
                 visits.append(Visit("stage", source, entered_s if before_s is None else before_s, entered_s))
             visits.append(Visit("queue", name, entered_s, left_s))
             before_s = left_s
-        (_, edge, _), left_s = hops[-1]
+        edge, left_s = entry_of(hops[-1])[1], hops[-1][1]
         reader = self._edges[edge][2]
         if end == "consumed" and reader is not None:
             visits.append(Visit("stage", reader, left_s, left_s))
@@ -238,5 +247,5 @@ def _root(hop: Hop) -> Root:
     """Return where the way of a hop begins; of several, that of the first."""
     origin: Origin = hop
     while not isinstance(origin, int):
-        origin = (origin[0] if isinstance(origin, list) else origin)[0][0]
+        origin, _, _ = entry_of(origin[0] if isinstance(origin, list) else origin)
     return origin

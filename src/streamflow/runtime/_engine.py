@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..channels import Pulse, written_edges
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -36,19 +37,18 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, RunContext
+from ..stages import CURRENT_RUN, RunContext, is_async
 from ._backend import current_backend
-from ._chain import Chain
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
 from ._dump import forget, remember
 from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
+from ._folded import Folded, make_jobs, may_fold, wire_folded
 from ._interruption import end_stage
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
-from ._stage_job import StageJob
 from ._view import RunView
 from ._watchdog import RunClock
 from ._wiring import StageRun, wire
@@ -99,12 +99,11 @@ class Engine(RunView):
     _no_more_waiting: anyio.Event | None = None
     _supervisors: Mapping[str, Supervisor] = MappingProxyType({})
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: once for each run
         self,
         plan: Plan,
         config: PipelineConfig,
         sources: Mapping[str, Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]],
-        *,
         deps: object,
         reporter: Reporter,
         lifetime: Lifetime,
@@ -117,7 +116,6 @@ class Engine(RunView):
         self._sources = sources
         self._deps = deps
         self._lifetime = lifetime
-        self._emit, self._open_resource = reporter.emit, lifetime.resource  # one for all stages
         self._context = contextvars.copy_context()
 
     # Starting
@@ -135,11 +133,19 @@ class Engine(RunView):
         self._here = remember(self)
         clock = RunClock(self.jobs.backend.clock())
         watches = edge_watches(self, clock)
-        self.deadlocks: DeadlockWatch = DeadlockWatch(self._here)
-        self._stages, wiring = wire(self.plan, watches, self._here, self.deadlocks.pulse, is_live=not self._sources)
+        self.pulse: Pulse = Pulse(0, self._here)
+        is_live = not self._sources
+        if watches is None and may_fold(self, self._sources):
+            wiring = wire_folded(self.plan, self._here, self.pulse, is_live=is_live)
+            self._folded = Folded(self, wiring)
+        else:
+            # Inside a chain elements go past the edges.
+            is_late = is_live or bool(self.plan.chains) or any(map(is_async, self._sources.values()))
+            self._stages, wiring = wire(self.plan, watches, self._here, self.pulse, is_live=is_live, is_late=is_late)
+            self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self._edges, self._clock = wiring.edges, clock
+        self._clock = clock
         if wiring.hubs:
             self._hubs = wiring.hubs
         if self.plan.loops:
@@ -157,21 +163,17 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        chains, shared = self.plan.chains, 0
-        for places in chains:
-            Chain(self, [self._stages[one] for one in places], self._context.copy)
-            shared += len(places) - 1
-        for stage in self._stages:
-            stage.host = self
-            if not (chains and stage.has_job):
-                stage.job = StageJob(
-                    stage.name, self.begin_stage, self.stage_ended, self._context.copy(), (stage, None)
-                )
-        self._begin_watching(watches)
+        tasks = make_jobs(self, self._context)
+        if self.plan.has_watchdogs or self.config.metrics or self.reporter.recorder is not None:
+            self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
-        feeders = [one for one in self._feeders.values() if one.weight]  # those that have tasks
-        self.deadlocks.pulse.runnable = len(feeders) + len(self._stages) - shared
-        self.jobs.start(*feeders, *self._watchdogs, *[stage.job for stage in self._stages])
+        jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
+        self.pulse.runnable = len(jobs) + tasks
+        jobs += self._watchdogs
+        jobs += [stage.job for stage in self._stages]
+        if self._folded is not None:
+            jobs.append(self._folded)
+        self.jobs.start(*jobs)
         if self.draining:
             begin_drain(self)
 
@@ -185,13 +187,15 @@ class Engine(RunView):
             self.reporter.recorder.begin(self)
 
     def _feeder(self, head: str, source: Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]) -> Job:
+        inlet = self.inlets[head]
+        (edge,) = written_edges(inlet)
         return feeder_of(
             source,
-            (self.inlets[head], self._edges[self.plan.heads[head]]),
-            name=self.source_name(head),
-            head=head,
-            ended=self._feeder_ended,
-            context=self._context.copy(),
+            (inlet, edge),
+            self.source_name(head),
+            head,
+            self._feeder_ended,
+            self._context.copy(),
             may_be_pulled=head in self.plan.pulled and self.reporter.recorder is None,
             may_be_driven=head in self.plan.driven,
         )
@@ -202,14 +206,14 @@ class Engine(RunView):
         """Make what a stage may ask of the run. To be called in the stage's own context."""
         stage.has_begun = True
         run: RunContext[Any] = RunContext(
-            run_id=self.run_id,
-            stage=stage.name,
-            deps=self._deps,
-            deadline_s=None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            emit=self._emit,
-            start_soon=stage.start_helper,
-            open_resource=self._open_resource,
-            guard=None if stage.supervisor is None else stage.supervisor.guard_of_calls,
+            self.run_id,
+            stage.name,
+            self._deps,
+            None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
+            self.reporter,
+            stage,
+            self._lifetime,
+            None if stage.supervisor is None else stage.supervisor.guard_of_calls,
         )
         CURRENT_RUN.set(run)
         stage.context = run
@@ -225,7 +229,7 @@ class Engine(RunView):
         stage.helpers[helper] = None
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
-        self.deadlocks.pulse.runnable += 1
+        self.pulse.runnable += 1
         self.jobs.start(helper)
         return helper.cancel
 
@@ -245,10 +249,12 @@ class Engine(RunView):
             self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        self._last_stages -= {stage.index}
+        if stage.index in self._last_stages:
+            self._last_stages -= {stage.index}
         end_stage(stage)
-        if self._supervisors:
+        if stage.supervisor is not None:
             stage.supervisor = None  # which knows it in turn
+        if self.plan.supervises:
             for one in self._supervisors.values():
                 one.look()
         for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
@@ -294,13 +300,14 @@ class Engine(RunView):
 
     def _settle(self, runnable: int = 1) -> None:
         """Do what is to be done when a task has ended, and so many tasks fewer can go on."""
-        alive, pulse = self.jobs.alive, self.deadlocks.pulse
+        alive, pulse = self.jobs.alive, self.pulse
         pulse.runnable -= runnable
         if pulse.runnable <= 0 and alive:
             pulse.suspect()
-        for loop in self._loops:
-            loop.look()
-        if self._watchdogs and not self.working_jobs():
+        if self.plan.loops:
+            for loop in self._loops:
+                loop.look()
+        if self.plan.has_watchdogs and not self.working_jobs():
             for watchdog in self._watchdogs:
                 watchdog.cancel()
         if not self._last_stages and self._no_more_waiting is not None:
@@ -313,13 +320,15 @@ class Engine(RunView):
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
             if self.cancelled or (self.draining and not self.has_output):
-                self._tell_end()
+                self.tell_end()
 
-    def _tell_end(self) -> None:
+    def tell_end(self) -> None:
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
         if self.reporter.is_over:
             return
-        elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
+        elements = self.outlet.received
+        if self._taken:
+            elements += sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies, self._stages)
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
@@ -371,7 +380,7 @@ class Engine(RunView):
         if output is not None and notice is not None and not (isinstance(culprit, StageRun) and culprit.is_sink):
             output.close_with(notice)
         self.stop_sources()
-        for one in self._stages:
+        for one in self.stages:
             if one.index not in behind:
                 one.cancel()
                 one.close_inputs("failure")
@@ -406,7 +415,7 @@ class Engine(RunView):
             if self._no_more_waiting is not None:
                 self._no_more_waiting.set()
             if not self.jobs.alive:
-                self._tell_end()
+                self.tell_end()
 
     async def finish_last_stages(self) -> None:
         """Wait until all sinks have ended, and all stages that feed the consumer; or until the run fails.
@@ -426,7 +435,7 @@ class Engine(RunView):
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
         if self.jobs.alive:
             await self.end_tasks(shield=shield)
-        self._tell_end()
+        self.tell_end()
         if self.reporter.has_tasks:
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
@@ -453,10 +462,17 @@ class Engine(RunView):
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
+        if self.failure is None:
+            return None
         error, self.failure = self.failure, None
         if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
             error.suppressed, self._suppressed = self._suppressed, ()
         return error
+
+    def suspect(self) -> None:
+        """Hear that perhaps nothing can go on."""
+        self._deadlocks = self._deadlocks or DeadlockWatch(self._here)
+        self._deadlocks.suspect()
 
     def end_loops(self) -> bool:
         """End the loops that have come to rest, and say whether there was one."""
@@ -465,7 +481,7 @@ class Engine(RunView):
     def found_dead(self) -> None:
         """Hear that all tasks of the run wait for each other."""
         graph = wait_graph(self)
-        grown = let_grow(graph, self._edges, self.config)
+        grown = let_grow(graph, self.edges, self.config)
         if grown is None:
             self._fail(PipelineDeadlockError(graph), None)
         else:

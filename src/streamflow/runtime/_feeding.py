@@ -10,18 +10,17 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
 from itertools import chain
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..channels import LaneSendEnd, driven, is_plain_edge, is_quick_edge, pull_into, pull_into_lanes, pull_when_asked
-from ..stages import as_element, close_source, feed
+from ..stages import as_element, close_source, feed, is_async
 from ._jobs import Job
 from ._task_meter import as_coroutine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
     from contextvars import Context
     from typing import TypeAlias
 
@@ -33,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["PulledSource", "feeder_of"]
 
 
-def feeder_of(
+def feeder_of(  # noqa: PLR0917 - once for each run
     source: _Source,
-    ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
-    *,
+    ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
     name: str,
     head: str,
     ended: Callable[[str, Job, BaseException | None], None],
     context: Context,
+    *,
     may_be_pulled: bool,
     may_be_driven: bool,
 ) -> Job:
@@ -58,9 +57,9 @@ def feeder_of(
     """
     work = _feed
     if may_be_pulled and is_quick_edge(ends[0]) and is_quick_edge(ends[1]):
-        if not isinstance(source, AsyncIterable):
+        if not is_async(source):
             pulled = LanedSource if isinstance(ends[0], LaneSendEnd) else PulledSource
-            return pulled(name, source, ends, ended, context, about=(head,))
+            return pulled(name, cast("Iterable[StreamElement | str]", source), ends, ended, context, about=(head,))
         if may_be_driven and is_plain_edge(ends[0]):
             work = _feed_driven
     feeder = Job(name, work, ended, context, (head, source, ends[0]))
@@ -100,7 +99,7 @@ class PulledSource(Job):
         self,
         name: str,
         source: Iterable[StreamElement | str],
-        ends: tuple[SendEnd[StreamElement], ReceiveEnd[StreamElement]],
+        ends: tuple[SendEnd[StreamElement], ReceiveEnd[object]],
         ended: Callable[..., None],
         context: Context,
         *,
@@ -167,18 +166,8 @@ class PulledSource(Job):
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
         ended, about = self._ended, self._about
-        # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del (
-            self._work,
-            self._ended,
-            self._about,
-            self._context,
-            self._source,
-            self._items,
-            self._hand,
-            self._writer,
-            self._reader,
-        )
+        self._forget()
+        del self._source, self._items, self._hand, self._writer, self._reader
         try:
             ended(*about, self, error)
         finally:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, cast
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +17,6 @@ from ._task_meter import metered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
-    from contextvars import Context
 
     from ._backend import Backend, Task, TaskView
     from ._swallowing import Pressure
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("streamflow.runtime")
 
-__all__ = ["Job", "JobGroup", "is_made_of", "leaf_of"]
+__all__ = ["NO_CONTEXT", "Job", "JobGroup", "is_made_of", "leaf_of"]
+
+
+NO_CONTEXT: Final = Context()
+"""That of jobs in which nothing runs."""
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing, where a job has ended."""
 
 
 class Job:
@@ -43,12 +51,6 @@ class Job:
     """How many tasks there are less when it has ended."""
     is_shared: bool = False
     """Whether it is the task of other stages, too."""
-    instead: Callable[..., Awaitable[object]] | None = None
-    """What to do when it is cancelled before it has begun; None: nothing."""
-    meter: UnitMeter | None = None
-    """Measures what it does with its time; None: nothing does."""
-    _held: Task | None = None  # its task, once it was cancelled
-    _pressure: Pressure | None = None
 
     def __init__(
         self,
@@ -62,14 +64,19 @@ class Job:
         """What it is called in reports."""
         self.cancel_requested: bool = False
         """Whether the run has asked it to end."""
+        self.instead: Callable[..., Awaitable[object]] | None = None
+        """What to do when it is cancelled before it has begun; None: nothing."""
+        self.meter: UnitMeter | None = None
+        """Measures what it does with its time; None: nothing does."""
         self._work: Callable[..., Any] = work
         self._ended = ended
-        self._about = about
+        self._about: tuple[Any, ...] = about
         self._context = context
         self._backend: Backend | None = None  # that has started its task
         self._task: object = None
-        self._begun = False
-        self._is_struck = False
+        self._held: Task | None = None  # that task, once it was cancelled
+        self._pressure: Pressure | None = None
+        self._begun = self._is_struck = False
 
     @property
     def is_at_work(self) -> bool:
@@ -175,8 +182,6 @@ class Job:
     def _end(self, error: BaseException | None) -> None:
         """Know that its last step is being taken, and tell of its end."""
         ended, about = self._ended, self._about[:1]
-        # What it was made of knows it in turn: nothing of that may be left waiting for the garbage collector.
-        del self._work, self._ended, self._about
         self._forget()
         try:
             ended(*about, self, error)
@@ -184,16 +189,14 @@ class Job:
             del error
 
     def _forget(self) -> None:
-        """Know its task no more, which is at its end."""
-        del self._context
-        self._task = None
-        if self.instead is not None:
-            self.instead = None
-        if self._pressure is not None:
-            self._pressure.end()
-            self._pressure = None
+        """Forget all that it was made of, which knows it in turn: nothing of that may be left waiting for the garbage collector."""
+        self._work, self._ended, self._about, self._context = _nothing, _nothing, (), NO_CONTEXT
+        self._task = self._backend = self.instead = None
         if self._held is not None:
             self._held = None
+            if self._pressure is not None:
+                self._pressure.end()
+                self._pressure = None
 
 
 class JobGroup:

@@ -18,7 +18,7 @@ from ..elements import Priority
 from ..errors import ConfigError
 from ..graph import DEAD_LETTERS, Arrival, Endpoint, bounds_of, fusion_of, isolated_stages, loops, ordering_forks
 from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
-from ._edge_watches import has_limits, watches_all
+from ._edge_watches import has_limits, times_all, watches_all
 from ._fans import fan_of
 from ._lone_chains import lone_chains
 from ._orderings import plan_orderings
@@ -190,6 +190,8 @@ class Plan(Record, frozen=True):
     """Whether nothing forks and nothing merges."""
     ways: tuple[tuple[int, int], ...] = ()
     """If, besides, all is as plain as can be, edges from task to task: the one that each stage reads, and the one it writes."""
+    row: tuple[tuple[str, int, Callable[[object], bool], set[type]], ...] = ()
+    """If so, what `open_row()` is given: of each edge its name, capacity, gate, and the types that this has let through."""
     pulled: frozenset[str] = frozenset()
     """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     driven: frozenset[str] = frozenset()
@@ -324,7 +326,8 @@ class _Planner:
             served={name: (reached & last) - looking_on for name, reached in fed.items()},
             loops=tuple(self._loop(one) for one in loops(self._graph)),
             is_chain=is_chain,
-            ways=self._ways(stages),
+            ways=(ways := self._ways(stages)),
+            row=tuple((one.name, one.capacity, one.gate, one.plain) for one in self._edges) if ways else (),
             pulled=pulled,
             driven=frozenset(name for name in pulled if numbers[name] in {places[0] for places in chains}),
             chains=chains,
@@ -344,10 +347,10 @@ class _Planner:
 
     def _alone(self, stages: Sequence[StagePlan]) -> Iterator[tuple[int, ...]]:
         fused = {place for places in self._chains for place in places}
-        return iter(()) if watches_all(self._config) else lone_chains(stages, self._edges, fused)
+        return iter(()) if times_all(self._config) else lone_chains(stages, self._edges, fused)
 
     def _pulled(self, heads: Mapping[str, int], stages: Sequence[StagePlan]) -> frozenset[str]:
-        if watches_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
+        if times_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
             return frozenset()
         alone = {one.inputs[0].edges for one in stages if len(one.inputs) == 1}
         return frozenset(name for name, edge in heads.items() if (edge,) in alone)

@@ -90,7 +90,7 @@ class LoopWatch:
     def _all_wait(self, engine: Engine) -> bool:
         stages = [one for one in engine.stages if one.index in self._plan.stages]
         readers = [one for stage in stages for one in stage.inputs]
-        waits = waits_on([*readers, *engine.edges], engine.deadlocks.pulse)
+        waits = waits_on([*readers, *engine.edges], engine.pulse)
         own = {id(one) for one in readers}
         jobs = [job for stage in stages for job in (stage.job, *stage.helpers) if job in engine.jobs.alive]
         for job in jobs:

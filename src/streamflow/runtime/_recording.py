@@ -194,7 +194,7 @@ class Recorder(PointWatcher):
 
     def _hold(self) -> None:
         if self._let_go is None and self._engine is not None and self._engine.jobs.alive:
-            self._let_go = hold_edges(self._holdable, self._engine.deadlocks.pulse)
+            self._let_go = hold_edges(self._holdable, self._engine.pulse)
 
     def _release(self) -> None:
         let_go, self._let_go = self._let_go, None

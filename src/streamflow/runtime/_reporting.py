@@ -47,16 +47,11 @@ class Reporter:
         buffer: Bound of each queue, in events.
     """
 
-    tracer: RunTracer | None = None
-    """Follows the run, which is traced; None: it is not."""
-    recorder: PointWatcher | None = None
-    """Records the run; None: it is not recorded."""
     is_over: bool = False
     """Whether the end of the run has been told."""
     # What changes late, or never, is told by the class: many runs may be alive at once.
     _listens: bool = False
     _bus: observe.EventBus | None = None  # made when somebody listens
-    _tasks: JobGroup | None = None
     _backend: Backend | None = None
     _error: BaseException | None = None
     _started_s: float = 0.0
@@ -66,6 +61,13 @@ class Reporter:
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
+        self.tracer: RunTracer | None = None
+        """Follows the run, which is traced; None: it is not."""
+        self.recorder: PointWatcher | None = None
+        """Records the run; None: it is not recorded."""
+        self._tasks: JobGroup | None = None
+        self.is_heard: bool = bool(listeners)
+        """Whether anybody listens."""
         self._buffer = buffer
         if listeners:
             self._async_listeners = [one for one in listeners if observe.is_async_listener(one)]
@@ -78,11 +80,6 @@ class Reporter:
         return (self._tasks is not None and bool(self._tasks.alive)) or (
             self.recorder is not None and self.recorder.is_at_work
         )
-
-    @property
-    def is_heard(self) -> bool:
-        """Whether anybody listens."""
-        return self._bus is not None
 
     @property
     def has_listeners(self) -> bool:
@@ -106,6 +103,7 @@ class Reporter:
     def _hearing(self) -> observe.EventBus:
         """Return the bus; from now on there is one."""
         self._bus = self._bus or observe.EventBus()
+        self.is_heard = True
         return self._bus
 
     def emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:

@@ -263,9 +263,7 @@ class RunMeter:
         )
 
     def _pulled(self, source: UnitMeter, reader: str, since: float) -> None:
-        now = source.now()
-        source.gave(since, now)
-        self.units[reader].pulled(since, now)
+        source.gave(self.units[reader], since)
 
     def _hear_output(self, leaf: int, is_end: bool, now: float) -> None:
         if self.consumer.since is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..channels import open_plain, tell_loop, tell_waits
+from ..channels import open_row, tell_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,28 +36,25 @@ class Wiring(NamedTuple):
 
 
 def wire_straight(
-    plan: Plan, stages: Sequence[StageRun], herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+    plan: Plan,
+    stages: Sequence[StageRun],
+    herald: Callable[[], Herald | None],
+    pulse: Pulse,
+    *,
+    is_live: bool,
+    is_late: bool,
 ) -> Wiring:
     """Open the edges of a straight line of stages: as `wire()` would, which most runs are too short for."""
-    sends: list[SendEnd[Any]] = []
-    receives: list[ReceiveEnd[Any]] = []
-    send: SendEnd[Any]
-    receive: ReceiveEnd[Any]
-    for edge in plan.edges:
-        send, receive = open_plain(
-            edge.bound.capacity, edge.name, edge.gate, watch=None, pulse=pulse, plain=edge.plain, is_late=True
-        )
-        receive.herald = herald
-        sends.append(send)
-        receives.append(receive)
-    for stage, (before, behind) in zip(stages, plan.ways, strict=True):
+    sends, receives = open_row(plan.row, plan.ways, pulse, herald, is_late=is_late)
+    for stage, (before, behind) in zip(stages, plan.ways):  # noqa: B905 - a look at their lengths costs as much as one turn
         stage.reads = reads = receives[before]
         stage.inputs = (reads,)
-        stage.output = stage.writes = output = sends[behind]
-        reads.forward_to(output, is_alone=True)
+        stage.output = stage.writes = sends[behind]
     (last,) = plan.leaves.values()
     ((head, first),) = plan.heads.items()
-    outlet, inlet = receives[last], receives[first]
-    tell_loop(receives)
-    tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
+    outlet = receives[last]
+    # The user is no task of the run.
+    tell_waits(None, read=(outlet,))
+    if is_live:
+        tell_waits(None, written=(receives[first],))
     return Wiring({head: sends[first]}, outlet, receives, sends, {})

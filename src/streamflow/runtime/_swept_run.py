@@ -32,9 +32,17 @@ class SweptRun:
     cancelled: bool
     outlet: ReceiveEnd[StreamElement]
     jobs: JobGroup
-    _stages: list[StageRun]
-    _edges: Sequence[ReceiveEnd[Any]]
     _sweeper: Sweeper | None = None
+
+    @property
+    def stages(self) -> Sequence[StageRun]:
+        """The stages."""
+        raise NotImplementedError
+
+    @property
+    def edges(self) -> Sequence[ReceiveEnd[Any]]:
+        """All edges."""
+        raise NotImplementedError
 
     @property
     def epoch(self) -> int:
@@ -43,7 +51,7 @@ class SweptRun:
 
     def announce(self, edge: ReceiveEnd[Any], interrupt: Interrupt) -> None:
         """Hear of an `Interrupt` that is being sent; where it is a new one, it interrupts the run."""
-        self._sweeper = self._sweeper or Sweeper(self.plan, self._edges)
+        self._sweeper = self._sweeper or Sweeper(self.plan, self.edges)
         if self._sweeper.is_new(edge, interrupt):
             self.interrupt(interrupt.reason, self._sweeper.writer_of(edge))
 
@@ -51,8 +59,8 @@ class SweptRun:
         """Drop what is on its way, and cancel the work in hand, but for what a stage has that asks for it by an `Interrupt`."""
         if not self.started or self.cancelled or self.reporter.is_over:
             return Interruption(self.epoch, reason)
-        self._sweeper = self._sweeper or Sweeper(self.plan, self._edges)
-        alive = [stage for stage in self._stages if stage.job in self.jobs.alive]
+        self._sweeper = self._sweeper or Sweeper(self.plan, self.edges)
+        alive = [stage for stage in self.stages if stage.job in self.jobs.alive]
         done = self._sweeper.sweep(alive, self.outlet, reason=reason, run_id=self.run_id, sender=sender)
         self.reporter.interrupted(done)
         return done

@@ -66,6 +66,7 @@ class UnitMeter:
 
     __slots__ = (
         "_backend",
+        "_first",
         "_had_hand",
         "_heard",
         "_inputs",
@@ -140,6 +141,8 @@ class UnitMeter:
         self._inputs = tuple(inputs)
         self._is_fork = len(outputs) > 1
         self._heard = tuple(one for one in outputs if one.hears is not None)
+        if outputs:
+            self._first = outputs[0]
         self.outputs: tuple[EdgeMeter, ...] = tuple(outputs)
         """The meters of the edges out of it."""
 
@@ -157,31 +160,35 @@ class UnitMeter:
         helper.meter = self
         self.helpers[helper] = True
 
-    def pulled(self, since: float, now: float) -> None:
-        """Know that its source, which has no task of its own, was at work in its turn: meanwhile it has waited for an element."""
-        self._pulled_s += now - since
-        self.times[IDLE] += now - since
+    def gave(self, reader: UnitMeter, since: float) -> None:
+        """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up.
 
-    def gave(self, since: float, now: float) -> None:
-        """Know that it, a source that has no task of its own, was at work. When it is not asked it is held up."""
+        Args:
+            reader: In whose turn it was, which has waited for an element meanwhile.
+            since: When it began.
+        """
+        now = self.now()
+        spent = now - since
+        reader._pulled_s += spent
+        reader.times[IDLE] += spent
         self.times[BLOCKED] += since - self.since
-        self.computed_s += now - since
+        self.computed_s += spent
         self.since = now
-        for edge in self.outputs:
-            if now - edge.looked_s < self._pause_s and edge.end.attention <= edge.usual:
-                edge.glance(now)
-            else:
-                before = edge.taken
-                edge.was_written(since, now)
-                self._pause_s = _LONG_S if edge.taken - before > _MANY else MOMENT_S
+        edge = self._first
+        if now - edge.looked_s < self._pause_s and edge.end.attention <= edge.usual:
+            edge.glance(now)
+        else:
+            before = edge.taken
+            edge.was_written(since, now)
+            self._pause_s = _LONG_S if edge.taken - before > _MANY else MOMENT_S
 
     def lend(self, work: Callable[[], _T]) -> _T:
         """Have its functions called in the turn of another unit, or of the run's user: meanwhile that one waits for an element."""
-        began, here = self.now(), self.here
+        here, began = self.here, self.now()
         caller, here[0] = here[0], self
         if self.state:
             self.times[self.state] += began - self.since
-        self.state = BUSY
+            self.state = BUSY
         try:
             return work()
         finally:
@@ -195,11 +202,12 @@ class UnitMeter:
                 self._pulled_s = 0.0
             self.computed_s += spent
             end = self._reads[0]
-            has_more = end._buffer or end._turns or end._is_refilled
-            self.state, self.since = (BLOCKED if has_more else IDLE), now
-            if now - self._looked_s < self._pause_s and (not self._heard or self._may_glance()):
-                for edge in self.outputs:
-                    edge.glance(now)
+            self.state = BLOCKED if end._buffer or end._turns or end._is_refilled else IDLE
+            self.since = now
+            edge = self._first  # a chain writes one
+            is_quiet = edge.hears is None or edge.end.attention <= edge.usual + edge.end._receiving
+            if is_quiet and now - self._looked_s < self._pause_s:
+                edge.glance(now)
             else:
                 self._look(self.state, began, now, None)
 

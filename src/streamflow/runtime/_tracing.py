@@ -137,7 +137,7 @@ class RunTracer:
         self._by_stage = [self._place_of(one) for one in plan.stages]
         self._places = {one.node.name: place for one, place in zip(plan.stages, self._by_stage, strict=True)}
         self._source = StagePlace(self._log.roots())
-        self._consumer = EndPlace(self._log.roots(), self._log.delivered, is_final=True)
+        self._consumer = EndPlace(self._log.roots(), self._log.delivered, is_final=True, keep=self._log.keep)
         inputs = [(one, self._by_stage[its.index]) for its in plan.stages for one in its.inputs]
         outlet: list[tuple[InputPlan, StagePlace]] = [(plan.outlet, self._consumer)] if plan.leaves else []
         self._merges: dict[tuple[int, ...], tuple[MergePlace, StagePlace]] = {

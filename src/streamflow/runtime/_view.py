@@ -19,10 +19,11 @@ from ._wiring import ended_input
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..channels import HubEnd, ReceiveEnd, SendEnd
+    from ..channels import HubEnd, Pulse, ReceiveEnd, SendEnd
     from ..elements import StreamElement
     from ._config import PipelineConfig
     from ._deadlock import DeadlockWatch
+    from ._folded import Folded
     from ._jobs import Job, JobGroup
     from ._plan import Plan
     from ._run_meter import RunMeter
@@ -53,7 +54,9 @@ class RunView(SweptRun):
     jobs: JobGroup
     inlets: Mapping[str, SendEnd[StreamElement]] = _NOTHING
     outlet: ReceiveEnd[StreamElement]
-    deadlocks: DeadlockWatch
+    pulse: Pulse
+    """Counts the tasks that can go on."""
+    _deadlocks: DeadlockWatch | None = None  # made when it is asked for
     _edges: Sequence[ReceiveEnd[Any]] = ()
     _hubs: Mapping[str, HubEnd[StreamElement]] = _NOTHING
     _forks: Mapping[str, ForkEnd[StreamElement]] = _NOTHING
@@ -66,6 +69,7 @@ class RunView(SweptRun):
     _watchdogs: Sequence[Job] = ()
     _subscribers: int = 0
     _clock: RunClock
+    _folded: Folded | None = None
     _ended_s: float | None = None
 
     def __init__(self, run_id: str, plan: Plan) -> None:
@@ -77,17 +81,22 @@ class RunView(SweptRun):
     @property
     def stages(self) -> Sequence[StageRun]:
         """The stages; none before the start, and after the end."""
+        if self._folded is not None:
+            self._folded.unfold()
         return self._stages
 
     @property
     def edges(self) -> Sequence[ReceiveEnd[Any]]:
         """All edges, in the order of the plan."""
+        if self._folded is not None:
+            self._folded.unfold()
         return self._edges
 
     @property
     def leaves(self) -> Mapping[str, ReceiveEnd[StreamElement]]:
         """What reads the edge from each leaf, by its name; none before the start."""
-        return {name: self._edges[edge] for name, edge in self.plan.leaves.items()} if self._edges else _NOTHING
+        edges = self.edges
+        return {name: edges[edge] for name, edge in self.plan.leaves.items()} if edges else _NOTHING
 
     def working_jobs(self) -> list[Job]:
         """Return the tasks that move elements, or may."""
@@ -110,7 +119,7 @@ class RunView(SweptRun):
         from ._stats import stats_of  # noqa: PLC0415 - most runs are not asked
 
         until = self._clock.now() if self._ended_s is None else self._ended_s
-        counts = [edge.statistics() for edge in self._edges]
+        counts = [edge.statistics() for edge in self.edges]
         duration_s = until - self._clock.started
         return stats_of(
             self.run_id,
@@ -144,12 +153,20 @@ class RunView(SweptRun):
     @property
     def is_done(self) -> bool:
         """Whether all has ended, and the listeners have been told and have heard it."""
-        return self.reporter.is_over and not self.jobs.alive and not self.reporter.has_tasks
+        return self.reporter.is_over and not self.has_tasks
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether a task has not ended, of the run, of a listener, or of the recording."""
+        return bool(self.jobs.alive) or self.reporter.has_tasks
 
     @property
     def has_output(self) -> bool:
         """Whether something is there for the consumer."""
-        return any(leaf.backlog for leaf in self.leaves.values())
+        for edge in self.plan.leaves.values() if self._edges else ():  # noqa: SIM110 - most runs have one, and any() costs a generator
+            if self._edges[edge].backlog:
+                return True
+        return False
 
     def open_account(self, culprit: StageRun | str | None = None) -> None:
         """Begin to account for what does not arrive, if anything is left that might.
@@ -163,7 +180,7 @@ class RunView(SweptRun):
             spared = self.plan.fed[culprit]
         elif culprit is not None:
             spared = culprit.downstream
-        stages = [one for one in self._stages if one.failure is not None or one.job in self.jobs.alive]
+        stages = [one for one in self.stages if one.failure is not None or one.job in self.jobs.alive]
         self.account.open(self._ends(), [one for one in stages if one.index not in spared])
 
     def undelivered(self) -> dict[str, int]:
@@ -171,7 +188,7 @@ class RunView(SweptRun):
         return {} if self._account is None else self._account.read(self._ends(), is_over=self._ended_s is not None)
 
     def _ends(self) -> Iterator[ReceiveEnd[Any]]:
-        yield from self._edges
+        yield from self.edges
         for merges in self._merges.values():
             yield from merges
         if self.started and isinstance(self.outlet, MergeEnd):
@@ -186,7 +203,7 @@ class RunView(SweptRun):
         """Return since when somebody waits at one end of an edge; None where nobody does, and where it is not measured."""
         if self.meter is None:
             return None
-        number = next((number for number, one in enumerate(self._edges) if one.name == edge), None)
+        number = next((number for number, one in enumerate(self.edges) if one.name == edge), None)
         return None if number is None else self.meter.waits_since(number, end)
 
     def measure_sources(self, sources: Mapping[str, object]) -> None:
@@ -200,7 +217,7 @@ class RunView(SweptRun):
 
         for edge in self._edges:
             edge.provide_buffer()  # which is looked at at the end of each turn
-        its = RunMeter(self.plan, self._edges, self.jobs.backend, self.deadlocks.pulse, self.began_s)
+        its = RunMeter(self.plan, self._edges, self.jobs.backend, self.pulse, self.began_s)
         its.watch_consumer(dict.fromkeys((self.outlet, *self.leaves.values())))
         its.begin(self._feeders, self._stages)
         self.meter = its

@@ -63,34 +63,14 @@ _NOBODY: dict[Job, None] = {}  # never changed: a stage that starts a helper has
 class StageRun:
     """One stage in one run."""
 
-    context: RunContext[Any] | None = None
-    """What it may ask of the run; None before its work has begun."""
-    fence: Fence | None = None
-    """Stands around it since an interruption; None: nothing is fenced."""
     frame: anyio.CancelScope | None = None
     """Around its body, if it is supervised; None: while there is none, or it has its task for itself."""
-    unwinding: Unwinding | None = None
-    """What interruptions have cancelled of it; None: none has cancelled anything yet."""
     host: Engine | None = None
     """The run; None once the stage has ended: the run may know it then, and nothing is left waiting for the garbage collector."""
     waits_for_helpers: bool = False
     """Whether its own work is done, and it waits until that of its helpers is."""
-    helpers: dict[Job, None] = _NOBODY
-    """Its helper tasks that are alive."""
     helpers_ended: anyio.Event | None = None
     """Set when the last helper has ended, once somebody waits for it."""
-    clock: StageClock | None = None
-    """Since when it is busy, if it has a limit."""
-    has_ended: bool = False
-    """Whether its task has."""
-    has_begun: bool = False
-    """Whether its work has begun; a stage may be cancelled before."""
-    failure: BaseException | None = None
-    """What it failed with, or was made to fail with when it took too long."""
-    letters: SendEnd[Any] | None = None
-    """Where its dead letters go."""
-    supervisor: Supervisor | None = None
-    """Keeps it going when it fails; None once it has ended."""
 
     def __init__(self, plan: StagePlan, pulse: Pulse) -> None:
         self.plan: StagePlan = plan
@@ -105,6 +85,27 @@ class StageRun:
         """Its number in the plan."""
         self.inputs: tuple[ReceiveEnd[Any], ...] = ()
         """What it reads."""
+        # These are looked at in each run: what an object has itself is found faster than what its class tells.
+        self.context: RunContext[Any] | None = None
+        """What it may ask of the run; None before its work has begun, and after its end."""
+        self.fence: Fence | None = None
+        """Stands around it since an interruption; None: nothing is fenced."""
+        self.unwinding: Unwinding | None = None
+        """What interruptions have cancelled of it; None: none has cancelled anything yet."""
+        self.helpers: dict[Job, None] = _NOBODY
+        """Its helper tasks that are alive."""
+        self.clock: StageClock | None = None
+        """Since when it is busy, if it has a limit."""
+        self.failure: BaseException | None = None
+        """What it failed with, or was made to fail with when it took too long."""
+        self.letters: SendEnd[Any] | None = None
+        """Where its dead letters go."""
+        self.supervisor: Supervisor | None = None
+        """Keeps it going when it fails; None once it has ended."""
+        self.has_begun: bool = False
+        """Whether its work has begun; a stage may be cancelled before."""
+        self.has_ended: bool = False
+        """Whether its task has."""
         self.output: SendEnd[Any]
         """All that it writes, as one."""
         self.reads: ReceiveEnd[Any] | Mapping[str, ReceiveEnd[Any]]
@@ -267,12 +268,14 @@ class _Ends:
         self._pulse = pulse
         self._entries: dict[int, str] = {}  # of the edges that lead back, where they lead to
 
-    def open(self, edge: EdgePlan) -> None:
-        """Open the next edge."""
+    def open(self, edge: EdgePlan, opened: tuple[SendEnd[Any], ReceiveEnd[Any]] | None = None) -> None:
+        """Open the next edge, unless it is `opened`."""
         watch, bound = None if self._watches is None else self._watches.of_edge(edge), edge.bound
         send: SendEnd[Any]
         receive: ReceiveEnd[Any]
-        if edge.is_plain:
+        if opened is not None:
+            send, receive = opened
+        elif edge.is_plain:
             send, receive = open_plain(
                 bound.capacity,
                 edge.name,
@@ -407,7 +410,14 @@ def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
 
 
 def wire(
-    plan: Plan, watches: EdgeWatches | None, herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+    plan: Plan,
+    watches: EdgeWatches | None,
+    herald: Callable[[], Herald | None],
+    pulse: Pulse,
+    *,
+    is_live: bool,
+    is_late: bool = True,
+    opened: Mapping[int, tuple[SendEnd[Any], ReceiveEnd[Any]]] = MappingProxyType({}),
 ) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
 
@@ -417,15 +427,17 @@ def wire(
         herald: Returns who hears of each `Interrupt` that is sent.
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
+        is_late: Whether the edges may have to wait for their first element, and need no buffers until it comes.
+        opened: The edges that were opened before, by number. If there are any, no end is told of the event loop.
     """
     stages = [StageRun(one, pulse) for one in plan.stages]
-    if plan.ways and watches is None:
-        return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live)
+    if plan.ways and watches is None and not opened:
+        return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live, is_late=is_late)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)
-    for edge in plan.edges:
-        ends.open(edge)
+    for number, edge in enumerate(plan.edges):
+        ends.open(edge, opened.get(number))
     for loop in plan.loops:
         for number in loop.leaving:
             keep_rounds_inside(ends.sends[number])
@@ -436,7 +448,8 @@ def wire(
             ends.join_ports(its, stage.inputs)
         stage.reads = _for_body(its.inputs, stage.inputs) if its.inputs else ended_input(stage.name)
     outlet = ends.read(plan.outlet, None) if plan.leaves else ended_input("consumer")
-    tell_loop(ends.receives)
+    if not opened:
+        tell_loop(ends.receives)
     for stage, its in zip(stages, plan.stages, strict=True):
         _fit_outputs(stage, its, ends, is_alone=plan.is_chain)
     # The user is no task of the run.

@@ -50,6 +50,30 @@ class Lineage(Protocol):
         ...
 
 
+class Teller(Protocol):
+    """Tells the run's listeners what a stage has to say."""
+
+    def emit(self, stage: str, name: str, data: Mapping[str, object]) -> None:
+        """Tell that something has happened in a stage."""
+        ...
+
+
+class Opener(Protocol):
+    """Opens what the runs of a pipeline share."""
+
+    async def resource(self, resource: Resource[T]) -> T:
+        """Return what a resource gives, opened at first use."""
+        ...
+
+
+class Starter(Protocol):
+    """Starts the helper tasks of a stage."""
+
+    def start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        """Start one, and return what cancels it."""
+        ...
+
+
 class _StageLogger(logging.LoggerAdapter[logging.Logger]):
     """An adapter that adds to the `extra=` of a call, where the standard one puts its own in the place of it."""
 
@@ -70,16 +94,15 @@ class RunContext(Generic[DepsT_co]):
     outer: RunContext[object] | None = None
     """That of the stage which runs this one inside itself; None: it is a stage of the graph."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: one for each stage of each run
         self,
-        *,
         run_id: str,
         stage: str,
         deps: DepsT_co,
         deadline_s: float | None,
-        emit: Callable[[str, str, Mapping[str, object]], None],
-        start_soon: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]],
-        open_resource: Callable[[Resource[Any]], Awaitable[Any]],
+        teller: Teller,
+        starter: Starter,
+        opener: Opener,
         guard: Guard | None = None,
     ) -> None:
         self.run_id = run_id
@@ -90,12 +113,12 @@ class RunContext(Generic[DepsT_co]):
         """What the caller gave as `execute(…, deps=…)`."""
         self.deadline_s = deadline_s
         """When the run will time out, on the scale of `clock()`; None when it will not."""
-        self.start_helper: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]] = start_soon
-        """What `start_soon()` calls; returns what cancels the helper."""
         self.guard: Guard | None = guard
         """For a stage of several calls at a time that is supervised: wraps what is called, see `Guard`. None for all others."""
-        self._emit = emit
-        self._open_resource = open_resource
+        # Not their methods, each of which would be one object more for each stage of each run.
+        self._teller, self._opener = teller, opener
+        self.starter: Starter = starter
+        """Starts the stage's helpers."""
 
     @property
     def epoch(self) -> int:
@@ -125,7 +148,7 @@ class RunContext(Generic[DepsT_co]):
             name: What happened, as in `chat.token`.
             data: What there is to say about it.
         """
-        self._emit(self.stage, name, data or {})
+        self._teller.emit(self.stage, name, data or {})
 
     def derived(self, element: object, *origins: object) -> None:
         """Say what an element was made of that is sent next, for the traces: elements that the stage has taken, and still has.
@@ -156,6 +179,14 @@ class RunContext(Generic[DepsT_co]):
         own_name: str = getattr(func, "__name__", "helper")
         self.start_helper(lambda: func(*args), own_name if name is None else name)
 
+    def start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        """Start a helper task as `start_soon()` does, and return what cancels it.
+
+        Raises:
+            RunStateError: If the stage has ended, or is being cancelled.
+        """
+        return self.starter.start_helper(work, name)
+
     async def resource(self, resource: Resource[T]) -> T:
         """Return what all runs of the pipeline share, opened when it is asked for first.
 
@@ -165,21 +196,18 @@ class RunContext(Generic[DepsT_co]):
             RunStateError: If the pipeline has been shut down.
             Exception: What the opening raised; the next call tries again.
         """
-        opened: T = await self._open_resource(resource)
-        return opened
+        return await self._opener.resource(resource)
 
-    def for_inner(
-        self, name: str, start_soon: Callable[[Callable[[], Awaitable[object]], str], Callable[[], None]]
-    ) -> Self:
+    def for_inner(self, name: str, starter: Starter) -> Self:
         """Return the context of a stage that this one runs inside itself: the same run, by the name `outer/inner`.
 
         Args:
             name: Name of the inner stage.
-            start_soon: Starts what the inner stage gives to `start_soon()`, under the name that reports call it.
+            starter: Starts what the inner stage gives to `start_soon()`, under the name that reports call it.
         """
         inner = copy.copy(self)
         inner.stage = f"{self.stage}/{name}"
-        inner.start_helper = start_soon
+        inner.starter = starter
         inner.guard = None
         inner.outer = self
         inner.turns = None

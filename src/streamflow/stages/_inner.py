@@ -192,7 +192,7 @@ class _Incarnation:
         self._helpers_ended: anyio.Event | None = None
         self._failure: Exception | None = None
         self._is_over = False
-        self._start(partial(self._live, spec, run.for_inner(spec.name, self._start_helper)), spec.name)
+        self._start(partial(self._live, spec, run.for_inner(spec.name, self)), spec.name)
 
     def feed(self, unit: Unit, end: _UnitEnd | None) -> None:
         """Put a unit on its way in, and its end behind it; None: the input ends. Never waits: there is room."""
@@ -226,7 +226,8 @@ class _Incarnation:
             await self._helpers_ended.wait()
         await (self._reads.pass_rest() if self._reads.end_was_told else self._reads.pass_aside())
 
-    def _start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+    def start_helper(self, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
+        """Start a helper task of the inner stage, and return what cancels it."""
         return self._start(work, f"{self._name}/{name}", is_helper=True)
 
     def _start(

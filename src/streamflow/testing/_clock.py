@@ -5,10 +5,12 @@ Above: tests. Below: `_virtual_loop` for asyncio, trio's `MockClock` for trio, w
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Literal, TypeVar, TypeVarTuple
 
 import anyio
 
+from ..errors import MissingExtraError
 from ._virtual_loop import VirtualEventLoop
 
 if TYPE_CHECKING:
@@ -42,8 +44,13 @@ def virtual_time(backend: BackendName, *, debug: bool = True) -> dict[str, objec
     Args:
         backend: Name of the event loop; trio is imported only for `trio`.
         debug: Turn on asyncio's debug mode; without effect on trio.
+
+    Raises:
+        MissingExtraError: If it is trio and trio is not installed.
     """
     if backend == "trio":
+        if importlib.util.find_spec("trio") is None:
+            raise MissingExtraError("trio", "trio")
         from ._trio import virtual_options  # noqa: PLC0415 - trio is imported only where it is asked for
 
         return virtual_options()

@@ -76,7 +76,8 @@ def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     yield _chain, "pass_head", _late_head(hook)
     yield _chain.Chain, "_has_line", _never
     yield _loops, "can_pump", _never  # bursts are no operations: elements go one by one, and a source has a task
-    yield _feeding, "is_quick_edge", _never
+    for module in (_feeding, _consuming):
+        yield module, "is_quick_edge", _never
 
 
 def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
