@@ -18,7 +18,7 @@ from anyio.abc import ObjectReceiveStream
 from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
 from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
-from ._swept_end import SweptEnd
+from ._swept_end import ASIDE, SweptEnd
 from ._wait import give_way
 from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch, statistics_of
@@ -38,9 +38,6 @@ __all__ = ["ASIDE", "BUDGET", "WIDE", "ReceiveEnd"]
 T_co = TypeVar("T_co", covariant=True)
 
 _NOBODY: list[Turn] = []  # never changed: an edge at which somebody waits for room has a list of its own
-
-ASIDE = 1000
-"""Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
 BUDGET = WIDE // 2
 """Elements that each end of a wide edge may move between two checkpoints; half, because both ends may move in one turn."""
@@ -251,17 +248,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             here: weakref.ref[ReceiveEnd[Any]] = weakref.ref(self)
             for edge in output._edges:
                 edge._fed_by += (here,)
-
-    def keep_aside(self) -> None:
-        """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
-
-        What would be passed on is kept aside from the first element that the reader takes until the output, which
-        `forward_to()` has named, is about to send a `TurnEnd`, and leaves just before that; the rest is for `pass_rest()`. At
-        most `ASIDE` elements; they count as buffered, beyond the capacity.
-        """
-        self._aside = deque()
-        self.attention += 1
-        self.owe_ends()
 
     @property
     def at_end(self) -> bool:

@@ -7,6 +7,7 @@ Above: `_receive_end`, `_send_end`; `_sweep`, which changes it. Below: `_wait`.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from collections import deque
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,6 @@ from ..elements import ControlElement, TurnEnd
 
 if TYPE_CHECKING:
     import weakref
-    from collections import deque
     from collections.abc import Callable, Mapping
 
     from ..errors import CloseReason
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from ._sweep import Fence, Herald
     from ._watching import ChannelWatch
 
-__all__ = ["SweptEnd"]
+__all__ = ["ASIDE", "SweptEnd"]
+
+ASIDE = 1000
+"""Most elements that are kept aside for a reader that accumulates, between two ends of a turn."""
 
 
 class SweptEnd:
@@ -70,6 +73,17 @@ class SweptEnd:
         """Know that this reader accumulates: a `TurnEnd` that it takes is owed to its output until it sends one."""
         if self._forward is not None:
             self._forward._debtor = cast("ReceiveEnd[Any]", self)
+
+    def keep_aside(self) -> None:
+        """Keep what this reader does not accept until its results are out: it accumulates, and sends them with a `TurnEnd`.
+
+        What would be passed on is kept aside from the first element that the reader takes until the output, which
+        `forward_to()` has named, is about to send a `TurnEnd`, and leaves just before that; the rest is for `pass_rest()`. At
+        most `ASIDE` elements; they count as buffered, beyond the capacity.
+        """
+        self._aside = deque()
+        self.attention += 1
+        self.owe_ends()
 
     @property
     def is_asking(self) -> bool:

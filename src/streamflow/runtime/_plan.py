@@ -22,6 +22,7 @@ from ._edge_watches import has_limits, times_all, watches_all
 from ._fans import fan_of
 from ._lone_chains import lone_chains
 from ._orderings import forks_above, plan_orderings
+from ._straight import is_in_chain, is_straight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -206,26 +207,6 @@ class Plan(Record, frozen=True):
     """Whether a task watches the limits of a run, its stalls, or its event loop."""
 
 
-def _is_in_chain(stage: StagePlan) -> bool:
-    """Say whether a stage has at most one edge in, and one out."""
-    outputs = stage.outputs
-    return (
-        (not stage.inputs or (len(stage.inputs) == 1 and len(stage.inputs[0].edges) == 1))
-        and (not outputs or (len(outputs) == 1 and len(outputs[0].edges) == 1 and outputs[0].fan is None))
-        and stage.letters is None
-    )
-
-
-def _is_straight(stage: StagePlan) -> bool:
-    """Say whether a stage reads one edge and writes one, without ports, and keeps nothing that is to pass it by."""
-    return (
-        _is_in_chain(stage)
-        and bool(stage.inputs and stage.outputs)
-        and not (stage.inputs[0].port or stage.outputs[0].port)
-        and stage.node.stage.kind is not StageKind.ACCUMULATE
-    )
-
-
 def make_plan(graph: Graph, config: PipelineConfig) -> Plan:
     """Return the plan of a graph that validation has accepted.
 
@@ -314,7 +295,7 @@ class _Planner:
         numbers = {str(one): self._index[one.stage] for one in self._graph.heads}
         limits_stages = any(node.stage.timeout_s is not None for node in self._nodes)
         fed = {name: self._downstream[number] | {number} for name, number in numbers.items()}
-        is_chain = len(leaves) <= 1 and all(map(_is_in_chain, stages))
+        is_chain = len(leaves) <= 1 and all(map(is_in_chain, stages))
         chains = (*self._chains, *self._alone(stages)) if is_chain else self._chains
         pulled = self._pulled(heads, stages)
         return Plan(
@@ -344,7 +325,7 @@ class _Planner:
         )
 
     def _ways(self, stages: Sequence[StagePlan]) -> tuple[tuple[int, int], ...]:
-        if not (all(map(_is_straight, stages)) and all(one.is_plain for one in self._edges)):
+        if not (all(map(is_straight, stages)) and all(one.is_plain for one in self._edges)):
             return ()
         return tuple((one.inputs[0].edges[0], one.outputs[0].edges[0]) for one in stages)
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..channels import open_channel, open_row, tell_waits
+from ..stages import StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..channels import Herald, HubEnd, Pulse, ReceiveEnd, SendEnd
     from ..elements import StreamElement
-    from ._plan import Plan
+    from ._plan import Plan, StagePlan
     from ._wiring import StageRun
 
-__all__ = ["Wiring", "ended_input", "wire_straight"]
+__all__ = ["Wiring", "ended_input", "is_in_chain", "is_straight", "wire_straight"]
 
 
 class Wiring(NamedTuple):
@@ -33,6 +34,26 @@ class Wiring(NamedTuple):
     """Their writing ends."""
     hubs: dict[str, HubEnd[StreamElement]]
     """Writes each output whose branches come and go, by its name."""
+
+
+def is_in_chain(stage: StagePlan) -> bool:
+    """Say whether a stage has at most one edge in, and one out."""
+    outputs = stage.outputs
+    return (
+        (not stage.inputs or (len(stage.inputs) == 1 and len(stage.inputs[0].edges) == 1))
+        and (not outputs or (len(outputs) == 1 and len(outputs[0].edges) == 1 and outputs[0].fan is None))
+        and stage.letters is None
+    )
+
+
+def is_straight(stage: StagePlan) -> bool:
+    """Say whether a stage reads one edge and writes one, without ports, and keeps nothing that is to pass it by."""
+    return (
+        is_in_chain(stage)
+        and bool(stage.inputs and stage.outputs)
+        and not (stage.inputs[0].port or stage.outputs[0].port)
+        and stage.node.stage.kind is not StageKind.ACCUMULATE
+    )
 
 
 def wire_straight(
