@@ -415,7 +415,9 @@ MUTANTS = (
         "        self.__dict__.setdefault('kept', []).append(object())\n        while True:\n",
         "SF-16",
     ),
-    mutant("a task that never began is waited for", jobs.Job, "start", "if not self._begun:", "if False:", "SF-22"),
+    mutant(
+        "a task that never began is waited for", jobs.Job, "_struck", "if not self._begun and", "if False and", "SF-22"
+    ),
     mutant(
         "what swallows is cancelled at every turn",
         swallowing.Redelivery,

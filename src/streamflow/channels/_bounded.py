@@ -24,6 +24,8 @@ An edge with priority lanes has rules of its own besides, and ends of its own: s
 weight: see `_limited`.
 """
 
+# ruff: noqa: SLF001 - the two ends are one object in two parts
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -110,7 +112,7 @@ def open_channel(
         send_end = LaneSendEnd(reader)
     else:
         return open_plain(capacity, name, admit or _admit_any, watch=watch, pulse=pulse, plain=plain)
-    receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the two ends are one object
+    receive_end._sender = send_end
     return send_end, receive_end
 
 
@@ -131,32 +133,40 @@ def open_plain(
     kind = NARROW_END if capacity <= WIDE else WIDE_END
     receive_end: ReceiveEnd[T] = kind(name, capacity, admit, watch, pulse, plain, is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
-    receive_end._sender = send_end  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    receive_end._sender = send_end
     return send_end, receive_end
 
 
 def open_row(
     edges: Sequence[tuple[str, int, Callable[[object], bool], set[type]]],
+    ways: Sequence[tuple[int, int]],
     pulse: Pulse,
     herald: Callable[[], Herald | None],
+    *,
+    is_late: bool,
 ) -> tuple[list[SendEnd[Any]], list[ReceiveEnd[Any]]]:
-    """Open the edges of a row of tasks, on the event loop that is running, each as `open_plain()` opens one that `is_late`.
+    """Open the edges of a row of stages, on the event loop that is running, each as `open_plain()` opens one.
 
     Args:
         edges: Name, capacity, what is asked about the first element of each type, and the types that it has accepted.
+        ways: For each stage the edge that it reads and the one that it writes, by their places; no merge is below.
         pulse: Counts the waits on all ends.
         herald: Returns who hears of each `Interrupt` that is sent.
+        is_late: Whether each has a buffer when its first element comes.
     """
     make_waiter, together = waiter_factory(), open_round()
     sends: list[SendEnd[Any]] = []
     receives: list[ReceiveEnd[Any]] = []
     for name, capacity, admit, plain in edges:
-        # By position, and in one go: that is most of what a short run costs.
+        # By position, and in one go: that is a good part of what a short run costs.
         kind = NARROW_END if capacity <= WIDE else WIDE_END
-        receive: ReceiveEnd[Any] = kind(name, capacity, admit, None, pulse, plain, True, make_waiter, together)
+        receive: ReceiveEnd[Any] = kind(name, capacity, admit, None, pulse, plain, is_late, make_waiter, together)
         send: SendEnd[Any] = SendEnd(receive)
-        receive._sender = send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        receive._sender = send
         receive.herald = herald
         sends.append(send)
         receives.append(receive)
+    for before, behind in ways:
+        reads = receives[before]
+        reads._forward = reads._feeds = sends[behind]  # what `forward_to()` does
     return sends, receives

@@ -88,9 +88,12 @@ class SendEnd(ObjectSendStream[T_contra]):
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
         self._buffer: deque[T_contra] = peer._buffer
-        self._append: Callable[[T_contra], None] = refuse if peer._buffer is NO_BUFFER else peer._buffer.append
+        self._append: Callable[[T_contra], None] = refuse
         self._plain = peer._plain
-        self._limit = peer._open_limit()
+        self._limit = 0
+        if peer._buffer is not NO_BUFFER:
+            self._append = peer._buffer.append
+            self._limit = peer._open_limit()
         self._closed = False
         self._debtor: ReceiveEnd[Any] | None = None  # keeps elements aside that are to leave before the next TurnEnd
         self.name: str = peer.name
@@ -148,11 +151,12 @@ class SendEnd(ObjectSendStream[T_contra]):
                     if not self._try_send_unusual(converted):
                         await self._send_in_turn(converted)
                     buffer = self._buffer
-        finally:
-            if (
-                closes
-            ):  # here: a coroutine around this one would be held, and passed through, for as long as the stage lives
+        except BaseException:
+            # Here: a coroutine around this one would be held, and passed through, for as long as the stage lives. What has been
+            # iterated to its end has closed itself.
+            if closes:
                 await cast("AsyncGenerator[U, None]", items).aclose()
+            raise
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
@@ -351,7 +355,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         self._peer._add_turn(turn)
         self._limit = min(self._limit, 0)
         if self._peer._level is not None:
-            self._peer._level.left = 0
+            self._peer._level.put()
         return turn
 
     def _must_wait(self, turn: Turn) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .. import _faces
 from ._bounding import bounds_of
 from ._builder import GraphBuilder
-from ._callers import caller_of_package
+from ._callers import caller_of_package, describe_place, place_of_caller
 from ._feedback import loops
 from ._fusion import Fusion, fusion_of
 from ._isolation import isolated_stages
@@ -82,6 +82,7 @@ __all__ = [
     "caller_of_package",
     "check",
     "checked_buffer",
+    "describe_place",
     "explain",
     "findings",
     "fusion_of",
@@ -91,6 +92,7 @@ __all__ = [
     "isolated_stages",
     "loops",
     "ordering_forks",
+    "place_of_caller",
     "to_dot",
     "to_mermaid",
     "to_svg",

@@ -348,10 +348,13 @@ class _KeptAsyncio:
         self._loop = asyncio.new_event_loop()
         self._is_tidy = False
         self._is_closing = False
+        self._awaited: object = None  # tells the call that waits for its end from one that was left in the middle
         asyncio.set_event_loop(self._loop)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, is_last: bool = False) -> T:
-        task = self._loop.create_task(self._run_last(work) if is_last else work())
+        call = self._awaited = object()
+        task = self._loop.create_task(self._run(work, call, is_last=is_last))
+        task.add_done_callback(self._stop)  # of one that is cancelled before its first step no line runs
 
         def cancel() -> bool:
             if task.done():
@@ -362,18 +365,33 @@ class _KeptAsyncio:
 
         with CtrlC(cancel) as ctrl_c:
             try:
-                return self._loop.run_until_complete(task)
+                self._loop.run_forever()
+                if not task.done():
+                    message = "the event loop of a blocking call was stopped by its own work"
+                    raise RuntimeError(message)
+                return task.result()
             except asyncio.CancelledError:
                 if ctrl_c.was_heard and task.uncancel() == 0:
                     raise KeyboardInterrupt from None
                 raise
+            finally:
+                self._awaited = None
+                task.remove_done_callback(self._stop)
 
-    async def _run_last(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _run(self, work: Callable[[], Coroutine[Any, Any, T]], call: object, *, is_last: bool) -> T:
+        task = asyncio.current_task()
+        assert task is not None, "it is run by one"
+        task.remove_done_callback(self._stop)
         try:
             return await work()
         finally:
-            if not self._is_closing:  # else it is what is tidied up
+            if is_last and not self._is_closing:  # else it is what is tidied up
                 await self._tidy_up()
+            if self._awaited is call:
+                self._loop.stop()  # with this step, and not by a callback in one more turn
+
+    def _stop(self, _task: asyncio.Task[Any]) -> None:
+        self._loop.stop()
 
     async def _tidy_up(self) -> None:
         """End all other tasks, then generators that were left in the middle, then threads. Waits only where there are any."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import Pulse, written_edges
+from ..channels import Pulse, level_of, written_edges
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -37,7 +37,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, RunContext
+from ..stages import CURRENT_RUN, RunContext, is_async
 from ._backend import current_backend
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
@@ -99,12 +99,11 @@ class Engine(RunView):
     _no_more_waiting: anyio.Event | None = None
     _supervisors: Mapping[str, Supervisor] = MappingProxyType({})
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: once for each run
         self,
         plan: Plan,
         config: PipelineConfig,
         sources: Mapping[str, Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]],
-        *,
         deps: object,
         reporter: Reporter,
         lifetime: Lifetime,
@@ -140,7 +139,9 @@ class Engine(RunView):
             wiring = wire_folded(self.plan, self._here, self.pulse, is_live=is_live)
             self._folded = Folded(self, wiring)
         else:
-            self._stages, wiring = wire(self.plan, watches, self._here, self.pulse, is_live=is_live)
+            # Inside a chain elements go past the edges.
+            is_late = is_live or bool(self.plan.chains) or any(map(is_async, self._sources.values()))
+            self._stages, wiring = wire(self.plan, watches, self._here, self.pulse, is_live=is_live, is_late=is_late)
             self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
@@ -163,7 +164,8 @@ class Engine(RunView):
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
         tasks = make_jobs(self, self._context)
-        self._begin_watching(watches)
+        if self.plan.has_watchdogs or self.config.metrics or self.reporter.recorder is not None:
+            self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.pulse.runnable = len(jobs) + tasks
@@ -225,6 +227,7 @@ class Engine(RunView):
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers = stage.helpers or {}
         stage.helpers[helper] = None
+        helper.level = level_of(stage.output)
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
         self.pulse.runnable += 1
@@ -318,13 +321,15 @@ class Engine(RunView):
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
             if self.cancelled or (self.draining and not self.has_output):
-                self._tell_end()
+                self.tell_end()
 
-    def _tell_end(self) -> None:
+    def tell_end(self) -> None:
         """Tell the listeners that the run is over: its tasks have ended, and its consumer has met the end, or left."""
         if self.reporter.is_over:
             return
-        elements = self.outlet.received + sum(self.leaves[name].received for name in self._taken)
+        elements = self.outlet.received
+        if self._taken:
+            elements += sum(self.leaves[name].received for name in self._taken)
         self.reporter.run_ended(self.reason, elements, self.zombies, self._stages)
 
     def _stage_failed(self, stage: StageRun, index: int | None, error: BaseException) -> None:
@@ -411,7 +416,7 @@ class Engine(RunView):
             if self._no_more_waiting is not None:
                 self._no_more_waiting.set()
             if not self.jobs.alive:
-                self._tell_end()
+                self.tell_end()
 
     async def finish_last_stages(self) -> None:
         """Wait until all sinks have ended, and all stages that feed the consumer; or until the run fails.
@@ -431,7 +436,7 @@ class Engine(RunView):
         """End the tasks, and tell the listeners that the run is over. Cancellation: as `end_tasks()`."""
         if self.jobs.alive:
             await self.end_tasks(shield=shield)
-        self._tell_end()
+        self.tell_end()
         if self.reporter.has_tasks:
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
@@ -458,6 +463,8 @@ class Engine(RunView):
 
     def take_failure(self) -> BaseException | None:
         """Return what the caller must be told, once."""
+        if self.failure is None:
+            return None
         error, self.failure = self.failure, None
         if isinstance(error, (StageError, RunTimeoutError, RunAbortedError, PipelineDeadlockError)):
             error.suppressed, self._suppressed = self._suppressed, ()

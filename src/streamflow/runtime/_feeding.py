@@ -10,18 +10,17 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
 from itertools import chain
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..channels import LaneSendEnd, driven, is_plain_edge, is_quick_edge, pull_into, pull_into_lanes, pull_when_asked
-from ..stages import as_element, close_source, feed
+from ..stages import as_element, close_source, feed, is_async
 from ._jobs import Job
 from ._task_meter import as_coroutine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
     from contextvars import Context
     from typing import TypeAlias
 
@@ -58,9 +57,9 @@ def feeder_of(  # noqa: PLR0917 - once for each run
     """
     work = _feed
     if may_be_pulled and is_quick_edge(ends[0]) and is_quick_edge(ends[1]):
-        if not isinstance(source, AsyncIterable):
+        if not is_async(source):
             pulled = LanedSource if isinstance(ends[0], LaneSendEnd) else PulledSource
-            return pulled(name, source, ends, ended, context, about=(head,))
+            return pulled(name, cast("Iterable[StreamElement | str]", source), ends, ended, context, about=(head,))
         if may_be_driven and is_plain_edge(ends[0]):
             work = _feed_driven
     feeder = Job(name, work, ended, context, (head, source, ends[0]))

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, cast
 
-from ..channels import open_row, stand_in, tell_loop, tell_waits, wake_reader
+from ..channels import level_of, open_row, stand_in, tell_loop, tell_waits, wake_reader
 from ._chain import Chain
 from ._jobs import NO_CONTEXT, Job
 from ._stage_job import StageJob
@@ -120,7 +120,9 @@ def wire_folded(plan: Plan, herald: Callable[[], Herald | None], pulse: Pulse, *
     """Open the first edge of such a run, and the last."""
     ((head, first),) = plan.heads.items()
     ends = [plan.edges[number] for number in (first, *plan.leaves.values())]
-    sends, receives = open_row([(one.name, one.capacity, one.gate, one.plain) for one in ends], pulse, herald)
+    sends, receives = open_row(
+        [(one.name, one.capacity, one.gate, one.plain) for one in ends], (), pulse, herald, is_late=True
+    )
     inlet, outlet = receives
     tell_waits(None, written=(inlet,) if is_live else (), read=(outlet,))  # the user is no task of the run
     return Wiring({head: sends[0]}, outlet, receives, sends, {})
@@ -142,6 +144,8 @@ def make_jobs(engine: Engine, context: Context) -> int:
         stage.host = engine
         if not (chains and stage.has_job):
             stage.job = StageJob(stage.name, begin, ended, copy(), (stage, None))
+        if not engine.plan.is_chain:
+            stage.job.level = level_of(stage.output)
     return len(stages) - shared
 
 

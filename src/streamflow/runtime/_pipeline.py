@@ -14,7 +14,7 @@ import msgspec
 from .. import graph as graphs
 from .. import observe
 from ..errors import ConfigError, DecodeError
-from ..graph import GraphBuilder, SubGraph, caller_of_package
+from ..graph import GraphBuilder, SubGraph, place_of_caller
 from ..stages import open_sources
 from ._backend import run_once
 from ._config import PipelineConfig
@@ -103,9 +103,10 @@ class Pipeline:
             from ._tracing import tracer_of  # noqa: PLC0415 - most runs are not traced
 
             reporter.trace(tracer_of(self._config.tracing, reporter.run_id, trace))
-        reporter.recorder = self._recorder(record, reporter.run_id)
-        engine = Engine(self._plan, self._config, opened, deps=deps, reporter=reporter, lifetime=self._lifetime)
-        return Run(engine, caller_of_package(), live=source is None and self.takes_source, kill_switch=kill_switch)
+        if record is not None or self._config.record is not None:
+            reporter.recorder = self._recorder(record, reporter.run_id)
+        engine = Engine(self._plan, self._config, opened, deps, reporter, self._lifetime)
+        return Run(engine, place_of_caller(), live=source is None and self.takes_source, kill_switch=kill_switch)
 
     async def run(
         self,

@@ -47,16 +47,11 @@ class Reporter:
         buffer: Bound of each queue, in events.
     """
 
-    tracer: RunTracer | None = None
-    """Follows the run, which is traced; None: it is not."""
-    recorder: PointWatcher | None = None
-    """Records the run; None: it is not recorded."""
     is_over: bool = False
     """Whether the end of the run has been told."""
     # What changes late, or never, is told by the class: many runs may be alive at once.
     _listens: bool = False
     _bus: observe.EventBus | None = None  # made when somebody listens
-    _tasks: JobGroup | None = None
     _backend: Backend | None = None
     _error: BaseException | None = None
     _started_s: float = 0.0
@@ -66,6 +61,11 @@ class Reporter:
     def __init__(self, listeners: Sequence[Listener | AsyncListener], buffer: int) -> None:
         self.run_id: str = f"run-{next(_numbers)}"
         """Identity of the run."""
+        self.tracer: RunTracer | None = None
+        """Follows the run, which is traced; None: it is not."""
+        self.recorder: PointWatcher | None = None
+        """Records the run; None: it is not recorded."""
+        self._tasks: JobGroup | None = None
         self.is_heard: bool = bool(listeners)
         """Whether anybody listens."""
         self._buffer = buffer

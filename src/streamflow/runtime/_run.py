@@ -18,7 +18,7 @@ from ..elements import (
     TextElement,
 )
 from ..errors import ChannelClosedError, ConfigError, RunStateError
-from ..graph import checked_buffer
+from ..graph import checked_buffer, describe_place
 from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere, iterate
 from ._drain import checked_deadline, drain
 from ._interruptible_run import InterruptibleRun
@@ -27,7 +27,7 @@ from ._subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from types import TracebackType
+    from types import CodeType, TracebackType
     from typing import Self
 
     from ..channels import SendEnd
@@ -58,7 +58,9 @@ class Run(InterruptibleRun):
     `StageError` or `RunTimeoutError`. The body of the loop is never cancelled by a failure.
     """
 
-    def __init__(self, engine: Engine, where: str, *, live: bool, kill_switch: KillSwitch | None = None) -> None:
+    def __init__(
+        self, engine: Engine, where: tuple[CodeType, int], *, live: bool, kill_switch: KillSwitch | None = None
+    ) -> None:
         self._engine = engine
         self._kill_switch = kill_switch
         self._where = where
@@ -382,9 +384,8 @@ class Run(InterruptibleRun):
             return
         if self._outcome.iterations > (self._own is not None):
             return  # a bare loop: the iteration is the owner now
-        message = (
-            f"{engine.run_id}, made at {self._where}, was lost before it had ended; use 'async with', or aclose() it"
-        )
+        where = describe_place(self._where)
+        message = f"{engine.run_id}, made at {where}, was lost before it had ended; use 'async with', or aclose() it"
         warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
         abandon(engine)
 

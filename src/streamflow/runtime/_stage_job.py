@@ -35,7 +35,10 @@ class StageJob(Job):
         rest: Rest | None
         stage, rest = self._about
         try:
-            if self._begins():
+            self._begun = True  # what follows is `_begins()`
+            if self._task is not None and self._backend is not None:
+                self._backend.has_begun(self._task, self._struck)
+            if not (self.cancel_requested or self._is_struck):
                 run: RunContext[Any] = stage.context or self._work(stage)
                 try:
                     if stage.supervisor is not None:

@@ -36,15 +36,20 @@ class Wiring(NamedTuple):
 
 
 def wire_straight(
-    plan: Plan, stages: Sequence[StageRun], herald: Callable[[], Herald | None], pulse: Pulse, *, is_live: bool
+    plan: Plan,
+    stages: Sequence[StageRun],
+    herald: Callable[[], Herald | None],
+    pulse: Pulse,
+    *,
+    is_live: bool,
+    is_late: bool,
 ) -> Wiring:
     """Open the edges of a straight line of stages: as `wire()` would, which most runs are too short for."""
-    sends, receives = open_row(plan.row, pulse, herald)
-    for stage, (before, behind) in zip(stages, plan.ways, strict=True):
+    sends, receives = open_row(plan.row, plan.ways, pulse, herald, is_late=is_late)
+    for stage, (before, behind) in zip(stages, plan.ways):  # noqa: B905 - a look at their lengths costs as much as one turn
         stage.reads = reads = receives[before]
         stage.inputs = (reads,)
-        stage.output = stage.writes = output = sends[behind]
-        reads.forward_to(output, is_alone=True)
+        stage.output = stage.writes = sends[behind]
     (last,) = plan.leaves.values()
     ((head, first),) = plan.heads.items()
     outlet = receives[last]

@@ -153,12 +153,20 @@ class RunView(SweptRun):
     @property
     def is_done(self) -> bool:
         """Whether all has ended, and the listeners have been told and have heard it."""
-        return self.reporter.is_over and not self.jobs.alive and not self.reporter.has_tasks
+        return self.reporter.is_over and not self.has_tasks
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether a task has not ended, of the run, of a listener, or of the recording."""
+        return bool(self.jobs.alive) or self.reporter.has_tasks
 
     @property
     def has_output(self) -> bool:
         """Whether something is there for the consumer."""
-        return any(leaf.backlog for leaf in self.leaves.values())
+        for edge in self.plan.leaves.values() if self._edges else ():  # noqa: SIM110 - most runs have one, and any() costs a generator
+            if self._edges[edge].backlog:
+                return True
+        return False
 
     def open_account(self, culprit: StageRun | str | None = None) -> None:
         """Begin to account for what does not arrive, if anything is left that might.

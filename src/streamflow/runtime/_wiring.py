@@ -416,6 +416,7 @@ def wire(
     pulse: Pulse,
     *,
     is_live: bool,
+    is_late: bool = True,
     opened: Mapping[int, tuple[SendEnd[Any], ReceiveEnd[Any]]] = MappingProxyType({}),
 ) -> tuple[list[StageRun], Wiring]:
     """Open the edges of a run, and return its stages and its outer ends.
@@ -426,11 +427,12 @@ def wire(
         herald: Returns who hears of each `Interrupt` that is sent.
         pulse: Counts which tasks of the run can go on.
         is_live: Whether the user feeds the heads.
+        is_late: Whether the edges may have to wait for their first element, and need no buffers until it comes.
         opened: The edges that were opened before, by number. If there are any, no end is told of the event loop.
     """
     stages = [StageRun(one, pulse) for one in plan.stages]
     if plan.ways and watches is None and not opened:
-        return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live)
+        return stages, wire_straight(plan, stages, herald, pulse, is_live=is_live, is_late=is_late)
     ends = _Ends(plan, watches, herald, pulse)
     if watches is not None:
         watches.begin(plan, stages)

@@ -30,7 +30,7 @@ from ._routing import (
     nearest_among,
     nearest_type,
 )
-from ._sources import Source, as_element, close_source, feed, open_source, open_sources
+from ._sources import Source, as_element, close_source, feed, is_async, open_source, open_sources
 from ._steps import Step
 from ._supervision import NOTHING, Between, CallForm, Directive, InHand, Supervision
 from ._tries import Resume
@@ -215,6 +215,7 @@ __all__ = [
     "first_that_applies",
     "flat",
     "is_accepted",
+    "is_async",
     "key_hash",
     "name_given",
     "nearest_among",

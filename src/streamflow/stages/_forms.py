@@ -447,8 +447,15 @@ def _generator_form(
         arguments = (input, run) if has_input else (run,)
         return output.send_all(func(*arguments[: len(names)]), closes=True)
 
+    def usual(input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> Awaitable[None]:
+        return output.send_all(func(input), closes=True)
+
     reads = functools.partial(stream_types, func, names[0], name) if has_input else _nothing
-    return body, reads, functools.partial(stream_types, func, "return", name)
+    return (
+        usual if has_input and len(names) == 1 else body,
+        reads,
+        functools.partial(stream_types, func, "return", name),
+    )
 
 
 def _nothing() -> None:

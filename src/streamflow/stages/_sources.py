@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from types import GeneratorType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
 
 from anyio.abc import ObjectReceiveStream
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from ..channels import SendEnd
 
-__all__ = ["Source", "as_element", "close_source", "feed", "open_source", "open_sources"]
+__all__ = ["Source", "as_element", "close_source", "feed", "is_async", "open_source", "open_sources"]
 
 Source = StreamElement | str | Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 """What a run can be fed with: an element, a string, an iterable or async iterable of them, or a channel's receiving end."""
+
+_Opened: TypeAlias = Iterable[StreamElement | str] | AsyncIterable[StreamElement | str]
 
 _ALLOWED = "give an element, a string, an iterable or async iterable of elements, or nothing and use run.send()"
 
@@ -50,6 +52,16 @@ def _is_iterable_kind(kind: type) -> bool:
     if issubclass(kind, (str, bytes, bytearray, memoryview, Mapping, set, frozenset, Awaitable, GeneratorType)):
         return False  # a generator may be a coroutine of the old kind
     return issubclass(kind, (AsyncIterable, Iterable))
+
+
+def is_async(source: _Opened) -> TypeGuard[AsyncIterable[StreamElement | str]]:
+    """Say whether what `open_source()` returned may have to be waited for."""
+    return _is_async_kind(type(source))
+
+
+@functools.lru_cache(maxsize=256)
+def _is_async_kind(kind: type) -> bool:
+    return issubclass(kind, AsyncIterable)
 
 
 def open_sources(
@@ -116,8 +128,8 @@ def feed(
     Cancellation: the source is closed by the task that iterates it, exactly once, whichever way this ends. A source that blocks
     blocks the event loop.
     """
-    if not isinstance(source, AsyncIterable):
-        return _feed_sync(source, output)
+    if not is_async(source):
+        return _feed_sync(cast("Iterable[StreamElement | str]", source), output)
     if isinstance(source, ObjectReceiveStream):
         return _feed_stream(source, output)
     iterator: AsyncIterator[StreamElement | str] = aiter(source)
