@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import anyio
 import pytest
 
@@ -19,6 +21,7 @@ from streamflow import (
     PipelineConfig,
     ReceiveEnd,
     SendEnd,
+    SinkStage,
     StageError,
     StageKind,
     StreamElement,
@@ -404,3 +407,33 @@ async def test_the_books_of_every_edge_balance_whether_it_forks_or_joins(capacit
                     break
 
     ledger.check()
+
+
+async def test_an_element_leaves_a_forking_stage_before_that_waits_for_anything() -> None:
+    """semantics 2.3, 5.3: for its input, for a timer, and for what a helper of it does."""
+    seen: list[str] = []
+
+    @stage
+    async def forking(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            yield element.replace(text=element.text + "1")
+            await anyio.sleep(1)
+            yield element.replace(text=element.text + "2")
+
+    def sink(name: str) -> SinkStage:
+        return SinkStage(
+            lambda element: seen.append(f"{name}{element.text} {anyio.current_time() - began:g}"), name=name
+        )
+
+    async def source() -> AsyncIterator[TextElement]:
+        for text in "ab":
+            yield TextElement(text)
+            await anyio.sleep(10)
+
+    builder = PipelineBuilder().chain(forking)
+    pipeline = builder.branch(forking, sink("x"), sink("y")).build()
+    began = anyio.current_time()
+    async with pipeline.execute(source()) as run:
+        async for _ in run:
+            pass
+    assert sorted(seen) == sorted(f"{name}{text}" for name in "xy" for text in ("a1 0", "a2 1", "b1 10", "b2 11"))

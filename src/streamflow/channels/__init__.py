@@ -21,6 +21,7 @@ from ._holding import hold_edges
 from ._hub import HubEnd
 from ._lane_ends import LaneSendEnd, is_quick_edge
 from ._lane_line import pull_into_lanes
+from ._level import Level, in_bursts
 from ._line import Line, LineCall
 from ._merge import MergeEnd
 from ._ordering import OrderedEnd, Ordering, SortedEnd
@@ -37,7 +38,7 @@ from ._places import (
     StagePlace,
     entry_of,
 )
-from ._plain_fork import PlainForkEnd, open_fork
+from ._plain_fork import PlainForkEnd, level_of, open_fork
 from ._ports import join_ports
 from ._pulse import Pulse
 from ._pump import NOTHING, Unusual, can_pump, pump_each, pump_filter, pump_flat_map, pump_map, pump_pass, pump_tee
@@ -99,6 +100,7 @@ __all__ = [
     "Hop",
     "HubEnd",
     "LaneSendEnd",
+    "Level",
     "Line",
     "LineCall",
     "MergeEnd",
@@ -139,11 +141,13 @@ __all__ = [
     "has_plain",
     "has_waiting_sender",
     "hold_edges",
+    "in_bursts",
     "is_awaited",
     "is_plain_edge",
     "is_quick_edge",
     "join_ports",
     "keep_rounds_inside",
+    "level_of",
     "line_of",
     "open_chained",
     "open_channel",

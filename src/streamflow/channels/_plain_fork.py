@@ -2,9 +2,10 @@
 
 Above: `runtime`, which opens one where a graph forks. Below: `_fork`, whose rules hold; `_level`.
 
-1. *One look for many elements.* Readers only make more room, so what the fullest branch has room for stays there until something
-   unusual happens. Whoever does that ends the level (`Level.left`): a reader that begins to wait and has to be woken by the next
-   element, a branch that ends or is fenced, a sender that queues for room.
+1. *One look for each burst.* Where the writer runs `in_bursts()`, nothing else goes on until its step ends. So what the fullest
+   branch has room for stays there, and who waits is woken at the first element and does not begin to wait again. Whatever is
+   unusual and can come from inside the step ends the level (`Level.put`): a branch that ends or is fenced, a sender that queues
+   for room, who looks at what is in a branch.
 2. *Who waits alone waits at one edge.* A sender that finds no room, and nobody who waits, queues at one full edge after the other
    and not on all at once: nobody else can take the room that it has found. Who comes meanwhile has it queue on all of them first,
    so the order of waiting senders is that of `_fork`.
@@ -14,7 +15,8 @@ Above: `runtime`, which opens one where a graph forks. Below: `_fork`, whose rul
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections import deque
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 from ._fork import Claim, ForkEnd
 from ._level import Level
@@ -22,20 +24,19 @@ from ._receive_end import WIDE
 from ._send_end import SendEnd, as_it_is
 
 if TYPE_CHECKING:
-    from collections import deque
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 
     from ._control import ControlJoin
     from ._ordering import Ordering
     from ._receive_end import ReceiveEnd
 
-__all__ = ["PlainForkEnd", "open_fork"]
+__all__ = ["PlainForkEnd", "level_of", "open_fork"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 T = TypeVar("T")
 U = TypeVar("U")
 
-_Branches = list[tuple[SendEnd[Any], "deque[Any]", "ReceiveEnd[Any]"]]
+_Branches = list[tuple[SendEnd[Any], deque[Any], "ReceiveEnd[Any]"]]
 
 
 def open_fork(
@@ -62,6 +63,16 @@ def open_fork(
     return PlainForkEnd(name, branches, otherwise=otherwise, joins=joins)
 
 
+def level_of(output: SendEnd[Never]) -> Level | None:
+    """Return what keeps the bursts of an output, for who writes it to run `in_bursts()`.
+
+    None if it is no such fork, or something is noted at its branches of each element that enters.
+    """
+    if type(output) is not PlainForkEnd or any(type(end._buffer) is not deque for end in output._branches):
+        return None
+    return output._level
+
+
 class PlainForkEnd(ForkEnd[T_contra]):
     """The writing end of such a fork. Made by `open_fork()`; its arguments are those of `ForkEnd`."""
 
@@ -82,23 +93,19 @@ class PlainForkEnd(ForkEnd[T_contra]):
 
     async def send(self, item: T_contra) -> None:
         level = self._level
-        if level.left and type(item) in level.kinds:
-            level.left -= 1
-            for put in level.puts:
-                put(item)
+        if len(level.burst) < level.room and type(item) in level.kinds:
+            level.burst.append(item)
         elif not self._try_send_unusual(item):
             await self._send_in_turn(item)
 
     async def send_all(
         self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is, *, closes: bool = False
     ) -> None:
-        level = self._level
+        level, burst = self._level, self._level.burst
         try:
             async for item in items:
-                if level.left and type(item) in level.kinds:
-                    level.left -= 1
-                    for put in level.puts:
-                        put(item)
+                if len(burst) < level.room and type(item) in level.kinds:
+                    burst.append(item)
                 else:
                     converted = convert(item)
                     if not self._try_send_unusual(converted):
@@ -108,12 +115,10 @@ class PlainForkEnd(ForkEnd[T_contra]):
                 await cast("AsyncGenerator[U, None]", items).aclose()
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
-        level = self._level
+        level, burst = self._level, self._level.burst
         for item in items:
-            if level.left and type(item) in level.kinds:
-                level.left -= 1
-                for put in level.puts:
-                    put(item)
+            if len(burst) < level.room and type(item) in level.kinds:
+                burst.append(item)
             else:
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
@@ -121,51 +126,62 @@ class PlainForkEnd(ForkEnd[T_contra]):
 
     def try_send(self, item: T_contra) -> bool:
         level = self._level
-        if not level.left or type(item) not in level.kinds:
+        if len(level.burst) >= level.room or type(item) not in level.kinds:
             return self._try_send_unusual(item)
-        level.left -= 1
-        for put in level.puts:
-            put(item)
+        level.burst.append(item)
         return True
 
     def send_nowait(self, item: T_contra) -> None:
         self._end_level()
         super().send_nowait(item)
 
+    def close_with(self, item: T_contra) -> None:
+        self._end_level()
+        super().close_with(item)
+
     def _try_send_unusual(self, item: T_contra) -> bool:
         branches = self._known.get(type(item))
         if self._alone is not None:
             self._end_level()
-        elif branches is not None and self._put_level(item, branches):
-            return True
-        self._level.left = 0
+        elif branches is not None:
+            room = self._room_in(branches)
+            if room > 0:
+                self._put_level(item, branches, room)
+            if room >= 0:
+                return room > 0
+        self._level.put()
         if not super()._try_send_unusual(item):
             return False
         self._learn(type(item))
         return True
 
-    def _put_level(self, item: T_contra, branches: _Branches) -> bool:
-        """Put `item` into these edges if all have room, and note how many more they take like that."""
+    def _room_in(self, branches: _Branches) -> int:
+        """Return for how many elements each of these edges has room; less than 0 if that takes a closer look at one of them."""
+        self._level.put()
         room = WIDE
-        for end, buffer, _ in branches:
+        for end, buffer, peer in branches:
             left = end._limit - len(buffer)
             if left < room:
-                if left <= 0:
-                    return False
+                if left <= 0:  # -1: closed, fenced or queued at; or a merge has taken what is in it still
+                    return 0 if end._limit > 0 and peer._relay is None else -1
                 room = left
-        for _, buffer, peer in branches:
-            buffer.append(item)
-            if peer._waiter is not None:
-                peer._wake()
-            if peer._relay is not None:
-                room = 1  # what merges it does not say when it begins to wait
+        return room
+
+    def _put_level(self, item: T_contra, branches: _Branches, room: int) -> None:
+        """Put `item` into these edges, which have room, and wake who waits there; begin a burst if that is the time for it."""
         level = self._level
         if self._levelled is not branches:
             self._levelled = branches
             level.kinds = [kind for kind, one in self._known.items() if one is branches]
-            level.puts = [buffer.append for _, buffer, _ in branches]
-        level.left = room - 1
-        return True
+            level.extends = [buffer.extend for _, buffer, _ in branches]
+        if level.is_held:
+            level.burst.append(item)
+            level.room = room
+        for _, buffer, peer in branches:
+            if not level.is_held:
+                buffer.append(item)
+            if peer._waiter is not None:
+                peer._wake()
 
     def _learn(self, kind: type) -> None:
         """Know where elements of a type go, if they are plain there; branches that have gone are left out."""
@@ -176,13 +192,11 @@ class PlainForkEnd(ForkEnd[T_contra]):
         self._known[kind] = next((one for one in self._known.values() if one == branches), branches)
         self._levelled = None
         for _, _, peer in branches:
-            if peer._level is None:
-                peer._level = self._level
-                peer._overseers += (self._level,)
+            peer._level, peer._is_joined = self._level, True
 
     def _end_level(self) -> None:
-        """Have the next element looked at, and who waits alone queue up on all its edges: it goes before whoever comes now."""
-        self._level.left = 0
+        """Put what was sent into the branches, and have who waits alone queue up on all its edges: it goes before who comes now."""
+        self._level.put()
         claim, self._alone = self._alone, None
         if claim is not None:
             places = {end for end, _ in claim.turns}
@@ -196,35 +210,51 @@ class PlainForkEnd(ForkEnd[T_contra]):
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
     ) -> None:
         branches = None if item is None or self._alone is not None else self._known.get(type(item))
-        if (
-            item is None
-            or branches is None
-            or not all(end._limit > 0 and peer.capacity <= WIDE for end, _, peer in branches)
-        ):
+        end = None if branches is None else self._first_full(branches)
+        if item is None or branches is None or end is None:
             await super()._send_in_turn(item, rest, take)
             return
-        claim = self._alone = Claim(item, tuple(end for end, _, _ in branches), is_shared=False)
+        claim = Claim(item, self._routes[type(item)], is_shared=False)
         try:
-            while not self._lets_go(claim, item, None):
-                wait = self._wait_alone(claim, branches) if self._alone is claim else self._wait_of(claim)
-                if wait is None:
+            while end is not None:
+                self._alone = claim
+                claim.queue_up((end,))
+                await end._turn_to_come(claim.turns[0][1])
+                self._raise_if_closed()
+                if self._fence is not None:
+                    self._end_level()
+                if self._alone is not claim or self._lets_go(claim, item, None):
                     break
-                await wait
-            self._raise_if_closed()
-            self._move_claimed(item, claim)
+                # Nobody waits behind it, so it may leave and look as if it had just come.
+                self._alone = None
+                claim.leave()
+                if self._try_send_unusual(item):
+                    return
+                end = self._first_full(branches)
+            else:
+                await super()._send_in_turn(item)
+                return
+            await self._send_claimed(item, claim)
         finally:
             if self._alone is claim:
                 self._alone = None
             claim.leave()
         self._tell_fence()
 
+    async def _send_claimed(self, item: T_contra, claim: Claim) -> None:
+        """Wait behind those that came before and for room, on all edges, then send `item`, unless it has been dropped."""
+        while not self._lets_go(claim, item, None):
+            wait = self._wait_of(claim)
+            if wait is None:
+                break
+            await wait
+        self._raise_if_closed()
+        self._move_claimed(item, claim)
+
     @staticmethod
-    def _wait_alone(claim: Claim, branches: _Branches) -> Awaitable[None] | None:
-        """Queue up at the first edge that has no room, and return what to wait for there; None when all have."""
+    def _first_full(branches: _Branches) -> SendEnd[Any] | None:
+        """Return the first of these edges that has no room, if it takes no more than to wait there."""
         for end, buffer, peer in branches:
-            if len(buffer) >= peer.capacity and peer.state == "open":
-                if not claim.turns or claim.turns[0][0] is not end:
-                    claim.leave()
-                    claim.queue_up((end,))
-                return end._turn_to_come(claim.turns[0][1])
+            if len(buffer) >= end._limit:
+                return end if end._limit > 0 and peer.capacity <= WIDE else None
         return None

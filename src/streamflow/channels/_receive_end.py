@@ -19,6 +19,7 @@ from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, C
 from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import SweptEnd
+from ._wait import give_way
 from ._wakes import Wakes
 from ._watching import ChannelState, ChannelStatistics, ChannelWatch, statistics_of
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._hand import Hand
-    from ._level import Level
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
@@ -69,7 +69,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _counts: bool = False  # to its checkpoints by itself, see `_wide`
     _fed_by: tuple[weakref.ref[ReceiveEnd[Any]], ...] = ()  # what its writer, if it is a stage, reads
     _copies: PortCopies | None = None  # for an input of several
-    _level: Level | None = None  # of the fork that writes this edge
     _cause: BaseException | None = None
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
@@ -364,8 +363,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         if self.state != "open":
             return
         self.state, self.reason, self._cause = state, reason, cause
-        if self._level is not None:
-            self._level.left = 0
         fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
         if self._sender is not None:
             self._sender._limit = -1
@@ -461,7 +458,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     async def _take_checkpoint(self) -> None:
         self._begin_waiting()
         try:
-            await anyio.lowlevel.checkpoint()
+            await give_way()
         finally:
             self._end_waiting()
         # An edge that is not wide itself, but pulled, or merges several, is moved along by one end alone.

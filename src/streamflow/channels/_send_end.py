@@ -357,7 +357,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         self._peer._add_turn(turn)
         self._limit = min(self._limit, 0)
         if self._peer._level is not None:
-            self._peer._level.left = 0
+            self._peer._level.put()
         return turn
 
     def _must_wait(self, turn: Turn) -> bool:

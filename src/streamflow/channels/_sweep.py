@@ -114,7 +114,7 @@ class Fence:
             for edge in end._edges:
                 edge._is_fenced = True
                 if edge._level is not None:
-                    edge._level.left = 0
+                    edge._level.put()
                 if edge._sender is not None:
                     edge._sender._limit = -1
 

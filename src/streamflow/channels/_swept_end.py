@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..errors import CloseReason
     from ._hand import Hand
+    from ._level import Level
     from ._line import Line
     from ._merge import Relay
     from ._receive_end import ReceiveEnd
@@ -42,11 +43,12 @@ class SweptEnd:
     _receiving: bool
     _hand: Hand | None
     _owes: bool
-    _is_joined: bool = False  # whether any of the next four was ever set
+    _is_joined: bool = False  # whether any of the next five was ever set
     _line: weakref.ref[Line] | None = None  # that takes bursts out of this edge
     _is_driven: bool = False  # see `_driven`
     _line_before: weakref.ref[Line] | None = None  # that puts bursts into it
     _relay: Relay | None = None  # of the merge that reads this edge
+    _level: Level | None = None  # of the fork that writes this edge
     _gate: Fence | None = None  # around the stage that reads here: to be lifted before the next element is taken
     _aside: deque[Any] | None
     _watch: ChannelWatch | None
@@ -83,6 +85,8 @@ class SweptEnd:
         merge = None if self._relay is None else self._relay.merge()
         if merge is not None:
             merge._settle()
+        if self._level is not None:
+            self._level.put()
 
     def _catch_up_with_merge(self) -> None:
         """Have what has left by a merge taken out of this edge: there may be more room than it seems."""

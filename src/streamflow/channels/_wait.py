@@ -10,6 +10,7 @@ import asyncio
 import functools
 import sys
 import threading
+import types
 import weakref
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
@@ -28,8 +29,10 @@ __all__ = [
     "Round",
     "Turn",
     "Waiter",
+    "give_way",
     "key_of_wait",
     "load_of",
+    "means_of_waiting",
     "open_round",
     "running_clock",
     "running_trio",
@@ -80,11 +83,13 @@ class Round:
     else waits longer for that: the bound is what one task may do anyway before it has to wait, on an edge of the usual width.
     """
 
-    __slots__ = ("__weakref__", "_context", "_is_due", "_woken", "loop")
+    __slots__ = ("__weakref__", "_context", "_is_due", "_woken", "loop", "make_waiter")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
         """The event loop."""
+        self.make_waiter: Callable[[], Waiter] = loop.create_future
+        """What `waiter_factory()` returns there: one for all."""
         self._woken: list[_Woken] = []
         self._is_due = False
         self._context = Context()  # an empty one: that of whoever wakes somebody would be held until all have gone on
@@ -205,6 +210,19 @@ def running_clock() -> Callable[[], float]:
     return asyncio.get_running_loop().time
 
 
+async def give_way() -> None:
+    """Let others have their turn: a checkpoint, without the look-ups that one of anyio's takes. Cancellation: may raise it."""
+    if running_trio():
+        await sys.modules["trio"].lowlevel.checkpoint()
+    else:
+        await _next_turn()
+
+
+@types.coroutine
+def _next_turn() -> Generator[None, None, None]:
+    yield  # what asyncio's tasks take for: in the next turn of the loop
+
+
 def waiter_factory() -> Callable[[], Waiter]:
     """Return what makes waiters for the running event loop.
 
@@ -231,6 +249,12 @@ def open_round() -> Round | None:
         found = Round(loop)
         _here.round = weakref.ref(found)  # channels hold it, and it holds the loop: neither may outlive its runs here
     return found
+
+
+def means_of_waiting() -> tuple[Callable[[], Waiter], Round | None]:
+    """Return what makes waiters for the running event loop, and what wakes its tasks."""
+    together = open_round()
+    return (waiter_factory() if together is None else together.make_waiter), together
 
 
 _here = threading.local()  # a loop runs in one thread at a time

@@ -16,7 +16,7 @@ import os
 import types
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..channels import drive
+from ..channels import drive, in_bursts
 from ._task_meter import metered
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _OURS: Final = __name__.partition(".")[0]
 _LIMITERS: Final = frozenset({"anyio", "asyncio", "async_timeout", "trio"})
 _LONGEST: Final = 1000  # links of one chain that are followed
 _DEEPEST: Final = 5  # how far inside a context manager a time limit is looked for
-_DRIVERS: Final = frozenset({metered.__code__, drive.__code__})  # what they await is their variable `work`
+_DRIVERS: Final = frozenset({metered.__code__, drive.__code__, in_bursts.__code__})  # they drive their variable `work`
 _MOST: Final = 2000  # objects that are looked at there; what has more is taken to have a limit
 _OPAQUE: Final = (
     type,

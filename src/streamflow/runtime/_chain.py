@@ -24,7 +24,18 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import anyio.lowlevel
 
-from ..channels import NOTHING, ChainedSendEnd, Line, LineCall, has_plain, is_quick_edge, line_of, pass_head, pump_each
+from ..channels import (
+    NOTHING,
+    ChainedSendEnd,
+    Line,
+    LineCall,
+    has_plain,
+    is_quick_edge,
+    level_of,
+    line_of,
+    pass_head,
+    pump_each,
+)
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
 from ._jobs import NO_CONTEXT, Job, is_made_of
@@ -153,6 +164,7 @@ class Chain:
         name = " + ".join(stage.name for stage in stages)
         self.carrier: Job = Job(name, Chain._work, Chain._carrier_ended, make_context(), (self,))
         """The task."""
+        self.carrier.level = level_of(stages[-1].output)
         self.carrier.instead = Chain._end_unbegun
         for place, member in enumerate(self._members[:-1], start=1):
             if isinstance(member.target, ChainedSendEnd):
@@ -379,6 +391,7 @@ class Chain:
         stage = member.stage
         stage.job = StageJob(stage.name, engine.begin_stage, engine.stage_ended, member.context, (stage, rest))
         stage.job.instead = _give_up
+        stage.job.level = level_of(stage.output)
         if engine.meter is not None:
             engine.meter.take_over(stage)
         engine.pulse.runnable += 1

@@ -91,7 +91,6 @@ class Iteration:
         self._outcome = outcome
         outcome.iterations += 1
         self._outlet = outcome.engine.outlet
-        self._merge = self._outlet if isinstance(self._outlet, ArrivalEnd) else None
 
     def __aiter__(self) -> Self:
         return self
@@ -100,8 +99,6 @@ class Iteration:
         outlet = self._outlet
         if outlet.backlog and not outlet.attention:
             return outlet.__anext__()  # the next element is there, and is plain data
-        if self._merge is not None and self._merge.shows_plain:
-            return self._merge.__anext__()
         return _pull(self._outlet, self._outcome)
 
     def next_text(self) -> Coroutine[None, None, str]:
@@ -130,9 +127,28 @@ class _PlainIteration(Iteration):
         return await _pull(outlet, outcome)
 
 
+class _MergedIteration(Iteration):
+    """One iteration of a run whose output is a merge of edges that no fork above them feeds."""
+
+    def __init__(self, outcome: Outcome, merge: ArrivalEnd[StreamElement]) -> None:
+        super().__init__(outcome)
+        self._merge = merge
+
+    async def __anext__(self) -> StreamElement:
+        merge = self._merge
+        if merge._buffer and not merge.attention:
+            merge.received += 1
+            return merge._buffer.popleft()
+        outcome = self._outcome
+        del self  # see `Iteration`
+        return await (merge.__anext__() if merge.shows_plain else _pull(merge, outcome))
+
+
 def iterate(outcome: Outcome) -> Iteration:
     """Begin one iteration of a run."""
     outlet = outcome.engine.outlet
+    if isinstance(outlet, ArrivalEnd):
+        return _MergedIteration(outcome, outlet)
     is_quick = is_quick_edge(outlet) and outlet.capacity <= WIDE  # a wider one counts its elements
     return (_PlainIteration if is_quick else Iteration)(outcome)
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..channels import Pulse, written_edges
+from ..channels import Pulse, level_of, written_edges
 from ..errors import (
     ChannelClosedError,
     OutputClosedError,
@@ -227,6 +227,7 @@ class Engine(RunView):
         helper = Job(f"{stage.name}/{name}", work, partial(self._helper_ended, stage), seen)
         stage.helpers = stage.helpers or {}
         stage.helpers[helper] = None
+        helper.level = level_of(stage.output)
         if stage.job.meter is not None:
             stage.job.meter.adopt(helper)
         self.pulse.runnable += 1

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, cast
 
-from ..channels import open_row, stand_in, tell_loop, tell_waits, wake_reader
+from ..channels import level_of, open_row, stand_in, tell_loop, tell_waits, wake_reader
 from ._chain import Chain
 from ._jobs import NO_CONTEXT, Job
 from ._stage_job import StageJob
@@ -144,6 +144,8 @@ def make_jobs(engine: Engine, context: Context) -> int:
         stage.host = engine
         if not (chains and stage.has_job):
             stage.job = StageJob(stage.name, begin, ended, copy(), (stage, None))
+        if not engine.plan.is_chain:
+            stage.job.level = level_of(stage.output)
     return len(stages) - shared
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import anyio.lowlevel
 
-from ._task_meter import metered
+from ..channels import in_bursts
+from ._task_meter import as_coroutine, metered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from ..channels import Level
     from ._backend import Backend, Task, TaskView
     from ._swallowing import Pressure
     from ._task_meter import UnitMeter
@@ -51,6 +53,8 @@ class Job:
     """How many tasks there are less when it has ended."""
     is_shared: bool = False
     """Whether it is the task of other stages, too."""
+    level: Level | None = None
+    """Keeps the bursts of the fork that it writes; None: it writes none that has any."""
 
     def __init__(
         self,
@@ -136,7 +140,11 @@ class Job:
             self._task = self._backend.spawn(self._steps(), self.name, self._context)
 
     def _steps(self) -> Coroutine[Any, Any, Any]:
-        return self._run() if self.meter is None else self._run_measured(self.meter)
+        return self._run_measured(self.meter) if self.meter is not None else self._run_in_bursts()
+
+    def _run_in_bursts(self) -> Coroutine[Any, Any, Any]:
+        work = self._run()
+        return work if self.level is None else as_coroutine(in_bursts(work, self.level))
 
     async def _run(self) -> BaseException | None:
         """Do its work, and tell of its end; where it is measured, return what it has ended with, to be told when that is noted."""
@@ -162,7 +170,7 @@ class Job:
     async def _run_measured(self, meter: UnitMeter) -> None:
         error: BaseException | None
         try:
-            error = await metered(meter, self, self._run())
+            error = await metered(meter, self, self._run_in_bursts())
         except BaseException as caught:  # noqa: BLE001 - as above
             error = caught
         try:
