@@ -38,7 +38,7 @@ from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
 from ._wait import means_of_waiting
-from ._wide import WIDE_END
+from ._wide import NARROW_END, WIDE_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +130,7 @@ def open_plain(
 
     With `is_late` it has a buffer when its first element comes, so neither end may be part of a fork or a merge.
     """
-    kind = ReceiveEnd if capacity <= WIDE else WIDE_END
+    kind = NARROW_END if capacity <= WIDE else WIDE_END
     receive_end: ReceiveEnd[T] = kind(name, capacity, admit, watch, pulse, plain, is_late)
     send_end: SendEnd[T] = SendEnd(receive_end)
     receive_end._sender = send_end
@@ -159,7 +159,7 @@ def open_row(
     receives: list[ReceiveEnd[Any]] = []
     for name, capacity, admit, plain in edges:
         # By position, and in one go: that is a good part of what a short run costs.
-        kind = ReceiveEnd if capacity <= WIDE else WIDE_END
+        kind = NARROW_END if capacity <= WIDE else WIDE_END
         receive: ReceiveEnd[Any] = kind(name, capacity, admit, None, pulse, plain, is_late, make_waiter, together)
         send: SendEnd[Any] = SendEnd(receive)
         receive._sender = send

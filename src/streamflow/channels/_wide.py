@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from ._receive_end import BUDGET, WIDE, ReceiveEnd
 from ._send_end import SendEnd
 
-__all__ = ["WIDE_END", "WideReceiveEnd"]
+__all__ = ["NARROW_END", "WIDE_END", "WideReceiveEnd"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -61,5 +61,7 @@ class WideReceiveEnd(ReceiveEnd[T_co]):
         return None if self.received >= self._checkpoint_at else super().try_receive()
 
 
+NARROW_END: Final[type[ReceiveEnd[Any]]] = ReceiveEnd
+"""For edges up to `WIDE`."""
 WIDE_END: Final[type[ReceiveEnd[Any]]] = WideReceiveEnd
-"""The same, for whoever chooses between the two."""
+"""For wider ones."""
