@@ -49,9 +49,18 @@ def words(elements: Sequence[StreamElement]) -> str:
 class Bench:
     """A merge whose inputs are written by hand, and the join that it asks."""
 
-    def __init__(self, inputs: int = 2, reach: dict[int, set[int]] | None = None, **options: int) -> None:
+    def __init__(
+        self,
+        inputs: int = 2,
+        reach: dict[int, set[int]] | None = None,
+        above: dict[int, frozenset[int]] | None = None,
+        **options: int,
+    ) -> None:
         reaches = {0: set(range(inputs))} if reach is None else reach
-        self.join = ControlJoin(inputs, {fork: frozenset(its) for fork, its in reaches.items()}, **options)
+        if above is None:
+            above = {fork: frozenset(one for one in reaches if reaches[one] > its) for fork, its in reaches.items()}
+        reached = {fork: frozenset(its) for fork, its in reaches.items()}
+        self.join = ControlJoin(inputs, reached, above=above, **options)
         ends = [open_channel(10_000, name=f"input {number}") for number in range(inputs)]
         self.sends: list[SendEnd[StreamElement]] = [send for send, _ in ends]
         self.edges: list[ReceiveEnd[StreamElement]] = [receive for _, receive in ends]
@@ -313,6 +322,19 @@ async def test_boundaries_that_cross_hold_each_other_up_for_no_longer_than_there
             boundaries[1 - first_copied],
         ]
         assert sorted(one.text for one in got if isinstance(one, TextElement)) == ["a0", "a1", "b0", "b1"]
+
+
+async def test_of_boundaries_that_cross_the_one_of_the_lower_fork_leaves_first() -> None:
+    """semantics 4.9: it was sent in the place of the other one; what its stage has not seen has its place before that alone."""
+    bench = Bench(2, {0: {0, 1}, 1: {0, 1}}, {1: frozenset({0})})
+    outer, inner = TurnEnd(index=0), TurnEnd(index=1)
+    bench.join.expect(outer, 0)
+    bench.join.expect(inner, 1)
+    for element in (outer, text("behind the outer one"), inner):
+        bench.give(element, 0)
+    for element in (inner, text("before the outer one"), outer):
+        bench.give(element, 1)
+    assert bench.out() == [inner, text("before the outer one"), outer, text("behind the outer one")]
 
 
 async def test_crossing_boundaries_wait_while_an_input_that_can_speak_is_silent() -> None:

@@ -360,6 +360,19 @@ CROSSED_BELOW = Drawn(  # the same, with a fork below that copies both
     constant=False,
     seed=0,
 )
+CROSSED_ALIKE = Drawn(  # the same, where both forks lead to the very same inputs
+    steps=(
+        Step(0, "pass", "tsd", ()),
+        Step(1, "own", "t", (0,)),
+        Step(2, "gather", "t", (0, 1)),
+        Step(3, "pass", "tsd", (0, 1), pause=2),
+    ),
+    rests=frozenset(),
+    turns={0: ("ds", "dt", "")},
+    capacity=4,
+    constant=False,
+    seed=0,
+)
 CROSSING = Drawn(  # two boundaries, of two sources, are each held back where the other one is waited for
     steps=(
         Step(0, "map", "t", ()),
@@ -623,6 +636,7 @@ async def test_each_leaf_alone_gets_its_own_and_all_control(drawn: Drawn) -> Non
 
 @example(CROSSED)
 @example(CROSSED_BELOW)
+@example(CROSSED_ALIKE)
 @example(HELD_BACK)
 @example(HELD_UP)
 @given(graphs("early", "keep", "own"))

@@ -6,11 +6,13 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from anyio import Event, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, TextElement, stage
+from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, ReceiveEnd, SendEnd, TextElement, stage
 from streamflow.channels._late import NO_BUFFER
 
 RUNS = 20
@@ -32,7 +34,7 @@ def _of_functions() -> Pipeline:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "most"), [(_of_generators(), 120), (_of_functions(), 60)], ids=["generators", "fused"]
+    ("pipeline", "most"), [(_of_generators(), 135), (_of_functions(), 75)], ids=["generators", "fused"]
 )
 def test_a_run_that_waits_for_its_input_holds_few_objects(pipeline: Pipeline, most: int) -> None:
     """Issue 10, goal 8: what few runs need is made when it is needed, and what all runs share is shared."""
@@ -79,6 +81,35 @@ async def test_an_edge_has_no_buffer_before_its_first_element_and_none_inside_a_
 
         assert [element.text async for element in run if isinstance(element, TextElement)] == ["x"]
         assert {edge.name for edge in edges if edge.backlog is NO_BUFFER} == {"s0 → s1", "s1 → s2"}
+
+
+async def test_edges_of_a_run_whose_source_gives_at_once_have_their_buffers_from_the_start() -> None:
+    """`channels/_late`: what does not wait for its input gains nothing by buffers that come late, and loses time."""
+    pipeline = _of_generators()
+    async with pipeline.execute(["x", "y"]) as run:
+        assert all(edge.backlog is not NO_BUFFER for edge in run._engine.edges)
+        assert [element.text async for element in run if isinstance(element, TextElement)] == ["x", "y"]
+    async with pipeline.execute() as run:
+        assert all(edge.backlog is NO_BUFFER for edge in run._engine.edges)
+
+
+async def test_between_a_task_and_the_body_of_its_stage_is_no_further_coroutine() -> None:
+    """Issue 10, goals 5 and 6: whatever stands there is made for each run, and passed through whenever the task goes on."""
+    gate = Event()
+
+    async def body(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        await gate.wait()
+
+    async with PipelineBuilder().chain(stage(body)).build().execute("x") as run:
+        await wait_all_tasks_blocked()
+        (one,) = run._engine.stages
+        view = one.job.look(run._engine.jobs.backend)
+        assert view is not None
+        chain: Any = view.coroutine
+        while chain.cr_code.co_name != "_run":  # on trio the task begins with one that has the cancel scope
+            chain = chain.cr_await
+        assert chain.cr_await.cr_code is body.__code__
+        gate.set()
 
 
 class _Deps:

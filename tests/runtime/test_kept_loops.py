@@ -207,3 +207,60 @@ def test_each_run_of_a_session_sees_what_is_set_when_it_is_called():
         session.execute("x")
         SEEN.reset(token)
     assert seen == ["nothing", "set"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_call_that_was_left_in_the_middle_ends_no_later_one() -> None:
+    """semantics 9.2: each blocking call ends with its own work, also where that of another one goes on beside it."""
+    loop = keep_loop("asyncio")
+    left = asyncio.Event()
+
+    async def never_mind() -> None:
+        asyncio.get_running_loop().call_soon(_interrupt_the_program)
+        await left.wait()  # its end would stop the loop
+
+    async def second() -> str:
+        left.set()
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        return "its own end"
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(never_mind)
+        assert loop.run(second) == "its own end"
+    finally:
+        loop.close()
+
+
+def _interrupt_the_program() -> NoReturn:
+    raise KeyboardInterrupt  # as a further Ctrl-C does, wherever the program is
+
+
+def test_a_call_that_is_cancelled_before_its_first_step_ends() -> None:
+    """semantics 9.1: of such a task no line runs, so its end is told by another one."""
+    loop = keep_loop("asyncio")
+    kept: list[asyncio.Task[None]] = []
+
+    async def cancels_what_comes() -> None:
+        me = asyncio.current_task()
+
+        async def waits() -> None:
+            while True:
+                for task in asyncio.all_tasks() - {me, asyncio.current_task()}:
+                    task.cancel()
+                await anyio.lowlevel.checkpoint()
+
+        kept.append(asyncio.create_task(waits()))
+        await anyio.lowlevel.checkpoint()
+
+    async def never_begins() -> None:
+        raise AssertionError
+
+    try:
+        loop.run(cancels_what_comes)
+        with pytest.raises(asyncio.CancelledError):
+            loop.run(never_begins)
+        kept.pop().cancel()
+    finally:
+        loop.close()

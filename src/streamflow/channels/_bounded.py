@@ -37,7 +37,7 @@ from ._lane_ends import LaneReceiveEnd, LaneSendEnd
 from ._limited import LimitedReceiveEnd, LimitedSendEnd
 from ._receive_end import WIDE, ReceiveEnd
 from ._send_end import SendEnd
-from ._wait import open_round, waiter_factory
+from ._wait import means_of_waiting
 from ._wide import NARROW_END, WIDE_END
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def open_row(
         herald: Returns who hears of each `Interrupt` that is sent.
         is_late: Whether each has a buffer when its first element comes.
     """
-    make_waiter, together = waiter_factory(), open_round()
+    make_waiter, together = means_of_waiting()
     sends: list[SendEnd[Any]] = []
     receives: list[ReceiveEnd[Any]] = []
     for name, capacity, admit, plain in edges:

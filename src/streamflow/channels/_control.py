@@ -13,8 +13,8 @@ way sends an equal one in its place, so that an object stands for one occurrence
   come after all, it is dropped.
 - A fork below another one may send its copy when all that this merge waits for have come: they overtook it on shorter ways, and it
   is dropped further up. So what has been joined stays known as long as that may happen.
-- Boundaries of different forks may come in different orders. Where inputs wait for each other because of that, the one that was
-  copied first leaves.
+- Boundaries of different forks may come in different orders. Where inputs wait for each other because of that, the one whose fork
+  has the most forks above it leaves; of equal ones, the one that was copied first.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ BOUNDARIES: tuple[type[ControlElement], ...] = (*TURNS, Marker)
 
 REMEMBERED = 1000
 """Most elements of which it is remembered that a copy may still come, unless more of them fit into the edges."""
+
+_NONE: frozenset[int] = frozenset()
 
 Verdict = Literal["pass", "drop", "hold"]
 """What to do with a control element: let it leave, forget it, or wait with it and with all that is behind it on its input."""
@@ -68,6 +70,7 @@ class ControlJoin:
     Args:
         inputs: How many inputs the merge has.
         reach: For each fork above it, the inputs that its branches lead to.
+        above: For each fork, those from which an element may come to it; none where nothing is said.
         remembered: Most elements of which it is remembered that a copy may still come. Where more control elements than that can be
             in the edges between, one that was forgotten would leave twice.
         aligned: The types that leave when all have shown them; all others leave at their first copy.
@@ -79,8 +82,11 @@ class ControlJoin:
         reach: Mapping[int, frozenset[int]],
         remembered: int = REMEMBERED,
         aligned: tuple[type[ControlElement], ...] = BOUNDARIES,
+        *,
+        above: Mapping[int, frozenset[int]] | None = None,
     ) -> None:
         self._open = set(range(inputs))
+        self._above: Mapping[int, frozenset[int]] = {} if above is None else above
         self.reach: Mapping[int, frozenset[int]] = reach
         """For each fork above, the inputs that its branches lead to."""
         self._remembered = remembered
@@ -90,9 +96,6 @@ class ControlJoin:
         self._done: dict[int, _Copied] = {}  # of which all copies have come that are known of
         self.held: dict[int, ControlElement] = {}
         """The element that each waiting input has shown."""
-        self._marked: dict[
-            int, frozenset[int]
-        ] = {}  # for each fork above that marks an order: the inputs its markers come to
         self.forks: dict[int, weakref.ref[ForkEnd[Never]]] = {}
         """The forks above it, by number."""
 
@@ -103,8 +106,6 @@ class ControlJoin:
 
     def expect(self, element: ControlElement, fork: int, inputs: frozenset[int] | None = None) -> None:
         """Know that `fork` sends a copy of `element` to each of its branches, or to those that lead to some `inputs`."""
-        if inputs is not None:
-            self._marked[fork] = self._marked.get(fork, inputs) | inputs
         known = self._copied.get(id(element)) or self._done.get(id(element))
         if known is not None and id(element) in self._done and (fork in known.forks or not self._is_below(fork, known)):
             del self._done[id(element)]  # sent again
@@ -229,7 +230,7 @@ class ControlJoin:
             if not known.awaited:
                 return self._leave(known)
         stuck = [known for known in self._waiting() if self._is_stuck(known)]
-        return self._leave(next(filter(self._is_inner, stuck), stuck[0])) if stuck else None
+        return self._leave(max(stuck, key=self._depth)) if stuck else None
 
     def _waiting(self) -> list[_Copied]:
         """Return what is held, in the order of the first copying."""
@@ -249,17 +250,13 @@ class ControlJoin:
                     following.append(self._copied[id(held)])
         return True
 
-    def _is_inner(self, known: _Copied) -> bool:
-        """Say whether something else is held that was copied further up than `known`.
+    def _depth(self, known: _Copied) -> int:
+        """Return how many forks are above the one that has copied `known` first.
 
-        Inputs may show the two in different orders, if a stage between the forks keeps the outer one and sends the inner one of its
+        Inputs may show two boundaries in different orders, if a stage between two forks keeps the one and sends the other of its
         own. What passes that stage by has its place before the outer one, and none before the inner one: so that leaves first.
         """
-        return any(
-            all(self._is_below(fork, one) for fork in known.forks)
-            and not all(self._is_below(fork, known) for fork in one.forks)
-            for one in self._waiting()
-        )
+        return len(self._above.get(next(iter(known.forks)), _NONE))
 
     def _leave(self, known: _Copied) -> ControlElement:
         known.has_left = True
@@ -292,12 +289,7 @@ class ControlJoin:
 
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""
-        return any(self._inputs_of(fork) <= self._inputs_of(one) for one in known.forks)
-
-    def _inputs_of(self, fork: int) -> frozenset[int]:
-        """Return the inputs that copies by a fork come to: only its markers, if one branch alone leads here."""
-        reached = self.reach.get(fork)
-        return self._marked[fork] if reached is None else reached
+        return not known.forks.keys().isdisjoint(self._above.get(fork, _NONE))
 
     def _forget_one(self) -> None:
         """Forget the oldest one that nothing is waited for of; else the oldest one that is not held."""

@@ -15,6 +15,7 @@ Above: `runtime`, which opens one where a graph forks. Below: `_fork`, whose rul
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 from ._fork import Claim, ForkEnd
@@ -23,7 +24,6 @@ from ._receive_end import WIDE
 from ._send_end import SendEnd, as_it_is
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 
     from ._control import ControlJoin
@@ -36,7 +36,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 T = TypeVar("T")
 U = TypeVar("U")
 
-_Branches = list[tuple[SendEnd[Any], "deque[Any]", "ReceiveEnd[Any]"]]
+_Branches = list[tuple[SendEnd[Any], deque[Any], "ReceiveEnd[Any]"]]
 
 
 def open_fork(
@@ -64,8 +64,13 @@ def open_fork(
 
 
 def level_of(output: SendEnd[Never]) -> Level | None:
-    """Return what keeps the bursts of an output, if it is such a fork: for who writes it to run `in_bursts()`."""
-    return output._level if type(output) is PlainForkEnd else None
+    """Return what keeps the bursts of an output, for who writes it to run `in_bursts()`.
+
+    None if it is no such fork, or something is noted at its branches of each element that enters.
+    """
+    if type(output) is not PlainForkEnd or any(type(end._buffer) is not deque for end in output._branches):
+        return None
+    return output._level
 
 
 class PlainForkEnd(ForkEnd[T_contra]):
@@ -169,12 +174,12 @@ class PlainForkEnd(ForkEnd[T_contra]):
             self._levelled = branches
             level.kinds = [kind for kind, one in self._known.items() if one is branches]
             level.extends = [buffer.extend for _, buffer, _ in branches]
-        level.burst.append(item)
         if level.is_held:
+            level.burst.append(item)
             level.room = room
-        else:
-            level.put()
-        for _, _, peer in branches:
+        for _, buffer, peer in branches:
+            if not level.is_held:
+                buffer.append(item)
             if peer._waiter is not None:
                 peer._wake()
 

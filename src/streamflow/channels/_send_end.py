@@ -84,6 +84,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     _fence: Fence | None = None  # around the stage that writes here
     _announced: Interrupt | None = None  # which has been announced, and waits for room
     _lanes: Lanes | None = None  # the order of leaving, where it is told by priority
+    _pulled: ReceiveEnd[Any] | None = None  # what its writer reads, where that is pulled: see `_refilled`
 
     def __init__(self, peer: ReceiveEnd[Any]) -> None:
         self._peer = peer
@@ -148,7 +149,8 @@ class SendEnd(ObjectSendStream[T_contra]):
                         buffer = self._buffer
                 else:
                     converted = convert(item)
-                    if not self._try_send_unusual(converted):
+                    # What is plain has met a full edge, or its end; an input of a merge may have more room than it seems.
+                    if (kind in plain and peer._relay is None) or not self._try_send_unusual(converted):
                         await self._send_in_turn(converted)
                     buffer = self._buffer
         except BaseException:
@@ -419,6 +421,8 @@ class SendEnd(ObjectSendStream[T_contra]):
                 await anyio.lowlevel.checkpoint()
             while self._must_wait(turn) and (rest is None or len(rest)) and not is_let_go(turn, item, rest):
                 await self._turn_to_come(turn)
+                if self._pulled is not None:  # its reader was suspended, and needs no checkpoint for a while
+                    self._pulled._checkpoint_at = self._pulled.received + WIDE
             self._raise_if_closed()
             if item is not None:
                 self._move(item, turn)

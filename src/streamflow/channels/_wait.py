@@ -32,6 +32,7 @@ __all__ = [
     "give_way",
     "key_of_wait",
     "load_of",
+    "means_of_waiting",
     "open_round",
     "running_clock",
     "running_trio",
@@ -82,11 +83,13 @@ class Round:
     else waits longer for that: the bound is what one task may do anyway before it has to wait, on an edge of the usual width.
     """
 
-    __slots__ = ("__weakref__", "_context", "_is_due", "_woken", "loop")
+    __slots__ = ("__weakref__", "_context", "_is_due", "_woken", "loop", "make_waiter")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
         """The event loop."""
+        self.make_waiter: Callable[[], Waiter] = loop.create_future
+        """What `waiter_factory()` returns there: one for all."""
         self._woken: list[_Woken] = []
         self._is_due = False
         self._context = Context()  # an empty one: that of whoever wakes somebody would be held until all have gone on
@@ -246,6 +249,12 @@ def open_round() -> Round | None:
         found = Round(loop)
         _here.round = weakref.ref(found)  # channels hold it, and it holds the loop: neither may outlive its runs here
     return found
+
+
+def means_of_waiting() -> tuple[Callable[[], Waiter], Round | None]:
+    """Return what makes waiters for the running event loop, and what wakes its tasks."""
+    together = open_round()
+    return (waiter_factory() if together is None else together.make_waiter), together
 
 
 _here = threading.local()  # a loop runs in one thread at a time

@@ -14,7 +14,7 @@ from ._lane_ends import LaneReceiveEnd
 from ._limited import LimitedReceiveEnd
 from ._merge import MergeEnd
 from ._receive_end import WIDE
-from ._wait import key_of_wait, open_round, waiter_factory
+from ._wait import key_of_wait, means_of_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -73,7 +73,7 @@ def tell_waits(
 
 def tell_loop(ends: Iterable[ReceiveEnd[object]]) -> None:
     """Tell the ends of a run which event loop is running, so that none of them has to find out by itself."""
-    factory, together = waiter_factory(), open_round()
+    factory, together = means_of_waiting()
     for one in ends:
         one._make_waiter, one._together = factory, together
 

@@ -1,4 +1,6 @@
-"""Where the markers of a fork go that merges below need to restore its order. Found out once, with the plan.
+"""Where the markers of a fork go that merges below need to restore its order, and which forks are above it.
+
+Found out once, with the plan.
 
 Above: `_plan`. Below: nothing; edges, stages and merges are numbers here.
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._plan import EdgePlan, StagePlan
 
-__all__ = ["JoinKey", "OrderingPlan", "plan_orderings"]
+__all__ = ["JoinKey", "OrderingPlan", "forks_above", "plan_orderings"]
 
 JoinKey: TypeAlias = tuple[int, ...]
 """What joins control: the edges into it."""
@@ -30,6 +32,20 @@ class OrderingPlan(Record, frozen=True):
     """For each branch, by its edge, that leads to a merge which restores the order: who aligns markers, and on which inputs."""
     ends: frozenset[JoinKey]
     """The merges behind which nobody needs the markers."""
+
+
+def forks_above(forks: Sequence[tuple[int, ...]], reach: Mapping[int, frozenset[int]]) -> dict[int, frozenset[int]]:
+    """Return, for each fork, those from which an element may come to it.
+
+    Args:
+        forks: The branches of each fork, by their edges.
+        reach: For each fork of several branches, the edges that a copy made there can come to, the branches among them.
+    """
+    behind = {fork: edges.difference(forks[fork]) for fork, edges in reach.items()}
+    return {
+        number: frozenset(fork for fork, edges in behind.items() if not edges.isdisjoint(branches))
+        for number, branches in enumerate(forks if reach else ())
+    }
 
 
 def plan_orderings(

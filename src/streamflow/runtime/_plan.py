@@ -21,7 +21,7 @@ from ..stages import ALL_DATA, EVERYTHING, StageKind, admission
 from ._edge_watches import has_limits, times_all, watches_all
 from ._fans import fan_of
 from ._lone_chains import lone_chains
-from ._orderings import plan_orderings
+from ._orderings import forks_above, plan_orderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -178,6 +178,8 @@ class Plan(Record, frozen=True):
     """Whether a stage has a limit."""
     orderings: Mapping[int, OrderingPlan]
     """For each fork that marks what it sends, by number, what merges below restore its order."""
+    above: Mapping[int, frozenset[int]]
+    """For each fork, those from which an element may come to it."""
     remembered: int
     """Most control elements that merges remember of those whose copies may still come."""
     supervises: bool = False
@@ -332,6 +334,7 @@ class _Planner:
             driven=frozenset(name for name in pulled if numbers[name] in {places[0] for places in chains}),
             chains=chains,
             orderings=orderings,
+            above=forks_above(self._forks, self._reach),
             remembered=self._remembered() if orderings else REMEMBERED,
             limits_stages=limits_stages,
             is_watched=limits_stages or watches_all(self._config),

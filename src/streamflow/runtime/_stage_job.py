@@ -8,7 +8,7 @@ its work, and what a stage needs around its body, stand in one function; only th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -33,7 +33,7 @@ class StageJob(Job):
         error: BaseException | None = None
         stage: StageRun
         rest: Rest | None
-        stage, rest = self._about
+        stage, rest = cast("tuple[StageRun, Rest | None]", self._about)
         try:
             self._begun = True  # what follows is `_begins()`
             if self._task is not None and self._backend is not None:

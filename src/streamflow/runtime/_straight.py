@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..channels import open_row, tell_waits
+from ..channels import open_channel, open_row, tell_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._wiring import StageRun
 
-__all__ = ["Wiring", "wire_straight"]
+__all__ = ["Wiring", "ended_input", "wire_straight"]
 
 
 class Wiring(NamedTuple):
@@ -58,3 +58,12 @@ def wire_straight(
     if is_live:
         tell_waits(None, written=(receives[first],))
     return Wiring({head: sends[first]}, outlet, receives, sends, {})
+
+
+def ended_input(reader: str) -> ReceiveEnd[Any]:
+    """Return an input that has ended, for who has none."""
+    send: SendEnd[Any]
+    receive: ReceiveEnd[Any]
+    send, receive = open_channel(1, name=f"nothing → {reader}")
+    send.close()
+    return receive

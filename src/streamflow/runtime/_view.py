@@ -13,8 +13,8 @@ from ..channels import ForkEnd, MergeEnd
 from ..errors import RunStateError
 from ..stages import EVERYTHING, admission
 from ._account import Account
+from ._straight import ended_input
 from ._swept_run import SweptRun
-from ._wiring import ended_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -34,7 +34,7 @@ from ..stages import StageKind
 from ._fans import open_fan
 from ._jobs import is_made_of, leaf_of
 from ._merging import aligned_by, open_merge
-from ._straight import Wiring, wire_straight
+from ._straight import Wiring, ended_input, wire_straight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from ._supervision import Supervisor
     from ._watchdog import StageClock
 
-__all__ = ["StageRun", "ended_input", "wire"]
+__all__ = ["StageRun", "wire"]
 
 _End = TypeVar("_End")
 
@@ -261,7 +261,7 @@ class _Ends:
         self.hubs: dict[str, HubEnd[Any]] = {}
         self._controls: dict[JoinKey, ControlJoin] = {}
         self._orderings = plan.orderings
-        self._remembered = plan.remembered
+        self._remembered, self._above = plan.remembered, plan.above
         self._watches = watches
         self._tracer = None if watches is None else watches.tracer
         self._are_late = plan.is_chain and watches is None
@@ -348,7 +348,7 @@ class _Ends:
         reach: Mapping[int, frozenset[int]],
         aligned: tuple[type[ControlElement], ...],
     ) -> ControlJoin:
-        join = self._controls[key] = ControlJoin(inputs, reach, self._remembered, aligned)
+        join = self._controls[key] = ControlJoin(inputs, reach, self._remembered, aligned, above=self._above)
         for fork in reach:
             self.joins.setdefault(fork, []).append((join, fork))
         return join
@@ -468,15 +468,6 @@ def _for_body(plans: Sequence[InputPlan | OutputPlan], ends: Sequence[_End]) -> 
     if not plans[0].port:
         return ends[0]
     return MappingProxyType({plan.port: end for plan, end in zip(plans, ends, strict=True)})
-
-
-def ended_input(reader: str) -> ReceiveEnd[Any]:
-    """Return an input that has ended, for who has none."""
-    send: SendEnd[Any]
-    receive: ReceiveEnd[Any]
-    send, receive = open_channel(1, name=f"nothing → {reader}")
-    send.close()
-    return receive
 
 
 def _fit_outputs(stage: StageRun, plan: StagePlan, ends: _Ends, *, is_alone: bool) -> None:
