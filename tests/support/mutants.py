@@ -23,6 +23,7 @@ from streamflow.channels import _lanes as lanes
 from streamflow.channels import _limited as limited
 from streamflow.channels import _ordering as ordering
 from streamflow.channels import _pairing as pairing
+from streamflow.channels import _plain_fork as plain_fork
 from streamflow.channels import _route as route
 from streamflow.channels import _sweep as sweep
 from streamflow.channels import _wakes as wakes
@@ -190,10 +191,10 @@ MUTANTS = (
     ),
     mutant(
         "a fork sends what one branch has room for, before the other has",
-        fork.ForkEnd,
-        "_try_send_unusual",
-        "                return False\n        if self._must_pay",
-        "                break\n        if self._must_pay",
+        plain_fork.PlainForkEnd,
+        "_room_in",
+        "                    return 0 if end._limit > 0 and peer._relay is None else -1",
+        "                    continue",
         "RT-34",
     ),
     mutant(

@@ -19,7 +19,7 @@ from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
 from ._hub import HubEnd
-from ._lane_ends import LaneSendEnd, is_quick_edge
+from ._lane_ends import has_lanes, is_quick_edge
 from ._lane_line import pull_into_lanes
 from ._level import Level, in_bursts
 from ._line import Line, LineCall
@@ -99,7 +99,6 @@ __all__ = [
     "Herald",
     "Hop",
     "HubEnd",
-    "LaneSendEnd",
     "Level",
     "Line",
     "LineCall",
@@ -138,6 +137,7 @@ __all__ = [
     "drop_backlog",
     "end_loop",
     "entry_of",
+    "has_lanes",
     "has_plain",
     "has_waiting_sender",
     "hold_edges",

@@ -43,6 +43,7 @@ from ._wide import NARROW_END, WIDE_END
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..elements import StreamElement
     from ._bounds import Overflow, Weight
     from ._pulse import Pulse
     from ._sweep import Herald
@@ -144,7 +145,7 @@ def open_row(
     herald: Callable[[], Herald | None],
     *,
     is_late: bool,
-) -> tuple[list[SendEnd[Any]], list[ReceiveEnd[Any]]]:
+) -> tuple[list[SendEnd[StreamElement]], list[ReceiveEnd[StreamElement]]]:
     """Open the edges of a row of stages, on the event loop that is running, each as `open_plain()` opens one.
 
     Args:

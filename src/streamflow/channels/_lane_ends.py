@@ -23,15 +23,20 @@ if TYPE_CHECKING:
     from ._wait import Turn
     from ._watching import ChannelWatch
 
-__all__ = ["LaneReceiveEnd", "LaneSendEnd", "is_quick_edge"]
+__all__ = ["LaneReceiveEnd", "LaneSendEnd", "has_lanes", "is_quick_edge"]
 
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
+def has_lanes(end: object) -> bool:
+    """Say whether an end is that of an edge with priority lanes, and nothing else."""
+    return type(end) in {LaneReceiveEnd, LaneSendEnd}
+
+
 def is_quick_edge(end: object) -> bool:
     """Say whether an end is one that can be moved along in bursts: a plain edge, or one with lanes and nothing else."""
-    return type(end) in {LaneReceiveEnd, LaneSendEnd} or is_plain_edge(cast("Any", end))
+    return has_lanes(end) or is_plain_edge(cast("Any", end))
 
 
 class LaneReceiveEnd(ReceiveEnd[T_co]):

@@ -14,7 +14,7 @@ from itertools import chain
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
-from ..channels import LaneSendEnd, driven, is_plain_edge, is_quick_edge, pull_into, pull_into_lanes, pull_when_asked
+from ..channels import driven, has_lanes, is_plain_edge, is_quick_edge, pull_into, pull_into_lanes, pull_when_asked
 from ..stages import as_element, close_source, feed, is_async
 from ._jobs import Job
 from ._task_meter import as_coroutine
@@ -58,7 +58,7 @@ def feeder_of(  # noqa: PLR0917 - once for each run
     work = _feed
     if may_be_pulled and is_quick_edge(ends[0]) and is_quick_edge(ends[1]):
         if not is_async(source):
-            pulled = LanedSource if isinstance(ends[0], LaneSendEnd) else PulledSource
+            pulled = LanedSource if has_lanes(ends[0]) else PulledSource
             return pulled(name, cast("Iterable[StreamElement | str]", source), ends, ended, context, about=(head,))
         if may_be_driven and is_plain_edge(ends[0]):
             work = _feed_driven

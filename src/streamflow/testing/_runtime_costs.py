@@ -63,8 +63,8 @@ class _Costs:
 )
 async def _long_stream(trial: Trial[RuntimeCase]) -> None:
     count = _LENGTH * trial.effort**2
-    for fuse in (True, False):
-        trial.given(f"{count} elements through {_STAGES} stages, {'fused' if fuse else 'unfused'}")
+    for kind, fuse in (("fused functions", True), ("functions", False), ("bodies that loop", True)):
+        trial.given(f"{count} elements through {_STAGES} {kind}")
         costs: list[_Costs] = []
 
         async def source(costs: list[_Costs] = costs) -> AsyncIterator[StreamElement]:
@@ -73,7 +73,8 @@ async def _long_stream(trial: Trial[RuntimeCase]) -> None:
                     costs.append(_Costs())
                 yield TextElement(str(number))
 
-        stages = [MapStage(_itself, name=f"stage {place}") for place in range(_STAGES)]
+        names = [f"stage {place}" for place in range(_STAGES)]
+        stages = [copying(one) if kind == "bodies that loop" else MapStage(_itself, name=one) for one in names]
         pipeline = PipelineBuilder(PipelineConfig(fuse=fuse)).chain(*stages).build()
         came = 0
         async with pipeline.execute(source()) as run:
