@@ -67,7 +67,7 @@ HOOKS: dict[str, tuple[Hook, ...]] = {
         _asking("runtime._feeding", "self.hears is not None", "self.hears(began)"),
         _asking("runtime._jobs", "self.meter is not None", "return error"),
         _asking("runtime._stage_job", "self.meter is not None", "return error"),
-        Hook("runtime._jobs", " if self.meter is None else self._run_measured(self.meter)", instead=""),
+        Hook("runtime._jobs", "self._run_measured(self.meter) if self.meter is not None else "),
         _asking("runtime._engine", "self.config.metrics", "self.measure()"),
     ),
     "priority": (

@@ -14,7 +14,6 @@ and whose times, which are not, are left out.
 
 from __future__ import annotations
 
-import asyncio
 import cProfile
 import functools
 import pstats
@@ -27,7 +26,7 @@ from typing import Any, Self
 import anyio
 
 from streamflow import ReceiveEnd, SendEnd, TextElement, open_channel
-from streamflow.channels._wait import waiter_factory
+from streamflow.channels._wait import Waiter, open_round, waiter_factory
 
 from ._cli import print_machine
 from ._harness import Stopwatch, run_on
@@ -94,17 +93,17 @@ class _AsyncioWaits:
 
     def __init__(self) -> None:
         self.count = 0
-        self._loop: Any = asyncio.get_running_loop()
-        self._make = self._loop.create_future
+        self._round: Any = open_round()  # that of all runs of this loop, for as long as somebody holds it
+        self._make = self._round.make_waiter
 
     def __enter__(self) -> Self:
-        self._loop.create_future = self._counted
+        self._round.make_waiter = self._counted
         return self
 
     def __exit__(self, *_: object) -> None:
-        del self._loop.create_future
+        self._round.make_waiter = self._make
 
-    def _counted(self) -> asyncio.Future[Any]:
+    def _counted(self) -> Waiter:
         self.count += 1
         return self._make()
 
