@@ -7,8 +7,7 @@ A source that is not async never waits, so a task of its own would only be switc
 1. *A burst at a time*, and only when the edge is empty: as much as there is room for, so the bound of the edge holds.
 2. *What has been pulled is in the edge at once*, one by one: a source that interrupts or cancels its run meets it there.
 3. *Nothing suspends who reads it*, so the reader takes a checkpoint at least every `WIDE` elements, before the element moves. Who
-   has had to wait for room meanwhile, at the edge that the reader writes, has been suspended there: it counts from that on. Not in
-   a `Round`, where a checkpoint costs less than the wait for room that there would be instead.
+   has had to wait for room meanwhile, at the edge that the reader writes, has been suspended there: it counts from that on.
 """
 
 # ruff: noqa: SLF001 - the two ends are one object in several parts
@@ -83,7 +82,7 @@ def pull_when_asked(end: ReceiveEnd[object], pull: Callable[[], None] | None) ->
     end._pull_source, end._is_refilled = pull, pull is not None
     if pull is not None:
         end._wide, end._checkpoint_at = True, end.received + WIDE
-    if end._feeds is not None and end._together is None:
+    if end._feeds is not None:
         end._feeds._pulled = None if pull is None else end
 
 
