@@ -26,11 +26,14 @@ are such groups.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..elements import ControlElement, Interrupt, Priority
 from ..errors import ElementError
 from ._wait import Turn
+
+if TYPE_CHECKING:
+    from ._wait import Waiter
 
 __all__ = [
     "PASSES",
@@ -228,15 +231,14 @@ class LaneTurn(Turn):
     __slots__ = ("is_fence", "lane", "mark", "number")
 
     def __init__(self, item: object, lane: int, mark: int, *, is_fence: bool) -> None:
-        self.item, self.waiter, self.is_counted = (
-            item,
-            None,
-            False,
-        )  # as any turn: written out, one is made for each wait
-        self.lane = lane
-        self.is_fence = is_fence
-        self.number = 0  # in the order of arrival
-        self.mark = mark  # how much its lane may hold when it is woken before the edge has drained to half
+        # As any turn: written out, one is made for each wait.
+        self.item: object = item
+        self.waiter: Waiter | None = None
+        self.is_counted: bool = False
+        self.lane: int = lane
+        self.is_fence: bool = is_fence
+        self.number: int = 0  # in the order of arrival
+        self.mark: int = mark  # how much its lane may hold when it is woken before the edge has drained to half
 
 
 class Queues:

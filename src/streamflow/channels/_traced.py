@@ -94,7 +94,7 @@ class TracedBuffer(deque[object]):
         """When the burst was taken that is being moved out of it, see `_traced_line`."""
         self.way: list[Entry | None] = []
         """What was noted of each element of that."""
-        self.now = now
+        self.now: Callable[[], float] = now
         self._dropped = dropped
         self._most = most
         self._source, target = places

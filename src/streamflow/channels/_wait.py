@@ -70,9 +70,9 @@ class Turn:
     __slots__ = ("is_counted", "item", "waiter")
 
     def __init__(self, item: object) -> None:
-        self.item = item  # None once an interruption has dropped it
+        self.item: object = item  # None once an interruption has dropped it
         self.waiter: Waiter | None = None
-        self.is_counted = False  # its wait, by a pulse
+        self.is_counted: bool = False  # its wait, by a pulse
 
 
 class Round:
