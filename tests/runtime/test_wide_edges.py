@@ -51,35 +51,40 @@ CHAINS: dict[str, Callable[[], list[StageLike]]] = {
 }
 
 
+class Gaps:
+    """How much is done between two turns of another task."""
+
+    def __init__(self) -> None:
+        self.longest = self.now = 0
+
+    async def watch(self) -> None:
+        while True:
+            await checkpoint()
+            self.longest, self.now = max(self.longest, self.now), 0
+
+
 @pytest.mark.parametrize("source", [texts, slow_texts])
 @pytest.mark.parametrize("kind", CHAINS)
 async def test_others_have_their_turn_beside_any_stages_between_wide_edges(
     kind: str, source: Callable[[int], Iterator[TextElement] | AsyncIterator[TextElement]], anyio_backend_name: str
 ) -> None:
     """semantics 2.4, 16.7: at least every 64 elements, whatever takes them, and where nothing more arrives too."""
-    given_so_far = longest = 0
-
-    async def tick() -> None:
-        nonlocal given_so_far, longest
-        while True:
-            await checkpoint()
-            longest, given_so_far = max(longest, given_so_far), 0
+    gaps = Gaps()
 
     def count(element: TextElement) -> TextElement:
-        nonlocal given_so_far
-        given_so_far += 1
+        gaps.now += 1
         return element
 
     pipeline = (
         PipelineBuilder(PipelineConfig(buffer_size=WIDE)).chain(MapStage(count, name="count"), *CHAINS[kind]()).build()
     )
     async with anyio.create_task_group() as group:
-        group.start_soon(tick)
+        group.start_soon(gaps.watch)
         result = await pipeline.run(source(600))
         group.cancel_scope.cancel()
 
     assert len(result.elements) == (10 if "drops" in kind else 600)
-    assert 0 < longest <= 64 * (1 if anyio_backend_name == "asyncio" else 2)  # trio shuffles the tasks of a turn
+    assert 0 < gaps.longest <= 64 * (1 if anyio_backend_name == "asyncio" else 2)  # trio shuffles the tasks of a turn
 
 
 @pytest.mark.parametrize("fuse", [True, False])
@@ -88,17 +93,10 @@ async def test_others_have_their_turn_while_stages_drop_what_has_piled_up(
     several: bool, fuse: bool, anyio_backend_name: str
 ) -> None:
     """semantics 2.4, 16.7: when the consumer, which was slow, reads on, nothing stops them but the count."""
-    calls = longest = 0
-
-    async def tick() -> None:
-        nonlocal calls, longest
-        while True:
-            await checkpoint()
-            longest, calls = max(longest, calls), 0
+    gaps = Gaps()
 
     def wanted(element: TextElement) -> bool:
-        nonlocal calls
-        calls += 1
+        gaps.now += 1
         return int(element.text) < WIDE + 100
 
     drops = (
@@ -109,16 +107,16 @@ async def test_others_have_their_turn_while_stages_drop_what_has_piled_up(
     taken = 0
     async with pipeline.execute(texts(2 * WIDE)) as run:
         await anyio.sleep(1)
-        calls = 0
+        gaps.now = 0
         async with anyio.create_task_group() as group:
-            group.start_soon(tick)
+            group.start_soon(gaps.watch)
             await checkpoint()
             async for _element in run:
                 taken += 1
             group.cancel_scope.cancel()
 
     assert taken == WIDE + 100 + 1
-    assert 0 < longest <= 64 * (1 if anyio_backend_name == "asyncio" else 2)
+    assert 0 < gaps.longest <= 64 * (1 if anyio_backend_name == "asyncio" else 2)
 
 
 @pytest.mark.slow

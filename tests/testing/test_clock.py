@@ -282,7 +282,7 @@ def test_the_end_of_a_run_waits_for_abandoned_executor_jobs(monkeypatch: pytest.
 
     async def abandon() -> None:
         task = asyncio.create_task(asyncio.to_thread(go_on.wait, 30))
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         threading.Timer(0.02, go_on.set).start()
         task.cancel()
         await asyncio.wait([task])

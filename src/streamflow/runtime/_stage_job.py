@@ -72,9 +72,7 @@ class StageJob(Job):
         try:
             if self.meter is not None:
                 return error
-            ended = self._ended
-            self._forget()
-            ended(stage, self, error)
+            self._end(error)
         finally:
             del error  # its traceback holds this frame
         return None

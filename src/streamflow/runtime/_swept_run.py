@@ -5,6 +5,7 @@ Above: `_engine`, which is one. Below: `_interruption`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ._interruption import Interruption, Sweeper
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SweptRun"]
 
 
-class SweptRun:
+class SweptRun(ABC):
     """A run as interruptions see it; a `Herald`. Its state is the engine's, but for the sweeper, which is made when one comes."""
 
     run_id: str
@@ -35,14 +36,14 @@ class SweptRun:
     _sweeper: Sweeper | None = None
 
     @property
+    @abstractmethod
     def stages(self) -> Sequence[StageRun]:
         """The stages."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def edges(self) -> Sequence[ReceiveEnd[Any]]:
         """All edges."""
-        raise NotImplementedError
 
     @property
     def epoch(self) -> int:
