@@ -190,8 +190,8 @@ class Run(InterruptibleRun):
             await inlet.send(TextElement(element) if isinstance(element, str) else element)
         except ChannelClosedError:
             if self._engine.notice is not None or self._engine.cancelled:  # it was not the caller who closed this end
-                reason = "no_more_needed" if self._engine.notice is None else "failure"
-                raise OutputClosedError(inlet.name, reason) from None
+                has_failed = self._engine.notice is not None
+                raise OutputClosedError(inlet.name, "failure" if has_failed else "no_more_needed") from None
             if not self._engine.draining:
                 raise
             raise RunStateError(f"send(): {self.run_id} is draining and takes no more; this was not sent") from None
