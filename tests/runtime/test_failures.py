@@ -129,7 +129,9 @@ def test_what_a_blocking_call_raises_shows_the_callers_line_and_not_the_way_thro
                     call("x")
                 cause = caught.value.__cause__
                 assert isinstance(cause, ElementError)
-                frames += [[one.name for one in traceback.extract_tb(shown)] for shown in (caught.tb, cause.__traceback__)]
+                frames += [
+                    [one.name for one in traceback.extract_tb(shown)] for shown in (caught.tb, cause.__traceback__)
+                ]
         return frames
 
     assert [len(shown) for shown in told()] == [2, 0, 2, 0, 3, 0]  # the test, perhaps the lambda, and the call itself
