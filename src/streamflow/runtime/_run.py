@@ -158,11 +158,11 @@ class Run(InterruptibleRun):
         first_s: float | None = None
         async for element in self:
             if first_s is None:
-                first_s = self._engine.jobs.backend.now() - self._outcome.began_s
+                first_s = self._engine.jobs.backend.now() - self._engine.began_s
             elements.append(element)
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
-        total_s = self._engine.jobs.backend.now() - self._outcome.began_s
+        total_s = self._engine.jobs.backend.now() - self._engine.began_s
         stats = self._engine.stats() if self._engine.meter is not None else None
         return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
 
@@ -250,7 +250,7 @@ class Run(InterruptibleRun):
         """
         self._outcome.over = True
         engine = self._engine
-        if engine.started and (engine.has_output or not engine.is_done):
+        if engine.started and (engine.has_output() or not engine.is_done()):
             engine.cancel()
             await engine.finish(shield=True)
         self._own = None
@@ -395,7 +395,6 @@ class Run(InterruptibleRun):
     def _start(self) -> None:
         if not self._engine.started:
             self._engine.start()
-            self._outcome.began_s = self._engine.began_s
             if self._kill_switch is not None:
                 self._kill_switch.attach(self._engine)
 
