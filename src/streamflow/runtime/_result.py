@@ -94,6 +94,7 @@ def result_of(
     timings: Timings,
     failures: tuple[StageError, ...] = (),
     stats: RunStats | None = None,
+    *,
     reason: EndReason = "cancelled",
 ) -> Result:
     """Return the result of a run that gave `elements`, its `EndOfStream` last if it came to that; else it ended for `reason`."""
