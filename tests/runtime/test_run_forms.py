@@ -226,6 +226,14 @@ async def test_result_of_a_cancelled_run_says_so():
     assert result.elements == ()
 
 
+async def test_result_behind_the_end_says_how_the_run_has_ended():
+    """5.2, 5.6: who has taken the `EndOfStream` itself is not told that the run was cancelled."""
+    async with three.execute("x") as run:
+        async for element in run:
+            if isinstance(element, EndOfStream):
+                assert (await run.result()).reason == element.reason == "done"
+
+
 async def test_a_run_that_is_cancelled_before_its_start_never_starts():
     """5.6: nothing more includes everything."""
     run = three.execute("x")

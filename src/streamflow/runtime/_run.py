@@ -164,7 +164,8 @@ class Run(InterruptibleRun):
             first_s = None
         total_s = self._engine.jobs.backend.now() - self._engine.began_s
         stats = self._engine.stats() if self._engine.meter is not None else None
-        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
+        reason = self._engine.reason if self._outcome.end_told else "cancelled"
+        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats, reason=reason)
 
     # Feeding a live run
 
