@@ -93,6 +93,7 @@ async def test_arguments_reach_the_function_as_the_types_it_names():
         unit: Unit,
         schema: str = "s",
         note: list[str] = [],  # noqa: B006
+        *,
         rest: dict[str, object] = {},  # noqa: B006
     ) -> None:
         seen.append((place, points, unit, schema, note, json.dumps(rest)))
