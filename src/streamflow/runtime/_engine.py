@@ -133,6 +133,7 @@ class Engine(RunView):
         self.started = True
         self._here = remember(self)
         self._clock = clock = RunClock(self.jobs.backend.clock())
+        self.began_s = clock.started
         watches = edge_watches(self, clock)
         self.pulse: Pulse = Pulse(0, self._here)
         is_live = not self._sources
@@ -302,7 +303,7 @@ class Engine(RunView):
             self._watchdogs = self._loops = ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            if self.cancelled or (self.draining and not self.has_output):
+            if self.cancelled or (self.draining and not self.has_output()):
                 self.tell_end()
 
     def tell_end(self) -> None:
@@ -419,7 +420,7 @@ class Engine(RunView):
         if self.jobs.alive:
             await self.end_tasks(shield=shield)
         self.tell_end()
-        if self.reporter.has_tasks:
+        if self.reporter.has_tasks():
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
     async def end_tasks(self, *, shield: bool) -> None:
