@@ -116,7 +116,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             if self._peer._waiter is not None:
                 self._peer._wake()
         elif type(item) in self._plain or not self._try_send_unusual(item):
-            await self._send_in_turn(item)
+            await self._send_usual_in_turn(item)
 
     async def send_all(
         self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is, *, closes: bool = False
@@ -151,7 +151,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                     converted = convert(item)
                     # What is plain has met a full edge, or its end; an input of a merge may have more room than it seems.
                     if (kind in plain and peer._relay is None) or not self._try_send_unusual(converted):
-                        await self._send_in_turn(converted)
+                        await self._send_usual_in_turn(converted)
                     buffer = self._buffer
         except BaseException:
             # Here: a coroutine around this one would be held, and passed through, for as long as the stage lives. What has been
@@ -174,7 +174,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             else:
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
-                    await self._send_in_turn(converted)
+                    await self._send_usual_in_turn(converted)
                 buffer = self._buffer
 
     def try_send(self, item: T_contra) -> bool:
@@ -396,6 +396,42 @@ class SendEnd(ObjectSendStream[T_contra]):
         turn.waiter = None
         if turn.is_counted:
             self._peer._go_on(turn)
+
+    async def _send_usual_in_turn(self, item: T_contra) -> None:
+        """Wait for room, then send `item`: what `_send_in_turn()` does, with few calls where all is as usual.
+
+        That is plain data that has met a full edge at which nobody waits. So this sender is the first until it has sent.
+        """
+        peer = self._peer
+        is_usual = self._limit > 0 and type(item) in self._plain
+        if not is_usual or peer.capacity > WIDE or peer._is_driven or peer._level is not None:
+            await self._send_in_turn(item)
+            return
+        turn = Turn(item)
+        peer._turns = [turn]
+        self._limit = 0
+        try:
+            while len(self._buffer) >= peer.capacity and self._limit == 0 and turn.item is not None:
+                await self._turn_to_come(turn)
+                if self._pulled is not None:  # as in `_send_in_turn()`
+                    self._pulled._checkpoint_at = self._pulled.received + WIDE
+            if self._limit < 0:
+                self._raise_if_closed()
+            if turn.item is None:
+                self._drop(item)
+            else:
+                self._buffer.append(item)
+                if peer._waiter is not None:
+                    peer._wake()
+        finally:
+            if turn.is_counted or self._limit < 0 or peer._is_fenced or len(peer._turns) > 1:
+                self._leave_queue(turn)
+            else:
+                peer._turns.clear()
+                peer._low = peer.capacity // 2
+                self._limit = peer.capacity
+        if self._fence is not None:
+            self._tell_fence()
 
     async def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None
