@@ -326,7 +326,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         peer, kind = self._peer, type(item)
         if kind in peer._plain:
             return
-        if peer._admit(item) and peer._watch is None and not issubclass(kind, ControlElement):
+        is_heard = peer._watch is not None and peer._watch.hears_sends
+        if peer._admit(item) and not is_heard and not issubclass(kind, ControlElement):
             peer._plain.add(kind)
 
     def _put(self, item: T_contra) -> None:
