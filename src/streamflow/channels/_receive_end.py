@@ -51,7 +51,19 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """
 
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
-    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "backlog", "name", "received")
+    __slots__ = (
+        "_admit",
+        "_is_refilled",
+        "_plain",
+        "_receiving",
+        "_sender",
+        "asked_at",
+        "attention",
+        "backlog",
+        "name",
+        "received",
+        "state",
+    )
 
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
@@ -69,8 +81,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _cause: BaseException | None = None
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
-    state: ChannelState = "open"
-    """Open, or how the channel ended."""
     reason: CloseReason = "no_more_needed"
     """Why the reader closed, once `state` is `cancelled`."""
     end_was_told: bool = False
@@ -93,10 +103,15 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._admit = admit
         self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
+        self._is_refilled = False
+        self.state: ChannelState = "open"
+        """Open, or how the channel ended."""
         self._waiter: Waiter | None = None
         self._make_waiter = make_waiter
         self._together = together
         self._receiving = False
+        self._overseers: tuple[Overseer, ...] = ()
+        self._give_more: Callable[[], bool] | None = None
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched edge, each element in the
@@ -148,17 +163,18 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 ):
                     self.end_was_told = True
                     raise StopAsyncIteration
-                unusual = await self._receive_unusual()
-                if unusual is not None:
-                    return unusual
+                found = await self._receive_unusual()
+                if found is not None:
+                    return found
                 if self._buffer:
                     continue
             # Waiting is written out here, without calls: the task comes by once per buffer, and is woken through each coroutine.
             waiter = self._waiter = (self._make_waiter or self._find_loop())()
             self._receiving = True
-            self.asked_at = self.received if self._aside is None else self.position
-            self.attention += 1
-            if self._watch is not None:
+            unusual = self.attention
+            self.asked_at = self.position if unusual else self.received
+            self.attention = unusual + 1
+            if unusual and self._watch is not None:
                 self._watch.on_blocked("receive", blocked=True)
             if self._overseers:
                 self._tell_overseers()
@@ -175,7 +191,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 self._waiter = None
                 self._receiving = False
                 self.attention -= 1
-                if self._watch is not None:
+                if unusual and self._watch is not None:
                     self._watch.on_blocked("receive", blocked=False)
 
     async def receive(self) -> T_co:

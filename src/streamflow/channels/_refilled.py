@@ -44,7 +44,7 @@ class RefilledEnd:
     received: int
     capacity: int
     _merges: bool = False  # whether the elements come from other edges, see `_merge`
-    _is_refilled: bool = False  # by those, or by a source
+    _is_refilled: bool  # by those, or by a source
     _pull_source: Callable[[], None] | None = None
 
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:

@@ -361,6 +361,13 @@ class SendEnd(ObjectSendStream[T_contra]):
             self._peer._level.put()
         return turn
 
+    def _queue_first(self, item: object) -> Turn:
+        """Begin the queue of waiting senders: as `_queue_up()`, at an edge up to `WIDE` at which nobody waits."""
+        turn = Turn(item)
+        self._peer._turns = [turn]
+        self._limit = 0
+        return turn
+
     def _must_wait(self, turn: Turn) -> bool:
         """Say whether it is not this sender's turn yet, or there is no room; no more once the channel has ended."""
         peer = self._peer
@@ -385,6 +392,16 @@ class SendEnd(ObjectSendStream[T_contra]):
         self._peer._turns.remove(turn)
         self._peer._end_turn()
 
+    def _leave_first(self, turn: Turn) -> None:
+        """Leave the queue that began with `_queue_first()`."""
+        peer = self._peer
+        if turn.is_counted or self._limit < 0 or len(peer._turns) > 1:
+            self._leave_queue(turn)
+        else:  # all is as it was
+            peer._turns.clear()
+            peer._low = peer.capacity // 2
+            self._limit = peer.capacity
+
     def _count_wait(self, turn: Turn) -> None:
         """Count a sender as waiting, unless it is counted."""
         pulse = self._peer._senders_pulse
@@ -408,11 +425,9 @@ class SendEnd(ObjectSendStream[T_contra]):
         if not is_usual or peer.capacity > WIDE or peer._is_driven or peer._level is not None:
             await self._send_in_turn(item)
             return
-        turn = Turn(item)
-        peer._turns = [turn]
-        self._limit = 0
+        turn = self._queue_first(item)
         try:
-            while len(self._buffer) >= peer.capacity and self._limit == 0 and turn.item is not None:
+            while len(self._buffer) >= peer.capacity and peer.state == "open" and turn.item is not None:
                 await self._turn_to_come(turn)
                 if self._pulled is not None:  # as in `_send_in_turn()`
                     self._pulled._checkpoint_at = self._pulled.received + WIDE
@@ -425,12 +440,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 if peer._waiter is not None:
                     peer._wake()
         finally:
-            if turn.is_counted or self._limit < 0 or peer._is_fenced or len(peer._turns) > 1:
-                self._leave_queue(turn)
-            else:
-                peer._turns.clear()
-                peer._low = peer.capacity // 2
-                self._limit = peer.capacity
+            self._leave_first(turn)
         if self._fence is not None:
             self._tell_fence()
 

@@ -29,8 +29,10 @@ class Wakes(ABC):
     # been made when its name was first set, which is not so in a large graph.
     __slots__ = (
         "_buffer",
+        "_give_more",
         "_low",
         "_make_waiter",
+        "_overseers",
         "_pulse",
         "_senders_pulse",
         "_together",
@@ -46,12 +48,12 @@ class Wakes(ABC):
     _pulse: Pulse | None
     _senders_pulse: Pulse | None
     _low: int
-    _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
+    _overseers: tuple[Overseer, ...]  # merges below, and others: who wants to know that somebody waits here
     capacity: int
     _relay: Relay | None  # of the merge that reads this edge
     _together: Round | None  # wakes the tasks of a run; None: each is woken by itself
     _is_driven: bool
-    _give_more: Callable[[], bool] | None = None  # does what the first sender would if it were woken, see `_line`
+    _give_more: Callable[[], bool] | None  # does what the first sender would if it were woken, see `_line`
 
     def _find_loop(self) -> Callable[[], Waiter]:
         """Remember what makes waiters for the event loop that is running."""
