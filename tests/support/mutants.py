@@ -150,10 +150,10 @@ MUTANTS = (
     mutant(
         "a cancelled send has sent",
         SendEnd,
-        "_send_in_turn",
-        "        finally:\n            self._leave_queue(turn)",
-        "        except BaseException:\n            if item is not None and self.is_open:\n                self._put(item)\n"
-        "            raise\n        finally:\n            self._leave_queue(turn)",
+        "_send_usual_in_turn",
+        "        finally:\n            self._leave_first(turn)",
+        "        except BaseException:\n            if self.is_open:\n                self._put(item)\n"
+        "            raise\n        finally:\n            self._leave_first(turn)",
         "RT-31",
     ),
     mutant(

@@ -237,6 +237,8 @@ class PlainForkEnd(ForkEnd[T_contra]):
                     await end._turn_to_come(turn)
                 finally:
                     claim = self._leave_alone(alone)
+                if self._pulled is not None:  # as in `SendEnd`
+                    self._pulled._checkpoint_at = self._pulled.received + WIDE
                 if claim is not None:
                     await self._send_claimed(item, claim)
                     break

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason
 from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import ASIDE, SweptEnd
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Round, Turn, Waiter
+    from ._wait import Overseer, Round, Turn, Waiter
 
 __all__ = ["ASIDE", "BUDGET", "WIDE", "ReceiveEnd"]
 
@@ -51,19 +51,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """
 
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
-    __slots__ = (
-        "_admit",
-        "_is_refilled",
-        "_plain",
-        "_receiving",
-        "_sender",
-        "asked_at",
-        "attention",
-        "backlog",
-        "name",
-        "received",
-        "state",
-    )
+    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "backlog", "name", "received")
 
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
@@ -444,18 +432,10 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 self._raise_unless_completed()
                 raise StopAsyncIteration
             if self._aside is not None and self._owes:
-                self._put_aside(self._aside)
+                self._refuse_more_aside(self._aside)
+                self._aside.append(self._pop())
             else:
                 await self._pass_one()
-
-    def _put_aside(self, aside: deque[Any]) -> None:
-        if len(aside) >= ASIDE:
-            message = (
-                f"edge {self.name}: {ASIDE} elements wait until the reader, which accumulates, sends a TurnEnd behind its "
-                "results; end turns more often, or declare bypass='early' so that they need not wait"
-            )
-            raise ElementError(message)
-        aside.append(self._pop())
 
     async def _take_checkpoint(self) -> None:
         self._begin_waiting()

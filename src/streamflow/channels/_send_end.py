@@ -20,6 +20,7 @@ from ..errors import ChannelClosedError, OutputClosedError
 from ._late import NO_BUFFER, refuse
 from ._receive_end import WIDE
 from ._wait import Turn
+from ._watching import watched
 
 if TYPE_CHECKING:
     import weakref
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from ._lanes import Lanes
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
-    from ._wait import Waiter
-    from ._watching import ChannelStatistics, ChannelWatch
+    from ._watching import ChannelStatistics
 
 __all__ = ["HeadOf", "SendEnd", "as_it_is", "is_let_go"]
 
@@ -41,14 +41,6 @@ U = TypeVar("U")
 def as_it_is(item: Any) -> Any:
     """Return what is sent, for senders of nothing but elements."""
     return item
-
-
-async def _watched(waiter: Waiter, watch: ChannelWatch) -> None:
-    watch.on_blocked("send", blocked=True)
-    try:
-        await waiter
-    finally:
-        watch.on_blocked("send", blocked=False)
 
 
 def is_let_go(turn: Turn, item: object, rest: Sequence[Any] | None) -> bool:
@@ -385,7 +377,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             pulse.runnable -= 1
             if pulse.runnable <= 0:
                 pulse.suspect()
-        return waiter if peer._watch is None else _watched(waiter, peer._watch)
+        return waiter if peer._watch is None else watched(waiter, peer._watch)
 
     def _leave_queue(self, turn: Turn) -> None:
         self._end_wait(turn)

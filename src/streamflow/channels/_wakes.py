@@ -30,6 +30,7 @@ class Wakes(ABC):
     __slots__ = (
         "_buffer",
         "_give_more",
+        "_is_refilled",
         "_low",
         "_make_waiter",
         "_overseers",
@@ -39,6 +40,7 @@ class Wakes(ABC):
         "_turns",
         "_waiter",
         "capacity",
+        "state",
     )
 
     _buffer: deque[Any]
@@ -77,11 +79,10 @@ class Wakes(ABC):
         if waiter is not None:
             if self._pulse is not None:
                 self._pulse.runnable += 1
-            if not waiter.done():
-                if self._together is None or self._relay is not None:  # a relay is no future
-                    waiter.set_result(None)
-                else:
-                    self._together.wake(waiter, self._buffer, load)
+            if self._together is not None and self._relay is None:  # a relay is no future
+                self._together.wake(waiter, self._buffer, load)
+            elif not waiter.done():
+                waiter.set_result(None)
 
     def _wake_senders(self) -> None:
         for turn in self._turns:
@@ -97,9 +98,10 @@ class Wakes(ABC):
         waiter, turn.waiter = turn.waiter, None
         if turn.is_counted:
             self._go_on(turn)
-        if waiter is not None and not waiter.done():
+        if waiter is not None:
             if self._together is None:
-                waiter.set_result(None)
+                if not waiter.done():
+                    waiter.set_result(None)
             elif self._give_more is not None:  # a line, which counts its wake-ups as turns of the event loop
                 self._together.wake(waiter, (), -load_of(self.capacity))
             else:
