@@ -310,7 +310,7 @@ async def test_dropping_on_a_wide_edge_lets_others_run_too(watched, anyio_backen
 
 @every_capacity
 async def test_who_waits_through_an_interruption_with_what_it_leaves_alone_still_waits_for_room(capacity) -> None:
-    """semantics 2.1, 5.11: around the stage stands a fence meanwhile, which lets such an element through, but not above the bound."""
+    """semantics 2.1, 5.11: around the stage stands a fence meanwhile, which lets it through, not above the bound."""
     send, receive = open_channel(capacity)
     kept = [TextElement(str(number), interruptible=False) for number in range(capacity + 1)]
     for one in kept[:-1]:
