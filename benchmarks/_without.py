@@ -76,8 +76,16 @@ HOOKS: dict[str, tuple[Hook, ...]] = {
         Hook("channels._pump", ", target._lanes", instead=", None"),
     ),
     "element tracing": (
-        _asking("channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=True)'),
-        _asking("channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=False)'),
+        _asking(
+            "channels._receive_end",
+            "unusual and self._watch is not None",
+            'self._watch.on_blocked("receive", blocked=True)',
+        ),
+        _asking(
+            "channels._receive_end",
+            "unusual and self._watch is not None",
+            'self._watch.on_blocked("receive", blocked=False)',
+        ),
         _asking("channels._receive_end", "self._watch is not None", "self._watch.on_received(item)"),
         _asking("channels._send_end", "peer._watch is not None", "peer._watch.on_sent(item)"),
         _asking(

@@ -96,13 +96,18 @@ _ROOM = "len(self._buffer) < self._limit"
 
 MUTANTS = (
     # Edges
-    mutant(
+    Mutant(
         "capacity off by one",
-        ReceiveEnd,
-        "_open_limit",
-        "return self.capacity if self.capacity <= WIDE",
-        "return self.capacity + 1 if self.capacity <= WIDE",
-        "RT-12",
+        (
+            Change(
+                ReceiveEnd,
+                "_open_limit",
+                "return self.capacity if self.capacity <= WIDE",
+                "return self.capacity + 1 if self.capacity <= WIDE",
+            ),
+            Change(SendEnd, "_leave_first", "self._limit = peer.capacity", "self._limit = peer.capacity + 1"),
+        ),
+        ("RT-12",),
     ),
     mutant("capacity off by two on the fast path", SendEnd, "send", _ROOM, f"{_ROOM} + 2", "RT-12"),
     mutant(
@@ -150,10 +155,10 @@ MUTANTS = (
     mutant(
         "a cancelled send has sent",
         SendEnd,
-        "_send_in_turn",
-        "        finally:\n            self._leave_queue(turn)",
-        "        except BaseException:\n            if item is not None and self.is_open:\n                self._put(item)\n"
-        "            raise\n        finally:\n            self._leave_queue(turn)",
+        "_send_usual_in_turn",
+        "        finally:\n            self._leave_first(turn)",
+        "        except BaseException:\n            if self.is_open:\n                self._put(item)\n"
+        "            raise\n        finally:\n            self._leave_first(turn)",
         "RT-31",
     ),
     mutant(
