@@ -220,6 +220,50 @@ async def test_others_have_their_turn_while_a_reader_moves_a_chain(capacity: int
     assert longest <= 64 + capacity + 1
 
 
+async def test_a_reader_that_comes_at_once_has_no_other_task_woken_for_it():
+    """semantics 16.7: it lets others run itself. On trio, where turns come in any order, the chain's own task does."""
+    tasks: list[str] = []
+    look = TeeStage(lambda _element: tasks.append(task_name()), name="look")
+    pipeline = PipelineBuilder().chain(same("a"), look).build()
+
+    async with pipeline.execute(texts(400)) as run:
+        assert len(await read(run)) == 400
+
+    if tasks[0] != "trio":
+        assert tasks.count("a + look") < 64
+
+
+@pytest.mark.slow
+@given(st.sampled_from([1, 5, 16, 64]), st.sampled_from([63, 64, 65, 128]), st.integers(0, 3), st.booleans())
+async def test_what_is_left_to_a_reader_that_does_not_come_is_done_for_whoever_looks(
+    capacity: int, place: int, left: int, looks: bool
+):
+    """semantics 16.7: a drain lets it arrive, figures add up, and the source is asked for no more than there is room for."""
+    pulled: list[int] = []
+    source = (pulled.append(number) or TextElement(str(number)) for number in range(place + left * 20))
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(same("a"), same("b")).build()
+    got: list[int] = []
+
+    async with pipeline.execute(source) as run:
+        async for element in run:
+            if isinstance(element, TextElement):
+                got.append(int(element.text))
+            assert len(pulled) <= len(got) + 2 * capacity + 2
+            if len(got) == place:
+                break
+        if looks:
+            for _ in range(5):
+                run.stats()
+                await checkpoint()
+            assert run.stats().edges["b → consumer"].counts.buffered or len(got) == len(pulled)
+        await run.drain(5)
+        got += [int(one) for one in await read(run)]
+
+    assert got == list(range(len(got)))
+    assert adds_up(run)
+    assert 0 <= len(pulled) - len(got) <= 1, "what the source had in hand may not be admitted any more"
+
+
 @pytest.mark.parametrize("source", [texts, slow_texts])
 @pytest.mark.parametrize("capacity", [1, 2, 16])
 async def test_no_more_is_inside_than_the_edges_hold_when_the_reader_stops(source, capacity: int):

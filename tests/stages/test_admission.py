@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import anyio
@@ -16,6 +17,7 @@ from streamflow import (
     EndOfStream,
     ErrorElement,
     OpaqueElement,
+    PassthroughStage,
     PipelineBuilder,
     PipelineConfig,
     ReceiveEnd,
@@ -239,3 +241,23 @@ async def test_control_behind_the_last_element_passes_a_stage_that_receives_unti
 
     for source in ([TurnEnd()], [TextElement("a"), TurnEnd()], [TurnEnd(index=0), TextElement("a"), TurnEnd(index=1)]):
         assert await run_stage(receives, source, capacity=1) == source
+
+
+@pytest.mark.parametrize("how", ["with", "aclose", "source of another run"])
+async def test_control_behind_the_last_element_passes_a_stage_that_closes_what_it_has_read_to_the_end(how):
+    """semantics 3.1, 3.3: as anyio's streams are closed, and as a run closes its source; what is left is not thrown away."""
+    inner = PipelineBuilder().chain(PassthroughStage("inner")).build()
+
+    @stage
+    async def closes(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        if how == "source of another run":
+            for element in (await inner.run(input)).elements:
+                await output.send(element)
+            return
+        async with input if how == "with" else contextlib.nullcontext():
+            async for element in input:
+                await output.send(element)
+        await input.aclose()
+
+    source = [TextElement("a"), TurnEnd(index=1), TurnEnd(index=2)]
+    assert await run_stage(closes, source) == source

@@ -13,7 +13,8 @@ Rules, besides those of `_pump`:
 4. *Who waits for room has nothing in hand*, so it need not be woken to give more: the reader that has made room has the
    functions called, in its own task, while the line's own stays where it waits. Whatever is unusual, an error that a function
    raises included, is kept for that one, which is then woken.
-5. *A source that is pulled has its say*: past the checkpoint that its edge has to take, the line's own task is woken.
+5. *A source that is pulled has its say*: past the checkpoint that its edge has to take, it is the reader that takes it, when it
+   asks for more; on trio, where turns come in any order, and where no task iterates over what is behind, the line's own task.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -31,7 +32,7 @@ import anyio.lowlevel
 from .._records import Record
 from ._burst import OUTCOME, burst_of
 from ._receive_end import BUDGET
-from ._refilled import WIDE, drop
+from ._refilled import WIDE, drop, pull_when_asked
 from ._wait import load_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Line:
         self._burst: tuple[list[Any], Iterator[Any], list[Any]] | None = None  # while it is moving
         self._turn: Turn | None = None  # while it waits for room
         self._is_asking = False  # and for what comes into its first edge
+        self._is_left = False  # though there is room: the reader is to ask first
         self._left: Unusual = None
         self._error: BaseException | None = None
         self.is_settled: bool = False
@@ -218,6 +220,9 @@ class Line:
 
     def settle(self) -> None:
         """Put what is on its way where it belongs, and have the burst end with what is in hand. Idempotent, outside a burst too."""
+        if self._is_left:
+            self._take_back()
+            self.wake()
         if self._burst is None or self.is_settled:
             return
         self.is_settled = True
@@ -272,6 +277,7 @@ class Line:
             self._give_up()
             raise
         finally:
+            self._take_back()
             peer._give_more = self._turn = None
             target._leave_queue(turn)
 
@@ -281,7 +287,37 @@ class Line:
 
     def _lend(self) -> bool:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
-        return self._move_for_another() and (bool(self._target._buffer) or self._ask())
+        if not self._move_for_another():
+            return self._leave_to_reader()
+        return bool(self._target._buffer) or self._ask() or self._leave_to_reader()
+
+    def _leave_to_reader(self) -> bool:
+        """Have the reader take the checkpoint that is due, and ask again: so no task is woken for it, if the reader comes at once."""
+        source, behind, turn = self.source, self._target._peer, self._turn
+        if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left() or source._buffer:
+            return False
+        if not source._is_refilled or source.received < source._checkpoint_at:
+            return False
+        if behind._line is not None or behind._relay is not None or behind._together is None:
+            return False  # who reads has a way of its own; or tasks have their turns in any order, as on trio
+        pull_when_asked(behind, self._go_on)
+        behind._checkpoint_at = behind.received
+        self._is_left = True
+        return True
+
+    def _go_on(self) -> None:
+        """Move something for the reader, which asks; if it has let nobody else run, the line's task does."""
+        source, behind = self.source, self._target._peer
+        if behind._checkpoint_at > behind.received:
+            source._checkpoint_at = source.received + WIDE
+        self._take_back()
+        behind._wake_sender()
+
+    def _take_back(self) -> None:
+        """Leave nothing to the reader any more."""
+        if self._is_left:
+            self._is_left = self._target._peer._wide = False
+            pull_when_asked(self._target._peer, None)
 
     def mix(self) -> None:
         """Know that elements of several lanes wait at one end: the chain's own task takes them, one by one."""

@@ -235,8 +235,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     def forward_to(self, output: SendEnd[Never], *, is_alone: bool = False) -> None:
         """Pass elements that this reader does not accept on to `output`, in order, whenever the reader asks for more.
 
-        Without it they are taken and dropped, which is right for a reader that has no output. The last ones, behind which the
-        channel ends, stay for `pass_rest()`.
+        Without it they are dropped, which is right for a reader that has no output. The last ones stay for `pass_rest()`.
 
         Args:
             output: What the reader writes.
@@ -307,12 +306,13 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             await self._forward._send_in_turn(None, rest=rest, take=lambda: self._count(aside.popleft()))
         self._owes = False
 
-    def close(self, reason: CloseReason = "no_more_needed") -> None:
+    def close(self, reason: CloseReason | None = None) -> None:
         """End the channel from this side: what is buffered is discarded and counted, senders get `OutputClosedError(reason)`.
 
-        Idempotent, never raises, wakes who waits.
+        Idempotent, never raises, wakes who waits. Who has met the end has nothing to close: what is left still passes it by.
         """
-        self._finish("cancelled", reason=reason)
+        if reason is not None or not self.end_was_told or self._forward is None:
+            self._finish("cancelled", reason=reason or "no_more_needed")
 
     async def aclose(self) -> None:
         """Close, as anyio's streams do. Cancellation: it is closed even when this raises."""

@@ -143,6 +143,7 @@ def widen(end: ReceiveEnd[T], capacity: int) -> None:
         for one in end._inputs.values():
             widen(one, capacity)
     elif capacity > end.capacity:
+        end._settle()
         if isinstance(end, (LaneReceiveEnd, LimitedReceiveEnd)):
             end.widen(capacity)
         if capacity > WIDE and not end._wide:

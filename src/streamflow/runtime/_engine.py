@@ -145,7 +145,7 @@ class Engine(RunView):
             self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self._clock = clock
+        self._clock, self.began_s = clock, clock.started
         if wiring.hubs:
             self._hubs = wiring.hubs
         if self.plan.loops:
@@ -320,7 +320,7 @@ class Engine(RunView):
             self._watchdogs = self._loops = ()
             self._ended_s = self._clock.now()
             self._lifetime.leave(self)
-            if self.cancelled or (self.draining and not self.has_output):
+            if self.cancelled or (self.draining and not self.has_output()):
                 self.tell_end()
 
     def tell_end(self) -> None:
@@ -437,7 +437,7 @@ class Engine(RunView):
         if self.jobs.alive:
             await self.end_tasks(shield=shield)
         self.tell_end()
-        if self.reporter.has_tasks:
+        if self.reporter.has_tasks():
             await self.reporter.finish(self.config.shutdown_timeout_s, shield=shield)
 
     async def end_tasks(self, *, shield: bool) -> None:

@@ -56,6 +56,8 @@ def open_merge(
     watch: ChannelWatch | None,
     join: ControlJoin | None,
     forks: Collection[int],
+    *,
+    is_followed: bool = False,
 ) -> MergeEnd[Any]:
     """Return what reads several edges as one.
 
@@ -65,11 +67,12 @@ def open_merge(
         watch: Hears of every element that leaves them.
         join: Joins the control elements that were copied.
         forks: The forks whose markers end here.
+        is_followed: Whether a trace notes what goes through it, and so nothing may go past it.
     """
     given = plan.name, inputs, plan.gate, watch, join
     match plan.policy:
         case Arrival():
-            return MergeEnd(*given) if join or watch else ArrivalEnd(plan.name, inputs, plan.gate)
+            return MergeEnd(*given) if join or watch or is_followed else ArrivalEnd(plan.name, inputs, plan.gate)
         case Ordered(key=key) if key is not None:
             return SortedEnd(*given, key=key)
         case Ordered():

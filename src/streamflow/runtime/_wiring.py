@@ -331,7 +331,7 @@ class _Ends:
             merge = FeedbackMergeEnd(plan.name, inputs, plan.gate, watch, join, entry=entry)
         else:
             ending = [fork for fork, one in self._orderings.items() if plan.edges in one.ends]
-            merge = open_merge(plan, inputs, watch, join, ending)
+            merge = open_merge(plan, inputs, watch, join, ending, is_followed=self._tracer is not None)
         if self._tracer is not None:
             self._tracer.merge(plan, merge)
         tell_waits(self._pulse, read=(merge,))
