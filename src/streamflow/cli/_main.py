@@ -79,7 +79,6 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         prog="streamflow",
         description="A runtime for streaming LLM, voice and multimodal pipelines.",
         epilog="streamflow COMMAND --help shows what a command can do, with examples.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=18),
     )
     parser.add_argument("--version", action="version", version=f"streamflow {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
