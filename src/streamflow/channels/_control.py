@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ._fork import ForkEnd
 
-__all__ = ["BOUNDARIES", "REMEMBERED", "TURNS", "ControlJoin", "Verdict"]
+__all__ = ["BOUNDARIES", "REMEMBERED", "TURNS", "ControlJoin", "TurnMarker", "Verdict"]
 
 TURNS: tuple[type[ControlElement], ...] = (TurnStart, TurnEnd, TurnReset)
 """The boundaries of turns."""
@@ -44,6 +44,10 @@ _NONE: frozenset[int] = frozenset()
 
 Verdict = Literal["pass", "drop", "hold"]
 """What to do with a control element: let it leave, forget it, or wait with it and with all that is behind it on its input."""
+
+
+class TurnMarker(Marker, frozen=True, gc=False):
+    """Comes behind a boundary of a turn that a stage on the way may take in: what that stage makes of it comes before."""
 
 
 class _Copied:
@@ -74,6 +78,7 @@ class ControlJoin:
         remembered: Most elements of which it is remembered that a copy may still come. Where more control elements than that can be
             in the edges between, one that was forgotten would leave twice.
         aligned: The types that leave when all have shown them; all others leave at their first copy.
+        taken: For each fork, the boundaries that a stage on a way from there may take in; none where nothing is said.
     """
 
     def __init__(
@@ -84,11 +89,14 @@ class ControlJoin:
         aligned: tuple[type[ControlElement], ...] = BOUNDARIES,
         *,
         above: Mapping[int, frozenset[int]] | None = None,
+        taken: Mapping[int, tuple[type[ControlElement], ...]] | None = None,
     ) -> None:
         self._open = set(range(inputs))
         self._above: Mapping[int, frozenset[int]] = {} if above is None else above
         self.reach: Mapping[int, frozenset[int]] = reach
         """For each fork above, the inputs that its branches lead to."""
+        self.taken: Mapping[int, tuple[type[ControlElement], ...]] = {} if taken is None else taken
+        """For each fork above, the boundaries that a stage on a way from there may take in."""
         self._remembered = remembered
         self._aligned = aligned
         self._count = 0
@@ -119,24 +127,19 @@ class ControlJoin:
         self._count += 1
         known.forks.setdefault(fork, self._count)
 
-    def announce(self, number: int, element: ControlElement) -> ControlElement | None:
-        """Learn from the element at the head of input `number` what need not be waited for there; `release()` comes before it.
+    def needs_marker(self, element: ControlElement, fork: int) -> bool:
+        """Say whether `fork`, which has just copied a boundary, has to send a `TurnMarker` behind it: nobody above it has."""
+        known = self._copied.get(id(element))
+        return known is not None and next(iter(known.forks)) == fork and isinstance(element, self.taken.get(fork, ()))
 
-        Returns:
-            The boundary that it would have taken the place of, if a stage on the way can do that: see `give_up()`.
-        """
+    def announce(self, number: int, element: ControlElement) -> None:
+        """Learn from the element at the head of input `number` what need not be waited for there; `release()` comes before it."""
         shown = self._copied.get(id(element))
-        if shown is None or number not in shown.awaited | shown.late:
-            same = (
-                one for one in self._copied.values() if isinstance(one.element, self._aligned) and number in one.awaited
-            )
-            return next((one.element for one in same if type(one.element) is type(element)), None)
-        if not isinstance(element, BOUNDARIES):
-            return None  # it may have left a merge above at its first copy, before what is held there
-        for known in self._copied.values():
-            if number in known.awaited and self._came_before(known, shown, number):
-                self._pass_over(known, number)
-        return None
+        # What is no boundary may have left a merge above at its first copy, before what is held there.
+        if shown is not None and number in shown.awaited | shown.late and isinstance(element, BOUNDARIES):
+            for known in self._copied.values():
+                if number in known.awaited and self._came_before(known, shown, number):
+                    self._pass_over(known, number)
 
     def arrive(self, number: int, element: ControlElement) -> Verdict:
         """Say what to do with an element that input `number` gives."""
@@ -182,12 +185,6 @@ class ControlJoin:
         """Say whether an element is a copy, still to come by input `number`, of one that has left."""
         known = self._copied.get(id(element))
         return known is not None and known.has_left and number in known.awaited | known.late
-
-    def is_pending(self, element: ControlElement) -> bool:
-        """Say whether a boundary is still to leave: it is held, or some input has still to show it."""
-        known = self._copied.get(id(element))
-        is_held = any(one is element for one in self.held.values())
-        return known is not None and not known.has_left and (is_held or bool(known.awaited))
 
     def is_awaited(self, number: int, element: ControlElement) -> bool:
         """Say whether a copy of an element is waited for at input `number`."""
