@@ -177,7 +177,7 @@ def opaque(one: Opaque):
         (many, "'cities'"),
         (unknown, "Nowhere"),
         (wrong_docstring, "'town', which is no parameter"),
-        (opaque, "cannot be described"),
+        (opaque, "parameter 'one' of type <class"),
     ],
 )
 def test_what_cannot_be_described_is_refused_where_the_tool_is_made(func, told):
@@ -199,6 +199,7 @@ WRONG = [
     (lambda: tool(args=Place, name="t")(lambda: None), "tool"),
     (lambda: Tool("none"), "tool"),
     (lambda: Tools([Tool(lambda: None, name="a"), Tool(lambda: None, name="a")]), "tools"),
+    (lambda: Tools(Tool(lambda: None, name="a")), "tools"),
     (lambda: Tools(blocked=["rm"]), "blocked"),
     (lambda: Tools(max_parallel=0), "max_parallel"),
     (lambda: Tools(max_repeats=0), "max_repeats"),

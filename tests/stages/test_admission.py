@@ -72,8 +72,8 @@ def test_control_reaches_only_those_who_name_it(kind: type, accepts: ElementType
     ("item", "said"),
     [
         (None, "stage 'x' sent None, which is no element; send nothing instead, or a StreamElement"),
-        ("a", "stage 'x' sent 'a', a str, which is no StreamElement; wrap it, as in TextElement(…)"),
-        (b"a", "stage 'x' sent b'a', a bytes, which is no StreamElement; wrap it, as in DataElement(name, value)"),
+        ("a", "stage 'x' sent 'a' (str), which is no StreamElement; wrap it, as in TextElement(…)"),
+        (b"a", "stage 'x' sent b'a' (bytes), which is no StreamElement; wrap it, as in DataElement(name, value)"),
         (TextElement, "which is no StreamElement"),
         (EndOfStream("done"), "stage 'x' sent EndOfStream, which only the runtime makes; just return, or send TurnEnd"),
     ],

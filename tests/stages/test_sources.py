@@ -282,8 +282,8 @@ NO_SOURCES = [
     pytest.param(lambda: b"pcm", "the source is bytes; wrap it in AudioElement", id="bytes"),
     pytest.param(bytearray, "the source is bytearray; wrap it", id="bytearray"),
     pytest.param(lambda: memoryview(b""), "the source is memoryview; wrap it", id="memoryview"),
-    pytest.param(lambda: 5, "the source 5, a int, cannot be iterated for elements; give an element", id="int"),
-    pytest.param(object, "a object, cannot be iterated", id="object"),
+    pytest.param(lambda: 5, "the source 5 .int. cannot be iterated for elements; give an element", id="int"),
+    pytest.param(object, ".object. cannot be iterated", id="object"),
     pytest.param(coroutine, "the source is a coroutine; await it first", id="coroutine"),
     pytest.param(
         lambda: async_generator, "the source is the function <function async_generator.*; call it", id="function"
@@ -316,7 +316,7 @@ async def test_a_future_is_to_be_awaited_first() -> None:
     ("item", "said"),
     [
         (None, "'source' sent None"),
-        (5, "'source' sent 5, a int, which is no StreamElement"),
+        (5, "'source' sent 5 .int., which is no StreamElement"),
         (b"a", "'source' sent b'a'"),
         (EndOfStream("done"), "'source' sent EndOfStream, which only the runtime makes"),
     ],

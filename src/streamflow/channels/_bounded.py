@@ -80,7 +80,7 @@ def open_channel(
         name: What errors and statistics call it, as `a → b`.
         admit: Asked about the first element of each type: True if the reader takes elements of this type, False if they are to
             pass it by (see `ReceiveEnd.forward_to`). Raises `ElementError` for what must not be sent. Default: all but None.
-        watch: Hears of every element; such an edge has no fast path.
+        watch: Hears of every element; such an edge has no fast path. One that `hears_sends` not leaves that of the writer.
         lanes: Whether what flows has a `priority`, and the urgent passes what can wait: an element passes only those of lower
             priority, never control (though `Interrupt` passes data), and none is passed more than 64 times. Each priority keeps
             a place of its own, so that no other can shut it out: alone, one fills the edge to three below the capacity.

@@ -106,6 +106,7 @@ class ControlJoin:
         """The element that each waiting input has shown."""
         self.forks: dict[int, weakref.ref[ForkEnd[Never]]] = {}
         """The forks above it, by number."""
+        self._orders: set[int] = set()  # forks that mark what they send
 
     def is_on_its_way(self, element: ControlElement, fork: int) -> bool:
         """Say whether copies of the very same object are about, and not because a fork above has sent `fork` one of them."""
@@ -124,6 +125,9 @@ class ControlJoin:
             self._count += 1
             known = self._copied[id(element)] = _Copied(element, self._count)
             known.awaited |= (self.reach[fork] if inputs is None else inputs) & self._open
+        elif self._is_unordered(known) and fork in self._orders:
+            self._copied[id(element)] = self._copied.pop(id(element))  # behind what the fork has marked before it
+        self._orders |= {fork} if inputs is not None else _NONE
         self._count += 1
         known.forks.setdefault(fork, self._count)
 
@@ -173,9 +177,12 @@ class ControlJoin:
         ]
 
     def next_awaited(self) -> tuple[int, ControlElement] | None:
-        """Return the first boundary that is waited for at an input which can go on, and the first such input."""
+        """Return the first boundary that is waited for at an input which can go on, and the first such input.
+
+        One that is still to come to a fork whose order is restored is behind all that this fork has sent so far.
+        """
         for known in self._copied.values():
-            if known.awaited and isinstance(known.element, self._aligned):
+            if known.awaited and isinstance(known.element, self._aligned) and not self._is_still_above(known):
                 number = min((one for one in known.awaited if one not in self.held), default=None)
                 if number is not None:
                     return number, known.element
@@ -287,6 +294,14 @@ class ControlJoin:
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""
         return not known.forks.keys().isdisjoint(self._above.get(fork, _NONE))
+
+    def _is_unordered(self, known: _Copied) -> bool:
+        """Say whether no fork that marks what it sends has copied an element."""
+        return self._orders.isdisjoint(known.forks)
+
+    def _is_still_above(self, known: _Copied) -> bool:
+        """Say whether an element is on its way to a fork that marks what it sends."""
+        return self._is_unordered(known) and any(self._is_below(fork, known) for fork in self._orders)
 
     def _forget_one(self) -> None:
         """Forget the oldest one that nothing is waited for of; else the oldest one that is not held."""

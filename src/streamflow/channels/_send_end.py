@@ -17,7 +17,7 @@ from anyio.abc import ObjectSendStream
 
 from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_interruption
 from ..errors import ChannelClosedError, OutputClosedError
-from ._late import NO_BUFFER, refuse
+from ._late import NO_BUFFER, kept, refuse
 from ._receive_end import WIDE
 from ._wait import Turn
 
@@ -131,7 +131,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         Cancellation: as `send()`.
         """
         plain, peer, last = self._plain, self._peer, None
-        buffer: deque[Any] = self._buffer
+        buffer: deque[Any] = kept(self._buffer)
         try:
             async for item in items:
                 # The fast path of send(), without the call; most streams are of one type.
@@ -143,7 +143,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                         peer._wake()
                 elif peer._is_driven and kind in plain:
                     if peer._carry_on():
-                        buffer.append(item)
+                        self._append(cast("Any", item))
                     else:
                         await self._send_in_turn(cast("Any", item))
                         buffer = self._buffer
@@ -163,7 +163,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
         plain, peer, last = self._plain, self._peer, None
-        buffer: deque[Any] = self._buffer
+        buffer: deque[Any] = kept(self._buffer)
         for item in items:
             kind = type(item)
             if (kind is last or kind in plain) and len(buffer) < self._limit:
@@ -326,7 +326,8 @@ class SendEnd(ObjectSendStream[T_contra]):
         peer, kind = self._peer, type(item)
         if kind in peer._plain:
             return
-        if peer._admit(item) and peer._watch is None and not issubclass(kind, ControlElement):
+        is_heard = peer._watch is not None and peer._watch.hears_sends
+        if peer._admit(item) and not is_heard and not issubclass(kind, ControlElement):
             peer._plain.add(kind)
 
     def _put(self, item: T_contra) -> None:

@@ -26,6 +26,11 @@ ChannelState = Literal["open", "completed", "failed", "cancelled"]
 class ChannelWatch(Protocol):
     """Hears of everything that happens on one edge, inline. Must not raise and must not wait. An edge without one pays nothing."""
 
+    @property
+    def hears_sends(self) -> bool:
+        """Whether it wants to hear of what enters; if not, elements enter as they do where nobody watches, in bursts."""
+        ...
+
     def on_sent(self, item: object) -> None:
         """Hear that `item` entered the edge."""
         ...

@@ -13,7 +13,7 @@ import msgspec
 
 from .. import graph as graphs
 from .. import observe
-from ..errors import ConfigError, DecodeError
+from ..errors import ConfigError, DecodeError, StreamflowError
 from ..graph import GraphBuilder, SubGraph, place_of_caller
 from ..stages import open_sources
 from ._backend import run_once
@@ -25,6 +25,7 @@ from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncSession, SyncStream, check_backend, forbid_inside_a_loop
+from ._tracebacks import own_way_left_out
 
 if TYPE_CHECKING:
     import os
@@ -153,7 +154,10 @@ class Pipeline:
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        return run_once(functools.partial(self._run_alone, source, deps, kill_switch, record), backend)
+        try:
+            return run_once(functools.partial(self._run_alone, source, deps, kill_switch, record), backend)
+        except StreamflowError as error:
+            raise own_way_left_out(error) from error.__cause__
 
     def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
         """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.

@@ -17,7 +17,7 @@ from ..elements import (
     StreamElement,
     TextElement,
 )
-from ..errors import ChannelClosedError, ConfigError, RunStateError
+from ..errors import ChannelClosedError, ConfigError, OutputClosedError, RunStateError
 from ..graph import checked_buffer, describe_place
 from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere, iterate
 from ._drain import checked_deadline, drain
@@ -189,6 +189,9 @@ class Run(InterruptibleRun):
         try:
             await inlet.send(TextElement(element) if isinstance(element, str) else element)
         except ChannelClosedError:
+            if self._engine.notice is not None or self._engine.cancelled:  # it was not the caller who closed this end
+                has_failed = self._engine.notice is not None
+                raise OutputClosedError(inlet.name, "failure" if has_failed else "no_more_needed") from None
             if not self._engine.draining:
                 raise
             raise RunStateError(f"send(): {self.run_id} is draining and takes no more; this was not sent") from None

@@ -41,6 +41,7 @@ __all__ = [
     "StageBody",
     "StageKind",
     "StageSpec",
+    "as_written",
     "checked_name",
     "class_name",
     "definition_error",
@@ -237,6 +238,11 @@ def snake_case(name: str) -> str:
 def class_name(cls: type) -> str:
     """Return the name that a stage has from its class: `ShoutStage` is `shout`."""
     return snake_case(cls.__name__.removesuffix("Stage") or cls.__name__)
+
+
+def as_written(annotated: object) -> str:
+    """Return an annotation or a signature as people write it: without the modules of its names."""
+    return re.sub(r"(?<![\w.])(?:[a-z_]\w*\.)+(?=\w)", "", f"{annotated!s}")
 
 
 def checked_name(owner: object, name: object, what: str | None = None) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, c
 from ..elements import TurnEnd
 from ._admission import ALL_DATA, Accepts, ElementTypes
 from ._annotations import called, declared_types, parameters, stream_types, value_types
-from ._contract import NO_PORTS, BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
+from ._contract import NO_PORTS, BaseStage, StageKind, StageSpec, as_written, checked_name, class_name, definition_error
 from ._declared import (
     declared_above_0,
     declared_bypass,
@@ -34,6 +34,7 @@ from ._declared import (
     declared_resources,
 )
 from ._loops import flat_map_loop, map_loop, sink_loop
+from ._mistaken import HINT, no_function, no_stage, no_stage_function
 from ._steps import flat_map_step, is_synchronous, map_step
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ StageLike: TypeAlias = "Stage | StageSpec | type | Callable[..., object]"
 _Declared: TypeAlias = "Callable[[], ElementTypes | None]"  # read only where no keyword or attribute says more
 
 _PORTED = "'async def process(inputs, outputs)', with 'input' or 'output' on a side without named ports"
-_HINT = "give an async generator function, a function of one element, an object or class with process(), or @stage"
 
 
 class FunctionStage(BaseStage, Generic[P, R_co]):
@@ -184,9 +184,7 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 def _stage_of(func: object, **options: Any) -> FunctionStage[..., object]:
     """Return `func` as a stage, and check at once that it is one."""
     if not callable(func) or isinstance(func, (type, BaseStage)):
-        message = f"@stage was given {func!r:.80}, which is no function"
-        hint = "a class or an object with process() is a stage as it is: give it to chain()"
-        raise definition_error(None, message, hint)
+        raise no_function(func)
     made = FunctionStage(func, **options)
     as_stage(made)
     return made
@@ -218,11 +216,6 @@ def _spec_of(given: object) -> StageSpec:
     if isinstance(given, StageSpec):
         checked_name(given, given.name)
         return given
-    if inspect.iscoroutine(given) or inspect.isasyncgen(given) or inspect.isgenerator(given):
-        if inspect.iscoroutine(given):
-            given.close()  # else Python warns that it was never awaited, besides our own error
-        message = f"a stage was expected, got the {type(given).__name__} {getattr(given, '__name__', '?')!r}"
-        raise definition_error(None, message, "pass the function itself, without calling it")
     if isinstance(given, type):
         return _from_class(given)
     if isinstance(given, FunctionStage):
@@ -231,14 +224,13 @@ def _spec_of(given: object) -> StageSpec:
         return _from_object(given)
     if callable(given):
         return _from_function(FunctionStage(given))
-    message = f"a stage was expected, got {given!r:.80}, a {type(given).__name__}"
-    raise definition_error(None, message, "unpack it: chain(*stages)" if isinstance(given, (list, tuple)) else _HINT)
+    raise no_stage(given)
 
 
 def _from_class(given: type) -> StageSpec:
     name = class_name(given)
     if not callable(getattr(given, "process", None)):
-        raise definition_error(name, f"the class {given.__name__} has no process() method", _HINT)
+        raise definition_error(name, f"the class {given.__name__} has no process() method", HINT)
     try:
         probe = given()
     except TypeError as error:
@@ -387,7 +379,7 @@ def _element_form(func: Callable[..., Any], kind: StageKind, name: str) -> tuple
     taken = parameters(func, name)[0]
     reads = functools.partial(value_types, func, taken, name)
     if kind is StageKind.GENERATE:
-        message = f"stage {name!r}: {name}{inspect.signature(func)} generates, but is no async generator"
+        message = f"stage {name!r}: {name}{as_written(inspect.signature(func))} generates, but is no async generator"
         raise definition_error(name, message, "write 'async def' with 'yield'; it takes nothing, or the run")
     if kind is StageKind.SINK:
 
@@ -417,10 +409,8 @@ def _process_form(
         return _generator_form(process, names, kind, name)
     fewest = 1 if kind is StageKind.SINK else 2
     if not inspect.iscoroutinefunction(called(process)) or not fewest <= len(names) <= 3 or "run" in names[:2]:
-        message = f"stage {name!r}: {called_as}{inspect.signature(process)} is no stage function"
         wanted = _PORTED if ports else "'async def process(input, output)'"
-        hint = f"write {wanted}, with 'run' as a third parameter if you need it"
-        raise definition_error(name, message, f"{hint}; a sink may take 'input' alone")
+        raise no_stage_function(process, called_as, wanted, name)
     ports.check_parameters(names, called_as, name)
 
     def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> Awaitable[None]:
@@ -439,7 +429,7 @@ def _generator_form(
     has_input = kind is not StageKind.GENERATE
     misplaced = has_input and names[:1] == ["run"]
     if kind is StageKind.SINK or misplaced or not has_input <= len(names) <= has_input + 1:
-        message = f"stage {name!r}: {name}{inspect.signature(func)} is no async generator of the kind {kind.value!r}"
+        message = f"stage {name!r}: {name}{as_written(inspect.signature(func))} is no async generator of the kind {kind.value!r}"
         hint = "one takes the stream, or the stream and the run; one that generates takes nothing, or the run; a sink is none"
         raise definition_error(name, message, hint)
 

@@ -37,6 +37,8 @@ class EdgeRecord:
         bound: What else bounds it: with priority lanes, the order of leaving is checked by their rules.
     """
 
+    hears_sends: bool = True
+
     def __init__(self, name: str, capacity: int | None, bound: EdgeBound | None = None) -> None:
         self.name = name
         """What the ledger calls the edge."""
