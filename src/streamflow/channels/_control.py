@@ -142,7 +142,7 @@ class ControlJoin:
         # What is no boundary may have left a merge above at its first copy, before what is held there.
         if shown is not None and number in shown.awaited | shown.late and isinstance(element, BOUNDARIES):
             for known in self._copied.values():
-                if number in known.awaited and self._came_before(known, shown, number):
+                if number in known.awaited and self._came_before(known, shown):
                     self._pass_over(known, number)
 
     def arrive(self, number: int, element: ControlElement) -> Verdict:
@@ -212,7 +212,7 @@ class ControlJoin:
         return [one for one in ends if one is not None]
 
     def came_later(self, element: ControlElement, other: ControlElement) -> bool:
-        """Say whether a fork that has copied `element` has copied `other` after it: no copy of `element` is behind that one."""
+        """Say whether `other` was copied after `element` by the same fork: no copy of `element` is behind that one."""
         known, later = self._copied[id(element)], self._copied.get(id(other))
         return later is not None and self._came_before(known, later)
 
@@ -284,12 +284,14 @@ class ControlJoin:
                 del self._done[next(iter(self._done))]
             self._done[id(known.element)] = known
 
-    def _came_before(self, known: _Copied, later: _Copied, number: int | None = None) -> bool:
-        """Say whether a fork, one that leads to input `number` if that is given, has copied `known` and then `later`."""
-        return any(
-            copied < later.forks.get(fork, 0) and (number is None or number in self.reach[fork])
-            for fork, copied in known.forks.items()
-        )
+    @staticmethod
+    def _came_before(known: _Copied, later: _Copied) -> bool:
+        """Say whether the fork above all others that have copied `known` has copied `later` after it.
+
+        What a fork further down has copied after it says nothing of the ways that lead past that fork.
+        """
+        first, copied = next(iter(known.forks.items()))
+        return copied < later.forks.get(first, 0)
 
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""
