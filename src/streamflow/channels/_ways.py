@@ -166,9 +166,13 @@ class Ways:
             return True
         if not reader._merges:
             return self._ask("come", reader, before=before)
-        if reader is self._merge:
+        return self._is_given(reader, before=before)
+
+    def _is_given(self, merge: ReceiveEnd[Any], *, before: bool) -> bool:
+        """Say whether a merge may get something more from its inputs."""
+        if merge is self._merge:
             return False
-        inputs, held = reader._merged()
+        inputs, held = merge._merged()
         # What an input holds stops what is behind it, and if it came later, so did that.
         before = before and all(self._came_later(one) for one in held.values())
         return any(edge._buffer or self._ask("come", edge, before=before) for edge in inputs)
@@ -176,8 +180,9 @@ class Ways:
     def _is_taken_from(self, edge: ReceiveEnd[Any]) -> bool:
         """Say whether somebody may make room on an edge."""
         reader = _reader_of(edge)
-        if reader is not edge and edge not in reader._merged()[0]:
-            return reader is not self._merge and self._receives(reader, before=False)
+        is_held_back = reader is not edge and edge not in reader._merged()[0]
+        if is_held_back and not self._is_given(reader, before=False):
+            return False
         return self._ask("go on", reader, before=False)
 
 
