@@ -9,8 +9,10 @@ way sends an equal one in its place, so that an object stands for one occurrence
   input that has shown it waits meanwhile: what is behind the boundary stays behind it.
 - Any other control element (usage, errors, …) leaves at its first copy; the later ones are dropped.
 - A copy is not waited for any more where it has been passed over: the input shows a boundary that the same fork copied later, or
-  one of the same type that a stage on the way has sent in its place, or nothing can come there any more (see `_ways`). Should it
-  come after all, it is dropped.
+  nothing can come there any more (see `_ways`). Should it come after all, it is dropped.
+- A stage on the way may take a boundary in, and keep it or send others in its place: those say nothing of where it stands. So the
+  first fork that copies a boundary which a stage between it and a merge may take in sends a `TurnMarker` behind it. That passes
+  every stage by, behind what the stage has sent before it asked for more, and passes the boundary over where it has not come.
 - A fork below another one may send its copy when all that this merge waits for have come: they overtook it on shorter ways, and it
   is dropped further up. So what has been joined stays known as long as that may happen.
 - Boundaries of different forks may come in different orders. Where inputs wait for each other because of that, the one whose fork
@@ -257,8 +259,9 @@ class ControlJoin:
     def _depth(self, known: _Copied) -> int:
         """Return how many forks are above the one that has copied `known` first.
 
-        Inputs may show two boundaries in different orders, if a stage between two forks keeps the one and sends the other of its
-        own. What passes that stage by has its place before the outer one, and none before the inner one: so that leaves first.
+        Inputs may show two boundaries in different orders, if a stage has sent the one of its own behind the other one, which a
+        stage further down keeps. What comes by there is still before the outer one, and nothing is lost behind the inner one: so
+        that leaves first.
         """
         return len(self._above.get(next(iter(known.forks)), _NONE))
 
