@@ -188,8 +188,28 @@ class MergeEnd(ReceiveEnd[T_co]):
 
     def _may_come(self, join: ControlJoin, number: int, element: ControlElement) -> bool:
         """Say whether a copy of an element may still come by an input, if the merge goes on waiting for it."""
-        ways = Ways(self, join.origins(element), partial(join.came_later, element), self._relay_here)
-        return ways.lead_to(self._inputs[number])
+        ways = self._ways_of(join, element)
+        if ways.lead_to(self._inputs[number]):
+            return True
+        hopeless = {one for one in ways.holding if one._is_hopeless()}
+        return bool(hopeless) and self._ways_of(join, element, hopeless.__contains__).lead_to(self._inputs[number])
+
+    def _is_hopeless(self) -> bool:
+        """Say whether it is about to give up something, because that would not come whatever other merges let go of."""
+        join = self._join
+        if join is None or self._waiter is None:
+            return False
+        return any(
+            not self._inputs[number]._buffer
+            and not self._ways_of(join, element, lambda _: True).lead_to(self._inputs[number])
+            for number, element in self._awaited(join)
+        )
+
+    def _ways_of(
+        self, join: ControlJoin, element: ControlElement, lets_go: Callable[[MergeEnd[Any]], bool] = lambda _: False
+    ) -> Ways:
+        came_later = partial(join.came_later, element)
+        return Ways(self, join.origins(element), came_later, self._relay_here, lets_go)
 
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
         held = self._join.held if self._join is not None else {}
