@@ -18,6 +18,7 @@ from ..channels import (
     SendEnd,
     WholeEnd,
     join_ports,
+    keep_markers_inside,
     keep_rounds_inside,
     open_chained,
     open_channel,
@@ -29,7 +30,7 @@ from ..channels import (
 )
 from ..errors import ElementError
 from ..stages import StageKind
-from ._fans import open_fan
+from ._fans import fork_name, open_fan
 from ._merging import aligned_by, open_merge
 from ._straight import Wiring, ended_input, wire_straight
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ._orderings import JoinKey
     from ._plan import EdgePlan, InputPlan, OutputPlan, Plan, StagePlan
     from ._stage_run import StageRun
+    from ._takers import Boundaries
     from ._watchdog import StageClock
 
 __all__ = ["wire"]
@@ -124,7 +126,8 @@ class _Ends:
         if len(plan.edges) == 1:
             return self.receives[plan.edges[0]]
         inputs = [self.receives[one] for one in plan.edges]
-        join = self._join(plan.edges, len(inputs), plan.reach, aligned_by(plan.policy)) if plan.reach else None
+        aligned = aligned_by(plan.policy)
+        join = self._join(plan.edges, len(inputs), plan.reach, aligned, plan.taken) if plan.reach else None
         watch = None if self._watches is None else self._watches.of_merge(plan.name, reader)
         entry = next((self._entries[one] for one in plan.edges if one in self._entries), None)
         merge: MergeEnd[Any]
@@ -148,8 +151,10 @@ class _Ends:
         inputs: int,
         reach: Mapping[int, frozenset[int]],
         aligned: tuple[type[ControlElement], ...],
+        taken: Mapping[int, Boundaries] = MappingProxyType({}),
     ) -> ControlJoin:
-        join = self._controls[key] = ControlJoin(inputs, reach, self._remembered, aligned, above=self._above)
+        join = ControlJoin(inputs, reach, self._remembered, aligned, above=self._above, taken=taken)
+        self._controls[key] = join
         for fork in reach:
             self.joins.setdefault(fork, []).append((join, fork))
         return join
@@ -164,7 +169,7 @@ class _Ends:
             return self.fork(source, plan.edges, plan.fork, otherwise, is_shared=bool(plan.port))
         edges = [self.sends[one] for one in plan.edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
-        fan = open_fan(_fork_name(source, edges), plan.fan, edges, otherwise=otherwise, joins=joins, ordering=marks)
+        fan = open_fan(fork_name(source, edges), plan.fan, edges, otherwise=otherwise, joins=joins, ordering=marks)
         if isinstance(fan, HubEnd):
             self.hubs[source] = fan
         return fan
@@ -176,7 +181,7 @@ class _Ends:
             return self.fork(stage, edges, plan.fork, is_shared=True)
         branches = [self.sends[edge] for edge in edges]
         joins, marks = self.joins.get(plan.fork, ()), self._ordering(plan.fork)
-        return WholeEnd(_fork_name(stage, branches), writers, branches, joins=joins, ordering=marks)
+        return WholeEnd(fork_name(stage, branches), writers, branches, joins=joins, ordering=marks)
 
     def fork(
         self,
@@ -190,7 +195,7 @@ class _Ends:
         """Return what writes several edges as one."""
         branches = [self.sends[one] for one in edges]
         joins, marks = self.joins.get(number, ()), self._ordering(number)
-        name = _fork_name(source, branches)
+        name = fork_name(source, branches)
         return open_fork(name, branches, otherwise=otherwise, joins=joins, ordering=marks, is_shared=is_shared)
 
     def _ordering(self, fork: int) -> Ordering | None:
@@ -204,10 +209,6 @@ class _Ends:
                 for edge, reach in plan.reach.items()
             },
         )
-
-
-def _fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
-    return f"{source} → ({', '.join(branch.name.partition(' → ')[2] for branch in branches)})"
 
 
 def wire(
@@ -243,6 +244,8 @@ def wire(
     for loop in plan.loops:
         for number in loop.leaving:
             keep_rounds_inside(ends.sends[number])
+    if len(plan.leaves) == 1:
+        keep_markers_inside(ends.sends[plan.outlet.edges[0]])
     # Readers first: a fork tells the merges below what it copies.
     for stage, its in zip(stages, plan.stages, strict=True):
         stage.inputs = tuple([ends.read(one, stage.clock) for one in its.inputs])
