@@ -51,8 +51,10 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """
 
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
-    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "backlog", "name", "received")
+    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "name", "received")
 
+    backlog: Sequence[T_co] = vars(Wakes)["_buffer"]  # another name of that slot
+    """What is in the edge, in the order in which it leaves; to be looked at only."""
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
     _aside: deque[Any] | None = None
@@ -108,8 +110,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """Elements handed out or passed on so far."""
         self.asked_at: int = -1
         """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
-        self.backlog: Sequence[T_co] = self._buffer
-        """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._low = capacity // 2
         self.name: str = name
         """The edge, as `a → b`."""
@@ -479,7 +479,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """Have a buffer, if there was none yet; see `_late`."""
         if self._buffer is NO_BUFFER:
             buffer: deque[T_co] = deque()
-            self.backlog = self._buffer = buffer
+            self._buffer = buffer
             sender = self._sender
             if sender is not None:
                 sender._buffer, sender._append = buffer, buffer.append
