@@ -61,7 +61,7 @@ class StageJob(Job):
                 except anyio.EndOfStream:
                     if not stage.has_met_end():
                         raise
-                if stage.has_rest:
+                if stage.has_rest():
                     await pass_rest(stage)
             elif self.instead is not None:
                 await self.instead(stage, rest)
