@@ -347,8 +347,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 self._discard(reason)
         if self.state != "open":
             return
-        self.state = state
-        sender, self._sender = self._sender, None  # the ends no longer know each other: no garbage to collect
+        sender, self.state, self._sender = self._sender, state, None  # the ends no longer know each other: no garbage
         if sender is not None:
             sender._limit = -1
             sender._debtor = None
