@@ -130,6 +130,17 @@ def test_every_error_ends_in_error_and_is_exported() -> None:
     assert not set(CLASSES) & set(vars(builtins)), "an error hides a built-in one"
 
 
+def test_an_error_has_the_name_under_which_it_is_imported() -> None:
+    """A traceback says `streamflow.errors.StageError`; those who derive errors of their own keep their own names."""
+
+    class MineError(errors.ToolError): ...
+
+    assert {f"{kind.__module__}.{name}" for name, kind in CLASSES.items()} == {
+        f"streamflow.errors.{name}" for name in CLASSES
+    }
+    assert MineError.__module__ == __name__
+
+
 def test_every_error_has_a_sample_here() -> None:
     """A new error is tested below from its first day."""
     assert set(SAMPLES) == set(CLASSES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import json
 from typing import Annotated, Literal
 
 import anyio
@@ -46,7 +47,7 @@ def context(name: str = "t", **options) -> ToolContext[object]:
 
 
 async def call(one: Tool, /, **args):
-    return await one.run(args, context(one.name))
+    return await one.run(ToolCallElement("c1", one.name, args).args, context(one.name))  # as an agent has them
 
 
 def test_the_schema_is_that_of_the_signature_and_the_docstring():
@@ -92,17 +93,22 @@ async def test_arguments_reach_the_function_as_the_types_it_names():
         unit: Unit,
         schema: str = "s",
         note: list[str] = [],  # noqa: B006
+        *,
+        rest: dict[str, object] = {},  # noqa: B006
     ) -> None:
-        seen.append((place, points, unit, schema, note))
+        seen.append((place, points, unit, schema, note, json.dumps(rest)))
 
     @tool
     def with_structs(items: list[Item], limit: Annotated[int, msgspec.Meta(ge=1)] = 3, tags: list[str] = []) -> None:  # noqa: B006
         seen.append((items, limit, tags))
 
-    await call(with_models, place={"city": "Rome"}, points=[{"x": 1, "y": 2}], unit="celsius")
+    await call(with_models, place={"city": "Rome"}, points=[{"x": 1, "y": 2}], unit="celsius", rest={"a": [{"b": 1}]})
     await call(with_structs, items=[{"name": "a"}, {"name": "b", "count": 2}])
 
-    assert seen == [(Place(city="Rome"), [Point(1, 2)], Unit.C, "s", []), ([Item("a"), Item("b", 2)], 3, [])]
+    assert seen == [
+        (Place(city="Rome"), [Point(1, 2)], Unit.C, "s", [], '{"a": [{"b": 1}]}'),
+        ([Item("a"), Item("b", 2)], 3, []),
+    ]
 
 
 @pytest.mark.parametrize("kind", [Place, Item, Point])
@@ -177,7 +183,7 @@ def opaque(one: Opaque):
         (many, "'cities'"),
         (unknown, "Nowhere"),
         (wrong_docstring, "'town', which is no parameter"),
-        (opaque, "cannot be described"),
+        (opaque, "parameter 'one' of type <class"),
     ],
 )
 def test_what_cannot_be_described_is_refused_where_the_tool_is_made(func, told):
@@ -199,6 +205,7 @@ WRONG = [
     (lambda: tool(args=Place, name="t")(lambda: None), "tool"),
     (lambda: Tool("none"), "tool"),
     (lambda: Tools([Tool(lambda: None, name="a"), Tool(lambda: None, name="a")]), "tools"),
+    (lambda: Tools(Tool(lambda: None, name="a")), "tools"),
     (lambda: Tools(blocked=["rm"]), "blocked"),
     (lambda: Tools(max_parallel=0), "max_parallel"),
     (lambda: Tools(max_repeats=0), "max_repeats"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeAlias
 
 import anyio
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamflow import PassthroughStage, PipelineBuilder, TextElement, TurnEnd, TurnStart, stage
 from streamflow.channels import ReceiveEnd, SendEnd, open_plain
 from streamflow.channels._late import NO_BUFFER
 
@@ -57,6 +58,38 @@ async def test_the_first_element_arrives_by_every_way_of_sending(way: Way) -> No
 
     assert list(receive.backlog) == ["x"]
     assert await receive.receive() == "x"
+
+
+@pytest.mark.parametrize("way", ["send_all", "send_each"])
+async def test_an_element_that_passes_by_first_may_give_the_edge_its_buffer(way: str) -> None:
+    """`_late`: who waits for something to send has no buffer at hand that the edge does not have any more."""
+    send, receive = open_late()
+
+    def several() -> Iterator[str]:
+        send.send_nowait("by")
+        yield "x"
+
+    async def waiting() -> AsyncIterator[str]:
+        for item in several():
+            yield item
+
+    await (send.send_all(waiting()) if way == "send_all" else send.send_each(several()))
+
+    assert list(receive.backlog) == ["by", "x"]
+
+
+async def test_a_turn_may_begin_with_its_boundary_in_every_run() -> None:
+    """semantics 1.4: it passes a generator by before that has sent anything, of types that are known from the run before."""
+
+    @stage
+    async def speak(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            yield element
+
+    pipeline = PipelineBuilder().chain(speak, PassthroughStage("next")).build()
+    for _ in range(3):
+        given = [TurnStart(), TextElement("a"), TurnEnd(), TextElement("b")]
+        assert list((await pipeline.run(given)).elements) == given
 
 
 @given(capacity=st.integers(1, 4), count=st.integers(0, 12))

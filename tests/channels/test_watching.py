@@ -5,6 +5,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from streamflow.channels import EDGE_WATCH, open_channel
+from streamflow.elements import TextElement, TurnEnd
 from streamflow.errors import ChannelClosedError, OutputClosedError
 
 every_capacity = pytest.mark.parametrize("capacity", [1, 2, 3, 16, 64, 65, 200])
@@ -13,8 +14,9 @@ every_capacity = pytest.mark.parametrize("capacity", [1, 2, 3, 16, 64, 65, 200])
 class Diary:
     """A `ChannelWatch` that writes down all it hears."""
 
-    def __init__(self):
+    def __init__(self, *, hears_sends=True):
         self.heard = []
+        self.hears_sends = hears_sends
 
     def on_sent(self, item):
         self.heard.append(("sent", item))
@@ -57,6 +59,40 @@ async def test_a_watch_hears_of_every_element_once_and_in_order(capacity) -> Non
     receive.close("failure")
     receive.close()
     assert diary.take() == [("discarded", 2, "failure")]
+
+
+@pytest.mark.parametrize("kind", [{}, {"lanes": True}, {"overflow": "drop_oldest"}], ids=str)
+@pytest.mark.parametrize("capacity", [4, 16, 200])
+async def test_a_watch_that_hears_no_sends_hears_of_every_element_that_is_taken(capacity, kind) -> None:
+    """semantics 2.5, 24.20: elements enter as they do where nobody watches, and are told one by one when they leave."""
+    diary = Diary(hears_sends=False)
+    send, receive = open_channel(capacity, watch=diary, **kind)
+    taken, sends = [], []
+
+    async def read():
+        async for element in receive:
+            taken.append(element)
+            told = [entry[:2] for entry in diary.take()]
+            assert [item for what, item in told if what == "received"] == [element]
+            sends.extend(item for what, item in told if what == "sent")
+
+    async def texts():
+        for number in range(3 * capacity):
+            yield TextElement(text=str(number))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await send.send_all(texts())
+        await send.send(TurnEnd())
+        send.close()
+    assert isinstance(taken[-1], TurnEnd)
+    assert receive.statistics().sent == 3 * capacity + 1 == len(taken) + sum(receive.statistics().discarded.values())
+    assert (
+        kind or len(sends) < len(taken) // 2 + 2
+    )  # of what is looked at anyway: a type's first element, control, one that waits
+    assert "overflow" in kind or [element.text for element in taken[:-1]] == [
+        str(number) for number in range(3 * capacity)
+    ]
 
 
 @every_capacity

@@ -172,6 +172,15 @@ def test_a_malformed_element_is_an_error_with_its_path(format, value, path, mess
     assert message in caught.value.message
 
 
+def test_what_is_wrong_with_text_is_told_alone():
+    """semantics 1.7: how text is made bytes is no part of the traceback that a user reads."""
+    with pytest.raises(DecodeError) as caught:
+        decode('{"v":1,"type":"text","text":5}')
+
+    assert caught.value.__cause__ is not None
+    assert caught.value.__cause__.__context__ is None
+
+
 @pytest.mark.parametrize(
     ("data", "path", "message"),
     [

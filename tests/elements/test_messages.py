@@ -35,6 +35,12 @@ def test_text_and_parts_read_the_same_from_both_forms():
     assert Message("user", "").parts == ()
 
 
+def test_a_role_that_there_is_not_is_refused():
+    """semantics 11.2: a misspelt role is told where the message is made, and not by a server."""
+    with pytest.raises(ElementError, match="'bot' is no role; there are 'system', 'user', 'assistant', 'tool'"):
+        Message("bot", "hi")
+
+
 def test_the_text_of_a_message_is_its_text_parts_alone():
     """Thoughts are never shown as the answer, nor are tools."""
     message = Message("assistant", [ThinkingPart("hm"), TextPart("a"), CALL, TextPart("b"), RESULT])

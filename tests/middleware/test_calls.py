@@ -186,7 +186,7 @@ async def test_a_class_is_made_anew_for_each_call_with_its_config():
     [
         (object(), {}, "none of the shapes"),
         ([], {}, "nothing to wrap"),
-        (42, {}, "42, a int, has none"),
+        (42, {}, "42 (int) has none"),
         (
             type("Tool", (), {"execute": lambda self, given, ctx: None}),
             {},

@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamflow.agents import AgentStage
+from streamflow.apps import ChatService
 from streamflow.elements import Message, MessageElement, TextElement, ThinkingElement, ThinkingPart, UsageElement
 from streamflow.errors import ConfigError, ProviderError
-from streamflow.providers import ModelRequest, Rule, ScriptedProvider, split_words
+from streamflow.providers import (
+    FallbackProvider,
+    ModelRequest,
+    ProviderStage,
+    RetryProvider,
+    Rule,
+    ScriptedProvider,
+    TimeoutProvider,
+    split_words,
+)
+from streamflow.state import MemoryStore
 
 
 def request(text: str, **options) -> ModelRequest:
@@ -155,6 +167,34 @@ async def test_a_splitter_of_one_s_own_makes_the_tokens():
 
     assert [element.text for element in got if isinstance(element, TextElement)] == ["a", "b", "c"]
     assert [element.usage.output_tokens for element in got if isinstance(element, UsageElement)] == [3]
+
+
+WRONG = [
+    (lambda: ScriptedProvider(["Hi!"]), "rules"),
+    (lambda: ScriptedProvider(turns=["Hi!"]), "turns"),
+    (lambda: ProviderStage("openai:gpt-5-mini"), "provider"),
+    (lambda: ProviderStage(ScriptedProvider), "provider"),
+    (lambda: AgentStage("openai:gpt-5-mini"), "provider"),
+    (lambda: RetryProvider(object()), "provider"),
+    (lambda: TimeoutProvider(object(), timeout_s=1), "provider"),
+    (lambda: FallbackProvider(ScriptedProvider(), "sk-123"), "provider"),
+    (lambda: ChatService(ScriptedProvider(), MemoryStore()), "store"),
+    (lambda: ChatService(MemoryStore(), "openai:gpt-5-mini"), "provider"),
+]
+
+
+def test_what_is_no_provider_no_rule_or_no_turn_is_refused_where_it_is_given():
+    """semantics 11.2: bad input gets a clear error at once, and no secret that was put into the wrong place is repeated."""
+    for make, field in WRONG:
+        with pytest.raises(ConfigError) as raised:
+            make()
+        assert (raised.value.field, "sk-123" in str(raised.value)) == (field, False)
+
+
+async def test_what_is_no_request_is_refused():
+    """semantics 11.2: a text in the place of a request is told, with what to write instead."""
+    with pytest.raises(ConfigError, match="give ModelRequest"):
+        await anext(ScriptedProvider().stream("Hi!"))
 
 
 @pytest.mark.parametrize("options", [{"delay_s": -1}, {"keep_requests": -1}])

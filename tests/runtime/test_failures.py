@@ -111,6 +111,34 @@ async def test_the_traceback_of_a_refused_element_ends_at_the_line_that_sent_it(
     assert traceback.extract_tb(cause.__traceback__)[-1].name == "sender"
 
 
+def test_what_a_blocking_call_raises_shows_the_callers_line_and_not_the_way_through_the_runtime(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """semantics 6.2: an error of ours says itself what is wrong; `STREAMFLOW_DEBUG` shows the rest."""
+
+    def gives_a_string(element: TextElement) -> object:
+        return element.text
+
+    pipeline = build(gives_a_string)
+
+    def told() -> list[list[str]]:
+        frames: list[list[str]] = []
+        with pipeline.sync_session() as session:
+            for call in (pipeline.execute_sync, session.execute, lambda source: list(pipeline.stream_sync(source))):
+                with pytest.raises(StageError, match=r"sent 'x' \(str\), which is no StreamElement") as caught:
+                    call("x")
+                cause = caught.value.__cause__
+                assert isinstance(cause, ElementError)
+                frames += [
+                    [one.name for one in traceback.extract_tb(shown)] for shown in (caught.tb, cause.__traceback__)
+                ]
+        return frames
+
+    assert [len(shown) for shown in told()] == [2, 0, 2, 0, 3, 0]  # the test, perhaps the lambda, and the call itself
+    monkeypatch.setenv("STREAMFLOW_DEBUG", "1")
+    assert min(len(shown) for shown in told()) > 3
+
+
 async def test_tracebacks_stay_whole_for_debugging(monkeypatch: pytest.MonkeyPatch):
     """`STREAMFLOW_DEBUG` keeps our own frames."""
     monkeypatch.setenv("STREAMFLOW_DEBUG", "1")

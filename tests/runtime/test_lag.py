@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import anyio
 import pytest
 
-from streamflow import Event, MapStage, PipelineBuilder, PipelineConfig, TextElement
+from streamflow import (
+    Event,
+    MapStage,
+    PipelineBuilder,
+    PipelineConfig,
+    ReceiveEnd,
+    SendEnd,
+    TextElement,
+    stage,
+)
 from streamflow.errors import ConfigError
 from streamflow.observe import LoopBlocked
 from streamflow.runtime import LoopLag, LoopMonitor
@@ -70,6 +80,36 @@ async def test_a_stage_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFi
     assert told[0].place.startswith(__file__)
     assert any("greedy" in line for line in told[0].stack)
     assert "by 'greedy', at" in caplog.text
+
+
+@pytest.mark.parametrize("metrics", [False, True])
+async def test_each_stage_that_blocks_the_loop_is_told_once(metrics: bool) -> None:
+    """semantics 24.9: whatever its form, and though a look before has found somebody else."""
+    told: list[str | None] = []
+    clock = Clock()
+    monitor = LoopMonitor(1, report=lambda lag: told.append(lag.stage), clock=clock)
+    clock.now_s = 7.0  # nothing beats
+
+    def look() -> None:
+        for _ in range(2):
+            monitor.look(threading.get_ident())
+
+    def function(element: TextElement) -> TextElement:
+        look()
+        return element
+
+    @stage
+    async def process(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        async for element in input:
+            look()
+            await output.send(element)
+
+    look()
+    await PipelineBuilder(PipelineConfig(metrics=metrics)).chain(function, process).build().run(["a", "b"])
+    assert told == [None, "function", "process"]
+    clock.now_s, monitor.beat_s = 20.0, 8.0
+    look()
+    assert told == [None, "function", "process", None]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("inf"), True, "soon"])

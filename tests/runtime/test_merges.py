@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow import (
+    DROP,
     AudioElement,
     BaseStage,
     BatchElement,
@@ -24,6 +25,7 @@ from streamflow import (
     PipelineBuilder,
     PipelineConfig,
     ReceiveEnd,
+    Router,
     SendEnd,
     StageError,
     StageKind,
@@ -600,3 +602,15 @@ async def test_a_stage_with_several_inputs_that_is_cancelled_at_any_tick_leaves_
         ledger.check()
 
     await cancel_sweep(scenario, how=how, check=check)
+
+
+async def test_an_order_holds_where_a_fork_above_has_copied_the_next_boundary_already() -> None:
+    """semantics 4.20: it is still to come to the fork whose order is restored, and so behind all that this one has sent."""
+    builder = PipelineBuilder(PipelineConfig(buffer_size=1)).tap("top", CollectStage([], name="tap"))
+    builder.connect(passing("top"), passing("in"), buffer=16).add(making("a", "same", 0), making("b", "same", 3))
+    builder.route("in", Router.by_function(lambda element: "ba"[int(element.text) % 2], "a", "b"), default=DROP)
+    pipeline = builder.merge(passing("out"), "a", "b", policy="ordered").build()
+    turns = [element for number in range(12) for element in (text(number), *[TurnEnd()] * (number % 4 == 3))]
+    result = await pipeline.run(turns)
+    got = [int(one.text[:3]) for one in result.elements if isinstance(one, TextElement)]
+    assert got == [*range(12)]

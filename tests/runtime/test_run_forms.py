@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import gc
 import threading
@@ -17,11 +18,14 @@ from streamflow import (
     AudioElement,
     DataElement,
     EndOfStream,
+    MapStage,
     Message,
     MessageElement,
     PassthroughStage,
     PipelineBuilder,
     PipelineConfig,
+    RunTimeoutError,
+    StageError,
     StreamElement,
     TextElement,
     TurnEnd,
@@ -222,6 +226,14 @@ async def test_result_of_a_cancelled_run_says_so():
     assert result.elements == ()
 
 
+async def test_result_behind_the_end_says_how_the_run_has_ended():
+    """5.2, 5.6: who has taken the `EndOfStream` itself is not told that the run was cancelled."""
+    async with three.execute("x") as run:
+        async for element in run:
+            if isinstance(element, EndOfStream):
+                assert (await run.result()).reason == element.reason == "done"
+
+
 async def test_a_run_that_is_cancelled_before_its_start_never_starts():
     """5.6: nothing more includes everything."""
     run = three.execute("x")
@@ -357,6 +369,37 @@ async def test_send_tells_why_it_cannot():
         assert [type(element) async for element in run] == [TextElement, EndOfStream]
         with pytest.raises(OutputClosedError, match="has all it needs"):
             await run.send("y")
+
+
+@pytest.mark.parametrize("how", ["failure", "cancel", "timeout"])
+async def test_who_feeds_a_run_that_has_ended_learns_that_it_needs_no_more(how: str) -> None:
+    """semantics 5.3: waiting or not, it is told of an end that is not its own doing, not that it has closed what it feeds."""
+
+    async def slow(element: TextElement) -> TextElement:
+        await anyio.sleep(1)
+        if how == "failure":
+            raise ValueError("x")
+        return element
+
+    told: list[str] = []
+    limit_s = 3.0 if how == "timeout" else None
+    builder = PipelineBuilder(PipelineConfig(buffer_size=1, timeout_s=limit_s))
+    run = builder.chain(MapStage(slow, name="slow")).build().execute()
+
+    async def feed() -> None:
+        for _ in range(2):
+            with pytest.raises(OutputClosedError) as caught:
+                while True:
+                    await run.send("a")
+            told.append(caught.value.reason)
+
+    async with run, anyio.create_task_group() as tasks:
+        tasks.start_soon(feed)
+        with contextlib.suppress(StageError, RunTimeoutError):
+            async for _ in run:
+                if how == "cancel":
+                    run.cancel()
+    assert told == ["no_more_needed" if how == "cancel" else "failure"] * 2
 
 
 async def test_concurrent_runs_of_one_pipeline_do_not_share_anything():

@@ -128,6 +128,20 @@ async def test_what_a_merge_makes_of_several_is_linked_to_each() -> None:
     assert found.duration_s == sum(one.duration_s for one in found.visits) == 2
 
 
+async def test_elements_of_several_sources_are_followed_through_their_merge() -> None:
+    """semantics 24.10: whose inputs no fork feeds; many that are there at once, plain ones and control."""
+    builder = PipelineBuilder(traced(keep=1000)).add(passing("a"), passing("b"), passing("out"))
+    pipeline = builder.merge("out", "a", "b").build()
+    source = [*(TextElement(str(number)) for number in range(9)), TurnEnd(), TextElement("x")]
+
+    async with pipeline.execute({"a": source, "b": source}) as run:
+        got = [element async for element in run]
+        found = run.traces()
+
+    assert len(got) == 2 * len(source) + 1
+    assert sorted(one.path for one in found) == [("a", "out")] * len(source) + [("b", "out")] * len(source)
+
+
 async def test_an_element_that_goes_around_has_been_there_more_than_once_and_a_long_way_is_cut() -> None:
     """semantics 24.10, 24.13: a loop's rounds are in the way; beyond `max_hops` the beginning is missing, and said to be."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import anyio
@@ -16,6 +17,7 @@ from streamflow import (
     EndOfStream,
     ErrorElement,
     OpaqueElement,
+    PassthroughStage,
     PipelineBuilder,
     PipelineConfig,
     ReceiveEnd,
@@ -72,8 +74,8 @@ def test_control_reaches_only_those_who_name_it(kind: type, accepts: ElementType
     ("item", "said"),
     [
         (None, "stage 'x' sent None, which is no element; send nothing instead, or a StreamElement"),
-        ("a", "stage 'x' sent 'a', a str, which is no StreamElement; wrap it, as in TextElement(…)"),
-        (b"a", "stage 'x' sent b'a', a bytes, which is no StreamElement; wrap it, as in DataElement(name, value)"),
+        ("a", "stage 'x' sent 'a' (str), which is no StreamElement; wrap it, as in TextElement(…)"),
+        (b"a", "stage 'x' sent b'a' (bytes), which is no StreamElement; wrap it, as in DataElement(name, value)"),
         (TextElement, "which is no StreamElement"),
         (EndOfStream("done"), "stage 'x' sent EndOfStream, which only the runtime makes; just return, or send TurnEnd"),
     ],
@@ -239,3 +241,23 @@ async def test_control_behind_the_last_element_passes_a_stage_that_receives_unti
 
     for source in ([TurnEnd()], [TextElement("a"), TurnEnd()], [TurnEnd(index=0), TextElement("a"), TurnEnd(index=1)]):
         assert await run_stage(receives, source, capacity=1) == source
+
+
+@pytest.mark.parametrize("how", ["with", "aclose", "source of another run"])
+async def test_control_behind_the_last_element_passes_a_stage_that_closes_what_it_has_read_to_the_end(how):
+    """semantics 3.1, 3.3: as anyio's streams are closed, and as a run closes its source; what is left is not thrown away."""
+    inner = PipelineBuilder().chain(PassthroughStage("inner")).build()
+
+    @stage
+    async def closes(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        if how == "source of another run":
+            for element in (await inner.run(input)).elements:
+                await output.send(element)
+            return
+        async with input if how == "with" else contextlib.nullcontext():
+            async for element in input:
+                await output.send(element)
+        await input.aclose()
+
+    source = [TextElement("a"), TurnEnd(index=1), TurnEnd(index=2)]
+    assert await run_stage(closes, source) == source

@@ -412,7 +412,7 @@ MISTAKES = [
     (lambda: as_stage(generator(None, None)), "'stream' is annotated with NoneType"),
     (lambda: as_stage(function(ReceiveEnd[TextElement], TextElement)), "as in SendEnd[TextElement]"),
     (lambda: as_stage(stage(wrong(int))), "'element' is annotated with int, which is no element type"),
-    (lambda: stage(wrong(Iterated[TextElement])), "AsyncIterator[streamflow.elements._types.TextElement], which is no"),
+    (lambda: stage(wrong(Iterated[TextElement])), "AsyncIterator[TextElement], a stream, in a function of one element"),
     (lambda: stage(wrong(TextElement, str)), "'return' is annotated with str"),
     (lambda: stage(wrong(TextElement, None)), "'return' is annotated with NoneType, which is no element type"),
     (lambda: stage(wrong(TextElement, "None")), "none from a FilterStage or a SinkStage"),

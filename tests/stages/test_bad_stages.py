@@ -26,6 +26,7 @@ from streamflow import (
     stage,
 )
 from streamflow.errors import SourceError, StageDefinitionError
+from streamflow.providers import ScriptedProvider
 from streamflow.stages import StageLike
 from streamflow.testing import run_stage
 
@@ -126,21 +127,38 @@ async def async_open(self: object, run: object) -> object:
     return self
 
 
+def source() -> Iterator[TextElement]:
+    yield TextElement("x")
+
+
+async def no_yield(stream: AsyncIterator[TextElement]) -> None:
+    raise AssertionError
+
+
 SINK, GENERATE = StageKind.SINK, StageKind.GENERATE
 
 NO_STAGES = [
-    pytest.param(lambda: None, "got None, a NoneType .*; give an async generator function", id="None"),
-    pytest.param(lambda: 5, "got 5, a int", id="int"),
-    pytest.param(lambda: [PassthroughStage()], "a list", id="list"),
+    pytest.param(lambda: None, r"got None \(NoneType\).*; give an async generator function", id="None"),
+    pytest.param(lambda: 5, r"got 5 \(int\)", id="int"),
+    pytest.param(lambda: [PassthroughStage()], r"\(list\).*; unpack it", id="list"),
     pytest.param(coroutine, "the coroutine 'coroutine' .*; pass the function itself", id="coroutine"),
     pytest.param(async_generator, "the async_generator 'async_generator'", id="async generator object"),
     pytest.param(generator, "the generator 'generator' .*; pass the function itself", id="generator object"),
+    pytest.param(PipelineBuilder, "build it first: .*as_stage", id="a builder"),
+    pytest.param(ScriptedProvider, r"as ProviderStage\(provider\)", id="a provider"),
+    pytest.param(lambda: stage("shout"), r"@stage\(name='shout'\)", id="a name for @stage"),
+    pytest.param(lambda: source, r"source\(\) -> .* source of a run: execute\(source", id="sync source"),
+    pytest.param(lambda: no_yield, "with AsyncIterator.TextElement., a stream, .*; to see the stream", id="no yield"),
     pytest.param(lambda: lambda element: element, "a stage needs a name", id="lambda"),
     pytest.param(lambda: functools.partial(same), "a stage needs a name, and functools.partial", id="partial"),
     pytest.param(lambda: NeedsArguments, "cannot be made without arguments.*'model'", id="class with arguments"),
     pytest.param(lambda: NoProcess, "the class NoProcess has no process", id="class without process"),
     pytest.param(NoProcess, "a stage was expected", id="object without process"),
-    pytest.param(lambda: BaseStage("x"), "a stage was expected, got <BaseStage 'x'>", id="BaseStage without process"),
+    pytest.param(
+        lambda: BaseStage("x"),
+        r"got <BaseStage 'x'>.*no process\(\) method.*; write 'async def process",
+        id="BaseStage without process",
+    ),
     pytest.param(SyncProcess, r"process\(input.*is no stage function", id="process not async"),
     pytest.param(Forgetful, "<Forgetful None> has no name", id="super().__init__() forgotten"),
     pytest.param(Nameless, "has no name", id="plain object without a name"),
@@ -179,7 +197,7 @@ NO_STAGES = [
     pytest.param(lambda: MapStage(lambda a, b: a, name="x"), r"given 2 arguments \(a, b\)", id="MapStage of two"),
     pytest.param(lambda: SinkStage(lambda: None, name="x"), "given 0 arguments", id="SinkStage of nothing"),
     pytest.param(lambda: FilterStage(lambda element: True), "a stage needs a name", id="FilterStage without name"),
-    pytest.param(lambda: CollectStage(5), "given 5, a int, which has no append", id="CollectStage of int"),
+    pytest.param(lambda: CollectStage(5), "given 5 .int., which has no append", id="CollectStage of int"),
 ]
 
 

@@ -107,6 +107,8 @@ class Held:
         return self.Watch(self, reads=edge.startswith("source"))
 
     class Watch:
+        hears_sends = True
+
         def __init__(self, held: Held, *, reads: bool) -> None:
             self.held, self.reads = held, reads
 

@@ -227,7 +227,7 @@ async def test_a_flat_map_that_gives_no_elements_fails(result: object) -> None:
     ("result", "said"),
     [
         (None, "'wrong' sent None, which is no element; send nothing instead"),
-        ("x", "sent 'x', a str, which is no StreamElement; wrap it, as in TextElement"),
+        ("x", "sent 'x' .str., which is no StreamElement; wrap it, as in TextElement"),
         (5, "wrap it, as in DataElement"),
         (EndOfStream("done"), "which only the runtime makes; just return"),
     ],

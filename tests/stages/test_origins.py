@@ -189,7 +189,7 @@ async def test_what_is_no_element_is_told_with_the_way_out(form: Form) -> None:
     assert seen == ["a"]
     assert isinstance(cause, ElementError)
     assert str(cause) == (
-        "stage 'queue': the queue gave 5, a int, which is no element; put elements into it, or text, and None as the end"
+        "stage 'queue': the queue gave 5 (int), which is no element; put elements into it, or text, and None as the end"
     )
 
 

@@ -13,6 +13,7 @@ import trio
 from streamflow import (
     AudioElement,
     EndOfStream,
+    MapStage,
     PassthroughStage,
     PipelineBuilder,
     PipelineConfig,
@@ -24,6 +25,7 @@ from streamflow import (
     stage,
 )
 from streamflow.errors import ElementError, RunTimeoutError, SourceError
+from streamflow.providers import ProviderStage, ScriptedProvider
 from streamflow.stages import Source, open_source
 from streamflow.testing import assert_all_stages_stopped, run_stage
 
@@ -282,8 +284,8 @@ NO_SOURCES = [
     pytest.param(lambda: b"pcm", "the source is bytes; wrap it in AudioElement", id="bytes"),
     pytest.param(bytearray, "the source is bytearray; wrap it", id="bytearray"),
     pytest.param(lambda: memoryview(b""), "the source is memoryview; wrap it", id="memoryview"),
-    pytest.param(lambda: 5, "the source 5, a int, cannot be iterated for elements; give an element", id="int"),
-    pytest.param(object, "a object, cannot be iterated", id="object"),
+    pytest.param(lambda: 5, "the source 5 .int. cannot be iterated for elements; give an element", id="int"),
+    pytest.param(object, ".object. cannot be iterated", id="object"),
     pytest.param(coroutine, "the source is a coroutine; await it first", id="coroutine"),
     pytest.param(
         lambda: async_generator, "the source is the function <function async_generator.*; call it", id="function"
@@ -301,6 +303,18 @@ def test_what_is_no_source_is_refused_by_execute_itself(make: Callable[[], Sourc
         pipeline.execute(make())
 
 
+def test_a_string_is_refused_where_no_stage_reads_text() -> None:
+    """semantics 5.3: a question that would pass a model by, and come out as if it were the answer, is told at once."""
+    model = PipelineBuilder().chain(ProviderStage(ScriptedProvider())).build()
+    with pytest.raises(SourceError, match=r"they read MessageElement, TurnEnd; give MessageElement\(.*a PromptStage"):
+        model.execute_sync("hi")
+    assert model.execute_sync([TextElement("hi")]).text == "hi"  # who makes the element knows what it is
+
+    ears = PipelineBuilder().chain(MapStage(lambda audio: audio, accepts=AudioElement, name="ears")).build()
+    with pytest.raises(SourceError, match="they read AudioElement; give one of these"):
+        ears.execute("hi")
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_a_future_is_to_be_awaited_first() -> None:
     """issue 2, bad input: an `asyncio.Future` has `__iter__`, and is no iterable all the same."""
@@ -316,7 +330,7 @@ async def test_a_future_is_to_be_awaited_first() -> None:
     ("item", "said"),
     [
         (None, "'source' sent None"),
-        (5, "'source' sent 5, a int, which is no StreamElement"),
+        (5, "'source' sent 5 .int., which is no StreamElement"),
         (b"a", "'source' sent b'a'"),
         (EndOfStream("done"), "'source' sent EndOfStream, which only the runtime makes"),
     ],

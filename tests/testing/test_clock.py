@@ -18,6 +18,7 @@ from anyio._backends._asyncio import WorkerThread
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamflow import PassthroughStage, PipelineBuilder, PipelineConfig, TextElement, ThreadStage
 from streamflow.errors import MissingExtraError
 from streamflow.testing import run_virtual, virtual_time
 
@@ -134,6 +135,28 @@ async def test_the_clock_stands_still_while_a_thread_works(way: str) -> None:
         assert await ways[way]() == "done"
     await anyio.to_thread.run_sync(helper.join)
     pool.shutdown(wait=False)
+
+    assert anyio.current_time() == 0.0
+
+
+@pytest.mark.parametrize("metrics", [False, True])
+@pytest.mark.parametrize("forks", [False, True])
+async def test_the_clock_stands_still_while_a_thread_of_a_stage_works(metrics: bool, forks: bool) -> None:
+    """`virtual_time`: also where the task of the stage is measured, or writes a fork, and so drives its body by hand."""
+    go_on = threading.Event()
+
+    def work(element: TextElement) -> TextElement:
+        assert go_on.wait(30)
+        return element
+
+    builder = PipelineBuilder(PipelineConfig(metrics=metrics)).chain(ThreadStage(work, name="work"))
+    if forks:
+        builder.branch("work", PassthroughStage("a"), PassthroughStage("b"))
+    helper = threading.Timer(0.02, go_on.set)
+    helper.start()
+    with anyio.fail_after(1):
+        await builder.build().run("x")
+    await anyio.to_thread.run_sync(helper.join)
 
     assert anyio.current_time() == 0.0
 

@@ -33,7 +33,7 @@ from ..elements import (
 )
 from ..errors import ConfigError
 from ..observe import start_span
-from ..providers import ModelRequest, NamedTool, told_usage
+from ..providers import ModelRequest, NamedTool, checked_provider, told_usage
 from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
 from ._limits import Limits
 from ._tool_stage import sender
@@ -163,7 +163,7 @@ class AgentStage(BaseStage):
         if instructions:
             given = msgspec.structs.replace(given, messages=(Message("system", instructions), *given.messages))
         self._options = AgentOptions(
-            provider=provider,
+            provider=checked_provider(provider),
             tools=known,
             request=given,
             limits=limits if limits is not None else Limits(),

@@ -94,7 +94,20 @@ def arguments_of(func: Callable[..., object], name: str, context: type) -> tuple
     try:
         return make(parameters), context_name
     except Exception as error:
+        for parameter in parameters:
+            if not _is_describable(make, parameter):
+                message = f"parameter {parameter.name!r} of type {parameter.hint!r:.80} cannot be described to a model"
+                hint = "give it a type that JSON can hold, as str, list[int], Literal, a dataclass, a pydantic model, a Struct"
+                raise ConfigError("tool", f"{name!r}: {message}; {hint}") from error.with_traceback(None)
         raise ConfigError("tool", f"{name!r}: its parameters cannot be described: {_one_line(error)}") from error
+
+
+def _is_describable(make: Callable[[list[_Parameter]], object], parameter: _Parameter) -> bool:
+    try:
+        make([parameter])
+    except Exception:  # noqa: BLE001 - both libraries have errors of many types
+        return False
+    return True
 
 
 def arguments_of_type(kind: type, name: str, parameter: str) -> Arguments:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import msgspec
 
@@ -54,6 +54,9 @@ class Tools:
         max_result_bytes: int = 64_000,
         max_repeats: int = 3,
     ) -> None:
+        given_one = cast("object", tools)
+        if callable(given_one) or isinstance(given_one, (Tool, str)):
+            raise ConfigError("tools", f"a list of them was expected, got {given_one!r:.80}; put it into one: [tool]")
         self._tools: dict[str, Tool] = {}
         for given in tools:
             one = given if isinstance(given, Tool) else Tool(given)

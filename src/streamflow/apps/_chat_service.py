@@ -28,7 +28,7 @@ from ..elements import (
     open_calls,
 )
 from ..errors import ConfigError, ElementError, StateError
-from ..providers import ModelRequest
+from ..providers import ModelRequest, checked_provider
 from ..runtime import PipelineBuilder
 from ..state import StateStoreLoadStage, StateStoreSaveStage
 from ..transports import ChatServiceReader
@@ -108,8 +108,11 @@ class ChatService:
         prices: Mapping[str, ModelPrice] | None = None,
         config: PipelineConfig | None = None,
     ) -> None:
+        if not callable(getattr(store, "append", None)):
+            what = f"a value of type {type(store).__name__} is no StateStore"
+            raise ConfigError("store", f"{what}; give the store first, and then the provider")
         self._store = store
-        self._provider = provider
+        self._provider = provider if callable(provider) else checked_provider(provider)
         self._tools = tools if isinstance(tools, Tools) else Tools(tools)
         self._limits = limits if limits is not None else Limits()
         self._effort: Effort = effort

@@ -18,7 +18,8 @@ Rules of the state machine, in the order of their importance:
    is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
 6. *Tasks that are woken go on together*, on asyncio: see `_wait.Round`. An element that is alone is so through all
-   stages in one turn of the event loop; where there is much to do, each turn has as many tasks go on as were woken before it.
+   stages in one turn of the event loop; where there is much to do, each turn has as many tasks go on as were woken before it,
+   and senders that make it no more than an eighth longer.
 
 An edge with priority lanes has rules of its own besides, and ends of its own: see `_lanes`. So has one that drops, or is bounded by
 weight: see `_limited`.
@@ -80,7 +81,7 @@ def open_channel(
         name: What errors and statistics call it, as `a → b`.
         admit: Asked about the first element of each type: True if the reader takes elements of this type, False if they are to
             pass it by (see `ReceiveEnd.forward_to`). Raises `ElementError` for what must not be sent. Default: all but None.
-        watch: Hears of every element; such an edge has no fast path.
+        watch: Hears of every element; such an edge has no fast path. One that `hears_sends` not leaves that of the writer.
         lanes: Whether what flows has a `priority`, and the urgent passes what can wait: an element passes only those of lower
             priority, never control (though `Interrupt` passes data), and none is passed more than 64 times. Each priority keeps
             a place of its own, so that no other can shut it out: alone, one fills the edge to three below the capacity.

@@ -296,7 +296,7 @@ class Line:
         return bool(self._target._buffer) or self._ask() or self._leave_to_reader()
 
     def _leave_to_reader(self) -> bool:
-        """Have the run's consumer take the checkpoint that is due, and ask again: if it comes at once, no task need be woken."""
+        """Have the consumer take the checkpoint that is due, and ask again: if it comes at once, no task need be woken."""
         source, behind, turn = self.source, self._target._peer, self._turn
         if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left() or source._buffer:
             return False

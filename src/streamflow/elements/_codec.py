@@ -126,9 +126,10 @@ def decode(  # the overloads say that options are given by name; here it would c
     except _MALFORMED as bad:
         _fail(bad)
     except TypeError:
-        if type(data) is not bytes:  # neither text nor a view can be compared with bytes
-            return decode(_bytes_of(data, max_bytes), format=format, unknown=unknown, max_bytes=max_bytes)
-    if type(data) is not bytes or len(data) > max_bytes:
+        pass  # neither text nor a view can be compared with bytes
+    if type(data) is not bytes:
+        return decode(_bytes_of(data, max_bytes), format=format, unknown=unknown, max_bytes=max_bytes)
+    if len(data) > max_bytes:
         data = _bytes_of(data, max_bytes)
     return _decode(data, format, unknown, 0)
 

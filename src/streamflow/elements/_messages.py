@@ -8,7 +8,7 @@ of no provider in particular: each provider maps its own wire to them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias, TypeVar, cast
+from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 import msgspec
 
@@ -19,6 +19,8 @@ from ._show import show
 
 Role = Literal["system", "user", "assistant", "tool"]
 """Who speaks."""
+
+_ROLES = frozenset(get_args(Role))
 
 StopReason = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "pause", "approval", "interrupted", "error"
@@ -191,7 +193,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     ```
 
     Raises:
-        ElementError: If the content is neither text nor a list or tuple of parts, or the metadata a plain dict.
+        ElementError: If nobody speaks in this role, the content is neither text nor a list or tuple of parts, or the metadata is a
+            plain dict.
     """
 
     role: Role
@@ -210,6 +213,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     __repr__ = show
 
     def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise ElementError(f"{self.role!r:.80} is no role; there are {', '.join(map(repr, get_args(Role)))}")
         freeze_parts(self, self.content, _ALL)
         checked_metadata(self, self.metadata)
 

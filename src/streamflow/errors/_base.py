@@ -25,6 +25,14 @@ class StreamflowError(Exception):
     ```
     """
 
+    # A traceback, and the type of an error in a trace, have the name under which the error is imported.
+    __module__ = "streamflow.errors"
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith(f"{StreamflowError.__module__}._"):
+            cls.__module__ = StreamflowError.__module__
+
 
 class ElementError(StreamflowError, ValueError):
     """A value is no `StreamElement`, or an element breaks a rule of its type.

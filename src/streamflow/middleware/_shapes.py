@@ -154,7 +154,7 @@ def _link_of(given: object, config: Mapping[str, object], stage: str) -> Link:
     made = _Made(given, stage)
     link = _of_methods(made) or _of_callable(made)
     if link is None:
-        message = f"stage {stage!r}: {given!r:.80}, a {made.kind}, has none of the shapes of middleware"
+        message = f"stage {stage!r}: {given!r:.80} ({made.kind}) has none of the shapes of middleware"
         raise definition_error(stage, message, _HINT)
     return dataclasses.replace(link, make=_maker(given, config, stage), hook=_hook_of(made))
 

@@ -10,7 +10,17 @@ from ._clients import AnthropicClientProvider, OpenAIClientProvider, SDKClient
 from ._fallback import FallbackProvider
 from ._given import PROVIDER_NAMES, ProviderLike, as_provider
 from ._openai import OpenAIAPI, OpenAIProvider
-from ._protocol import CITATION, Effort, ModelRequest, NamedTool, OutputSchema, Provider, ToolChoice, ToolSpec
+from ._protocol import (
+    CITATION,
+    Effort,
+    ModelRequest,
+    NamedTool,
+    OutputSchema,
+    Provider,
+    ToolChoice,
+    ToolSpec,
+    checked_provider,
+)
 from ._retry import RetryProvider
 from ._script import (
     AudioStep,
@@ -84,6 +94,7 @@ __all__ = [
     "UsageStep",
     "When",
     "as_provider",
+    "checked_provider",
     "load_script",
     "split_chars",
     "split_randomly",

@@ -12,6 +12,7 @@ import msgspec
 from ..elements import TurnReset
 from ..errors import ConfigError, ProviderError
 from ._attempt import Attempt, emit
+from ._protocol import checked_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -53,7 +54,7 @@ class FallbackProvider:
     ) -> None:
         if not others:
             raise ConfigError("others", "there is no other provider to hand over to; give at least one")
-        self._providers = (first, *others)
+        self._providers = tuple(checked_provider(one) for one in (first, *others))
         self._when = when
         self._reset = reset
 

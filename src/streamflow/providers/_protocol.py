@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
     from ..elements import StreamElement
 
-__all__ = ["CITATION", "Effort", "ModelRequest", "NamedTool", "OutputSchema", "Provider", "ToolChoice", "ToolSpec"]
+__all__ = [
+    "CITATION",
+    "Effort",
+    "ModelRequest",
+    "NamedTool",
+    "OutputSchema",
+    "Provider",
+    "ToolChoice",
+    "ToolSpec",
+    "check_each",
+    "checked_provider",
+]
 
 CITATION = "citation"
 """Name of the `DataElement` and the `DataPart` that say where a text is from; the value is as the server gave it."""
@@ -99,8 +110,8 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Further fields of the request's body, as the server at hand names them. None of them may be what another field says."""
 
     def __post_init__(self) -> None:
-        _check("messages", self.messages, Message, "Message('user', 'Hello')")
-        _check("tools", self.tools, ToolSpec, "ToolSpec('weather')")
+        check_each("messages", self.messages, Message, "Message('user', 'Hello')")
+        check_each("tools", self.tools, ToolSpec, "ToolSpec('weather')")
 
 
 class Provider(Protocol):
@@ -129,7 +140,21 @@ class Provider(Protocol):
         ...
 
 
-def _check(field: str, given: object, kind: type, example: str) -> None:
+def checked_provider(given: Provider, field: str = "provider") -> Provider:
+    """Return what can answer requests. What was given is not repeated: it may be a key that was put into the wrong place.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    if isinstance(given, type) or not callable(getattr(given, "stream", None)):
+        what = f"the class {given.__name__}" if isinstance(given, type) else f"a value of type {type(given).__name__}"
+        raise ConfigError(
+            field, f"{what} is no Provider; give one, or as_provider(…), which makes one of a name or a client"
+        )
+    return given
+
+
+def check_each(field: str, given: object, kind: type, example: str) -> None:
     """Check that a field is a sequence of one type; what is told of it is its types alone.
 
     Raises:

@@ -13,6 +13,7 @@ import anyio
 
 from ..errors import ConfigError, ProviderError
 from ._attempt import Attempt, emit
+from ._protocol import checked_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -66,7 +67,7 @@ class RetryProvider:
             raise ConfigError("max_backoff_s", f"{max_backoff_s} is out of range; give min_backoff_s or more")
         if not 0 <= jitter <= 1:
             raise ConfigError("jitter", f"{jitter} is out of range; give a part of the wait, from 0 to 1")
-        self._provider = provider
+        self._provider = checked_provider(provider)
         self._attempts = attempts
         self._min_backoff_s = min_backoff_s
         self._max_backoff_s = max_backoff_s

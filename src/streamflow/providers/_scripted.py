@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.lowlevel
@@ -18,7 +18,7 @@ import anyio.lowlevel
 from ..elements import ControlElement, StopReason, WholeElement
 from ..errors import ConfigError, ProviderError
 from ._playing import Playing
-from ._protocol import ModelRequest
+from ._protocol import ModelRequest, check_each
 from ._script import (
     CutStep,
     DelayStep,
@@ -123,7 +123,7 @@ class ScriptedProvider:
         keep_requests: Number of requests that `requests` remembers.
 
     Raises:
-        ConfigError: If a number is negative.
+        ConfigError: If a number is negative, or a rule or a turn is none.
     """
 
     def __init__(
@@ -145,6 +145,8 @@ class ScriptedProvider:
         """What it is called in errors and usage."""
         self._turns = tuple(turns)
         self._rules = tuple(rules)
+        check_each("turns", self._turns, ScriptTurn, "ScriptTurn([TextStep('Hi!')])")
+        check_each("rules", self._rules, Rule, "Rule('hello', 'Hi!')")
         if default is None and not self._turns:
             default = "You said: {text}"
         self._default = None if default is None else Rule(lambda _: True, default)
@@ -197,6 +199,9 @@ class ScriptedProvider:
         Raises:
             ProviderError: Where the script or a rule says so; `bad_request` if nothing is for this request.
         """
+        if not isinstance(cast("object", request), ModelRequest):
+            message = f"a ModelRequest was expected, got a value of type {type(request).__name__}"
+            raise ConfigError("request", f"{message}; give ModelRequest(messages=(Message('user', 'Hello'),))")
         self._calls += 1
         call = self._calls
         self._requests.append(request)

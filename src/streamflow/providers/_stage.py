@@ -35,7 +35,7 @@ from ..observe import start_span
 from ..stages import BaseStage, StageKind, check_turn_size, turn_scope
 from ._answer import AnswerReader
 from ._conversation import Conversation
-from ._protocol import ModelRequest, NamedTool
+from ._protocol import ModelRequest, NamedTool, checked_provider
 from ._spans import ModelSpan
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class ProviderStage(BaseStage):
         extra: Mapping[str, JsonValue] = EMPTY_METADATA,
     ) -> None:
         super().__init__(name)
+        checked_provider(provider)
         if mode not in ("stream", "whole"):
             raise ConfigError("mode", f"{mode!r} is none; give 'stream' or 'whole'")
         if on_failure not in ("error", "end_turn"):

@@ -12,6 +12,7 @@ import anyio
 
 from ..elements import ControlElement
 from ..errors import ConfigError, ProviderError
+from ._protocol import checked_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -60,7 +61,7 @@ class TimeoutProvider:
                 raise ConfigError(field, f"{value} is out of range; give a number above 0")
         if all(value is None for value in limits.values()):
             raise ConfigError("timeout_s", f"no limit is given; give one of {', '.join(limits)}")
-        self._provider = provider
+        self._provider = checked_provider(provider)
         self._first_s = math.inf if first_token_timeout_s is None else first_token_timeout_s
         self._idle_s = math.inf if idle_timeout_s is None else idle_timeout_s
         self._total_s = math.inf if timeout_s is None else timeout_s

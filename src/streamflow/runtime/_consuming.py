@@ -41,7 +41,6 @@ class Outcome:
         self.notice_told = False
         self.errors = 0
         self.usage: Usage | None = None
-        self.began_s = 0.0
 
     def see(self, element: StreamElement) -> StreamElement:
         """Note what a control element says, and return it."""
@@ -55,19 +54,19 @@ class Outcome:
     async def next_of_the_end(self) -> StreamElement:
         """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
         engine = self.engine
-        if not self.over and not engine.is_done:
-            if engine.has_last_stages:
+        if not (self.end_told or self.over):
+            if engine.has_tasks():
+                if not engine.jobs.backend.is_here():
+                    forbid_elsewhere(engine)
                 await engine.finish_last_stages()
-            if engine.has_tasks:
                 await engine.finish(shield=False)
             else:
                 engine.tell_end()
-        if not engine.cancelled and not self.over:
-            if engine.notice is not None and not self.notice_told:
-                return self.see(engine.notice)
-            if not self.end_told:
+            if not engine.cancelled and not self.over:
+                if engine.notice is not None and not self.notice_told:
+                    return self.see(engine.notice)
                 self.end_told = True
-                duration_s = engine.jobs.backend.now() - self.began_s
+                duration_s = engine.jobs.backend.now() - engine.began_s
                 totals = RunTotals(engine.outlet.received, self.errors, self.usage, duration_s)
                 return EndOfStream(engine.reason, totals)
         self.over = True
@@ -124,6 +123,8 @@ class _PlainIteration(Iteration):
             return element
         outcome = self._outcome
         del self  # see `Iteration`
+        if outlet.state == "completed" and not (outlet.attention or outlet._buffer):
+            return await outcome.next_of_the_end()  # without asking the edge, which would raise its end
         return await _pull(outlet, outcome)
 
 
@@ -181,6 +182,9 @@ class LeafIteration:
         forbid_elsewhere(self._engine)
         try:
             return await self._leaf.__anext__()
+        except StopAsyncIteration:
+            await self._leaf.pass_rest()  # markers, which were for the other leaves
+            raise
         except ChannelClosedError:
             raise StopAsyncIteration from None
 

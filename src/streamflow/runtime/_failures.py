@@ -38,7 +38,7 @@ def stage_error(
     if isinstance(cause, (KeyboardInterrupt, SystemExit)):
         return cause  # they reach the caller as they are
     error = StageError(stage, index, where, attempts)
-    error.__cause__ = cause.with_traceback(trimmed(cause.__traceback__))
+    error.__cause__ = cause.with_traceback(trimmed(cause))
     return error
 
 

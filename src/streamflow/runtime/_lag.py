@@ -1,9 +1,10 @@
 """Who keeps the event loop for itself: a thread looks whether the loop still beats, and when it does not, at what it is doing.
 
-Above: `_engine`, which runs a monitor as a task where `lag_warning_s` is set; users. Below: `_jobs` (names of tasks).
+Above: `_engine`, which runs a monitor as a task where `lag_warning_s` is set; users. Below: `_jobs`, `_stage_run` (names of tasks).
 
 A task notes now and then that it had its turn. One thread for each event loop reads that; nothing else happens while the loop is
-well. A block is told once, while it lasts: by then nothing else in the loop could tell it.
+well. A block is told once, while it lasts: by then nothing else in the loop could tell it. Once for each that keeps the loop, for
+a look may have found the one that was there before.
 """
 
 # pyright: reportPrivateUsage=false
@@ -23,6 +24,7 @@ import anyio
 
 from ..errors import ConfigError
 from ._jobs import Job
+from ._stage_run import StageRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,7 @@ _SHORTEST_S: Final = 0.001
 _IDLE: Final = frozenset({"select", "get_events"})
 """What asyncio and trio call to wait for events."""
 _MOST_FRAMES: Final = 100
+_TASKS: Final = frozenset({Job._run.__code__, StageRun._run.__code__})  # noqa: SLF001 - a task is known by that
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ class LoopMonitor:
 
     Args:
         warn_after_s: What a step of a task may take, in seconds.
-        report: Called once for each block, in another thread, while it lasts; must not wait. Default: a warning in the log.
+        report: Called once for each block, and stage that is found to make it, in another thread, while it lasts; must not wait.
+            Default: a warning in the log.
         clock: Gives seconds, from any thread.
 
     Cancellation: ends it.
@@ -95,7 +99,7 @@ class LoopMonitor:
         """What a step of a task may take, in seconds."""
         self.beat_s: float = 0.0
         """When the loop was well for the last time."""
-        self._told_s: float | None = None  # the beat behind which a block was told
+        self._told: dict[str | None, float] = {}  # for each stage, the beat behind which its block was told
         self._report = report
         self._clock = clock
         self._tasks = anyio.create_task_group()
@@ -127,11 +131,13 @@ class LoopMonitor:
         beat = self.beat_s
         late = self._clock() - beat
         frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way
-        if late < self.warn_after_s or beat == self._told_s or frame is None or _is_idle(frame):
+        if late < self.warn_after_s or frame is None or _is_idle(frame):
             return  # a loop that waits for events is well: then the machine had something else to do
-        self._told_s = beat
         lag = _lag_of(frame, late)
         del frame
+        if self._told.get(lag.stage) == beat:
+            return
+        self._told = {stage: told for stage, told in self._told.items() if told == beat} | {lag.stage: beat}
         if self._report is None:
             _log.warning("%s", lag)
         else:
@@ -199,7 +205,7 @@ def _lag_of(frame: FrameType, late: float) -> LoopLag:
         stack.append(f"{where} in {code.co_qualname}")
         if place is None and not _is_library(code.co_filename):
             place = where
-        job = following.f_locals.get("self") if code is Job._run.__code__ else None  # noqa: SLF001 - known by that
+        job = following.f_locals.get("self") if code in _TASKS else None
         if stage is None and isinstance(job, Job):
             stage = job.name
         following = following.f_back

@@ -18,6 +18,7 @@ from ..channels import (
     PriorityEnd,
     RaceEnd,
     SortedEnd,
+    TurnMarker,
     ZipEnd,
     ZipLatestEnd,
 )
@@ -43,9 +44,9 @@ def aligned_by(policy: MergePolicy) -> tuple[type[ControlElement], ...]:
         case Concat() | Race() | Barrier():
             return ()
         case Zip() | ZipLatest():
-            return TURNS
+            return (*TURNS, TurnMarker)
         case Ordered(key=key) if key is not None:
-            return TURNS
+            return (*TURNS, TurnMarker)
         case _:
             return BOUNDARIES
 
@@ -56,6 +57,8 @@ def open_merge(
     watch: ChannelWatch | None,
     join: ControlJoin | None,
     forks: Collection[int],
+    *,
+    is_followed: bool = False,
 ) -> MergeEnd[Any]:
     """Return what reads several edges as one.
 
@@ -65,11 +68,12 @@ def open_merge(
         watch: Hears of every element that leaves them.
         join: Joins the control elements that were copied.
         forks: The forks whose markers end here.
+        is_followed: Whether a trace notes what goes through it, and so nothing may go past it.
     """
     given = plan.name, inputs, plan.gate, watch, join
     match plan.policy:
         case Arrival():
-            return MergeEnd(*given) if join or watch else ArrivalEnd(plan.name, inputs, plan.gate)
+            return MergeEnd(*given) if join or watch or is_followed else ArrivalEnd(plan.name, inputs, plan.gate)
         case Ordered(key=key) if key is not None:
             return SortedEnd(*given, key=key)
         case Ordered():

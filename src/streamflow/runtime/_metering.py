@@ -21,6 +21,8 @@ class Watches:
 
     def __init__(self, *watches: ChannelWatch) -> None:
         self._watches = watches
+        self.hears_sends: bool = any(one.hears_sends for one in watches)
+        """Whether one of them wants to hear of what enters."""
 
     def on_sent(self, item: object) -> None:
         """Pass it on."""
@@ -55,6 +57,8 @@ class EdgeTracer:
         now: The event loop's clock.
         tell: Called with the element's ordinal on the edge, the name of its type, and the seconds that it was inside.
     """
+
+    hears_sends: bool = True
 
     def __init__(self, now: Callable[[], float], tell: Callable[[int, str, float], None]) -> None:
         self._now = now

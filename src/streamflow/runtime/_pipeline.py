@@ -13,9 +13,10 @@ import msgspec
 
 from .. import graph as graphs
 from .. import observe
-from ..errors import ConfigError, DecodeError
+from ..elements import TextElement
+from ..errors import ConfigError, DecodeError, SourceError, StreamflowError
 from ..graph import GraphBuilder, SubGraph, place_of_caller
-from ..stages import open_sources
+from ..stages import is_accepted, open_sources
 from ._backend import run_once
 from ._config import PipelineConfig
 from ._engine import Engine
@@ -25,6 +26,7 @@ from ._plan import fused, make_plan
 from ._reporting import Reporter
 from ._run import Run
 from ._sync import SyncSession, SyncStream, check_backend, forbid_inside_a_loop
+from ._tracebacks import own_way_left_out
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +43,14 @@ if TYPE_CHECKING:
     from ._sync import BackendName
 
 __all__ = ["Pipeline", "PipelineBuilder"]
+
+
+def _unread_text(graph: Graph) -> str:
+    kinds = {kind.__name__: None for node in graph.nodes for kind in node.stage.accepts}
+    wanted = f"a string is a TextElement, which would pass by all stages of this pipeline; they read {', '.join(kinds)}"
+    if "MessageElement" not in kinds:
+        return f"{wanted}; give one of these, or TextElement(…) to have it passed by"
+    return f"{wanted}; give MessageElement(Message('user', …)), or let the pipeline begin with a PromptStage"
 
 
 class Pipeline:
@@ -61,6 +71,7 @@ class Pipeline:
         self._heads = tuple(plan.heads)
         self._generators = tuple(one.node.name for one in plan.stages if not one.inputs)
         self._config = config
+        self._reads_text = any(is_accepted(TextElement, node.stage.accepts) for node in graph.nodes)
         self._listeners = listeners
         resources = [one for node in graph.nodes for one in node.stage.resources]
         self._lifetime = Lifetime(config.max_concurrent_runs, config.shutdown_timeout_s, resources)
@@ -89,7 +100,8 @@ class Pipeline:
             record: The file in which the run is recorded, or a `Recording` that says more; None: what the configuration says.
 
         Raises:
-            SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
+            SourceError: If `source` cannot be iterated for elements, no stage takes one, or it does not fit to those that do; if it
+                is a string, and no stage reads text.
             ConfigError: If `kill_switch` is none, `trace` is no context, or `record` names a point that there is not.
         """
         given = cast("object", kill_switch)
@@ -97,6 +109,8 @@ class Pipeline:
             raise ConfigError(
                 "kill_switch", f"a KillSwitch was expected, got {given!r:.80}; make one with KillSwitch()"
             )
+        if type(source) is str and not self._reads_text and self._heads:
+            raise SourceError(_unread_text(self._graph))
         opened = {} if source is None else open_sources(source, self._heads, self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
         if trace is not None or self._config.tracing:
@@ -153,7 +167,10 @@ class Pipeline:
         """
         forbid_inside_a_loop("execute_sync")
         check_backend(backend)
-        return run_once(functools.partial(self._run_alone, source, deps, kill_switch, record), backend)
+        try:
+            return run_once(functools.partial(self._run_alone, source, deps, kill_switch, record), backend)
+        except StreamflowError as error:
+            raise own_way_left_out(error) from error.__cause__
 
     def sync_session(self, *, backend: BackendName = "asyncio") -> SyncSession:
         """Return a session for many blocking runs: its event loop is kept between them, and so is what runs share.

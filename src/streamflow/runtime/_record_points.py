@@ -170,6 +170,8 @@ class PointWatcher:
 class _Seeing:
     """A watch that sees nothing."""
 
+    hears_sends: bool = False
+
     def __init__(self, note: Callable[[StreamElement], None]) -> None:
         self._note = note
 
@@ -191,6 +193,8 @@ class _Seeing:
 
 class _Entering(_Seeing):
     """Sees what enters an edge; where that is the input, also what is dropped instead."""
+
+    hears_sends: bool = True
 
     def __init__(self, note: Callable[[StreamElement], None], *, sees_refused: bool) -> None:
         super().__init__(note)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ._interruption import Interruption
     from ._lag import LoopLag
     from ._record_points import PointWatcher
+    from ._stage_run import StageRun
     from ._tracing import RunTracer
-    from ._wiring import StageRun
 
 __all__ = ["Reporter"]
 
@@ -74,9 +74,8 @@ class Reporter:
             self._bus = observe.EventBus([one for one in listeners if not observe.is_async_listener(one)])
             self._listens = True
 
-    @property
     def has_tasks(self) -> bool:
-        """Whether async listeners are at work, or the recording is."""
+        """Say whether async listeners are at work, or the recording is."""
         return (self._tasks is not None and bool(self._tasks.alive)) or (
             self.recorder is not None and self.recorder.is_at_work
         )

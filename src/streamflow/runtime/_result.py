@@ -94,13 +94,15 @@ def result_of(
     timings: Timings,
     failures: tuple[StageError, ...] = (),
     stats: RunStats | None = None,
+    *,
+    reason: EndReason = "cancelled",
 ) -> Result:
-    """Return the result of a run that gave `elements`, its `EndOfStream` last if it came to that."""
+    """Return the result of a run that gave `elements`, its `EndOfStream` last if it came to that; else it ended for `reason`."""
     end = elements[-1] if elements and isinstance(elements[-1], EndOfStream) else None
     return Result(
         elements=tuple(elements if end is None else elements[:-1]),
         run_id=run_id,
-        reason="cancelled" if end is None else end.reason,
+        reason=reason if end is None else end.reason,
         usage=(None if end is None else end.totals.usage) or Usage(),
         timings=timings,
         failures=failures,

@@ -17,7 +17,7 @@ from ..elements import (
     StreamElement,
     TextElement,
 )
-from ..errors import ChannelClosedError, ConfigError, RunStateError
+from ..errors import ChannelClosedError, ConfigError, OutputClosedError, RunStateError
 from ..graph import checked_buffer, describe_place
 from ._consuming import Iteration, LeafIteration, Outcome, TextIteration, abandon, forbid_elsewhere, iterate
 from ._drain import checked_deadline, drain
@@ -158,13 +158,14 @@ class Run(InterruptibleRun):
         first_s: float | None = None
         async for element in self:
             if first_s is None:
-                first_s = self._engine.jobs.backend.now() - self._outcome.began_s
+                first_s = self._engine.jobs.backend.now() - self._engine.began_s
             elements.append(element)
         if len(elements) == 1 and isinstance(elements[0], EndOfStream):
             first_s = None
-        total_s = self._engine.jobs.backend.now() - self._outcome.began_s
+        total_s = self._engine.jobs.backend.now() - self._engine.began_s
         stats = self._engine.stats() if self._engine.meter is not None else None
-        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats)
+        reason = self._engine.reason if self._outcome.end_told else "cancelled"
+        return result_of(elements, self._engine.run_id, Timings(total_s, first_s), self.failures, stats, reason=reason)
 
     # Feeding a live run
 
@@ -189,6 +190,9 @@ class Run(InterruptibleRun):
         try:
             await inlet.send(TextElement(element) if isinstance(element, str) else element)
         except ChannelClosedError:
+            if self._engine.notice is not None or self._engine.cancelled:  # it was not the caller who closed this end
+                has_failed = self._engine.notice is not None
+                raise OutputClosedError(inlet.name, "failure" if has_failed else "no_more_needed") from None
             if not self._engine.draining:
                 raise
             raise RunStateError(f"send(): {self.run_id} is draining and takes no more; this was not sent") from None
@@ -247,7 +251,7 @@ class Run(InterruptibleRun):
         """
         self._outcome.over = True
         engine = self._engine
-        if engine.started and (engine.has_output or not engine.is_done):
+        if engine.started and (engine.has_output() or not engine.is_done()):
             engine.cancel()
             await engine.finish(shield=True)
         self._own = None
@@ -392,7 +396,6 @@ class Run(InterruptibleRun):
     def _start(self) -> None:
         if not self._engine.started:
             self._engine.start()
-            self._outcome.began_s = self._engine.began_s
             if self._kill_switch is not None:
                 self._kill_switch.attach(self._engine)
 

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..errors import ConfigError, MissingExtraError, RunStateError, SyncInAsyncError
+from ..errors import ConfigError, MissingExtraError, RunStateError, StreamflowError, SyncInAsyncError
 from ._backend import keep_loop, loop_is_running
+from ._tracebacks import own_way_left_out
 
 if TYPE_CHECKING:
     import os
@@ -109,7 +110,10 @@ class SyncSession:
             raise RunStateError("this session has been closed and runs nothing more; call sync_session() again")
         if self._loop is None:
             self._loop = keep_loop(self._backend)
-        return self._loop.run(partial(self._run, source, deps=deps, kill_switch=kill_switch, record=record))
+        try:
+            return self._loop.run(partial(self._run, source, deps=deps, kill_switch=kill_switch, record=record))
+        except StreamflowError as error:
+            raise own_way_left_out(error) from error.__cause__
 
     def close(self) -> None:
         """Close what runs have shared, and the event loop. Idempotent.
@@ -180,6 +184,9 @@ class SyncStream:
         except StopAsyncIteration:
             self.close()
             raise StopIteration from None
+        except StreamflowError as error:
+            self.close()
+            raise own_way_left_out(error) from error.__cause__
         except BaseException:
             self.close()
             raise

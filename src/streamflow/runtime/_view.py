@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ._jobs import Job, JobGroup
     from ._plan import Plan
     from ._run_meter import RunMeter
+    from ._stage_run import StageRun
     from ._stats import RunStats
     from ._supervision import Tally
     from ._tracing import RunTracer
     from ._watchdog import RunClock
-    from ._wiring import StageRun
 
 __all__ = ["RunView"]
 
@@ -69,6 +69,8 @@ class RunView(SweptRun):
     _watchdogs: Sequence[Job] = ()
     _subscribers: int = 0
     _clock: RunClock
+    began_s: float
+    """When it was started, by the event loop's clock."""
     _folded: Folded | None = None
     _ended_s: float | None = None
 
@@ -150,19 +152,18 @@ class RunView(SweptRun):
             self._account = Account()
         return self._account
 
-    @property
+    # No properties: each run asks at its end, and Python calls a method for half as much.
+
     def is_done(self) -> bool:
-        """Whether all has ended, and the listeners have been told and have heard it."""
-        return self.reporter.is_over and not self.has_tasks
+        """Say whether all has ended, and the listeners have been told and have heard it."""
+        return self.reporter.is_over and not self.has_tasks()
 
-    @property
     def has_tasks(self) -> bool:
-        """Whether a task has not ended, of the run, of a listener, or of the recording."""
-        return bool(self.jobs.alive) or self.reporter.has_tasks
+        """Say whether a task has not ended, of the run, of a listener, or of the recording."""
+        return bool(self.jobs.alive) or self.reporter.has_tasks()
 
-    @property
     def has_output(self) -> bool:
-        """Whether something is there for the consumer."""
+        """Say whether something is there for the consumer."""
         for edge in self.plan.leaves.values() if self._edges else ():  # noqa: SIM110 - most runs have one, and any() costs a generator
             if self._edges[edge].backlog:
                 return True
@@ -173,7 +174,7 @@ class RunView(SweptRun):
 
         What is behind the `culprit` of a failure goes on, and is not at work in vain.
         """
-        if not self.jobs.alive and not self.has_output:
+        if not self.jobs.alive and not self.has_output():
             return
         spared: frozenset[int] = frozenset()
         if isinstance(culprit, str):
@@ -193,11 +194,6 @@ class RunView(SweptRun):
             yield from merges
         if self.started and isinstance(self.outlet, MergeEnd):
             yield self.outlet
-
-    @property
-    def began_s(self) -> float:
-        """When it was started, by the event loop's clock."""
-        return self._clock.started
 
     def waits_since(self, edge: str, end: str) -> float | None:
         """Return since when somebody waits at one end of an edge; None where nobody does, and where it is not measured."""

@@ -67,6 +67,8 @@ class StageClock:
 class EdgeClock:
     """Watch of one edge: notes the times that limits are about."""
 
+    hears_sends: bool = True
+
     def __init__(
         self,
         name: str,

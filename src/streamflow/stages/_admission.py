@@ -58,5 +58,5 @@ def admission(accepts: ElementTypes, *, producer: str) -> Callable[[object], boo
 def _refusal(producer: str, item: object) -> str:
     if item is None:
         return f"stage {producer!r} sent None, which is no element; send nothing instead, or a StreamElement"
-    what = f"{producer!r} sent {item!r:.80}, a {type(item).__name__}, which is no StreamElement"
+    what = f"{producer!r} sent {item!r:.80} ({type(item).__name__}), which is no StreamElement"
     return f"stage {what}; wrap it, as in {'TextElement(…)' if isinstance(item, str) else 'DataElement(name, value)'}"

@@ -21,7 +21,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from .. import elements
 from ..channels import ReceiveEnd, SendEnd
 from ..elements import StreamElement
-from ._contract import definition_error
+from ._contract import as_written, definition_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,9 @@ _STREAMS = (
     ObjectReceiveStream,
     ObjectSendStream,
 )
+
+# Nobody means one element by these: who takes them has written another form of a stage than it is.
+_WHOLE_STREAMS = (collections.abc.AsyncIterable, collections.abc.Iterator)
 
 # Other classes may be a protocol of the user's own, of which we know nothing.
 _MISTAKES = (StreamElement, str, bytes, int, float, collections.abc.Mapping, types.NoneType)
@@ -195,6 +198,11 @@ def _elements(annotation: Any, which: str, stage: str) -> ElementTypes | None:
         return (kind,)
     message = f"stage {stage!r}: {which!r} is annotated with {_shown(annotation)}, which is no element type"
     hint = "stages carry StreamElement types, such as TextElement or DataElement"
+    if isinstance(kind, type) and issubclass(kind, _WHOLE_STREAMS) and which != "return":
+        message = (
+            f"stage {stage!r}: {which!r} is annotated with {_shown(annotation)}, a stream, in a function of one element"
+        )
+        hint = "to see the stream, write an async generator ('async def' with 'yield'), or 'async def process(input, output)'"
     if which == "return":
         hint += "; several come from a generator or a FlatMapStage, none from a FilterStage or a SinkStage"
     raise definition_error(stage, message, hint)
@@ -213,7 +221,8 @@ def _behind_alias(annotation: Any) -> Any:
 
 
 def _shown(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else repr(annotation)
+    is_plain = isinstance(annotation, type) and not typing.get_args(annotation)
+    return annotation.__name__ if is_plain else as_written(annotation)
 
 
 def _example(which: str) -> str:

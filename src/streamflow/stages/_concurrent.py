@@ -333,6 +333,8 @@ def _stays(item: Any) -> bool:
 class _Bell(Bell):
     """Wakes the reader and the sender of a window. Hears, as the watch of its channel, of all that takes a place."""
 
+    hears_sends: bool = True
+
     def __init__(self, output: SendEnd[Any]) -> None:
         super().__init__(output)
         self.fences = 0

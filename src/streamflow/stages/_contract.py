@@ -41,6 +41,7 @@ __all__ = [
     "StageBody",
     "StageKind",
     "StageSpec",
+    "as_written",
     "checked_name",
     "class_name",
     "definition_error",
@@ -189,6 +190,8 @@ class StageSpec(Record, frozen=True):
     """Types that it sends; None when unknown."""
     start: Callable[[RunContext[Any]], StageBody]
     """Called once per run, in the stage's task; returns what to await."""
+    plain: Callable[[Any, Any], Awaitable[None]] | None = None
+    """What is awaited, of its input and output, where that is the same for all runs and asks nothing of them; None: see `start`."""
     max_held: int | None = 1
     """Most elements that it holds at a time; None when it cannot say."""
     timeout_s: float | None = None
@@ -237,6 +240,11 @@ def snake_case(name: str) -> str:
 def class_name(cls: type) -> str:
     """Return the name that a stage has from its class: `ShoutStage` is `shout`."""
     return snake_case(cls.__name__.removesuffix("Stage") or cls.__name__)
+
+
+def as_written(annotated: object) -> str:
+    """Return an annotation or a signature as people write it: without the modules of its names."""
+    return re.sub(r"(?<![\w.])(?:[a-z_]\w*\.)+(?=\w)", "", f"{annotated!s}")
 
 
 def checked_name(owner: object, name: object, what: str | None = None) -> str:

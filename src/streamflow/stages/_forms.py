@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, c
 from ..elements import TurnEnd
 from ._admission import ALL_DATA, Accepts, ElementTypes
 from ._annotations import called, declared_types, parameters, stream_types, value_types
-from ._contract import NO_PORTS, BaseStage, StageKind, StageSpec, checked_name, class_name, definition_error
+from ._contract import NO_PORTS, BaseStage, StageKind, StageSpec, as_written, checked_name, class_name, definition_error
 from ._declared import (
     declared_above_0,
     declared_bypass,
@@ -34,6 +34,7 @@ from ._declared import (
     declared_resources,
 )
 from ._loops import flat_map_loop, map_loop, sink_loop
+from ._mistaken import HINT, no_function, no_stage, no_stage_function
 from ._steps import flat_map_step, is_synchronous, map_step
 
 if TYPE_CHECKING:
@@ -59,7 +60,16 @@ StageLike: TypeAlias = "Stage | StageSpec | type | Callable[..., object]"
 _Declared: TypeAlias = "Callable[[], ElementTypes | None]"  # read only where no keyword or attribute says more
 
 _PORTED = "'async def process(inputs, outputs)', with 'input' or 'output' on a side without named ports"
-_HINT = "give an async generator function, a function of one element, an object or class with process(), or @stage"
+
+
+class _PlainBody:
+    """A body that asks nothing of the run."""
+
+    def __init__(self, of_ends: Callable[[Any, Any], Awaitable[None]]) -> None:
+        self.of_ends = of_ends
+
+    def __call__(self, input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> Awaitable[None]:
+        return self.of_ends(input, output)
 
 
 class FunctionStage(BaseStage, Generic[P, R_co]):
@@ -184,9 +194,7 @@ def stage(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 def _stage_of(func: object, **options: Any) -> FunctionStage[..., object]:
     """Return `func` as a stage, and check at once that it is one."""
     if not callable(func) or isinstance(func, (type, BaseStage)):
-        message = f"@stage was given {func!r:.80}, which is no function"
-        hint = "a class or an object with process() is a stage as it is: give it to chain()"
-        raise definition_error(None, message, hint)
+        raise no_function(func)
     made = FunctionStage(func, **options)
     as_stage(made)
     return made
@@ -218,11 +226,6 @@ def _spec_of(given: object) -> StageSpec:
     if isinstance(given, StageSpec):
         checked_name(given, given.name)
         return given
-    if inspect.iscoroutine(given) or inspect.isasyncgen(given) or inspect.isgenerator(given):
-        if inspect.iscoroutine(given):
-            given.close()  # else Python warns that it was never awaited, besides our own error
-        message = f"a stage was expected, got the {type(given).__name__} {getattr(given, '__name__', '?')!r}"
-        raise definition_error(None, message, "pass the function itself, without calling it")
     if isinstance(given, type):
         return _from_class(given)
     if isinstance(given, FunctionStage):
@@ -231,14 +234,13 @@ def _spec_of(given: object) -> StageSpec:
         return _from_object(given)
     if callable(given):
         return _from_function(FunctionStage(given))
-    message = f"a stage was expected, got {given!r:.80}, a {type(given).__name__}"
-    raise definition_error(None, message, "unpack it: chain(*stages)" if isinstance(given, (list, tuple)) else _HINT)
+    raise no_stage(given)
 
 
 def _from_class(given: type) -> StageSpec:
     name = class_name(given)
     if not callable(getattr(given, "process", None)):
-        raise definition_error(name, f"the class {given.__name__} has no process() method", _HINT)
+        raise definition_error(name, f"the class {given.__name__} has no process() method", HINT)
     try:
         probe = given()
     except TypeError as error:
@@ -272,7 +274,8 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
         return _process_form(one.process, kind, name, ports)[0]
 
     is_process = not inspect.isasyncgenfunction(called(given.process))
-    made = _spec(given, name, kind, ports, (reads, writes), start=start, is_process=is_process)
+    plain = None if opens or make is not None or not isinstance(body, _PlainBody) else body.of_ends
+    made = _spec(given, name, kind, ports, (reads, writes), start=start, plain=plain, is_process=is_process)
     # A step would be that of one object for all runs.
     return made if make is None else made.replace(step=None)
 
@@ -286,7 +289,8 @@ def _from_function(given: FunctionStage[..., object]) -> StageSpec:
     else:
         body, reads, writes = _process_form(given.func, kind, name, ports)
     is_process = not given.is_per_element and not inspect.isasyncgenfunction(called(given.func))
-    return _spec(given, name, kind, ports, (reads, writes), start=lambda _run: body, is_process=is_process)
+    plain = body.of_ends if isinstance(body, _PlainBody) else None
+    return _spec(given, name, kind, ports, (reads, writes), start=lambda _run: body, plain=plain, is_process=is_process)
 
 
 def _spec(
@@ -297,6 +301,7 @@ def _spec(
     annotated: tuple[_Declared, _Declared],
     *,
     start: Callable[[RunContext[Any]], StageBody],
+    plain: Callable[[Any, Any], Awaitable[None]] | None,
     is_process: bool,
 ) -> StageSpec:
     # A stage that keeps elements between pulls, lives on its own or reads several edges cannot be trusted to hold just one
@@ -309,6 +314,7 @@ def _spec(
         accepts=_accepts_of(given, name, kind, ports, annotated[0]),
         emits=_emits_of(given, name, ports, annotated[1]),
         start=start,
+        plain=plain,
         max_held=declared_above_0(held, name, "max_held", int),
         timeout_s=declared_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
         bypass=declared_bypass(given, name),
@@ -387,20 +393,14 @@ def _element_form(func: Callable[..., Any], kind: StageKind, name: str) -> tuple
     taken = parameters(func, name)[0]
     reads = functools.partial(value_types, func, taken, name)
     if kind is StageKind.GENERATE:
-        message = f"stage {name!r}: {name}{inspect.signature(func)} generates, but is no async generator"
+        message = f"stage {name!r}: {name}{as_written(inspect.signature(func))} generates, but is no async generator"
         raise definition_error(name, message, "write 'async def' with 'yield'; it takes nothing, or the run")
     if kind is StageKind.SINK:
-
-        async def drain(input: ReceiveEnd[Any], _output: SendEnd[Any], _run: RunContext[Any]) -> None:
-            await sink_loop(func, input)
-
-        return drain, reads, _nothing
+        return _PlainBody(lambda input, _output: sink_loop(func, input)), reads, _nothing
     is_generator = inspect.isgeneratorfunction(called(func))
     loop = flat_map_loop if is_generator else map_loop
 
-    async def body(input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> None:
-        await loop(func, input, output)
-
+    body = _PlainBody(functools.partial(loop, func))
     return body, reads, functools.partial(stream_types if is_generator else value_types, func, "return", name)
 
 
@@ -417,15 +417,14 @@ def _process_form(
         return _generator_form(process, names, kind, name)
     fewest = 1 if kind is StageKind.SINK else 2
     if not inspect.iscoroutinefunction(called(process)) or not fewest <= len(names) <= 3 or "run" in names[:2]:
-        message = f"stage {name!r}: {called_as}{inspect.signature(process)} is no stage function"
         wanted = _PORTED if ports else "'async def process(input, output)'"
-        hint = f"write {wanted}, with 'run' as a third parameter if you need it"
-        raise definition_error(name, message, f"{hint}; a sink may take 'input' alone")
+        raise no_stage_function(process, called_as, wanted, name)
     ports.check_parameters(names, called_as, name)
 
-    def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> Awaitable[None]:
-        awaited: Awaitable[None] = process(*(input, output, run)[: len(names)])
-        return awaited
+    if len(names) == 1:
+        body: StageBody = _PlainBody(lambda input, _output: process(input))
+    else:
+        body = _PlainBody(process) if len(names) == 2 else cast("StageBody", process)
 
     # What named ports accept and emit is declared; the annotation of a mapping says nothing more.
     reads = _nothing if ports.inputs else functools.partial(stream_types, process, names[0], name)
@@ -439,7 +438,7 @@ def _generator_form(
     has_input = kind is not StageKind.GENERATE
     misplaced = has_input and names[:1] == ["run"]
     if kind is StageKind.SINK or misplaced or not has_input <= len(names) <= has_input + 1:
-        message = f"stage {name!r}: {name}{inspect.signature(func)} is no async generator of the kind {kind.value!r}"
+        message = f"stage {name!r}: {name}{as_written(inspect.signature(func))} is no async generator of the kind {kind.value!r}"
         hint = "one takes the stream, or the stream and the run; one that generates takes nothing, or the run; a sink is none"
         raise definition_error(name, message, hint)
 
@@ -447,12 +446,12 @@ def _generator_form(
         arguments = (input, run) if has_input else (run,)
         return output.send_all(func(*arguments[: len(names)]), closes=True)
 
-    def usual(input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> Awaitable[None]:
+    def usual(input: ReceiveEnd[Any], output: SendEnd[Any]) -> Awaitable[None]:
         return output.send_all(func(input), closes=True)
 
     reads = functools.partial(stream_types, func, names[0], name) if has_input else _nothing
     return (
-        usual if has_input and len(names) == 1 else body,
+        _PlainBody(usual) if has_input and len(names) == 1 else body,
         reads,
         functools.partial(stream_types, func, "return", name),
     )

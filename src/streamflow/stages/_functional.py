@@ -244,7 +244,7 @@ class CollectStage(SinkStage):
     ) -> None:
         append = getattr(into, "append", None)
         if not callable(append):
-            message = f"CollectStage was given {into!r:.80}, a {type(into).__name__}, which has no append()"
+            message = f"CollectStage was given {into!r:.80} ({type(into).__name__}), which has no append()"
             raise definition_error(name, message, "give it a list, or a deque")
         super().__init__(append, name=name, accepts=accepts)
 

@@ -99,7 +99,7 @@ def checked_results(results: object) -> Iterable[StreamElement]:
         ElementError: If it cannot be iterated.
     """
     if not isinstance(results, Iterable) or isinstance(results, str):
-        message = f"a function that gives several elements gave {results!r:.80}, a {type(results).__name__}"
+        message = f"a function that gives several elements gave {results!r:.80} ({type(results).__name__})"
         raise ElementError(f"{message}; return a list of elements, or yield them")
     return cast("Iterable[StreamElement]", results)
 

@@ -151,7 +151,7 @@ class QueueSource(Origin):
     def __init__(self, queue: AsyncQueue | BlockingQueue, *, sentinel: object = None, name: str = "queue") -> None:
         super().__init__(name)
         if not callable(getattr(queue, "get", None)) or isinstance(cast("object", queue), type):
-            message = f"stage {self.name!r}: {queue!r:.80}, a {type(queue).__name__}, has no get()"
+            message = f"stage {self.name!r}: {queue!r:.80} ({type(queue).__name__}) has no get()"
             raise definition_error(self.name, message, "give an asyncio.Queue, or a queue.Queue")
         self._queue = queue
         self._sentinel = sentinel
@@ -173,7 +173,7 @@ class QueueSource(Origin):
             elif isinstance(item, str):
                 yield TextElement(item)
             else:
-                what = f"{item!r:.80}, a {type(item).__name__}"
+                what = f"{item!r:.80} ({type(item).__name__})"
                 message = (
                     f"stage {self.name!r}: the queue gave {what}, which is no element; put elements into it, or text"
                 )

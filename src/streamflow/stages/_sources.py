@@ -117,7 +117,7 @@ def _refusal(source: object) -> str | None:
     if callable(source):
         return f"the source is the function {source!r:.80}; call it, and give what it returns"
     allowed = "wrap it: MessageElement(message)" if isinstance(source, Message) else _ALLOWED
-    return f"the source {source!r:.80}, a {what}, cannot be iterated for elements; {allowed}"
+    return f"the source {source!r:.80} ({what}) cannot be iterated for elements; {allowed}"
 
 
 def feed(
