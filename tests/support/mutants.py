@@ -36,9 +36,9 @@ from streamflow.runtime import _jobs as jobs
 from streamflow.runtime import _kill_switch as kill_switch
 from streamflow.runtime import _quiescence as quiescence
 from streamflow.runtime import _reporting as reporting
+from streamflow.runtime import _stage_run as stage_run
 from streamflow.runtime import _supervision as supervision
 from streamflow.runtime import _swallowing as swallowing
-from streamflow.runtime import _wiring as wiring
 from streamflow.runtime._engine import Engine
 
 
@@ -288,10 +288,10 @@ MUTANTS = (
     ),
     mutant("preference for the last", choosing.PriorityEnd, "_choose", "return ready[0]", "return ready[-1]", "RT-20"),
     # Stages and runs
-    mutant("no close on return", wiring.StageRun, "close_outputs", "self.output.close()", "pass", "RT-01"),
+    mutant("no close on return", stage_run.StageRun, "close_outputs", "self.output.close()", "pass", "RT-01"),
     mutant(
         "who feeds a stage that has enough is not told",
-        wiring.StageRun,
+        stage_run.StageRun,
         "close_inputs",
         "one.close(reason)",
         "pass",
