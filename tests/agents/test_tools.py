@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import json
 from typing import Annotated, Literal
 
 import anyio
@@ -46,7 +47,7 @@ def context(name: str = "t", **options) -> ToolContext[object]:
 
 
 async def call(one: Tool, /, **args):
-    return await one.run(args, context(one.name))
+    return await one.run(ToolCallElement("c1", one.name, args).args, context(one.name))  # as an agent has them
 
 
 def test_the_schema_is_that_of_the_signature_and_the_docstring():
@@ -92,17 +93,22 @@ async def test_arguments_reach_the_function_as_the_types_it_names():
         unit: Unit,
         schema: str = "s",
         note: list[str] = [],  # noqa: B006
+        *,
+        rest: dict[str, object] = {},  # noqa: B006
     ) -> None:
-        seen.append((place, points, unit, schema, note))
+        seen.append((place, points, unit, schema, note, json.dumps(rest)))
 
     @tool
     def with_structs(items: list[Item], limit: Annotated[int, msgspec.Meta(ge=1)] = 3, tags: list[str] = []) -> None:  # noqa: B006
         seen.append((items, limit, tags))
 
-    await call(with_models, place={"city": "Rome"}, points=[{"x": 1, "y": 2}], unit="celsius")
+    await call(with_models, place={"city": "Rome"}, points=[{"x": 1, "y": 2}], unit="celsius", rest={"a": [{"b": 1}]})
     await call(with_structs, items=[{"name": "a"}, {"name": "b", "count": 2}])
 
-    assert seen == [(Place(city="Rome"), [Point(1, 2)], Unit.C, "s", []), ([Item("a"), Item("b", 2)], 3, [])]
+    assert seen == [
+        (Place(city="Rome"), [Point(1, 2)], Unit.C, "s", [], '{"a": [{"b": 1}]}'),
+        ([Item("a"), Item("b", 2)], 3, []),
+    ]
 
 
 @pytest.mark.parametrize("kind", [Place, Item, Point])

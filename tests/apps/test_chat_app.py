@@ -13,7 +13,7 @@ from streamflow.agents import tool
 from streamflow.apps import ChatService, ChatSettings, chat_app, chat_pipeline
 from streamflow.errors import ConfigError
 from streamflow.providers import DelayStep, ScriptedProvider, ScriptTurn, TextStep, ToolCallStep, When
-from streamflow.state import MemoryStore
+from streamflow.state import MemoryStore, SQLiteStore
 
 JSON = {"host": "127.0.0.1:8000", "content-type": "application/json"}
 
@@ -256,6 +256,16 @@ async def test_a_request_that_never_comes_whole_is_given_up():
         await app({**scope_of(JSON.items(), "/api/chats"), "method": "POST"}, receive, exchange.send)
 
     assert exchange.status == 408
+
+
+async def test_a_history_that_cannot_be_read_is_told_to_who_runs_the_server(caplog):
+    """semantics 11.2: a store that nobody has opened is a 503 for the client, and its reason is in the log."""
+    async with chat_app(ChatService(SQLiteStore("chat.db"), ScriptedProvider())) as app:
+        refused = await ask(app, "POST", "/api/chats/c1/messages", {"text": "one"})
+
+    assert refused.status == 503
+    assert "is not open" not in refused.body.decode()
+    assert "the store 'chat.db' is not open; use it inside 'async with'" in caplog.text
 
 
 async def test_what_cannot_be_opened_is_told_to_the_server():

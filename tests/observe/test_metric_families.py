@@ -56,6 +56,9 @@ def test_quantiles_are_at_most_twice_too_long() -> None:
     assert (told + told).mean_s == told.mean_s
     assert Histogram().quantile_s(0.5) is None
     assert Histogram().mean_s is None
+    assert (
+        repr(Histogram((1, 1), 0.5)) == "Histogram(count=2, total_s=0.5)"
+    )  # as many buckets as there are would hide the rest
     tally.add(1e9)
     assert tally.read().quantile_s(1) == math.inf
 

@@ -13,6 +13,7 @@ import trio
 from streamflow import (
     AudioElement,
     EndOfStream,
+    MapStage,
     PassthroughStage,
     PipelineBuilder,
     PipelineConfig,
@@ -24,6 +25,7 @@ from streamflow import (
     stage,
 )
 from streamflow.errors import ElementError, RunTimeoutError, SourceError
+from streamflow.providers import ProviderStage, ScriptedProvider
 from streamflow.stages import Source, open_source
 from streamflow.testing import assert_all_stages_stopped, run_stage
 
@@ -299,6 +301,18 @@ def test_what_is_no_source_is_refused_by_execute_itself(make: Callable[[], Sourc
 
     with pytest.raises(SourceError, match=said):
         pipeline.execute(make())
+
+
+def test_a_string_is_refused_where_no_stage_reads_text() -> None:
+    """semantics 5.3: a question that would pass a model by, and come out as if it were the answer, is told at once."""
+    model = PipelineBuilder().chain(ProviderStage(ScriptedProvider())).build()
+    with pytest.raises(SourceError, match=r"they read MessageElement, TurnEnd; give MessageElement\(.*a PromptStage"):
+        model.execute_sync("hi")
+    assert model.execute_sync([TextElement("hi")]).text == "hi"  # who makes the element knows what it is
+
+    ears = PipelineBuilder().chain(MapStage(lambda audio: audio, accepts=AudioElement, name="ears")).build()
+    with pytest.raises(SourceError, match="they read AudioElement; give one of these"):
+        ears.execute("hi")
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow import ErrorElement, PipelineBuilder, PipelineConfig, TextElement, stage
+from streamflow import ErrorElement, PassthroughStage, PipelineBuilder, PipelineConfig, TextElement, stage
 from streamflow.elements import EndOfStream, TurnEnd, decode
 from streamflow.errors import ConfigError, MiddlewareError, PipelineBusyError, ProviderError
 from streamflow.transports import EventEncoder, ServerEvent, StreamEnd, StreamHub, json_event, sse_response
@@ -454,6 +454,7 @@ def test_a_bad_argument_is_refused_at_once_and_by_name() -> None:
     for field, arguments in [
         ("elements", {"elements": 3}),
         ("elements", {"elements": None}),
+        ("elements", {"elements": PipelineBuilder().add(PassthroughStage()).build()}),  # its run is meant
         ("encoder", {"encoder": 3}),
         ("heartbeat_s", {"heartbeat_s": 0}),
         ("retry_ms", {"retry_ms": -1}),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, cast, ov
 
 import anyio.to_thread
 
-from ..elements import DataElement, ToolCallElement, ToolResultElement
+from ..elements import DataElement, ToolCallElement, ToolResultElement, thaw
 from ..errors import ConfigError
 from ..providers import ToolSpec
 from ._arguments import arguments_of, arguments_of_type
@@ -232,7 +232,8 @@ class Tool:
         """
         if self._arguments is None:
             return await cast("Awaitable[object]", self.func(args, context))
-        given = self._arguments.read(args)
+        # Frozen all the way down: who asks for a model, a dataclass or a dict inside would not get one.
+        given = self._arguments.read(cast("Mapping[str, object]", thaw(args)))
         if self._context is not None:
             given[self._context] = context
         call = functools.partial(self.func, **given)

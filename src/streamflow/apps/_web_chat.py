@@ -10,6 +10,7 @@ middle of one.
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import secrets
 from collections import OrderedDict
@@ -56,6 +57,8 @@ ChatFormat: TypeAlias = Literal["steps", "raw", "ag-ui", "vercel"]
 """A format of responses: `process_step` events, elements as they are, AG-UI, the Vercel AI SDK."""
 
 _T = TypeVar("_T")
+
+_log = logging.getLogger("streamflow.chat")
 
 _ENCODERS: Mapping[str, EncoderFactory] = {"steps": ProcessStepEncoder, "raw": RawEncoder}
 _CHAT = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
@@ -205,7 +208,10 @@ class ChatApp:
             return refusal(400, "bad_request", str(error))
         except ElementError as error:
             return refusal(400, "bad_request", error.message)
-        except StateError:
+        except StateError as error:
+            _log.warning(
+                "the history cannot be read: %s", error
+            )  # no text of a store's error repeats a secret, or what was said
             return refusal(503, "unavailable", "the history cannot be read at the moment")
 
     async def _do(self, name: str, chat: str, body: bytes, query: str) -> Answer:

@@ -76,10 +76,12 @@ def _run(argv: Sequence[str] | None, screen: Screen) -> int:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser for a command line, which knows the options of the command that it names."""
     parser = argparse.ArgumentParser(
-        prog="streamflow", description="A runtime for streaming LLM, voice and multimodal pipelines."
+        prog="streamflow",
+        description="A runtime for streaming LLM, voice and multimodal pipelines.",
+        epilog="streamflow COMMAND --help shows what a command can do, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"streamflow {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, (_, line) in _COMMANDS.items():
         command = commands.add_parser(name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name in words:

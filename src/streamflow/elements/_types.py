@@ -203,7 +203,7 @@ class DataElement(StreamElement, frozen=True):
     name: str
     """What it is, as in `progress`."""
     value: JsonValue = None
-    """The value, read-only; `thaw()` gives a plain copy."""
+    """The value, read-only: objects are a `Mapping` and no `dict`, arrays are tuples. `thaw()` gives a plain copy."""
     transient: bool = False
     """Whether it is for whoever watches now, and not to be stored."""
 

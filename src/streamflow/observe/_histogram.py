@@ -32,6 +32,9 @@ class Histogram:
     total_s: float = 0.0
     """All durations together, in seconds."""
 
+    def __repr__(self) -> str:
+        return f"Histogram(count={self.count}, total_s={self.total_s:.6g})"
+
     @property
     def bounds_s(self) -> tuple[float, ...]:
         """The longest duration of each bucket, in seconds; the last one has none: `inf`."""

@@ -140,7 +140,7 @@ def _otlp(endpoint: str | None, headers: Mapping[str, str] | None, timeout_s: fl
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
-        raise MissingExtraError("OpenTelemetrySink", "otel") from None
+        raise MissingExtraError("opentelemetry-exporter-otlp-proto-http", "otel") from None
     given = None if headers is None else dict(headers)
     return OTLPSpanExporter(endpoint=endpoint, headers=given, timeout=cast("Any", timeout_s))
 
@@ -155,7 +155,7 @@ class _Maker:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.util.instrumentation import InstrumentationScope
         except ImportError:
-            raise MissingExtraError("OpenTelemetrySink", "otel") from None
+            raise MissingExtraError("opentelemetry-sdk", "otel") from None
         self._api = trace
         self._sdk = sdk
         self._resource = Resource.create({"service.name": service})

@@ -13,9 +13,10 @@ import msgspec
 
 from .. import graph as graphs
 from .. import observe
-from ..errors import ConfigError, DecodeError, StreamflowError
+from ..elements import TextElement
+from ..errors import ConfigError, DecodeError, SourceError, StreamflowError
 from ..graph import GraphBuilder, SubGraph, place_of_caller
-from ..stages import open_sources
+from ..stages import is_accepted, open_sources
 from ._backend import run_once
 from ._config import PipelineConfig
 from ._engine import Engine
@@ -44,6 +45,14 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "PipelineBuilder"]
 
 
+def _unread_text(graph: Graph) -> str:
+    kinds = {kind.__name__: None for node in graph.nodes for kind in node.stage.accepts}
+    wanted = f"a string is a TextElement, which would pass by all stages of this pipeline; they read {', '.join(kinds)}"
+    if "MessageElement" not in kinds:
+        return f"{wanted}; give one of these, or TextElement(…) to have it passed by"
+    return f"{wanted}; give MessageElement(Message('user', …)), or let the pipeline begin with a PromptStage"
+
+
 class Pipeline:
     """A graph of stages that can be run, any number of times and concurrently; runs share nothing but resources.
 
@@ -62,6 +71,7 @@ class Pipeline:
         self._heads = tuple(plan.heads)
         self._generators = tuple(one.node.name for one in plan.stages if not one.inputs)
         self._config = config
+        self._reads_text = any(is_accepted(TextElement, node.stage.accepts) for node in graph.nodes)
         self._listeners = listeners
         resources = [one for node in graph.nodes for one in node.stage.resources]
         self._lifetime = Lifetime(config.max_concurrent_runs, config.shutdown_timeout_s, resources)
@@ -90,7 +100,8 @@ class Pipeline:
             record: The file in which the run is recorded, or a `Recording` that says more; None: what the configuration says.
 
         Raises:
-            SourceError: If `source` cannot be iterated for elements, or no stage takes one, or it does not fit to those that do.
+            SourceError: If `source` cannot be iterated for elements, no stage takes one, or it does not fit to those that do; if it
+                is a string, and no stage reads text.
             ConfigError: If `kill_switch` is none, `trace` is no context, or `record` names a point that there is not.
         """
         given = cast("object", kill_switch)
@@ -98,6 +109,8 @@ class Pipeline:
             raise ConfigError(
                 "kill_switch", f"a KillSwitch was expected, got {given!r:.80}; make one with KillSwitch()"
             )
+        if type(source) is str and not self._reads_text and self._heads:
+            raise SourceError(_unread_text(self._graph))
         opened = {} if source is None else open_sources(source, self._heads, self._generators)
         reporter = Reporter(self._listeners, self._config.event_buffer)
         if trace is not None or self._config.tracing:

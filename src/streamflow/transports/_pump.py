@@ -50,12 +50,12 @@ def checked_elements(elements: Elements) -> Elements:
     Raises:
         ConfigError: If it cannot.
     """
-    if not (hasattr(elements, "__aiter__") or hasattr(elements, "__aenter__") or callable(elements)):
-        kind = type(elements).__name__
-        raise ConfigError(
-            "elements", f"a {kind} is no stream; give a run, an async iterable, or a function that makes one"
-        )
-    return elements
+    kind = type(elements).__name__
+    if callable(getattr(elements, "execute", None)):  # a context manager, too, and that of no stream
+        raise ConfigError("elements", f"a {kind} is no stream; give a run of it: pipeline.execute(…)")
+    if hasattr(elements, "__aiter__") or hasattr(elements, "__aenter__") or callable(elements):
+        return elements
+    raise ConfigError("elements", f"a {kind} is no stream; give a run, an async iterable, or a function that makes one")
 
 
 @asynccontextmanager
