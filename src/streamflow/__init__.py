@@ -11,8 +11,9 @@ def shout(element: TextElement) -> TextElement:
 print(PipelineBuilder().chain(shout).build().execute_sync("hello").text)  # HELLO
 ```
 
-This module holds the kernel's names; features live in the sub-packages: `stages` (what is there already), `providers` (models), `agents`
-(tools), `state` (conversations), `apps` (whole chats), `transports` (to clients), `observe` (events, traces), `testing`, and others.
+This module holds the kernel's names; features live in the sub-packages: `stages` (what is there already), `providers` (models),
+`agents` (tools), `state` (conversations), `apps` (whole chats), `transports` (to clients), `observe` (events, traces), `testing`
+and others.
 """
 
 from typing import TYPE_CHECKING
