@@ -66,7 +66,7 @@ HOOKS: dict[str, tuple[Hook, ...]] = {
         Hook("runtime._feeding", "0.0 if meter is None else meter.now()", instead="0.0"),
         _asking("runtime._feeding", "self.hears is not None", "self.hears(began)"),
         _asking("runtime._jobs", "self.meter is not None", "return error"),
-        _asking("runtime._stage_job", "self.meter is not None", "return error"),
+        _asking("runtime._stage_run", "self.meter is not None", "return error"),
         Hook("runtime._jobs", "self._run_measured(self.meter) if self.meter is not None else "),
         _asking("runtime._engine", "self.config.metrics", "self.measure()"),
     ),
@@ -76,11 +76,21 @@ HOOKS: dict[str, tuple[Hook, ...]] = {
         Hook("channels._pump", ", target._lanes", instead=", None"),
     ),
     "element tracing": (
-        _asking("channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=True)'),
-        _asking("channels._receive_end", "self._watch is not None", 'self._watch.on_blocked("receive", blocked=False)'),
+        _asking(
+            "channels._receive_end",
+            "unusual and self._watch is not None",
+            'self._watch.on_blocked("receive", blocked=True)',
+        ),
+        _asking(
+            "channels._receive_end",
+            "unusual and self._watch is not None",
+            'self._watch.on_blocked("receive", blocked=False)',
+        ),
         _asking("channels._receive_end", "self._watch is not None", "self._watch.on_received(item)"),
         _asking("channels._send_end", "peer._watch is not None", "peer._watch.on_sent(item)"),
-        _asking("runtime._engine", "self.tracer is not None", "self.tracer.enter(run)"),
+        _asking(
+            "runtime._stage_run", "host is not None and host.tracer is not None", "host.tracer.enter(self.context)"
+        ),
         _asking(
             "runtime._wiring", "self._tracer is not None", "self._tracer.edge(len(self.sends), edge, send, receive)"
         ),

@@ -10,8 +10,8 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.channels import WIDE, open_channel
-from streamflow.elements import TurnEnd
+from streamflow.channels import WIDE, Fence, open_channel, sweep_edge
+from streamflow.elements import TextElement, TurnEnd
 from streamflow.testing import EdgeLedger
 
 CAPACITIES = st.sampled_from([1, 2, 3, 16, 64, 65, 200])
@@ -306,3 +306,23 @@ async def test_dropping_on_a_wide_edge_lets_others_run_too(watched, anyio_backen
         tasks.cancel_scope.cancel()
 
     assert gaps.ticks - before >= 1000 // gaps.allowed
+
+
+@every_capacity
+async def test_who_waits_through_an_interruption_with_what_it_leaves_alone_still_waits_for_room(capacity) -> None:
+    """semantics 2.1, 5.11: around the stage stands a fence meanwhile, which lets it through, not above the bound."""
+    send, receive = open_channel(capacity)
+    kept = [TextElement(str(number), interruptible=False) for number in range(capacity + 1)]
+    for one in kept[:-1]:
+        await send.send(one)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send.send, kept[-1])
+        await wait_all_tasks_blocked()
+        fence = Fence([], [send])
+        sweep_edge(receive)
+        await wait_all_tasks_blocked()
+        assert [*receive.backlog] == kept[:-1]
+        assert await receive.receive() == kept[0]
+        fence.lift()
+        assert [await receive.receive() for _ in kept[1:]] == kept[1:]
+    assert send.try_send(kept[0])

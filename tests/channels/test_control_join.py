@@ -24,6 +24,7 @@ from streamflow import (
     UsageElement,
 )
 from streamflow.channels import ControlJoin, ForkEnd, MergeEnd, ReceiveEnd, SendEnd, open_channel, open_fork
+from streamflow.elements import Marker
 from streamflow.errors import ChannelFailedError
 from streamflow.stages import EVERYTHING, admission
 
@@ -358,8 +359,10 @@ async def test_crossing_boundaries_wait_while_an_input_that_can_speak_is_silent(
 class Branches:
     """A fork into two branches, of which the second has a stage, and the merge below. The stage is a task."""
 
-    def __init__(self, capacity: int, accepts: tuple[type[StreamElement], ...] = (TextElement, TurnEnd)) -> None:
-        self.join = ControlJoin(2, {0: frozenset({0, 1})})
+    def __init__(
+        self, capacity: int, accepts: tuple[type[StreamElement], ...] = (TextElement, TurnEnd), *, marks: bool = False
+    ) -> None:
+        self.join = ControlJoin(2, {0: frozenset({0, 1})}, taken={0: (TurnEnd,)} if marks else {})
         direct, first = open_channel(capacity, name="a → merge")
         send, self.input = open_channel(capacity, name="a → stage", admit=admission(accepts, producer="a"))
         self.output, second = open_channel(capacity, name="stage → merge")
@@ -401,6 +404,32 @@ class Branches:
                 await self.output.send(kept.pop(0))
         self.output.close()
 
+    async def replace_early(self) -> None:
+        """Take boundaries, send another one in the place of each, and one element more before asking for the next."""
+        async for element in self.input:
+            if isinstance(element, TurnEnd):
+                await self.output.send(TurnEnd(id="own"))
+                await anyio.sleep(10)
+                await self.output.send(text(f"{element.index}'"))
+        await self.input.pass_rest()
+        self.output.close()
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 16])
+async def test_a_boundary_waits_for_all_that_a_stage_makes_of_it(capacity) -> None:
+    """semantics 4.9: the stage's own boundary stands for nothing; what is sent until the stage asks for more is in the turn."""
+    bench = Branches(capacity, marks=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.read)
+        tasks.start_soon(bench.replace_early)
+        for turn in range(3):
+            await bench.fork.send(TurnEnd(index=turn))
+        bench.fork.close()
+    assert [one.text if isinstance(one, TextElement) else one.id or one.index for one in bench.got] == [
+        part for turn in range(3) for part in ("own", f"{turn}'", turn)
+    ]
+    assert not any(isinstance(one, Marker) for one in bench.got)
+
 
 @pytest.mark.parametrize("capacity", [1, 2, 16, 100])
 async def test_a_branch_that_keeps_boundaries_to_itself_does_not_hold_the_others_up(capacity) -> None:
@@ -422,10 +451,11 @@ async def test_a_branch_that_keeps_boundaries_to_itself_does_not_hold_the_others
     assert len(bench.got) == 5 * (6 * capacity + 1)
 
 
+@pytest.mark.parametrize("marks", [False, True])
 @pytest.mark.parametrize("stage", ["keep", "replace", "pass_late"])
-async def test_a_boundary_leaves_as_soon_as_nothing_is_on_the_way_any_more(stage) -> None:
+async def test_a_boundary_leaves_as_soon_as_nothing_is_on_the_way_any_more(stage, marks) -> None:
     """semantics 5.3: in a live session the end of a turn is told when the turn has ended, not when the next one has."""
-    bench = Branches(4)
+    bench = Branches(4, marks=marks)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.read)
         tasks.start_soon(getattr(bench, stage))

@@ -124,3 +124,37 @@ async def test_little_is_what_one_task_may_do_in_one_go() -> None:
     await asyncio.gather(*tasks)
     assert _wait.LITTLE == 16
     assert max(after - before for before, after in zip([0, *counts], counts, strict=False)) == 4
+
+
+@pytest.mark.parametrize(
+    ("readers", "load", "shares"),
+    [(8, 16, True), (7, 16, False), (8, 0, False)],
+    ids=["an eighth", "more", "a reader"],
+)
+async def test_who_has_waited_for_room_makes_a_turn_an_eighth_longer_at_most(
+    *, readers: int, load: int, shares: bool
+) -> None:
+    """Semantics 2.4: what it may do is known, it fills the room; what a reader sets off is not."""
+    together = open_round()
+    if together is None:
+        return
+    loop = asyncio.get_running_loop()
+    waiters = [loop.create_future() for _ in range(readers + 1)]
+    steps: list[int] = []
+
+    async def wait(number: int) -> None:
+        await waiters[number]
+        steps.append(number)
+        if number == 0:
+            together.wake(waiters[readers], "x" * 16, load)
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(readers + 1)]
+    await anyio.lowlevel.checkpoint()
+    for waiter in waiters[:readers]:
+        together.wake(waiter, "x" * 16)
+    in_turn = loop.create_future()
+    loop.call_soon(in_turn.set_result, None)  # behind the turn of the readers, before any other
+    loop.call_soon(lambda: steps.append(-1))
+    await in_turn
+    await asyncio.gather(*tasks)
+    assert steps == [*range(readers), *([readers, -1] if shares else [-1, readers])]

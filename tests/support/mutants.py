@@ -36,9 +36,9 @@ from streamflow.runtime import _jobs as jobs
 from streamflow.runtime import _kill_switch as kill_switch
 from streamflow.runtime import _quiescence as quiescence
 from streamflow.runtime import _reporting as reporting
+from streamflow.runtime import _stage_run as stage_run
 from streamflow.runtime import _supervision as supervision
 from streamflow.runtime import _swallowing as swallowing
-from streamflow.runtime import _wiring as wiring
 from streamflow.runtime._engine import Engine
 
 
@@ -96,13 +96,18 @@ _ROOM = "len(self._buffer) < self._limit"
 
 MUTANTS = (
     # Edges
-    mutant(
+    Mutant(
         "capacity off by one",
-        ReceiveEnd,
-        "_open_limit",
-        "return self.capacity if self.capacity <= WIDE",
-        "return self.capacity + 1 if self.capacity <= WIDE",
-        "RT-12",
+        (
+            Change(
+                ReceiveEnd,
+                "_open_limit",
+                "return self.capacity if self.capacity <= WIDE",
+                "return self.capacity + 1 if self.capacity <= WIDE",
+            ),
+            Change(SendEnd, "_leave_first", "self._limit = peer.capacity", "self._limit = peer.capacity + 1"),
+        ),
+        ("RT-12",),
     ),
     mutant("capacity off by two on the fast path", SendEnd, "send", _ROOM, f"{_ROOM} + 2", "RT-12"),
     mutant(
@@ -150,10 +155,10 @@ MUTANTS = (
     mutant(
         "a cancelled send has sent",
         SendEnd,
-        "_send_in_turn",
-        "        finally:\n            self._leave_queue(turn)",
-        "        except BaseException:\n            if item is not None and self.is_open:\n                self._put(item)\n"
-        "            raise\n        finally:\n            self._leave_queue(turn)",
+        "_send_usual_in_turn",
+        "        finally:\n            self._leave_first(turn)",
+        "        except BaseException:\n            if self.is_open:\n                self._put(item)\n"
+        "            raise\n        finally:\n            self._leave_first(turn)",
         "RT-31",
     ),
     mutant(
@@ -283,10 +288,10 @@ MUTANTS = (
     ),
     mutant("preference for the last", choosing.PriorityEnd, "_choose", "return ready[0]", "return ready[-1]", "RT-20"),
     # Stages and runs
-    mutant("no close on return", wiring.StageRun, "close_outputs", "self.output.close()", "pass", "RT-01"),
+    mutant("no close on return", stage_run.StageRun, "close_outputs", "self.output.close()", "pass", "RT-01"),
     mutant(
         "who feeds a stage that has enough is not told",
-        wiring.StageRun,
+        stage_run.StageRun,
         "close_inputs",
         "one.close(reason)",
         "pass",

@@ -12,9 +12,9 @@ from ._bounds import EdgeBound, Overflow, Weight, checked_overflow, checked_weig
 from ._burst import OUTCOME
 from ._chained import ChainedSendEnd, has_plain, is_plain_edge, open_chained, pass_head
 from ._choosing import ConcatEnd, PriorityEnd, RaceEnd
-from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin
+from ._control import BOUNDARIES, REMEMBERED, TURNS, ControlJoin, TurnMarker
 from ._driven import drive, driven
-from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_rounds_inside, open_feedback
+from ._feedback import FeedbackMergeEnd, Rounds, end_loop, keep_markers_inside, keep_rounds_inside, open_feedback
 from ._fork import ForkEnd
 from ._hand import Hand, drop_backlog
 from ._holding import hold_edges
@@ -121,6 +121,7 @@ __all__ = [
     "SortedEnd",
     "StagePlace",
     "TracedBuffer",
+    "TurnMarker",
     "Unroutable",
     "Unusual",
     "Waiter",
@@ -146,6 +147,7 @@ __all__ = [
     "is_plain_edge",
     "is_quick_edge",
     "join_ports",
+    "keep_markers_inside",
     "keep_rounds_inside",
     "level_of",
     "line_of",

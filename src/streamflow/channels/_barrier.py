@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..elements import ControlElement, TurnEnd
 from ..errors import ElementError
+from ._control import TurnMarker
 from ._merge import ChoosingEnd
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class BarrierEnd(ChoosingEnd[T_co]):
             return  # what it shows is of the next turn, as has just been announced
         if join is not None and isinstance(item, ControlElement) and join.has_left(number, item):
             join.arrive(number, self._pull(number, edge))
+            return
+        if isinstance(item, TurnMarker):
+            super()._take_from(number, edge)  # the turn has left, and this stands behind its end
             return
         if isinstance(item, TurnEnd):
             self._ends[number] = self._pull(number, edge)

@@ -18,7 +18,8 @@ Rules of the state machine, in the order of their importance:
    is woken, and it wakes the next: trio runs the tasks of one batch in random order.
 5. *A waiting sender is woken when the buffer has drained to half*, not at every element: that shares one task switch among many.
 6. *Tasks that are woken go on together*, on asyncio: see `_wait.Round`. An element that is alone is so through all
-   stages in one turn of the event loop; where there is much to do, each turn has as many tasks go on as were woken before it.
+   stages in one turn of the event loop; where there is much to do, each turn has as many tasks go on as were woken before it,
+   and senders that make it no more than an eighth longer.
 
 An edge with priority lanes has rules of its own besides, and ends of its own: see `_lanes`. So has one that drops, or is bounded by
 weight: see `_limited`.

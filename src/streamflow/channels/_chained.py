@@ -53,6 +53,8 @@ class ChainedSendEnd(SendEnd[T_contra]):
         if take is not None and self.go_on is not None:
             await self.go_on()
 
+    _send_usual_in_turn = _send_in_turn
+
 
 def open_chained(
     capacity: int,

@@ -9,8 +9,10 @@ way sends an equal one in its place, so that an object stands for one occurrence
   input that has shown it waits meanwhile: what is behind the boundary stays behind it.
 - Any other control element (usage, errors, …) leaves at its first copy; the later ones are dropped.
 - A copy is not waited for any more where it has been passed over: the input shows a boundary that the same fork copied later, or
-  one of the same type that a stage on the way has sent in its place, or nothing can come there any more (see `_ways`). Should it
-  come after all, it is dropped.
+  nothing can come there any more (see `_ways`). Should it come after all, it is dropped.
+- A stage on the way may take a boundary in, and keep it or send others in its place: those say nothing of where it stands. So the
+  first fork that copies a boundary which a stage between it and a merge may take in sends a `TurnMarker` behind it. That passes
+  every stage by, behind what the stage has sent before it asked for more, and passes the boundary over where it has not come.
 - A fork below another one may send its copy when all that this merge waits for have come: they overtook it on shorter ways, and it
   is dropped further up. So what has been joined stays known as long as that may happen.
 - Boundaries of different forks may come in different orders. Where inputs wait for each other because of that, the one whose fork
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from ._fork import ForkEnd
 
-__all__ = ["BOUNDARIES", "REMEMBERED", "TURNS", "ControlJoin", "Verdict"]
+__all__ = ["BOUNDARIES", "REMEMBERED", "TURNS", "ControlJoin", "TurnMarker", "Verdict"]
 
 TURNS: tuple[type[ControlElement], ...] = (TurnStart, TurnEnd, TurnReset)
 """The boundaries of turns."""
@@ -44,6 +46,10 @@ _NONE: frozenset[int] = frozenset()
 
 Verdict = Literal["pass", "drop", "hold"]
 """What to do with a control element: let it leave, forget it, or wait with it and with all that is behind it on its input."""
+
+
+class TurnMarker(Marker, frozen=True, gc=False):
+    """Comes behind a boundary of a turn that a stage on the way may take in: what that stage makes of it comes before."""
 
 
 class _Copied:
@@ -74,6 +80,7 @@ class ControlJoin:
         remembered: Most elements of which it is remembered that a copy may still come. Where more control elements than that can be
             in the edges between, one that was forgotten would leave twice.
         aligned: The types that leave when all have shown them; all others leave at their first copy.
+        taken: For each fork, the boundaries that a stage on a way from there may take in; none where nothing is said.
     """
 
     def __init__(
@@ -84,11 +91,14 @@ class ControlJoin:
         aligned: tuple[type[ControlElement], ...] = BOUNDARIES,
         *,
         above: Mapping[int, frozenset[int]] | None = None,
+        taken: Mapping[int, tuple[type[ControlElement], ...]] | None = None,
     ) -> None:
         self._open = set(range(inputs))
         self._above: Mapping[int, frozenset[int]] = {} if above is None else above
         self.reach: Mapping[int, frozenset[int]] = reach
         """For each fork above, the inputs that its branches lead to."""
+        self.taken: Mapping[int, tuple[type[ControlElement], ...]] = {} if taken is None else taken
+        """For each fork above, the boundaries that a stage on a way from there may take in."""
         self._remembered = remembered
         self._aligned = aligned
         self._count = 0
@@ -123,24 +133,19 @@ class ControlJoin:
         self._count += 1
         known.forks.setdefault(fork, self._count)
 
-    def announce(self, number: int, element: ControlElement) -> ControlElement | None:
-        """Learn from the element at the head of input `number` what need not be waited for there; `release()` comes before it.
+    def needs_marker(self, element: ControlElement, fork: int) -> bool:
+        """Say whether `fork`, which has just copied a boundary, has to send a `TurnMarker` behind it: nobody above it has."""
+        known = self._copied.get(id(element))
+        return known is not None and next(iter(known.forks)) == fork and isinstance(element, self.taken.get(fork, ()))
 
-        Returns:
-            The boundary that it would have taken the place of, if a stage on the way can do that: see `give_up()`.
-        """
+    def announce(self, number: int, element: ControlElement) -> None:
+        """Learn from the element at the head of input `number` what need not be waited for there; `release()` comes before it."""
         shown = self._copied.get(id(element))
-        if shown is None or number not in shown.awaited | shown.late:
-            same = (
-                one for one in self._copied.values() if isinstance(one.element, self._aligned) and number in one.awaited
-            )
-            return next((one.element for one in same if type(one.element) is type(element)), None)
-        if not isinstance(element, BOUNDARIES):
-            return None  # it may have left a merge above at its first copy, before what is held there
-        for known in self._copied.values():
-            if number in known.awaited and self._came_before(known, shown, number):
-                self._pass_over(known, number)
-        return None
+        # What is no boundary may have left a merge above at its first copy, before what is held there.
+        if shown is not None and number in shown.awaited | shown.late and isinstance(element, BOUNDARIES):
+            for known in self._copied.values():
+                if number in known.awaited and self._came_before(known, shown):
+                    self._pass_over(known, number)
 
     def arrive(self, number: int, element: ControlElement) -> Verdict:
         """Say what to do with an element that input `number` gives."""
@@ -190,12 +195,6 @@ class ControlJoin:
         known = self._copied.get(id(element))
         return known is not None and known.has_left and number in known.awaited | known.late
 
-    def is_pending(self, element: ControlElement) -> bool:
-        """Say whether a boundary is still to leave: it is held, or some input has still to show it."""
-        known = self._copied.get(id(element))
-        is_held = any(one is element for one in self.held.values())
-        return known is not None and not known.has_left and (is_held or bool(known.awaited))
-
     def is_awaited(self, number: int, element: ControlElement) -> bool:
         """Say whether a copy of an element is waited for at input `number`."""
         known = self._copied.get(id(element))
@@ -215,7 +214,7 @@ class ControlJoin:
         return [one for one in ends if one is not None]
 
     def came_later(self, element: ControlElement, other: ControlElement) -> bool:
-        """Say whether a fork that has copied `element` has copied `other` after it: no copy of `element` is behind that one."""
+        """Say whether `other` was copied after `element` by the same fork: no copy of `element` is behind that one."""
         known, later = self._copied[id(element)], self._copied.get(id(other))
         return later is not None and self._came_before(known, later)
 
@@ -260,8 +259,9 @@ class ControlJoin:
     def _depth(self, known: _Copied) -> int:
         """Return how many forks are above the one that has copied `known` first.
 
-        Inputs may show two boundaries in different orders, if a stage between two forks keeps the one and sends the other of its
-        own. What passes that stage by has its place before the outer one, and none before the inner one: so that leaves first.
+        Inputs may show two boundaries in different orders, if a stage has sent the one of its own behind the other one, which a
+        stage further down keeps. What comes by there is still before the outer one, and nothing is lost behind the inner one: so
+        that leaves first.
         """
         return len(self._above.get(next(iter(known.forks)), _NONE))
 
@@ -287,12 +287,14 @@ class ControlJoin:
                 del self._done[next(iter(self._done))]
             self._done[id(known.element)] = known
 
-    def _came_before(self, known: _Copied, later: _Copied, number: int | None = None) -> bool:
-        """Say whether a fork, one that leads to input `number` if that is given, has copied `known` and then `later`."""
-        return any(
-            copied < later.forks.get(fork, 0) and (number is None or number in self.reach[fork])
-            for fork, copied in known.forks.items()
-        )
+    @staticmethod
+    def _came_before(known: _Copied, later: _Copied) -> bool:
+        """Say whether the fork above all others that have copied `known` has copied `later` after it.
+
+        What a fork further down has copied after it says nothing of the ways that lead past that fork.
+        """
+        first, copied = next(iter(known.forks.items()))
+        return copied < later.forks.get(first, 0)
 
     def _is_below(self, fork: int, known: _Copied) -> bool:
         """Say whether a fork may get an element from one that has copied it."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._pulse import Pulse
     from ._watching import ChannelWatch
 
-__all__ = ["FeedbackMergeEnd", "Rounds", "end_loop", "keep_rounds_inside", "open_feedback"]
+__all__ = ["FeedbackMergeEnd", "Rounds", "end_loop", "keep_markers_inside", "keep_rounds_inside", "open_feedback"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -227,6 +227,11 @@ def open_feedback(
 def keep_rounds_inside(edge: SendEnd[Never]) -> None:
     """Let no marker out of a loop by this edge."""
     edge._shuts_out = _RoundMarker
+
+
+def keep_markers_inside(edge: SendEnd[Never]) -> None:
+    """Let no marker out to the consumer by this edge."""
+    edge._shuts_out = Marker
 
 
 def end_loop(edge: SendEnd[Never]) -> None:

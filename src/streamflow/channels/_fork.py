@@ -26,12 +26,13 @@ from __future__ import annotations
 
 import copy
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio.lowlevel
 
 from ..elements import ControlElement, Interrupt, TurnEnd
 from ..errors import ChannelClosedError, OutputClosedError
+from ._control import TURNS, TurnMarker
 from ._lane_ends import LaneSendEnd
 from ._lanes import lane_of
 from ._limited import LimitedSendEnd, let_read
@@ -115,6 +116,7 @@ class ForkEnd(SendEnd[T_contra]):
         self._otherwise = otherwise
         self._joins = tuple(joins)
         self._ordering = ordering
+        self._marking = [one for one in joins if one[1] in one[0].taken]  # behind its boundaries
         for join, number in joins:
             join.forks[number] = weakref.ref(self)
         self._has_lanes = any(isinstance(branch, LaneSendEnd) for branch in branches)
@@ -267,6 +269,12 @@ class ForkEnd(SendEnd[T_contra]):
             self.dropped[reason] = self.dropped.get(reason, 0) + 1
             self._drops_left = max(self._drops_left - 1, 0)
         self._note_sent(item)
+        if (
+            self._marking
+            and isinstance(item, TURNS)
+            and any(join.needs_marker(item, fork) for join, fork in self._marking)
+        ):
+            self._commit(cast("T_contra", TurnMarker()), route)  # beyond the bound: it belongs to the boundary
 
     def _note_sent(self, item: T_contra) -> None:
         """Know that an element is in all its branches."""

@@ -292,7 +292,7 @@ class Line:
         return bool(self._target._buffer) or self._ask() or self._leave_to_reader()
 
     def _leave_to_reader(self) -> bool:
-        """Have the reader take the checkpoint that is due, and ask again: so no task is woken for it, if the reader comes at once."""
+        """Have the reader take the checkpoint that is due, and ask again: no task is woken for it if the reader comes at once."""
         source, behind, turn = self.source, self._target._peer, self._turn
         if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left() or source._buffer:
             return False

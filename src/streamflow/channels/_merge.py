@@ -23,14 +23,13 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..elements import ControlElement
+from ..elements import ControlElement, Marker
 from ..errors import ChannelFailedError
 from ._receive_end import WIDE, ReceiveEnd
-from ._ways import Ways, readers_between
+from ._ways import Ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["ChoosingEnd", "MergeEnd", "Relay"]
 
 T_co = TypeVar("T_co", covariant=True)
-
-_AHEAD: Final = 100
-"""Boundaries that stages above have made of which a merge remembers that the copy itself may still come by another input."""
 
 
 class Relay:
@@ -103,9 +99,6 @@ class MergeEnd(ReceiveEnd[T_co]):
         self._join = join
         self._holds_back = join is not None  # whether there may be something to let go
         self._announced = -1, -1  # the input, and the position there, of the control element that was looked at last
-        self._ahead: deque[ControlElement] = deque(
-            maxlen=_AHEAD
-        )  # boundaries on one way, before those that others still give
         self._relay_here = Relay(self)
         for one in inputs:
             one._relay, one._is_joined = self._relay_here, True
@@ -174,13 +167,7 @@ class MergeEnd(ReceiveEnd[T_co]):
         item = edge._buffer[0]
         if isinstance(item, ControlElement) and self._announced != (number, edge.received):
             self._announced = number, edge.received
-            replaced = join.announce(number, item)
-            if replaced is not None:
-                readers = readers_between(join.origins(replaced), self._inputs[number])
-                if readers is None or _is_in_its_place(item, replaced, readers):
-                    join.give_up(number, replaced)
-                if join.is_pending(replaced):
-                    self._ahead.append(item)
+            join.announce(number, item)
 
     def _give_up(self) -> bool:
         """Wait no more for what is on no way any more, and say whether there was any."""
@@ -201,8 +188,28 @@ class MergeEnd(ReceiveEnd[T_co]):
 
     def _may_come(self, join: ControlJoin, number: int, element: ControlElement) -> bool:
         """Say whether a copy of an element may still come by an input, if the merge goes on waiting for it."""
-        ways = Ways(self, join.origins(element), partial(join.came_later, element), self._relay_here)
-        return ways.lead_to(self._inputs[number])
+        ways = self._ways_of(join, element)
+        if ways.lead_to(self._inputs[number]):
+            return True
+        hopeless = {one for one in ways.holding if one._is_hopeless()}
+        return bool(hopeless) and self._ways_of(join, element, hopeless.__contains__).lead_to(self._inputs[number])
+
+    def _is_hopeless(self) -> bool:
+        """Say whether it is about to give up something, because that would not come whatever other merges let go of."""
+        join = self._join
+        if join is None or self._waiter is None:
+            return False
+        return any(
+            not self._inputs[number]._buffer
+            and not self._ways_of(join, element, lambda _: True).lead_to(self._inputs[number])
+            for number, element in self._awaited(join)
+        )
+
+    def _ways_of(
+        self, join: ControlJoin, element: ControlElement, lets_go: Callable[[MergeEnd[Any]], bool] = lambda _: False
+    ) -> Ways:
+        came_later = partial(join.came_later, element)
+        return Ways(self, join.origins(element), came_later, self._relay_here, lets_go)
 
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
         held = self._join.held if self._join is not None else {}
@@ -256,6 +263,8 @@ class MergeEnd(ReceiveEnd[T_co]):
 
     def _fill(self, item: Any) -> None:
         if not self._admit(item) or isinstance(item, ControlElement) or self._watch is not None:
+            if self._forward is None and isinstance(item, Marker):
+                return  # nobody is below who needs it
             self._take_note()
         else:
             self._plain.add(type(cast("object", item)))
@@ -300,16 +309,6 @@ class MergeEnd(ReceiveEnd[T_co]):
             for edge in self._inputs.values():
                 edge.close(reason)
             self._inputs.clear()
-
-
-def _is_in_its_place(item: object, replaced: ControlElement, readers: Sequence[ReceiveEnd[Any]]) -> bool:
-    """Say whether a boundary has come instead of another one: some of these readers take it, and it is not still to come behind.
-
-    It is where the way goes through a merge that has let the one pass and has the other still to give.
-    """
-    merges = (one for one in readers if isinstance(one, MergeEnd))
-    is_behind = any(item is ahead for merge in merges for ahead in merge._ahead)
-    return not is_behind and any(one._accepts(replaced) for one in readers)
 
 
 class ChoosingEnd(MergeEnd[T_co]):

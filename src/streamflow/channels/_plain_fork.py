@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._control import ControlJoin
     from ._ordering import Ordering
     from ._receive_end import ReceiveEnd
+    from ._wait import Turn
 
 __all__ = ["PlainForkEnd", "level_of", "open_fork"]
 
@@ -36,6 +37,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 T = TypeVar("T")
 U = TypeVar("U")
 
+_Alone = tuple[SendEnd[Any], "Turn", object]  # where it waits, its place there, and what it wants to send
 _Branches = list[tuple[SendEnd[Any], deque[Any], "ReceiveEnd[Any]"]]
 
 
@@ -76,7 +78,7 @@ def level_of(output: SendEnd[Never]) -> Level | None:
 class PlainForkEnd(ForkEnd[T_contra]):
     """The writing end of such a fork. Made by `open_fork()`; its arguments are those of `ForkEnd`."""
 
-    _alone: Claim | None = None  # of the only sender that waits
+    _alone: _Alone | None = None  # the only sender that waits
     _levelled: _Branches | None = None  # what the level is about
 
     def __init__(
@@ -90,6 +92,7 @@ class PlainForkEnd(ForkEnd[T_contra]):
         super().__init__(name, branches, otherwise=otherwise, joins=joins)
         self._level = Level()
         self._known: dict[type, _Branches] = {}  # where elements of a type go, once they are plain there
+        self._claims: dict[Turn, Claim] = {}  # of those that waited alone, and do so no more
 
     async def send(self, item: T_contra) -> None:
         level = self._level
@@ -197,10 +200,21 @@ class PlainForkEnd(ForkEnd[T_contra]):
     def _end_level(self) -> None:
         """Put what was sent into the branches, and have who waits alone queue up on all its edges: it goes before who comes now."""
         self._level.put()
-        claim, self._alone = self._alone, None
-        if claim is not None:
-            places = {end for end, _ in claim.turns}
-            claim.queue_up([end for end in claim.route if end not in places])
+        alone, self._alone = self._alone, None
+        if alone is not None:
+            end, turn, item = alone
+            claim = self._claims[turn] = Claim(item, self._routes[type(item)], is_shared=False)
+            claim.turns.append((end, turn))
+            claim.queue_up([one for one in claim.route if one is not end])
+
+    def _leave_alone(self, alone: _Alone) -> Claim | None:
+        """Leave the queue, or return the places that a sender has got meanwhile in all."""
+        end, turn, _ = alone
+        if self._alone is not alone:
+            return self._claims.pop(turn)
+        self._alone = None
+        end._leave_first(turn)
+        return None
 
     def _claim(self, item: object, *, is_shared: bool) -> Claim:
         self._end_level()
@@ -214,31 +228,33 @@ class PlainForkEnd(ForkEnd[T_contra]):
         if item is None or branches is None or end is None:
             await super()._send_in_turn(item, rest, take)
             return
-        claim = Claim(item, self._routes[type(item)], is_shared=False)
+        claim: Claim | None = None
         try:
             while end is not None:
-                self._alone = claim
-                claim.queue_up((end,))
-                await end._turn_to_come(claim.turns[0][1])
-                self._raise_if_closed()
-                if self._fence is not None:
-                    self._end_level()
-                if self._alone is not claim or self._lets_go(claim, item, None):
+                turn = end._queue_first(item)
+                alone = self._alone = end, turn, item
+                try:
+                    await end._turn_to_come(turn)
+                finally:
+                    claim = self._leave_alone(alone)
+                if self._pulled is not None:  # as in `SendEnd`
+                    self._pulled._checkpoint_at = self._pulled.received + WIDE
+                if claim is not None:
+                    await self._send_claimed(item, claim)
                     break
                 # Nobody waits behind it, so it may leave and look as if it had just come.
-                self._alone = None
-                claim.leave()
+                if turn.item is None:
+                    self._drop(item)
+                    break
                 if self._try_send_unusual(item):
                     return
                 end = self._first_full(branches)
             else:
                 await super()._send_in_turn(item)
                 return
-            await self._send_claimed(item, claim)
         finally:
-            if self._alone is claim:
-                self._alone = None
-            claim.leave()
+            if claim is not None:
+                claim.leave()
         self._tell_fence()
 
     async def _send_claimed(self, item: T_contra, claim: Claim) -> None:

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ObjectReceiveStream
 
-from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason, ElementError
+from ..errors import ChannelBusyError, ChannelClosedError, ChannelFailedError, CloseReason
 from ._late import NO_BUFFER
 from ._refilled import WIDE, RefilledEnd
 from ._swept_end import ASIDE, SweptEnd
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ._ports import PortCopies
     from ._pulse import Pulse
     from ._send_end import SendEnd
-    from ._wait import Round, Turn, Waiter
+    from ._wait import Overseer, Round, Turn, Waiter
 
 __all__ = ["ASIDE", "BUDGET", "WIDE", "ReceiveEnd"]
 
@@ -69,8 +69,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     _cause: BaseException | None = None
     is_passing_on: bool = False
     """Whether a task waits to pass on the head, and must find it there."""
-    state: ChannelState = "open"
-    """Open, or how the channel ended."""
     reason: CloseReason = "no_more_needed"
     """Why the reader closed, once `state` is `cancelled`."""
     end_was_told: bool = False
@@ -93,10 +91,15 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         self._admit = admit
         self._turns: list[Turn] = _NOBODY
         self._sender: SendEnd[Any] | None = None
+        self._is_refilled = False
+        self.state: ChannelState = "open"
+        """Open, or how the channel ended."""
         self._waiter: Waiter | None = None
         self._make_waiter = make_waiter
         self._together = together
         self._receiving = False
+        self._overseers: tuple[Overseer, ...] = ()
+        self._give_more: Callable[[], bool] | None = None
         self._pulse = self._senders_pulse = pulse  # counts the waits of the reader, unless that is a merge; of senders
         self.attention: int = 0
         """How many reasons there are for the next receive to go the unusual way: a watched edge, each element in the
@@ -148,17 +151,18 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 ):
                     self.end_was_told = True
                     raise StopAsyncIteration
-                unusual = await self._receive_unusual()
-                if unusual is not None:
-                    return unusual
+                found = await self._receive_unusual()
+                if found is not None:
+                    return found
                 if self._buffer:
                     continue
             # Waiting is written out here, without calls: the task comes by once per buffer, and is woken through each coroutine.
             waiter = self._waiter = (self._make_waiter or self._find_loop())()
             self._receiving = True
-            self.asked_at = self.received if self._aside is None else self.position
-            self.attention += 1
-            if self._watch is not None:
+            unusual = self.attention
+            self.asked_at = self.position if unusual else self.received
+            self.attention = unusual + 1
+            if unusual and self._watch is not None:
                 self._watch.on_blocked("receive", blocked=True)
             if self._overseers:
                 self._tell_overseers()
@@ -175,7 +179,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 self._waiter = None
                 self._receiving = False
                 self.attention -= 1
-                if self._watch is not None:
+                if unusual and self._watch is not None:
                     self._watch.on_blocked("receive", blocked=False)
 
     async def receive(self) -> T_co:
@@ -428,18 +432,10 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 self._raise_unless_completed()
                 raise StopAsyncIteration
             if self._aside is not None and self._owes:
-                self._put_aside(self._aside)
+                self._refuse_more_aside(self._aside)
+                self._aside.append(self._pop())
             else:
                 await self._pass_one()
-
-    def _put_aside(self, aside: deque[Any]) -> None:
-        if len(aside) >= ASIDE:
-            message = (
-                f"edge {self.name}: {ASIDE} elements wait until the reader, which accumulates, sends a TurnEnd behind its "
-                "results; end turns more often, or declare bypass='early' so that they need not wait"
-            )
-            raise ElementError(message)
-        aside.append(self._pop())
 
     async def _take_checkpoint(self) -> None:
         self._begin_waiting()

@@ -44,7 +44,7 @@ class RefilledEnd:
     received: int
     capacity: int
     _merges: bool = False  # whether the elements come from other edges, see `_merge`
-    _is_refilled: bool = False  # by those, or by a source
+    _is_refilled: bool  # by those, or by a source
     _pull_source: Callable[[], None] | None = None
 
     def _merged(self) -> tuple[list[ReceiveEnd[Any]], dict[int, ControlElement]]:
@@ -103,13 +103,15 @@ def pull_into(end: SendEnd[T], items: Iterator[U], convert: Callable[[U], T]) ->
     buffer = end._buffer
     room = peer.capacity - len(buffer)
     most = min(room, max(peer._checkpoint_at - peer.received, 1), WIDE)
-    taken = 0
+    taken, last = 0, None
     append: Callable[[Any], None] = buffer.append
     for item in islice(items, most):
         if end._limit < 0:
             return False  # the source itself has ended the run
         taken += 1
-        if type(item) in plain:
+        kind = type(item)
+        if kind is last or kind in plain:
+            last = kind
             append(item)
         else:
             end.send_nowait(convert(item))

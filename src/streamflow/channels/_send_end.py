@@ -20,6 +20,7 @@ from ..errors import ChannelClosedError, OutputClosedError
 from ._late import NO_BUFFER, kept, refuse
 from ._receive_end import WIDE
 from ._wait import Turn
+from ._watching import watched
 
 if TYPE_CHECKING:
     import weakref
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from ._lanes import Lanes
     from ._receive_end import ReceiveEnd
     from ._sweep import Fence
-    from ._wait import Waiter
-    from ._watching import ChannelStatistics, ChannelWatch
+    from ._watching import ChannelStatistics
 
 __all__ = ["HeadOf", "SendEnd", "as_it_is", "is_let_go"]
 
@@ -41,14 +41,6 @@ U = TypeVar("U")
 def as_it_is(item: Any) -> Any:
     """Return what is sent, for senders of nothing but elements."""
     return item
-
-
-async def _watched(waiter: Waiter, watch: ChannelWatch) -> None:
-    watch.on_blocked("send", blocked=True)
-    try:
-        await waiter
-    finally:
-        watch.on_blocked("send", blocked=False)
 
 
 def is_let_go(turn: Turn, item: object, rest: Sequence[Any] | None) -> bool:
@@ -116,7 +108,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             if self._peer._waiter is not None:
                 self._peer._wake()
         elif type(item) in self._plain or not self._try_send_unusual(item):
-            await self._send_in_turn(item)
+            await self._send_usual_in_turn(item)
 
     async def send_all(
         self, items: AsyncIterable[U], convert: Callable[[U], T_contra] = as_it_is, *, closes: bool = False
@@ -151,7 +143,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                     converted = convert(item)
                     # What is plain has met a full edge, or its end; an input of a merge may have more room than it seems.
                     if (kind in plain and peer._relay is None) or not self._try_send_unusual(converted):
-                        await self._send_in_turn(converted)
+                        await self._send_usual_in_turn(converted)
                     buffer = self._buffer
         except BaseException:
             # Here: a coroutine around this one would be held, and passed through, for as long as the stage lives. What has been
@@ -174,7 +166,7 @@ class SendEnd(ObjectSendStream[T_contra]):
             else:
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
-                    await self._send_in_turn(converted)
+                    await self._send_usual_in_turn(converted)
                 buffer = self._buffer
 
     def try_send(self, item: T_contra) -> bool:
@@ -361,6 +353,13 @@ class SendEnd(ObjectSendStream[T_contra]):
             self._peer._level.put()
         return turn
 
+    def _queue_first(self, item: object) -> Turn:
+        """Begin the queue of waiting senders: as `_queue_up()`, at an edge up to `WIDE` at which nobody waits."""
+        turn = Turn(item)
+        self._peer._turns = [turn]
+        self._limit = 0
+        return turn
+
     def _must_wait(self, turn: Turn) -> bool:
         """Say whether it is not this sender's turn yet, or there is no room; no more once the channel has ended."""
         peer = self._peer
@@ -378,12 +377,22 @@ class SendEnd(ObjectSendStream[T_contra]):
             pulse.runnable -= 1
             if pulse.runnable <= 0:
                 pulse.suspect()
-        return waiter if peer._watch is None else _watched(waiter, peer._watch)
+        return waiter if peer._watch is None else watched(waiter, peer._watch)
 
     def _leave_queue(self, turn: Turn) -> None:
         self._end_wait(turn)
         self._peer._turns.remove(turn)
         self._peer._end_turn()
+
+    def _leave_first(self, turn: Turn) -> None:
+        """Leave the queue that began with `_queue_first()`."""
+        peer = self._peer
+        if turn.is_counted or self._limit < 0 or len(peer._turns) > 1:
+            self._leave_queue(turn)
+        else:  # all is as it was
+            peer._turns.clear()
+            peer._low = peer.capacity // 2
+            self._limit = peer.capacity
 
     def _count_wait(self, turn: Turn) -> None:
         """Count a sender as waiting, unless it is counted."""
@@ -397,6 +406,35 @@ class SendEnd(ObjectSendStream[T_contra]):
         turn.waiter = None
         if turn.is_counted:
             self._peer._go_on(turn)
+
+    async def _send_usual_in_turn(self, item: T_contra) -> None:
+        """Wait for room, then send `item`: what `_send_in_turn()` does, with few calls where all is as usual.
+
+        That is plain data that has met a full edge at which nobody waits. So this sender is the first until it has sent.
+        """
+        peer = self._peer
+        is_usual = self._limit > 0 and type(item) in self._plain
+        if not is_usual or peer.capacity > WIDE or peer._is_driven or peer._level is not None:
+            await self._send_in_turn(item)
+            return
+        turn = self._queue_first(item)
+        try:
+            while len(self._buffer) >= peer.capacity and peer.state == "open" and turn.item is not None:
+                await self._turn_to_come(turn)
+                if self._pulled is not None:  # as in `_send_in_turn()`
+                    self._pulled._checkpoint_at = self._pulled.received + WIDE
+            if self._limit < 0:
+                self._raise_if_closed()
+            if turn.item is None:
+                self._drop(item)
+            else:
+                self._buffer.append(item)
+                if peer._waiter is not None:
+                    peer._wake()
+        finally:
+            self._leave_first(turn)
+        if self._fence is not None:
+            self._tell_fence()
 
     async def _send_in_turn(
         self, item: T_contra | None, rest: Sequence[Any] | None = None, take: Callable[[], T_contra] | None = None

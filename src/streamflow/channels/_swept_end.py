@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..elements import ControlElement, TurnEnd
+from ..errors import ElementError
 
 if TYPE_CHECKING:
     import weakref
@@ -36,6 +37,7 @@ ASIDE = 1000
 class SweptEnd:
     """A reading end as interruptions and supervision see it. What interruptions change is told by the class until one comes."""
 
+    name: str
     _forward: SendEnd[Any] | None
     _buffer: deque[Any]
     _plain: set[type]
@@ -84,6 +86,15 @@ class SweptEnd:
         self._aside = deque()
         self.attention += 1
         self.owe_ends()
+
+    def _refuse_more_aside(self, aside: deque[Any]) -> None:
+        """Raise `ElementError` if as much is kept aside as may be."""
+        if len(aside) >= ASIDE:
+            message = (
+                f"edge {self.name}: {ASIDE} elements wait until the reader, which accumulates, sends a TurnEnd behind its "
+                "results; end turns more often, or declare bypass='early' so that they need not wait"
+            )
+            raise ElementError(message)
 
     @property
     def is_asking(self) -> bool:

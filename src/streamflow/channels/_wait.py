@@ -80,7 +80,8 @@ class Round:
 
     That is the order in which a callback for each would have them go on, for less. And tasks that are woken meanwhile go on in the
     same turn of the loop, as long as there is little to do: so an element that is alone is through all stages in one turn. Nobody
-    else waits longer for that: the bound is what one task may do anyway before it has to wait, on an edge of the usual width.
+    else waits longer for that: the bound is what one task may do anyway before it has to wait, on an edge of the usual width. Where
+    a turn has much to do, whoever has waited for room may make it an eighth longer: so what writes many branches shares theirs.
     """
 
     __slots__ = ("__weakref__", "_context", "_is_due", "_woken", "loop", "make_waiter")
@@ -95,7 +96,7 @@ class Round:
         self._context = Context()  # an empty one: that of whoever wakes somebody would be held until all have gone on
 
     def wake(self, waiter: Any, backlog: Sized, load: int = 0) -> None:
-        """Wake a task that waits for a future of this loop; only when that is not `done()`.
+        """Wake a task that waits for a future of this loop, unless it was cancelled.
 
         Args:
             waiter: The future. It is the task's alone.
@@ -103,24 +104,28 @@ class Round:
             load: How much the task may have to do, where that cannot be seen by it; negative: in no turn that has begun.
         """
         callbacks = waiter._callbacks  # noqa: SLF001 - what the task would be called by, for which Python has no other way
-        if callbacks:  # else the task has not come to wait yet
+        if callbacks:
             ((go_on, context),) = callbacks
             waiter.remove_done_callback(go_on)
             self._woken.append((go_on, context, waiter, backlog, load))
             if not self._is_due:
                 self._is_due = True
                 self.loop.call_soon(self._run, context=self._context)
-        waiter.set_result(None)
+        elif waiter.done():
+            return
+        waiter.set_result(None)  # also if the task has not come to wait yet
 
     def _run(self) -> None:
-        woken, total, begun = self._woken, 0, 0
+        woken, total, begun, most = self._woken, 0, 0, LITTLE
         first = len(woken)
         self._is_due = False  # whoever is woken from here on has its place in the loop now, before what is yet to come
         try:
             while begun < len(woken):
                 go_on, context, waiter, backlog, load = woken[begun]
-                total += abs(load) or len(backlog) or 1
-                if begun >= first and (total > LITTLE or load < 0):
+                if begun == first:
+                    most = max(LITTLE, total + total // _SHARE)
+                total += load if load > 0 else -load or len(backlog) or 1
+                if begun >= first and (load < 0 or total > (most if load else LITTLE)):
                     break
                 woken[begun] = _NOBODY  # what has ended meanwhile is not kept for a task that is still at work
                 begun += 1
@@ -134,6 +139,9 @@ class Round:
 
 LITTLE: Final = 16
 """Elements: what one task may move in one go, on an edge of the usual width."""
+
+_SHARE: Final = 8
+"""By which part of what a turn was to move those make it longer at most who have waited for room: they do no more than fill it."""
 
 
 def load_of(count: int) -> int:

@@ -29,14 +29,18 @@ class Wakes(ABC):
     # been made when its name was first set, which is not so in a large graph.
     __slots__ = (
         "_buffer",
+        "_give_more",
+        "_is_refilled",
         "_low",
         "_make_waiter",
+        "_overseers",
         "_pulse",
         "_senders_pulse",
         "_together",
         "_turns",
         "_waiter",
         "capacity",
+        "state",
     )
 
     _buffer: deque[Any]
@@ -46,12 +50,12 @@ class Wakes(ABC):
     _pulse: Pulse | None
     _senders_pulse: Pulse | None
     _low: int
-    _overseers: tuple[Overseer, ...] = ()  # merges below, and others: who wants to know that somebody waits here
+    _overseers: tuple[Overseer, ...]  # merges below, and others: who wants to know that somebody waits here
     capacity: int
     _relay: Relay | None  # of the merge that reads this edge
     _together: Round | None  # wakes the tasks of a run; None: each is woken by itself
     _is_driven: bool
-    _give_more: Callable[[], bool] | None = None  # does what the first sender would if it were woken, see `_line`
+    _give_more: Callable[[], bool] | None  # does what the first sender would if it were woken, see `_line`
 
     def _find_loop(self) -> Callable[[], Waiter]:
         """Remember what makes waiters for the event loop that is running."""
@@ -75,11 +79,10 @@ class Wakes(ABC):
         if waiter is not None:
             if self._pulse is not None:
                 self._pulse.runnable += 1
-            if not waiter.done():
-                if self._together is None or self._relay is not None:  # a relay is no future
-                    waiter.set_result(None)
-                else:
-                    self._together.wake(waiter, self._buffer, load)
+            if self._together is not None and self._relay is None:  # a relay is no future
+                self._together.wake(waiter, self._buffer, load)
+            elif not waiter.done():
+                waiter.set_result(None)
 
     def _wake_senders(self) -> None:
         for turn in self._turns:
@@ -95,9 +98,10 @@ class Wakes(ABC):
         waiter, turn.waiter = turn.waiter, None
         if turn.is_counted:
             self._go_on(turn)
-        if waiter is not None and not waiter.done():
+        if waiter is not None:
             if self._together is None:
-                waiter.set_result(None)
+                if not waiter.done():
+                    waiter.set_result(None)
             elif self._give_more is not None:  # a line, which counts its wake-ups as turns of the event loop
                 self._together.wake(waiter, (), -load_of(self.capacity))
             else:

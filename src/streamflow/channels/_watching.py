@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from ._bounds import EdgeBound, Overflow
     from ._receive_end import ReceiveEnd
+    from ._wait import Waiter
 
-__all__ = ["EDGE_WATCH", "ChannelState", "ChannelStatistics", "ChannelWatch", "statistics_of"]
+__all__ = ["EDGE_WATCH", "ChannelState", "ChannelStatistics", "ChannelWatch", "statistics_of", "watched"]
 
 ChannelState = Literal["open", "completed", "failed", "cancelled"]
 """The life of an edge: open, then exactly one of the others for ever."""
@@ -82,6 +83,15 @@ class ChannelStatistics:
     def __str__(self) -> str:
         waits = ["the reader waits"] * self.waiting_receiver + ["a sender waits"] * (self.waiting_senders > 0)
         return ", ".join([f"{self.name}: {self.state}, {self.buffered}/{self.capacity}", *waits])
+
+
+async def watched(waiter: Waiter, watch: ChannelWatch) -> None:
+    """Wait for room, and tell who watches that this is so."""
+    watch.on_blocked("send", blocked=True)
+    try:
+        await waiter
+    finally:
+        watch.on_blocked("send", blocked=False)
 
 
 def statistics_of(edge: ReceiveEnd[object]) -> ChannelStatistics:

@@ -18,7 +18,7 @@ circle waits for ever.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -71,6 +71,7 @@ class Ways:
         forks: Have copied it.
         came_later: Says whether a boundary was copied by one of them after it.
         overseer: Hears from now on when somebody whose waiting counts begins to wait.
+        lets_go: Says of another merge, which holds something back, whether it is about to let that go; by default none is.
     """
 
     def __init__(
@@ -79,12 +80,16 @@ class Ways:
         forks: Collection[SendEnd[Any]],
         came_later: Callable[[ControlElement], bool],
         overseer: Relay,
+        lets_go: Callable[[MergeEnd[Any]], bool] = lambda _: False,
     ) -> None:
         self._merge = merge
         self._origins = {edge for fork in forks for edge in fork._edges}
         self._behind = self._all_behind(self._origins)
         self._came_later = came_later
         self._overseer = overseer
+        self._lets_go = lets_go
+        self.holding: set[MergeEnd[Any]] = set()
+        """Other merges, found on the way, which hold something back."""
         # What may happen: by an edge something comes, a stage goes on; and whether only what came before the boundary counts.
         self._may: dict[tuple[str, ReceiveEnd[Any], bool], bool] = {}
 
@@ -166,18 +171,30 @@ class Ways:
             return True
         if not reader._merges:
             return self._ask("come", reader, before=before)
-        if reader is self._merge:
+        return self._is_given(reader, before=before)
+
+    def _is_given(self, merge: ReceiveEnd[Any], *, before: bool) -> bool:
+        """Say whether a merge may get something more from its inputs."""
+        if merge is self._merge:
             return False
-        inputs, held = reader._merged()
+        inputs, held = merge._merged()
         # What an input holds stops what is behind it, and if it came later, so did that.
-        before = before and all(self._came_later(one) for one in held.values())
+        if not (before and all(self._came_later(one) for one in held.values())):
+            before = False
+            if held:
+                self.holding.add(cast("MergeEnd[Any]", merge))
+                if self._lets_go(cast("MergeEnd[Any]", merge)):
+                    return True
         return any(edge._buffer or self._ask("come", edge, before=before) for edge in inputs)
 
     def _is_taken_from(self, edge: ReceiveEnd[Any]) -> bool:
         """Say whether somebody may make room on an edge."""
         reader = _reader_of(edge)
-        if reader is not edge and edge not in reader._merged()[0]:
-            return reader is not self._merge and self._receives(reader, before=False)
+        # Who reads a merge finds out itself what that need not wait for, as soon as it asks for more.
+        is_held_back = reader is not edge and edge not in reader._merged()[0]
+        has_asked = reader is self._merge or reader._waiter is not None
+        if is_held_back and has_asked and not self._is_given(reader, before=False):
+            return False
         return self._ask("go on", reader, before=False)
 
 

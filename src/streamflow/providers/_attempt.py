@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..elements import ControlElement
 from ..errors import ProviderError
-from ..stages import CURRENT_RUN
+from ..stages import run_here
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -76,6 +76,6 @@ class Attempt:
 
 def emit(name: str, data: Mapping[str, object]) -> None:
     """Tell the listeners of the run in which the provider is called, if it is called in one."""
-    run = CURRENT_RUN.get(None)
+    run = run_here()
     if run is not None:
         run.emit(name, data)

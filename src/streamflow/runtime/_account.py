@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..channels import ReceiveEnd
-    from ._wiring import StageRun
+    from ._stage_run import StageRun
 
 __all__ = ["Account"]
 

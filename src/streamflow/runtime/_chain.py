@@ -39,17 +39,16 @@ from ..channels import (
 from ..errors import ChannelClosedError, OutputClosedError
 from ._interruption import finish_body
 from ._jobs import NO_CONTEXT, Job, is_made_of
-from ._stage_job import StageJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from contextvars import Context
 
     from ..channels import ReceiveEnd, SendEnd, Unusual
     from ..stages import Step
     from ._backend import Backend, TaskView
     from ._engine import Engine
-    from ._wiring import StageRun
+    from ._stage_run import StageRun
 
 __all__ = ["Chain", "Part", "Rest"]
 
@@ -104,11 +103,11 @@ class _Member:
 
     __slots__ = ("_is_plain", "context", "failure", "is_in_line", "part", "source", "stage", "step", "target")
 
-    def __init__(self, stage: StageRun, step: Step, part: Part, context: Context) -> None:
+    def __init__(self, stage: StageRun, step: Step, part: Part) -> None:
         self.stage = stage
         self.step = step
         self.part = part
-        self.context = context
+        self.context: Context = stage.variables
         self.source: ReceiveEnd[Any] = stage.inputs[0]
         self.target: SendEnd[Any] = stage.output
         self.failure: BaseException | None = None  # with which it has left when another one ended it
@@ -141,19 +140,18 @@ class Chain:
     Args:
         engine: The run.
         stages: The stages, in the order in which elements pass them.
-        make_context: Returns a new context, for each of them.
+        context: What the task sees, outside of its stages.
     """
 
-    def __init__(self, engine: Engine, stages: Sequence[StageRun], make_context: Callable[[], Context]) -> None:
+    def __init__(self, engine: Engine, stages: Sequence[StageRun], context: Context) -> None:
         self._engine: Engine | None = engine
         self._members: list[_Member] = []
         for place, stage in enumerate(stages):
             step = stage.node.stage.step
             assert step is not None, "only steps are fused"
-            context = make_context()
             part = Part(stage)
-            part.chain, part.place, stage.job = self, place, part
-            self._members.append(_Member(stage, step, part, context))
+            part.chain, part.place, stage.part = self, place, part
+            self._members.append(_Member(stage, step, part))
         self._first = 0
         self._end = len(self._members)
         self._at = 0  # the stage whose turn it is
@@ -162,7 +160,7 @@ class Chain:
         self._sending: list[int] = []  # those before it that wait until there is room for the next result
         self._ending = False
         name = " + ".join(stage.name for stage in stages)
-        self.carrier: Job = Job(name, Chain._work, Chain._carrier_ended, make_context(), (self,))
+        self.carrier: Job = Job(name, Chain._work, Chain._carrier_ended, context, (self,))
         """The task."""
         self.carrier.level = level_of(stages[-1].output)
         self.carrier.instead = Chain._end_unbegun
@@ -197,7 +195,7 @@ class Chain:
         engine = self._engine
         assert engine is not None
         for member in self._members:
-            member.context.run(engine.begin_stage, member.stage)
+            member.context.run(member.stage.begin)
         while self._first < self._end:
             error: BaseException | None = None
             self._at = self._first
@@ -389,13 +387,12 @@ class Chain:
     def _hand_over(engine: Engine, member: _Member, rest: Rest | None) -> None:
         """Give a stage a task of its own, in which it does the rest of something before it goes on."""
         stage = member.stage
-        stage.job = StageJob(stage.name, engine.begin_stage, engine.stage_ended, member.context, (stage, rest))
-        stage.job.instead = _give_up
-        stage.job.level = level_of(stage.output)
+        stage.part, stage.rest, stage.instead = None, rest, _give_up
+        stage.level = level_of(stage.output)
         if engine.meter is not None:
             engine.meter.take_over(stage)
         engine.pulse.runnable += 1
-        engine.jobs.start(stage.job)
+        engine.jobs.start(stage)
         engine.jobs.remove(member.part)
 
     # Its ends. Each of these is one step: nothing else runs in between.

@@ -182,6 +182,9 @@ class LeafIteration:
         forbid_elsewhere(self._engine)
         try:
             return await self._leaf.__anext__()
+        except StopAsyncIteration:
+            await self._leaf.pass_rest()  # markers, which were for the other leaves
+            raise
         except ChannelClosedError:
             raise StopAsyncIteration from None
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..channels import Pulse, has_waiting_sender, is_awaited, tell_waits, waits_on, widen, written_edges
 from ..errors import Wait, WaitGraph
-from ..stages import CURRENT_RUN
+from ..stages import run_here
 from ._await_chain import has_time_limit, place_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ._config import PipelineConfig
     from ._engine import Engine
     from ._jobs import Job
-    from ._wiring import StageRun
+    from ._stage_run import StageRun
 
 __all__ = ["DeadlockWatch", "let_grow", "stages_with_tasks", "wait_graph"]
 
@@ -285,6 +285,6 @@ def stages_with_tasks(engine: Engine, jobs: Sequence[Job], among: Collection[str
     views = [job.look(engine.jobs.backend) for job in jobs]
     own = {id(view.task) for view in views if view is not None}
     for task, context in engine.jobs.backend.contexts():
-        run = context.get(CURRENT_RUN)  # a task sees what the one that started it saw
+        run = run_here(context)  # a task sees what the one that started it saw
         if run is not None and run.run_id == engine.run_id and id(task) not in own:
             yield run.stage

@@ -23,7 +23,7 @@ import anyio
 
 from ..channels import widen
 from ..errors import ConfigError, RunAbortedError, RunStateError, ShutdownTimeoutError
-from ..stages import CURRENT_RUN
+from ..stages import run_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,7 +98,7 @@ def abort(engine: Engine, cause: BaseException | None) -> None:
 
 async def drain(engine: Engine, timeout_s: float) -> None:
     """Drain one run; see `Run.drain()`."""
-    here = CURRENT_RUN.get(None)
+    here = run_here()
     if here is not None and here.run_id == engine.run_id:
         message = f"drain(): stage {here.stage!r} would wait for its own end; call KillSwitch.shutdown(), and return"
         raise RunStateError(message)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ._config import PipelineConfig
     from ._engine import Engine
     from ._plan import EdgePlan, Plan
+    from ._stage_run import StageRun
     from ._tracing import RunTracer
     from ._watchdog import RunClock
-    from ._wiring import StageRun
 
 __all__ = ["EdgeWatches", "Tell", "edge_watches", "has_limits", "times_all", "watchdogs_of", "watches_all"]
 

@@ -37,7 +37,7 @@ from ..errors import (
     RunTimeoutError,
     StageError,
 )
-from ..stages import CURRENT_RUN, RunContext, is_async
+from ..stages import is_async
 from ._backend import current_backend
 from ._deadlock import DeadlockWatch, let_grow, wait_graph
 from ._drain import begin_drain
@@ -45,13 +45,14 @@ from ._dump import forget, remember
 from ._edge_watches import edge_watches, watchdogs_of
 from ._failures import notice_of, stage_error
 from ._feeding import feeder_of
-from ._folded import Folded, make_jobs, may_fold, wire_folded
+from ._folded import Folded, join_chains, make_stages, may_fold, wire_folded
 from ._interruption import end_stage
 from ._jobs import Job, JobGroup, is_made_of
 from ._quiescence import LoopWatch, watch_loops
+from ._stage_run import StageRun
 from ._view import RunView
 from ._watchdog import RunClock
-from ._wiring import StageRun, wire
+from ._wiring import wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -131,7 +132,8 @@ class Engine(RunView):
         self._lifetime.enter(self)
         self.started = True
         self._here = remember(self)
-        clock = RunClock(self.jobs.backend.clock())
+        self._clock = clock = RunClock(self.jobs.backend.clock())
+        self.began_s = clock.started
         watches = edge_watches(self, clock)
         self.pulse: Pulse = Pulse(0, self._here)
         is_live = not self._sources
@@ -141,11 +143,11 @@ class Engine(RunView):
         else:
             # Inside a chain elements go past the edges.
             is_late = is_live or bool(self.plan.chains) or any(map(is_async, self._sources.values()))
-            self._stages, wiring = wire(self.plan, watches, self._here, self.pulse, is_live=is_live, is_late=is_late)
+            self._stages = stages = make_stages(self, self._context)
+            wiring = wire(self.plan, stages, watches, self._here, self.pulse, is_live=is_live, is_late=is_late)
             self._edges = wiring.edges
         self.inlets: Mapping[str, SendEnd[StreamElement]] = wiring.inlets
         self.outlet: ReceiveEnd[StreamElement] = wiring.outlet
-        self._clock, self.began_s = clock, clock.started
         if wiring.hubs:
             self._hubs = wiring.hubs
         if self.plan.loops:
@@ -163,14 +165,14 @@ class Engine(RunView):
         for head, source in self._sources.items():
             self._feeders[head] = self._feeder(head, source)
         self._sources = _NOTHING
-        tasks = make_jobs(self, self._context)
+        tasks = join_chains(self, self._context)
         if self.plan.has_watchdogs or self.config.metrics or self.reporter.recorder is not None:
             self._begin_watching(watches)
         self.reporter.run_started(self._stages, self.jobs.backend, clock.started)
         jobs = [one for one in self._feeders.values() if one.weight]  # those that have tasks
         self.pulse.runnable = len(jobs) + tasks
         jobs += self._watchdogs
-        jobs += [stage.job for stage in self._stages]
+        jobs += [stage.job for stage in self._stages] if self.plan.chains else self._stages
         if self._folded is not None:
             jobs.append(self._folded)
         self.jobs.start(*jobs)
@@ -202,25 +204,6 @@ class Engine(RunView):
 
     # The work of the tasks
 
-    def begin_stage(self, stage: StageRun) -> RunContext[Any]:
-        """Make what a stage may ask of the run. To be called in the stage's own context."""
-        stage.has_begun = True
-        run: RunContext[Any] = RunContext(
-            self.run_id,
-            stage.name,
-            self._deps,
-            None if self.config.timeout_s is None else self._clock.started + self.config.timeout_s,
-            self.reporter,
-            stage,
-            self._lifetime,
-            None if stage.supervisor is None else stage.supervisor.guard_of_calls,
-        )
-        CURRENT_RUN.set(run)
-        stage.context = run
-        if self.tracer is not None:
-            self.tracer.enter(run)
-        return run
-
     def start_helper(self, stage: StageRun, work: Callable[[], Awaitable[object]], name: str) -> Callable[[], None]:
         """Start a helper task of a stage that has not ended, and return what cancels it."""
         seen = contextvars.copy_context()  # what the stage has set so far
@@ -250,8 +233,8 @@ class Engine(RunView):
             self.reporter.stage_ended(stage, was_cancelled=was_cancelled)
         stage.close_outputs()
         stage.close_inputs("failure" if self.notice is not None else "no_more_needed")
-        if stage.index in self._last_stages:
-            self._last_stages -= {stage.index}
+        if stage.plan.index in self._last_stages:
+            self._last_stages -= {stage.plan.index}
         end_stage(stage)
         if stage.supervisor is not None:
             stage.supervisor = None  # which knows it in turn

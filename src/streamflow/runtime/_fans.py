@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..channels import ControlJoin, Ordering, SendEnd
     from ..graph import Endpoint, ForkSpec
 
-__all__ = ["FanPlan", "fan_of", "open_fan"]
+__all__ = ["FanPlan", "fan_of", "fork_name", "open_fan"]
 
 
 class FanPlan(Record, frozen=True):
@@ -54,6 +54,11 @@ def fan_of(fork: ForkSpec | None, targets: Sequence[Endpoint | None], taps: froz
         () if fork is None or fork.route is None else tuple(places[one] for one in fork.route.choices),
         () if fork is None else tuple(places[one] for one in fork.essential),
     )
+
+
+def fork_name(source: str, branches: Sequence[SendEnd[Any]]) -> str:
+    """Return what errors and statistics call what writes several edges, as `a → (b, c)`."""
+    return f"{source} → ({', '.join(branch.name.partition(' → ')[2] for branch in branches)})"
 
 
 def open_fan(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from ..channels import level_of, open_row, stand_in, tell_loop, tell_waits, wake_reader
 from ._chain import Chain
 from ._jobs import NO_CONTEXT, Job
-from ._stage_job import StageJob
+from ._stage_run import RunFacts, StageRun
 from ._straight import Wiring
 from ._wiring import wire
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ._engine import Engine
     from ._plan import Plan
 
-__all__ = ["Folded", "make_jobs", "may_fold", "wire_folded"]
+__all__ = ["Folded", "join_chains", "make_stages", "may_fold", "wire_folded"]
 
 
 class Folded(Job):
@@ -72,9 +72,10 @@ class Folded(Job):
         ((head, first),) = plan.heads.items()
         (last,) = plan.leaves.values()
         opened = {first: (engine.inlets[head], self._first), last: (self._last, engine.outlet)}
-        engine._stages, wiring = wire(plan, None, engine._here, engine.pulse, is_live=False, opened=opened)
+        engine._stages = stages = make_stages(engine, engine._context)
+        wiring = wire(plan, stages, None, engine._here, engine.pulse, is_live=False, opened=opened)
         engine._edges = wiring.edges
-        engine.pulse.runnable += make_jobs(engine, engine._context) - 1  # whoever has woken this has counted one
+        engine.pulse.runnable += join_chains(engine, engine._context) - 1  # whoever has woken this has counted one
         if is_here:
             tell_loop(wiring.edges)
             self._start()
@@ -128,23 +129,32 @@ def wire_folded(plan: Plan, herald: Callable[[], Herald | None], pulse: Pulse, *
     return Wiring({head: sends[0]}, outlet, receives, sends, {})
 
 
-def make_jobs(engine: Engine, context: Context) -> int:
-    """Give each stage its task, or its part in one, and return how many tasks that are.
+def make_stages(engine: Engine, context: Context) -> list[StageRun]:
+    """Make the stages of a run.
 
     Args:
         engine: The run.
         context: What each of them sees a copy of.
     """
-    stages, chains, shared, copy = engine._stages, engine.plan.chains, 0, context.copy
-    for places in chains if stages else ():
-        Chain(engine, [stages[one] for one in places], copy)
+    timeout_s = engine.config.timeout_s
+    deadline_s = None if timeout_s is None else engine.began_s + timeout_s
+    facts = RunFacts(engine.run_id, engine._deps, deadline_s, engine.reporter, engine._lifetime)
+    return [StageRun(one, engine, facts, context.copy()) for one in engine.plan.stages]
+
+
+def join_chains(engine: Engine, context: Context) -> int:
+    """Give stages their parts in tasks that several share, and return how many tasks there are.
+
+    Args:
+        engine: The run, which has its stages and edges.
+        context: What the tasks see a copy of.
+    """
+    stages, shared = engine._stages, 0
+    for places in engine.plan.chains if stages else ():
+        Chain(engine, [stages[one] for one in places], context.copy())
         shared += len(places) - 1
-    begin, ended = engine.begin_stage, engine.stage_ended
-    for stage in stages:
-        stage.host = engine
-        if not (chains and stage.has_job):
-            stage.job = StageJob(stage.name, begin, ended, copy(), (stage, None))
-        if not engine.plan.is_chain:
+    if not engine.plan.is_chain:
+        for stage in stages:
             stage.job.level = level_of(stage.output)
     return len(stages) - shared
 

@@ -27,7 +27,7 @@ import anyio.lowlevel
 
 from ..channels import Fence, HubEnd, MergeEnd, sweep_edge
 from ..elements import Interrupt, survives_interruption
-from ..stages import CURRENT_RUN, StageKind, Turns, is_accepted, turns_of
+from ..stages import StageKind, Turns, is_accepted, run_here, turns_of
 from ._jobs import is_made_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..stages import RunContext, TurnScope
     from ._jobs import Job
     from ._plan import Plan
-    from ._wiring import StageRun
+    from ._stage_run import StageRun
 
 __all__ = [
     "Interruption",
@@ -202,11 +202,11 @@ class Sweeper:
         """
         self.epoch += 1
         done = Interruption(self.epoch, reason)
-        asking = CURRENT_RUN.get(None)
+        asking = run_here()
         asking_name = asking.stage if asking is not None and asking.run_id == run_id else None
         left_alone: set[int] = set()
         for stage in stages:
-            if stage.context is not None:
+            if stage.has_begun:
                 turns_of(stage.context).epoch = self.epoch
             if stage.index != sender and stage.name != asking_name and _interrupt(stage, done) == "left alone":
                 left_alone.add(stage.index)
@@ -230,7 +230,7 @@ def _count(dropped: dict[str, int], edge: ReceiveEnd[Any], count: int) -> None:
 
 def _interrupt(stage: StageRun, done: Interruption) -> str:
     """Do to one stage what its work in hand asks for, and say in a word what that is."""
-    if not stage.has_begun or stage.job.cancel_requested or stage.context is None:
+    if not stage.has_begun or stage.job.cancel_requested or stage.host is None:
         return "idle"
     if stage.job.is_shared and not stage.job.is_at_work:
         return "idle"
@@ -410,7 +410,7 @@ async def call_supervised(stage: StageRun, run: RunContext[Any]) -> None:
 
 def end_stage(stage: StageRun) -> None:
     """Know that a stage has ended. It knows what knows it in turn: nothing of that is left for the garbage collector."""
-    stage.context = stage.host = None
+    stage.forget()
     if stage.fence is not None:
         stage.fence.lift()
     if stage.unwinding is not None:

@@ -55,6 +55,22 @@ class Job:
     """Whether it is the task of other stages, too."""
     level: Level | None = None
     """Keeps the bursts of the fork that it writes; None: it writes none that has any."""
+    # What changes late, or never, is told by the class: each run has several.
+    cancel_requested: bool = False
+    """Whether the run has asked it to end."""
+    instead: Callable[..., Awaitable[object]] | None = None
+    """What to do when it is cancelled before it has begun; None: nothing."""
+    meter: UnitMeter | None = None
+    """Measures what it does with its time; None: nothing does."""
+    name: str
+    """What it is called in reports."""
+    _context: Context
+    _backend: Backend | None = None  # that has started its task
+    _task: object = None
+    _held: Task | None = None  # that task, once it was cancelled
+    _pressure: Pressure | None = None
+    _begun: bool = False
+    _is_struck: bool = False
 
     def __init__(
         self,
@@ -64,23 +80,11 @@ class Job:
         context: Context,
         about: tuple[Any, ...] = (),
     ) -> None:
-        self.name: str = name
-        """What it is called in reports."""
-        self.cancel_requested: bool = False
-        """Whether the run has asked it to end."""
-        self.instead: Callable[..., Awaitable[object]] | None = None
-        """What to do when it is cancelled before it has begun; None: nothing."""
-        self.meter: UnitMeter | None = None
-        """Measures what it does with its time; None: nothing does."""
+        self.name = name
         self._work: Callable[..., Any] = work
         self._ended = ended
         self._about: tuple[Any, ...] = about
         self._context = context
-        self._backend: Backend | None = None  # that has started its task
-        self._task: object = None
-        self._held: Task | None = None  # that task, once it was cancelled
-        self._pressure: Pressure | None = None
-        self._begun = self._is_struck = False
 
     @property
     def is_at_work(self) -> bool:
@@ -199,7 +203,13 @@ class Job:
     def _forget(self) -> None:
         """Forget all that it was made of, which knows it in turn: nothing of that may be left waiting for the garbage collector."""
         self._work, self._ended, self._about, self._context = _nothing, _nothing, (), NO_CONTEXT
-        self._task = self._backend = self.instead = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Have nothing to do with its task any more, which is taking its last step."""
+        self._task = self._backend = None
+        if self.instead is not None:
+            self.instead = None
         if self._held is not None:
             self._held = None
             if self._pressure is not None:

@@ -1,6 +1,6 @@
 """Who keeps the event loop for itself: a thread looks whether the loop still beats, and when it does not, at what it is doing.
 
-Above: `_engine`, which runs a monitor as a task where `lag_warning_s` is set; users. Below: `_jobs`, `_stage_job` (names of tasks).
+Above: `_engine`, which runs a monitor as a task where `lag_warning_s` is set; users. Below: `_jobs`, `_stage_run` (names of tasks).
 
 A task notes now and then that it had its turn. One thread for each event loop reads that; nothing else happens while the loop is
 well. A block is told once, while it lasts: by then nothing else in the loop could tell it. Once for each that keeps the loop, for
@@ -24,7 +24,7 @@ import anyio
 
 from ..errors import ConfigError
 from ._jobs import Job
-from ._stage_job import StageJob
+from ._stage_run import StageRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ _SHORTEST_S: Final = 0.001
 _IDLE: Final = frozenset({"select", "get_events"})
 """What asyncio and trio call to wait for events."""
 _MOST_FRAMES: Final = 100
-_TASKS: Final = frozenset({Job._run.__code__, StageJob._run.__code__})  # noqa: SLF001 - a task is known by that
+_TASKS: Final = frozenset({Job._run.__code__, StageRun._run.__code__})  # noqa: SLF001 - a task is known by that
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from ..channels import (
     PriorityEnd,
     RaceEnd,
     SortedEnd,
+    TurnMarker,
     ZipEnd,
     ZipLatestEnd,
 )
@@ -43,9 +44,9 @@ def aligned_by(policy: MergePolicy) -> tuple[type[ControlElement], ...]:
         case Concat() | Race() | Barrier():
             return ()
         case Zip() | ZipLatest():
-            return TURNS
+            return (*TURNS, TurnMarker)
         case Ordered(key=key) if key is not None:
-            return TURNS
+            return (*TURNS, TurnMarker)
         case _:
             return BOUNDARIES
 

@@ -23,6 +23,7 @@ from ._fans import fan_of
 from ._lone_chains import lone_chains
 from ._orderings import forks_above, plan_orderings
 from ._straight import is_in_chain, is_straight
+from ._takers import Boundaries, Taker, find_takers, taken_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -101,6 +102,8 @@ class InputPlan(Record, frozen=True):
     """What the merge is called."""
     reach: Mapping[int, frozenset[int]] = msgspec.field(default_factory=dict[int, frozenset[int]])
     """For each fork above that leads to several of its edges, the positions of those."""
+    taken: Mapping[int, Boundaries] = msgspec.field(default_factory=dict[int, Boundaries])
+    """For each of these forks, the boundaries that a stage on a way from there may take in, if any."""
     policy: MergePolicy = _ARRIVAL
     """How its edges are merged."""
 
@@ -258,6 +261,7 @@ class _Planner:
         self._chains = tuple(tuple(map(self._index.__getitem__, one)) for one in fused(graph, config).chains)
         self._chained = {pair for one in self._chains for pair in pairwise(one)}
         self._reach: dict[int, frozenset[int]] = {}
+        self._takers: list[Taker] = []
 
     def plan(self) -> Plan:
         bounds = bounds_of(self._graph, buffer_size=self._config.buffer_size, priority=self._config.priority)
@@ -268,6 +272,7 @@ class _Planner:
         outputs = [self._outputs_of(node) for node in self._nodes]
         whole = [self._fork_of_all(plans) for plans in outputs]
         self._reach = {number: self._reached_by(fork) for number, fork in enumerate(self._forks) if len(fork) > 1}
+        self._takers = find_takers(self._nodes, self._into, self._downstream)
         isolated = isolated_stages(self._graph)
         together = [self._restarted_with(node) for node in self._nodes]
         stages = tuple(
@@ -463,7 +468,8 @@ class _Planner:
             edges=edges,
             gate=self._gate(target, "merge"),
             name=f"merge → {'consumer' if target is None else target}",
-            reach={fork: positions for fork, positions in above.items() if len(positions) > 1},
+            reach=(reach := {fork: positions for fork, positions in above.items() if len(positions) > 1}),
+            taken=taken_between(self._reach, reach, [self._edges[one] for one in edges], self._takers),
             policy=_ARRIVAL if target is None else self._policies.get(target, _ARRIVAL),
         )
 

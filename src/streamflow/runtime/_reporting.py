@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ._interruption import Interruption
     from ._lag import LoopLag
     from ._record_points import PointWatcher
+    from ._stage_run import StageRun
     from ._tracing import RunTracer
-    from ._wiring import StageRun
 
 __all__ = ["Reporter"]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._backend import Backend
     from ._jobs import Job
     from ._plan import Plan
-    from ._wiring import StageRun
+    from ._stage_run import StageRun
 
 __all__ = ["ConsumerMeter", "RunMeter", "TurnMeter"]
 

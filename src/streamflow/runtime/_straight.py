@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..channels import Herald, HubEnd, Pulse, ReceiveEnd, SendEnd
     from ..elements import StreamElement
     from ._plan import Plan, StagePlan
-    from ._wiring import StageRun
+    from ._stage_run import StageRun
 
 __all__ = ["Wiring", "ended_input", "is_in_chain", "is_straight", "wire_straight"]
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from ..stages import InHand, RunContext
     from ._plan import StagePlan
     from ._reporting import Reporter
+    from ._stage_run import StageRun
     from ._watchdog import RunClock
-    from ._wiring import StageRun
 
 __all__ = ["Supervisor", "Tally", "supervisors"]
 

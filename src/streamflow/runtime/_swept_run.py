@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ._jobs import JobGroup
     from ._plan import Plan
     from ._reporting import Reporter
-    from ._wiring import StageRun
+    from ._stage_run import StageRun
 
 __all__ = ["SweptRun"]
 

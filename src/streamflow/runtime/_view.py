@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ._jobs import Job, JobGroup
     from ._plan import Plan
     from ._run_meter import RunMeter
+    from ._stage_run import StageRun
     from ._stats import RunStats
     from ._supervision import Tally
     from ._tracing import RunTracer
     from ._watchdog import RunClock
-    from ._wiring import StageRun
 
 __all__ = ["RunView"]
 

@@ -11,7 +11,7 @@ from ._annotations import value_types
 from ._around import OnFailure
 from ._checks import check_turn_size, checked_count
 from ._concurrent import MapAsyncStage, MapUnorderedStage, ThreadStage
-from ._context import CURRENT_RUN, Guard, RunContext, current_run
+from ._context import CURRENT_RUN, Guard, RunContext, current_run, run_here
 from ._contract import BaseStage, Bypass, Stage, StageBody, StageKind, StageSpec, checked_name, definition_error
 from ._deadlines import checked_seconds
 from ._failures import Failures
@@ -222,6 +222,7 @@ __all__ = [
     "nearest_type",
     "open_source",
     "open_sources",
+    "run_here",
     "stage",
     "summary_message",
     "turn_scope",

@@ -16,12 +16,13 @@ from ..errors import RunStateError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+    from contextvars import Context
 
     from ..channels import Origin
     from ._resources import Resource
     from ._turns import Turns
 
-__all__ = ["CURRENT_RUN", "Guard", "Lineage", "RunContext", "current_run"]
+__all__ = ["CURRENT_RUN", "Guard", "InRun", "Lineage", "RunContext", "current_run", "run_here"]
 
 DepsT_co = TypeVar("DepsT_co", covariant=True)
 ArgsT = TypeVarTuple("ArgsT")
@@ -217,8 +218,27 @@ class RunContext(Generic[DepsT_co]):
         return f"<RunContext run_id={self.run_id!r} stage={self.stage!r}>"
 
 
-CURRENT_RUN: ContextVar[RunContext[object]] = ContextVar("streamflow_current_run")
+class InRun(Protocol):
+    """Stands for the context of a stage, which is made when it is asked for."""
+
+    @property
+    def context(self) -> RunContext[object]:
+        """The context."""
+        ...
+
+
+CURRENT_RUN: ContextVar[RunContext[object] | InRun] = ContextVar("streamflow_current_run")
 """Set by the runtime in each stage's own context."""
+
+
+def run_here(seen: Context | None = None) -> RunContext[object] | None:
+    """Return the context of the stage that is calling, None outside of a stage.
+
+    Args:
+        seen: What the caller's context variables are taken from; None: those that it sees.
+    """
+    found = CURRENT_RUN.get(None) if seen is None else seen.get(CURRENT_RUN)
+    return found if found is None or isinstance(found, RunContext) else found.context
 
 
 def current_run() -> RunContext[object]:
@@ -227,8 +247,8 @@ def current_run() -> RunContext[object]:
     Raises:
         RunStateError: If the caller is not inside a stage.
     """
-    try:
-        return CURRENT_RUN.get()
-    except LookupError:
+    found = run_here()
+    if found is None:
         message = "current_run() was called outside a stage; pass what you need as an argument there"
-        raise RunStateError(message) from None
+        raise RunStateError(message)
+    return found

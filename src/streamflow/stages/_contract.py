@@ -190,6 +190,8 @@ class StageSpec(Record, frozen=True):
     """Types that it sends; None when unknown."""
     start: Callable[[RunContext[Any]], StageBody]
     """Called once per run, in the stage's task; returns what to await."""
+    plain: Callable[[Any, Any], Awaitable[None]] | None = None
+    """What is awaited, of its input and output, where that is the same for all runs and asks nothing of them; None: see `start`."""
     max_held: int | None = 1
     """Most elements that it holds at a time; None when it cannot say."""
     timeout_s: float | None = None

@@ -62,6 +62,16 @@ _Declared: TypeAlias = "Callable[[], ElementTypes | None]"  # read only where no
 _PORTED = "'async def process(inputs, outputs)', with 'input' or 'output' on a side without named ports"
 
 
+class _PlainBody:
+    """A body that asks nothing of the run."""
+
+    def __init__(self, of_ends: Callable[[Any, Any], Awaitable[None]]) -> None:
+        self.of_ends = of_ends
+
+    def __call__(self, input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> Awaitable[None]:
+        return self.of_ends(input, output)
+
+
 class FunctionStage(BaseStage, Generic[P, R_co]):
     """A stage made from a function; calling it calls the function, so that it can be tested alone.
 
@@ -264,7 +274,8 @@ def _from_object(given: Any, default_name: str | None = None, make: type | None 
         return _process_form(one.process, kind, name, ports)[0]
 
     is_process = not inspect.isasyncgenfunction(called(given.process))
-    made = _spec(given, name, kind, ports, (reads, writes), start=start, is_process=is_process)
+    plain = None if opens or make is not None or not isinstance(body, _PlainBody) else body.of_ends
+    made = _spec(given, name, kind, ports, (reads, writes), start=start, plain=plain, is_process=is_process)
     # A step would be that of one object for all runs.
     return made if make is None else made.replace(step=None)
 
@@ -278,7 +289,8 @@ def _from_function(given: FunctionStage[..., object]) -> StageSpec:
     else:
         body, reads, writes = _process_form(given.func, kind, name, ports)
     is_process = not given.is_per_element and not inspect.isasyncgenfunction(called(given.func))
-    return _spec(given, name, kind, ports, (reads, writes), start=lambda _run: body, is_process=is_process)
+    plain = body.of_ends if isinstance(body, _PlainBody) else None
+    return _spec(given, name, kind, ports, (reads, writes), start=lambda _run: body, plain=plain, is_process=is_process)
 
 
 def _spec(
@@ -289,6 +301,7 @@ def _spec(
     annotated: tuple[_Declared, _Declared],
     *,
     start: Callable[[RunContext[Any]], StageBody],
+    plain: Callable[[Any, Any], Awaitable[None]] | None,
     is_process: bool,
 ) -> StageSpec:
     # A stage that keeps elements between pulls, lives on its own or reads several edges cannot be trusted to hold just one
@@ -301,6 +314,7 @@ def _spec(
         accepts=_accepts_of(given, name, kind, ports, annotated[0]),
         emits=_emits_of(given, name, ports, annotated[1]),
         start=start,
+        plain=plain,
         max_held=declared_above_0(held, name, "max_held", int),
         timeout_s=declared_above_0(getattr(given, "timeout_s", None), name, "timeout_s", float),
         bypass=declared_bypass(given, name),
@@ -382,17 +396,11 @@ def _element_form(func: Callable[..., Any], kind: StageKind, name: str) -> tuple
         message = f"stage {name!r}: {name}{as_written(inspect.signature(func))} generates, but is no async generator"
         raise definition_error(name, message, "write 'async def' with 'yield'; it takes nothing, or the run")
     if kind is StageKind.SINK:
-
-        async def drain(input: ReceiveEnd[Any], _output: SendEnd[Any], _run: RunContext[Any]) -> None:
-            await sink_loop(func, input)
-
-        return drain, reads, _nothing
+        return _PlainBody(lambda input, _output: sink_loop(func, input)), reads, _nothing
     is_generator = inspect.isgeneratorfunction(called(func))
     loop = flat_map_loop if is_generator else map_loop
 
-    async def body(input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> None:
-        await loop(func, input, output)
-
+    body = _PlainBody(functools.partial(loop, func))
     return body, reads, functools.partial(stream_types if is_generator else value_types, func, "return", name)
 
 
@@ -413,9 +421,10 @@ def _process_form(
         raise no_stage_function(process, called_as, wanted, name)
     ports.check_parameters(names, called_as, name)
 
-    def body(input: ReceiveEnd[Any], output: SendEnd[Any], run: RunContext[Any]) -> Awaitable[None]:
-        awaited: Awaitable[None] = process(*(input, output, run)[: len(names)])
-        return awaited
+    if len(names) == 1:
+        body: StageBody = _PlainBody(lambda input, _output: process(input))
+    else:
+        body = _PlainBody(process) if len(names) == 2 else cast("StageBody", process)
 
     # What named ports accept and emit is declared; the annotation of a mapping says nothing more.
     reads = _nothing if ports.inputs else functools.partial(stream_types, process, names[0], name)
@@ -437,12 +446,12 @@ def _generator_form(
         arguments = (input, run) if has_input else (run,)
         return output.send_all(func(*arguments[: len(names)]), closes=True)
 
-    def usual(input: ReceiveEnd[Any], output: SendEnd[Any], _run: RunContext[Any]) -> Awaitable[None]:
+    def usual(input: ReceiveEnd[Any], output: SendEnd[Any]) -> Awaitable[None]:
         return output.send_all(func(input), closes=True)
 
     reads = functools.partial(stream_types, func, names[0], name) if has_input else _nothing
     return (
-        usual if has_input and len(names) == 1 else body,
+        _PlainBody(usual) if has_input and len(names) == 1 else body,
         reads,
         functools.partial(stream_types, func, "return", name),
     )

@@ -17,7 +17,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from ..errors import RunStateError
 from ..runtime._jobs import Job, JobGroup
-from ..runtime._stage_job import StageJob
+from ..runtime._stage_run import StageRun
 from ._edge_methods import hooked_edges, replaced
 from ._tasks import is_on_trio
 
@@ -85,7 +85,7 @@ class Chaos:
         if "trio" in sys.modules:
             self.seed_trio()
         self._undo.enter_context(hooked_edges(self))
-        starts = [(kind, "_run", _late_start(self, vars(kind)["_run"])) for kind in (Job, StageJob)]
+        starts = [(kind, "_run", _late_start(self, vars(kind)["_run"])) for kind in (Job, StageRun)]
         order = (JobGroup, "start", _start_anyhow(self, vars(JobGroup)["start"]))
         self._undo.enter_context(replaced((*starts, order)))
 

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..channels import EDGE_WATCH
-from ..elements import ControlElement, Interrupt, Priority
+from ..elements import ControlElement, Interrupt, Marker, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,16 +57,22 @@ class EdgeRecord:
         self.discarded: Counter[str] = Counter()
         """How many elements were thrown away, by reason."""
         self.peak: int = 0
-        """Most elements that the edge held at one time."""
+        """Most elements that the edge held at one time, without the runtime's own markers."""
         self.blocked: Counter[str] = Counter()
         """How many times a task began to wait, by `send` and `receive`."""
         self.waiting: Counter[str] = Counter()
         """How many tasks wait now, by `send` and `receive`."""
         self._held: list[object] = []
+        self._markers = 0  # among these
         self._passers: dict[int, list[Priority]] = {}  # of each that was overtaken, by identity
         self._over_bound_at: int | None = None
         self._wrong: list[str] = []
         self._end: ReceiveEnd[object] | SendEnd[object] | None = None
+
+    @property
+    def _bounded(self) -> int:
+        """Those that the bound is about: a marker of the runtime belongs to the element before it."""
+        return len(self._held) - self._markers
 
     @property
     def buffered(self) -> int:
@@ -83,7 +89,8 @@ class EdgeRecord:
         """Note that `item` entered the edge."""
         self.sent.append(item)
         self._held.append(item)
-        self.peak = max(self.peak, self.buffered)
+        self._markers += isinstance(item, Marker)
+        self.peak = max(self.peak, self._bounded)
         if self._is_over_bound() and self._over_bound_at is None:
             self._over_bound_at = len(self.sent)
 
@@ -133,13 +140,15 @@ class EdgeRecord:
         return next((place for place, held in enumerate(self._held) if held is item), None)
 
     def _forget(self, place: int) -> None:
-        self._passers.pop(id(self._held.pop(place)), None)
+        item = self._held.pop(place)
+        self._markers -= isinstance(item, Marker)
+        self._passers.pop(id(item), None)
 
     def _is_over_bound(self) -> bool:
         if self.capacity is None:
             return False
         if self.overflow == "block":
-            return self.buffered > self.capacity
+            return self._bounded > self.capacity
         controls = sum(isinstance(item, ControlElement) for item in self._held)
         most = self.capacity if self.overflow != "latest" else len(Priority) if self.lanes else 1
         return controls > self.capacity or self.buffered - controls > most
