@@ -199,8 +199,7 @@ class Plan(Record, frozen=True):
     row: tuple[tuple[str, int, Callable[[object], bool], set[type]], ...] = ()
     """If so, what `open_row()` is given: of each edge its name, capacity, gate, and the types that this has let through."""
     pulled: frozenset[str] = frozenset()
-    """The heads whose source needs no task, if it is not async: one stage reads that edge alone, a quick one, and nobody measures
-    who waits."""
+    """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
     driven: frozenset[str] = frozenset()
     """Of these, the heads which are the first stages of chains: a source that is async has the chain go on before it waits."""
     chains: tuple[tuple[int, ...], ...] = ()
@@ -347,7 +346,7 @@ class _Planner:
         if times_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
             return frozenset()
         alone = {one.inputs[0].edges for one in stages if len(one.inputs) == 1}
-        return frozenset(name for name, edge in heads.items() if (edge,) in alone and self._edges[edge].is_quick)
+        return frozenset(name for name, edge in heads.items() if (edge,) in alone)
 
     def _loop(self, names: frozenset[str]) -> LoopPlan:
         stages = frozenset(self._index[name] for name in names)
