@@ -6,14 +6,27 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from contextvars import Context, copy_context
 from typing import Any
 
 import pytest
 from anyio import Event, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from streamflow import MapStage, Pipeline, PipelineBuilder, PipelineConfig, ReceiveEnd, SendEnd, TextElement, stage
+from streamflow import (
+    MapStage,
+    Pipeline,
+    PipelineBuilder,
+    PipelineConfig,
+    ReceiveEnd,
+    RunContext,
+    SendEnd,
+    TextElement,
+    current_run,
+    stage,
+)
 from streamflow.channels._late import NO_BUFFER
+from streamflow.errors import RunStateError
 
 RUNS = 20
 
@@ -34,7 +47,7 @@ def _of_functions() -> Pipeline:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "most"), [(_of_generators(), 135), (_of_functions(), 75)], ids=["generators", "fused"]
+    ("pipeline", "most"), [(_of_generators(), 122), (_of_functions(), 62)], ids=["generators", "fused"]
 )
 def test_a_run_that_waits_for_its_input_holds_few_objects(pipeline: Pipeline, most: int) -> None:
     """Issue 10, goal 8: what few runs need is made when it is needed, and what all runs share is shared."""
@@ -142,3 +155,28 @@ async def test_a_run_that_has_ended_is_gone_without_the_garbage_collector(pipeli
         assert link() is None
     finally:
         gc.enable()
+
+
+async def test_what_a_stage_may_ask_of_its_run_is_made_when_it_is_asked_and_is_the_same_each_time() -> None:
+    """Issue 10, goals 6 and 8: most stages take nothing but their ends; whoever asks is told, after the end too."""
+    asked: list[RunContext[object]] = []
+    kept: list[Context] = []
+
+    async def curious(input: ReceiveEnd[TextElement], output: SendEnd[TextElement], run: RunContext[object]) -> None:
+        kept.append(copy_context())
+        asked.extend((run, current_run(), copy_context().run(current_run)))
+        async for element in input:
+            await output.send(element)
+
+    pipeline = PipelineBuilder().chain(stage(curious), passing).build()
+    async with pipeline.execute(deps="given") as run:
+        await wait_all_tasks_blocked()
+        assert [one._asked is None for one in run._engine.stages] == [False, True]
+        run.close_input()
+        async for _element in run:
+            pass
+    assert all(one is asked[0] for one in asked)
+    late = kept[0].run(current_run)
+    assert (late.run_id, late.stage, late.deps) == (run.run_id, "curious", "given")
+    with pytest.raises(RunStateError, match="has ended and cannot start"):
+        late.start_soon(checkpoint)
