@@ -1,7 +1,19 @@
 """streamflow: a runtime for streaming LLM, voice and multimodal pipelines.
 
 Describe a graph of stages; streamflow runs it. Each stage is a long-lived task, stages are connected by bounded channels, and the
-channels carry typed elements. This module holds the kernel's names; features live in the sub-packages.
+channels carry typed elements.
+
+```python
+def shout(element: TextElement) -> TextElement:
+    return TextElement(element.text.upper())
+
+
+print(PipelineBuilder().chain(shout).build().execute_sync("hello").text)  # HELLO
+```
+
+This module holds the kernel's names; features live in the sub-packages: `stages` (what is there already), `providers` (models),
+`agents` (tools), `state` (conversations), `apps` (whole chats), `transports` (to clients), `observe` (events, traces), `testing`
+and others.
 """
 
 from typing import TYPE_CHECKING

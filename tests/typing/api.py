@@ -62,6 +62,7 @@ from streamflow.stages import (
     UnbatchStage,
     WindowStage,
 )
+from streamflow.testing import SinkProbe, misbehaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -291,3 +292,8 @@ def use_errors(failed: StageError, late: RunTimeoutError, refused: BuildError) -
     assert_type(late.kind, TimeoutKind)
     assert_type(late.limit_s, float)
     assert_type(refused.findings, tuple[Finding, ...])
+
+
+def use_testing(probe: SinkProbe) -> Pipeline:
+    """Put what tests bring along into a graph of one's own."""
+    return PipelineBuilder().chain(misbehaving.loses_the_last(), probe.stage()).build()

@@ -375,9 +375,10 @@ class Line:
             self._left = self.move() if self.measure is None else self.measure(self.move)
         except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
             self._error = error
-        if self._left is None and self._error is None and not self.is_settled:
+        is_done = self._left is None and self._error is None and not self.is_settled
+        if is_done and (behind._buffer or not self.source._buffer):
             return True
-        self.wake()
+        self.wake()  # also where all that there was room for has been dropped: nobody reads there who would ask for the rest
         return False
 
     def _ask(self) -> bool:

@@ -125,9 +125,11 @@ class RunTimeoutError(StreamflowError, TimeoutError):
 
     def __str__(self) -> str:
         told = {
-            "run": "{w} did not finish within {s:g} s; raise timeout_s or find the slow stage",
-            "first_element": "{w} gave no element within {s:g} s; raise first_element_timeout_s or find the slow stage",
-            "idle": "{w}: no element moved on any edge for {s:g} s; raise idle_timeout_s or find the stalled stage",
+            "run": "{w} did not finish within {s:g} s; raise timeout_s, or find the slow stage with stall_report_s",
+            "first_element": "{w} gave no element within {s:g} s; raise first_element_timeout_s, or find the slow stage with "
+            "stall_report_s",
+            "idle": "{w}: no element moved on any edge for {s:g} s; raise idle_timeout_s, or find the stalled stage with "
+            "stall_report_s",
             "stage": "{w} neither sent nor asked for an element for {s:g} s; raise its timeout_s or make it faster",
             "backpressure": "{w} stayed full for {s:g} s; raise backpressure_timeout_s or speed up the reader",
         }

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..channels import ReceiveEnd, SendEnd
     from ..runtime import Pipeline
-    from ..stages import StageLike
+    from ..stages import Stage, StageLike
 
 __all__ = ["CancelReason", "ProbeError", "SinkProbe", "SourceProbe", "probed"]
 
@@ -296,7 +296,7 @@ class SinkProbe(_Probe, ObjectSendStream[StreamElement]):
             if self._cancelled is not None and isinstance(elements, Run):
                 await elements.aclose()
 
-    def stage(self) -> BaseStage:
+    def stage(self) -> Stage:
         """Return a sink to put at the end of a chain or a branch; it has the name of the probe."""
         return _ProbeStage(self)
 

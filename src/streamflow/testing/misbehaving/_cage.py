@@ -14,7 +14,7 @@ from ...stages import BaseStage, StageKind
 
 if TYPE_CHECKING:
     from ...elements import StreamElement
-    from ...stages import Accepts
+    from ...stages import Accepts, Stage
 
 __all__ = ["Body", "Memory", "Misbehaviour", "Unusual", "beast", "unusual"]
 
@@ -68,7 +68,7 @@ class Misbehaviour:
     _body: Body = dataclasses.field(repr=False)
     _accepts: Accepts | None = None
 
-    def __call__(self, name: str | None = None) -> BaseStage:
+    def __call__(self, name: str | None = None) -> Stage:
         """Return a new stage that misbehaves.
 
         Args:
@@ -90,7 +90,7 @@ class Unusual:
     _body: Body = dataclasses.field(repr=False)
     _options: tuple[StageKind, Accepts | None, int | None] = (StageKind.TRANSFORM, None, 1)
 
-    def __call__(self, name: str | None = None) -> BaseStage:
+    def __call__(self, name: str | None = None) -> Stage:
         """Return a new stage.
 
         Args:
