@@ -164,6 +164,31 @@ async def test_a_source_and_its_consumer_share_turns(monkeypatch: pytest.MonkeyP
     assert turns <= (640 // 64 + 3 if anyio_backend_name == "asyncio" else 0)
 
 
+@pytest.mark.parametrize("capacity", [1, 16])
+@pytest.mark.parametrize(("source_s", "consumer_s"), [(1, 3), (3, 1), (0, 1), (1, 0), (1, 1)])
+async def test_source_and_consumer_may_each_pause_where_they_like(
+    capacity: int, source_s: int, consumer_s: int
+) -> None:
+    """semantics 16.8: whichever is the faster one, both edges of the chain are dealt with when the other comes."""
+
+    async def slow() -> AsyncIterator[TextElement]:
+        for number in range(70):
+            yield TextElement(str(number))
+            if source_s:
+                await anyio.sleep(source_s)
+
+    pipeline = PipelineBuilder(PipelineConfig(buffer_size=capacity)).chain(same("a"), same("b")).build()
+    got: list[str] = []
+    with anyio.fail_after(1000):
+        async with pipeline.execute(slow()) as run:
+            async for element in run:
+                got.append(told(element))
+                if consumer_s:
+                    await anyio.sleep(consumer_s)
+
+    assert got == [*map(str, range(70)), "EndOfStream"]
+
+
 async def test_a_function_may_wake_the_source_that_it_is_called_by() -> None:
     """semantics 16.8: what feeds the source from inside the pipeline finds it about to wait, or waiting."""
     send: SendEnd[TextElement]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
@@ -13,7 +14,17 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow import FilterStage, MapStage, PipelineBuilder, PipelineConfig, StageError, TextElement
+from streamflow import (
+    FilterStage,
+    MapStage,
+    PipelineBuilder,
+    PipelineConfig,
+    ReceiveEnd,
+    SendEnd,
+    StageError,
+    TextElement,
+    stage,
+)
 from streamflow.stages import TeeStage, current_run
 from streamflow.testing import assert_all_stages_stopped
 
@@ -262,6 +273,28 @@ async def test_what_is_left_to_a_reader_that_does_not_come_is_done_for_whoever_l
     assert got == list(range(len(got)))
     assert adds_up(run)
     assert 0 <= len(pulled) - len(got) <= 1, "what the source had in hand may not be admitted any more"
+
+
+@pytest.mark.parametrize("chained", [1, 2])
+async def test_a_stage_that_looks_without_waiting_finds_what_a_chain_gives(chained: int):
+    """semantics 16.7: though it never comes to the checkpoint that a source that is pulled would have its reader take."""
+
+    async def poll(input: ReceiveEnd[TextElement], output: SendEnd[TextElement]) -> None:
+        for number in range(200):
+            while (element := input.try_receive() if number % 2 else at_once(input)) is None:
+                await checkpoint()
+            await output.send(element)
+
+    def at_once(input: ReceiveEnd[TextElement]) -> TextElement | None:
+        with contextlib.suppress(anyio.WouldBlock):
+            return input.receive_nowait()
+        return None
+
+    stages = [same(f"s{number}") for number in range(chained)]
+    pipeline = PipelineBuilder().chain(*stages, stage(name="poll")(poll)).build()
+    with anyio.fail_after(1):
+        async with pipeline.execute(texts(300)) as run:
+            assert await read(run) == [str(number) for number in range(200)]
 
 
 @pytest.mark.parametrize("source", [texts, slow_texts])
