@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, TypeAlias, cast
 
 from ..channels import ReceiveEnd, SendEnd, _wait, pass_head
-from ..runtime import _chain, _consuming, _feeding
+from ..runtime import _chain, _consuming, _engine, _feeding
 from ..stages import _loops
 
 if TYPE_CHECKING:
@@ -76,8 +76,13 @@ def _replacements(hook: EdgeHook) -> Iterator[tuple[object, str, object]]:
     yield _chain, "pass_head", _late_head(hook)
     yield _chain.Chain, "_has_line", _never
     yield _loops, "can_pump", _never  # bursts are no operations: elements go one by one, and a source has a task
-    for module in (_feeding, _consuming):
-        yield module, "is_quick_edge", _never
+    yield _consuming, "is_quick_edge", _never
+    yield _engine, "feeder_of", _feeder_with_a_task
+
+
+def _feeder_with_a_task(*about: Any, may_be_pulled: bool, may_be_driven: bool) -> Any:
+    del may_be_pulled
+    return _feeding.feeder_of(*about, may_be_pulled=False, may_be_driven=may_be_driven)
 
 
 def _with_subclasses(owner: type[object]) -> Iterator[type[object]]:
