@@ -170,7 +170,9 @@ async def test_busy_blocked_and_idle_are_the_life_of_a_stage(
         if edge.wait is not None:
             assert edge.wait.count == edge.counts.received
             assert edge.peak is not None
-            assert edge.peak <= capacity
+            assert (
+                edge.peak <= capacity + fan
+            )  # below a fork a boundary may have its marker behind it, beyond the bound
 
 
 async def test_each_state_is_told_as_long_as_it_lasts() -> None:

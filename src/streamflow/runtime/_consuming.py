@@ -123,6 +123,7 @@ class _PlainIteration(Iteration):
         outcome = self._outcome
         del self  # see `Iteration`
         if outlet.state == "completed" and not (outlet.attention or outlet._buffer):
+            forbid_elsewhere(outcome.engine)
             return await outcome.next_of_the_end()  # without asking the edge, which would raise its end
         return await _pull(outlet, outcome)
 
