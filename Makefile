@@ -42,7 +42,7 @@ coverage: $(VENV)/.stamp-test ## run the tests once more under coverage, and hol
 test-fast: $(VENV)/.stamp-test ## run the tests that take a blink; takes ARGS
 	@$(PY) -m pytest -m "not slow and not services" $(ARGS)
 
-conformance: $(VENV)/.stamp-test ## try all that the package ships by every rule, in every circumstance, on ten times the examples; takes ARGS
+conformance: $(VENV)/.stamp-test ## try all that the package ships by every rule, in every circumstance, on ten times the examples, 5 minutes; takes ARGS
 	@CONFORMANCE_EFFORT=10 $(PY) -m pytest tests/contracts tests/testing/test_check_runtime.py -n auto -m "not services" $(ARGS)
 
 test-services: $(VENV)/.stamp-test ## run the tests that start a real server process; takes ARGS

@@ -186,6 +186,31 @@ async def test_a_function_may_wake_the_source_that_it_is_called_by() -> None:
     assert got[:-1] == ["x" * (number + 1) for number in range(50)]
 
 
+@pytest.mark.slow
+@given(st.integers(0, 20), st.integers(1, 30), st.integers(1, 4))
+async def test_what_comes_behind_much_that_is_dropped_is_out_before_the_source_waits(
+    kept: int, dropped: int, capacity: int
+) -> None:
+    """semantics 5.3, 16.8: also where a burst is cut by the room behind it, and nothing is left of it."""
+
+    async def source() -> AsyncIterator[TextElement]:
+        for texts in (["k"] * kept, [*["d"] * dropped, "last"]):
+            for text in texts:
+                yield TextElement(text)
+            await anyio.sleep(1)
+
+    async def behind(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+        async for element in stream:
+            yield element
+
+    builder = PipelineBuilder().add(FilterStage(lambda element: element.text != "d", name="keep")).add(behind)
+    pipeline = builder.connect("keep", "behind", buffer=capacity).build()
+    began = anyio.current_time()
+    async with pipeline.execute(source()) as run:
+        came = [(told(element), anyio.current_time() - began) async for element in run]
+    assert came == [("k", 0)] * kept + [("last", 1), ("EndOfStream", 2)]
+
+
 @pytest.mark.parametrize("how", ["cancel", "drain", "interrupt", "break"])
 async def test_a_run_may_end_while_its_source_waits(how: str) -> None:
     """semantics 16.8: the chain, which waits for the source to have it go on, is told."""

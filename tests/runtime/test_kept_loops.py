@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import selectors
 import signal
+import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import anyio.lowlevel
 import pytest
@@ -15,6 +18,12 @@ from streamflow import PipelineBuilder, TextElement, stage
 from streamflow.runtime._backend import keep_loop, run_once
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("SEEN", default="nothing")
+
+
+@stage
+async def passes(stream: AsyncIterator[TextElement]) -> AsyncIterator[TextElement]:
+    async for element in stream:
+        yield element
 
 
 @pytest.fixture(autouse=True)
@@ -264,3 +273,85 @@ def test_a_call_that_is_cancelled_before_its_first_step_ends() -> None:
         kept.pop().cancel()
     finally:
         loop.close()
+
+
+def test_a_call_that_waits_for_nothing_opens_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """semantics 9.1: the sockets by which a loop is woken are made when it waits, so a call that does not wait needs none."""
+
+    def refuse() -> NoReturn:
+        raise OSError("too many open files")
+
+    pipeline = PipelineBuilder().chain(passes).build()
+    monkeypatch.setattr(socket, "socketpair", refuse)
+    assert pipeline.execute_sync("x").text == "x"
+    with pytest.raises(OSError, match="too many open files"):
+        run_once(lambda: asyncio.sleep(0.001), "asyncio")
+    monkeypatch.undo()
+    assert pipeline.execute_sync("x").text == "x"
+
+
+def test_a_loop_that_begins_to_wait_does_not_miss_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """semantics 9.1: what another thread calls while the loop makes its sockets is called, though there was none to wake it by."""
+    make = selectors.DefaultSelector
+    done: list[asyncio.Event] = []
+
+    def call_meanwhile() -> selectors.BaseSelector:
+        loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=loop.call_soon_threadsafe, args=(done[0].set,))
+        thread.start()
+        thread.join()
+        return make()
+
+    async def work() -> str:
+        done.append(asyncio.Event())
+        await done[0].wait()
+        return "result"
+
+    monkeypatch.setattr(selectors, "DefaultSelector", call_meanwhile)
+    assert run_once(work, "asyncio") == "result"
+
+
+@pytest.mark.real_clock
+def test_signals_files_timers_and_threads_reach_a_blocking_call() -> None:
+    """semantics 9.1: the loop of a blocking call is the usual one for all that a stage may wait for."""
+
+    async def work() -> list[str]:
+        loop = asyncio.get_running_loop()
+        heard: list[str] = []
+        signalled = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, signalled.set)
+        loop.call_soon(signal.raise_signal, signal.SIGUSR1)
+        await signalled.wait()
+        heard.append("signal")
+        here, there = socket.socketpair()
+        with here, there:
+            here.setblocking(False)
+            there.setblocking(False)
+            loop.call_soon(there.send, b"file")
+            heard.append((await loop.sock_recv(here, 10)).decode())
+        await asyncio.sleep(0.001)
+        heard.extend(("timer", await asyncio.to_thread(lambda: "thread")))
+        return heard
+
+    assert run_once(work, "asyncio") == ["signal", "file", "timer", "thread"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_blocking_call_runs_on_the_loop_of_the_programs_policy() -> None:
+    """semantics 9.1: who has chosen another event loop, as uvloop's users do, gets that."""
+
+    class OwnLoop(asyncio.SelectorEventLoop):
+        pass
+
+    class OwnPolicy(asyncio.DefaultEventLoopPolicy):
+        _loop_factory = OwnLoop
+
+    async def work() -> type:
+        return type(asyncio.get_running_loop())
+
+    known: Any = asyncio  # policies are deprecated in Python 3.14
+    known.set_event_loop_policy(OwnPolicy())
+    try:
+        assert run_once(work, "asyncio") is OwnLoop
+    finally:
+        known.set_event_loop_policy(None)

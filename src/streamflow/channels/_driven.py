@@ -59,8 +59,8 @@ def drive(
             asked = step(given.pop())
         except StopIteration:
             return
-        line = edge._reader() if edge._buffer else None
-        if line is not None:
+        line = edge._reader() if edge._buffer and not edge._turns else None
+        if line is not None:  # which a source that waits for room here has had go on before
             line.hear_pause(may_call=may_call)
         given.append(asked)
         del asked, line  # a future that was cancelled holds what it was cancelled with

@@ -13,8 +13,8 @@ Rules, besides those of `_pump`:
 4. *Who waits for room has nothing in hand*, so it need not be woken to give more: the reader that has made room has the
    functions called, in its own task, while the line's own stays where it waits. Whatever is unusual, an error that a function
    raises included, is kept for that one, which is then woken.
-5. *A source that is pulled has its say*: past the checkpoint that its edge has to take, it is the reader that takes it, when it
-   asks for more; on trio, where turns come in any order, and where no task iterates over what is behind, the line's own task.
+5. *A source that is pulled has its say*: past the checkpoint that its edge has to take, it is the run's consumer that takes it,
+   when it asks for more; where a stage is behind, and on trio, where turns come in any order, the line's own task.
 """
 
 # ruff: noqa: SLF001 - the ends are one object in several parts
@@ -260,11 +260,12 @@ class Line:
         self._full = peer._open_limit()
         if peer.capacity <= WIDE:
             peer._give_more = self._lend
-            peer._low = 0  # as much as there can be in one go: nobody is woken for it
         try:
             if peer.capacity > WIDE:
                 await anyio.lowlevel.checkpoint()
             while self._must_wait(turn):
+                if peer._give_more is not None:
+                    peer._low = 0  # as much as there can be in one go: nobody is woken for it
                 try:
                     await target._turn_to_come(turn)
                 finally:
@@ -289,17 +290,20 @@ class Line:
         """Move something for the reader that has made room; say whether it was done, else the line's task is to be woken."""
         if not self._move_for_another():
             return self._leave_to_reader()
+        if self.source._is_driven and self._ask():
+            self._target._peer._low = -1  # until there is something to move, which its writer tells
+            return True
         return bool(self._target._buffer) or self._ask() or self._leave_to_reader()
 
     def _leave_to_reader(self) -> bool:
-        """Have the reader take the checkpoint that is due, and ask again: no task is woken for it if the reader comes at once."""
+        """Have the consumer take the checkpoint that is due, and ask again: if it comes at once, no task need be woken."""
         source, behind, turn = self.source, self._target._peer, self._turn
         if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left() or source._buffer:
             return False
         if not source._is_refilled or source.received < source._checkpoint_at:
             return False
-        if behind._line is not None or behind._relay is not None or behind._together is None:
-            return False  # who reads has a way of its own; or tasks have their turns in any order, as on trio
+        if behind._pulse is behind._senders_pulse or behind._relay is not None or behind._together is None:
+            return False  # a stage, which may look without waiting, or a merge; or turns come in any order, as on trio
         pull_when_asked(behind, self._go_on)
         behind._checkpoint_at = behind.received
         self._is_left = True
@@ -308,10 +312,13 @@ class Line:
     def _go_on(self) -> None:
         """Move something for the reader, which asks; if it has let nobody else run, the line's task does."""
         source, behind = self.source, self._target._peer
-        if behind._checkpoint_at > behind.received:
-            source._checkpoint_at = source.received + WIDE
+        others_had_their_turn = behind._checkpoint_at > behind.received
         self._take_back()
-        behind._wake_sender()
+        if others_had_their_turn:
+            source._checkpoint_at = source.received + WIDE
+            behind._wake_sender()
+        else:
+            self.wake()
 
     def _take_back(self) -> None:
         """Leave nothing to the reader any more."""
@@ -330,21 +337,22 @@ class Line:
 
     def push(self) -> bool:
         """Move what has been put into the first edge, for who has done that; say whether the line's task need not look itself."""
-        if self._target._peer._give_more is None:
+        behind = self._target._peer
+        if behind._give_more is None:
             return False
+        behind._low = 0
         is_done = self._move_for_another()
         if not is_done:
             self.wake()
         return is_done
 
     def hear_pause(self, *, may_call: bool) -> None:
-        """Hear that who writes the first edge, which is driven, is about to wait.
+        """Hear that who writes the first edge, which is driven, is about to wait, and not for room there.
 
         Args:
             may_call: Whether the functions may be called now.
         """
-        # If it waits for room here, it has had the line go on before.
-        if not self.source._turns and not (may_call and self.push()):
+        if not (may_call and self.push()):
             self.wake()
 
     def wake(self) -> None:
@@ -355,7 +363,9 @@ class Line:
     def _move_for_another(self) -> bool:
         """Move what is there for another task, while the line's own waits for room; say whether that one may go on waiting."""
         turn, behind = self._turn, self._target._peer
-        if turn is None or turn.waiter is None or turn.waiter.done() or self.has_left():
+        if turn is None or turn.waiter is None or turn.waiter.done():
+            return False
+        if self.is_settled or self._left is not None or self._error is not None:  # `has_left()`, without the call
             return False
         if len(behind._buffer) >= self._full:
             return True
@@ -365,9 +375,10 @@ class Line:
             self._left = self.move() if self.measure is None else self.measure(self.move)
         except BaseException as error:  # noqa: BLE001 - kept for the task whose function it is
             self._error = error
-        if self._left is None and self._error is None and not self.is_settled:
+        is_done = self._left is None and self._error is None and not self.is_settled
+        if is_done and (behind._buffer or not self.source._buffer):
             return True
-        self.wake()
+        self.wake()  # also where all that there was room for has been dropped: nobody reads there who would ask for the rest
         return False
 
     def _ask(self) -> bool:

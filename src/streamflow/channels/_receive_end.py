@@ -51,8 +51,10 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
     """
 
     # As in `Wakes`. What most edges never need, or need late, is told by the class, so that thousands of runs fit into memory.
-    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "backlog", "name", "received")
+    __slots__ = ("_admit", "_plain", "_receiving", "_sender", "asked_at", "attention", "name", "received")
 
+    backlog: Sequence[T_co] = vars(Wakes)["_buffer"]  # another name of that slot
+    """What is in the edge, in the order in which it leaves; to be looked at only."""
     _forward: SendEnd[Any] | None = None
     _feeds: SendEnd[Any] | None = None  # the first one of these, which its reader writes whatever is between
     _aside: deque[Any] | None = None
@@ -108,8 +110,6 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """Elements handed out or passed on so far."""
         self.asked_at: int = -1
         """The `position` at which the reader has waited last: while it is still there, the reader has nothing in hand."""
-        self.backlog: Sequence[T_co] = self._buffer
-        """What is in the edge, in the order in which it leaves; to be looked at only."""
         self._low = capacity // 2
         self.name: str = name
         """The edge, as `a → b`."""
@@ -272,9 +272,8 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """Elements that have left the head of the edge, those kept aside included; the ordinal of the one in hand is one less."""
         return self.received + (len(self._aside) if self._aside is not None else 0)
 
-    @property
     def has_rest(self) -> bool:
-        """Whether there may be something for `pass_rest()` or `pass_aside()`."""
+        """Say whether there may be something for `pass_rest()` or `pass_aside()`."""
         return bool(self._buffer or self._aside) or self._is_refilled
 
     async def pass_rest(self) -> None:
@@ -352,19 +351,20 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
                 self._discard(reason)
         if self.state != "open":
             return
-        self.state, self.reason, self._cause = state, reason, cause
-        fork = self._sender._fork if self._sender is not None and state == "cancelled" else None
-        if self._sender is not None:
-            self._sender._limit = -1
-            self._sender._debtor = None
-            self._sender = None  # the ends no longer know each other: nothing waits for the garbage collector
+        sender, self.state, self._sender = self._sender, state, None  # the ends no longer know each other: no garbage
+        if sender is not None:
+            sender._limit = -1
+            sender._debtor = None
+        if state != "completed":
+            self.reason, self._cause = reason, cause
         if self._waiter is not None:
             self._wake()
         if self._turns:
             self._wake_senders()
-        essential_to = fork() if fork is not None else None
-        if essential_to is not None:
-            essential_to.lose_essential()
+        if state == "cancelled" and sender is not None and sender._fork is not None:
+            essential_to = sender._fork()
+            if essential_to is not None:
+                essential_to.lose_essential()
 
     def _raise_unless_completed(self) -> None:
         # The end itself is raised by the callers, as a class: an exception in a local of the frame that raises it is a cycle.
@@ -479,7 +479,7 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
         """Have a buffer, if there was none yet; see `_late`."""
         if self._buffer is NO_BUFFER:
             buffer: deque[T_co] = deque()
-            self.backlog = self._buffer = buffer
+            self._buffer = buffer
             sender = self._sender
             if sender is not None:
                 sender._buffer, sender._append = buffer, buffer.append

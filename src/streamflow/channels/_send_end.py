@@ -280,6 +280,8 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     def _fits_above_limit(self, _item: T_contra) -> bool:
         """Say whether an element may enter though `_limit` seems reached; see `_arrival`, and `_lanes`, for others."""
+        if self._peer._is_driven:
+            return self._peer._carry_on()
         self._peer._catch_up_with_merge()
         return len(self._buffer) < self._limit
 
@@ -450,9 +452,6 @@ class SendEnd(ObjectSendStream[T_contra]):
             await self._debtor.pass_aside()
         if item is not None and self._stops(item):
             await self._drop_in_turn(item)
-            return
-        if self._peer._is_driven and self._peer._carry_on() and item is not None and type(item) in self._plain:
-            self._append(item)
             return
         turn = self._queue_up(item if rest is None else rest[0])
         try:

@@ -125,11 +125,9 @@ class SweptEnd:
 
     def _carry_on(self) -> bool:
         """Have what is here go through the functions of the line that reads it, and say whether there is room then."""
-        line = self._reader()
-        if (
-            line is None or self.received >= self._checkpoint_at
-        ):  # others have their turn while the line's task moves it
-            self._leave_line()
+        line = None if self._line is None else self._line()
+        if line is None or self.received >= self._checkpoint_at:
+            self._leave_line()  # others have their turn while the line's task moves it
             return False
         return line.push() and self._sender is not None and len(self._buffer) < self._sender._limit
 

@@ -278,7 +278,6 @@ def trace_merge(end: MergeEnd[object], merge: MergePlace, target: StagePlace, no
 def _put_in(receive: ReceiveEnd[object], buffer: deque[object]) -> None:
     assert not receive._buffer, "it has just been opened"
     receive._buffer = buffer
-    receive.backlog = buffer
 
 
 def _cut(origin: Origin, most: int) -> Origin:

@@ -25,6 +25,7 @@ from .._records import Record
 from ..channels import running_trio
 from ..errors import RunStateError
 from ._ctrl_c import CtrlC
+from ._late_means import LateMeans
 from ._swallowing import REASON, Mark, Redelivery, Throttle
 
 if TYPE_CHECKING:
@@ -163,9 +164,9 @@ class _AsyncioBackend:
             task.add_done_callback(struck, context=context)
         return task
 
-    def has_begun(self, task: object, struck: Callable[[object], None]) -> None:
+    def has_begun(self, task: Any, struck: Callable[[object], None]) -> None:
         # Called back, the task would outlive its last step by a turn of the loop, and all that its context holds with it.
-        cast("asyncio.Task[None]", task).remove_done_callback(struck)
+        task.remove_done_callback(struck)
 
     def hold(self, task: object) -> Task:
         return _AsyncioTask(self._loop, cast("asyncio.Task[None]", task))
@@ -341,11 +342,25 @@ class KeptLoop(Protocol):
         ...
 
 
+class _LateLoop(LateMeans, asyncio.SelectorEventLoop):
+    """The usual event loop, without what it takes to wait until it does."""
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that `asyncio.run()` would use."""
+    if sys.version_info < (3, 14):  # in which there are policies, and whose loops we know
+        known: Any = asyncio
+        policy = known.get_event_loop_policy()
+        if type(policy) is known.DefaultEventLoopPolicy and policy._loop_factory is asyncio.SelectorEventLoop:  # noqa: SLF001
+            return _LateLoop()
+    return asyncio.new_event_loop()
+
+
 class _KeptAsyncio:
     """What `asyncio.Runner` does, in as few turns of the loop as can be: it costs as much as a short run."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_loop()
         self._is_tidy = False
         self._is_closing = False
         self._awaited: object = None  # tells the call that waits for its end from one that was left in the middle

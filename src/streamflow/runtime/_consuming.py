@@ -55,9 +55,8 @@ class Outcome:
         """Return what comes after the last data: the notice of a failure, then the end; then raise the failure, then stop."""
         engine = self.engine
         if not (self.end_told or self.over):
+            forbid_elsewhere(engine)
             if engine.has_tasks():
-                if not engine.jobs.backend.is_here():
-                    forbid_elsewhere(engine)
                 await engine.finish_last_stages()
                 await engine.finish(shield=False)
             else:
@@ -199,9 +198,8 @@ def forbid_elsewhere(engine: Engine) -> None:
 
 
 async def _pull(outlet: ReceiveEnd[StreamElement], outcome: Outcome) -> StreamElement:
-    if not outcome.engine.jobs.backend.is_here():
-        forbid_elsewhere(outcome.engine)
     if not outcome.end_told:
+        forbid_elsewhere(outcome.engine)
         try:
             return outcome.see(await outlet.__anext__())
         except (StopAsyncIteration, ChannelClosedError):

@@ -221,8 +221,9 @@ class Engine(RunView):
 
     def stage_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)
-        for helper in stage.helpers:
-            helper.cancel()
+        if stage.helpers:
+            for helper in stage.helpers:
+                helper.cancel()
         if stage.clock is not None:
             stage.clock.busy_since = None
         if error is not None and not stage.is_expected(job, error, anyio.get_cancelled_exc_class()):
@@ -241,10 +242,14 @@ class Engine(RunView):
         if self.plan.supervises:
             for one in self._supervisors.values():
                 one.look()
-        for head, feeder in tuple(self._feeders.items()) if self._feeders else ():
+        if self._feeders:
+            self._end_unneeded_sources()
+        self._settle(job.weight)
+
+    def _end_unneeded_sources(self) -> None:
+        for head, feeder in tuple(self._feeders.items()):
             if self._last_stages.isdisjoint(self.plan.served[head]) or not (feeder.weight or self.inlets[head].is_open):
                 feeder.cancel()
-        self._settle(job.weight)
 
     def _helper_ended(self, stage: StageRun, job: Job, error: BaseException | None) -> None:
         self.jobs.remove(job)

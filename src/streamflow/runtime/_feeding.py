@@ -14,7 +14,7 @@ from itertools import chain
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
-from ..channels import driven, has_lanes, is_plain_edge, is_quick_edge, pull_into, pull_into_lanes, pull_when_asked
+from ..channels import driven, has_lanes, pull_into, pull_into_lanes, pull_when_asked
 from ..stages import as_element, close_source, feed, is_async
 from ._jobs import Job
 from ._task_meter import as_coroutine
@@ -52,15 +52,15 @@ def feeder_of(  # noqa: PLR0917 - once for each run
         head: The stage that it feeds.
         ended: Told, with that, when it has ended, and with what.
         context: What it sees.
-        may_be_pulled: Whether one stage reads that edge, and nothing else.
-        may_be_driven: Whether that is the first one of a chain.
+        may_be_pulled: Whether one stage reads that edge, and nothing else, and it is a quick one.
+        may_be_driven: Whether that is the first one of a chain, and the edge is plain.
     """
     work = _feed
-    if may_be_pulled and is_quick_edge(ends[0]) and is_quick_edge(ends[1]):
+    if may_be_pulled:
         if not is_async(source):
             pulled = LanedSource if has_lanes(ends[0]) else PulledSource
             return pulled(name, cast("Iterable[StreamElement | str]", source), ends, ended, context, about=(head,))
-        if may_be_driven and is_plain_edge(ends[0]):
+        if may_be_driven:
             work = _feed_driven
     feeder = Job(name, work, ended, context, (head, source, ends[0]))
     feeder.instead = _close

@@ -199,7 +199,8 @@ class Plan(Record, frozen=True):
     row: tuple[tuple[str, int, Callable[[object], bool], set[type]], ...] = ()
     """If so, what `open_row()` is given: of each edge its name, capacity, gate, and the types that this has let through."""
     pulled: frozenset[str] = frozenset()
-    """The heads whose source needs no task, if it is not async: one stage reads that edge alone, and nobody measures who waits."""
+    """The heads whose source needs no task, if it is not async: one stage reads that edge alone, a quick one, and nobody measures
+    who waits."""
     driven: frozenset[str] = frozenset()
     """Of these, the heads which are the first stages of chains: a source that is async has the chain go on before it waits."""
     chains: tuple[tuple[int, ...], ...] = ()
@@ -317,7 +318,11 @@ class _Planner:
             ways=(ways := self._ways(stages)),
             row=tuple((one.name, one.capacity, one.gate, one.plain) for one in self._edges) if ways else (),
             pulled=pulled,
-            driven=frozenset(name for name in pulled if numbers[name] in {places[0] for places in chains}),
+            driven=frozenset(
+                name
+                for name in pulled
+                if numbers[name] in {places[0] for places in chains} and self._edges[heads[name]].is_plain
+            ),
             chains=chains,
             orderings=orderings,
             above=forks_above(self._forks, self._reach),
@@ -342,7 +347,7 @@ class _Planner:
         if times_all(self._config) or any(node.stage.timeout_s is not None for node in self._nodes):
             return frozenset()
         alone = {one.inputs[0].edges for one in stages if len(one.inputs) == 1}
-        return frozenset(name for name, edge in heads.items() if (edge,) in alone)
+        return frozenset(name for name, edge in heads.items() if (edge,) in alone and self._edges[edge].is_quick)
 
     def _loop(self, names: frozenset[str]) -> LoopPlan:
         stages = frozenset(self._index[name] for name in names)

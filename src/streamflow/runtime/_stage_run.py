@@ -194,7 +194,7 @@ class StageRun(Job):
                 except anyio.EndOfStream:
                     if not self.has_met_end():
                         raise
-                if self.has_rest:
+                if self.has_rest():
                     await pass_rest(self)
             elif self.instead is not None:
                 await self.instead(self, self.rest)
@@ -269,11 +269,10 @@ class StageRun(Job):
                 pulse.runnable += 1
                 self.waits_for_helpers = False
 
-    @property
     def has_rest(self) -> bool:
-        """Whether something may be left to pass it by."""
+        """Say whether something may be left to pass it by."""
         for one in self.inputs:  # noqa: SIM110 - most stages have one input, and any() costs a generator
-            if one.has_rest:
+            if one.has_rest():
                 return True
         return False
 
@@ -322,7 +321,7 @@ class StageRun(Job):
     def close_inputs(self, reason: CloseReason) -> None:
         """Tell all that feed it that it takes no more."""
         for one in self.inputs:
-            if one.state == "open" or one.has_rest:  # most have ended, and been read to the end
+            if one.state == "open" or one.has_rest():  # most have ended, and been read to the end
                 one.close(reason)
 
     def has_met_end(self) -> bool:
