@@ -168,6 +168,12 @@ def wrong_docstring(city: str):
     """
 
 
+class HasMethod:
+    def look_up(self, city: str) -> str:
+        """Look a city up."""
+        return city
+
+
 class Opaque:
     pass
 
@@ -180,6 +186,7 @@ def opaque(one: Opaque):
     ("func", "told"),
     [
         (no_annotation, "'city' has no annotation"),
+        (HasMethod.look_up, "tool(thing.method)"),
         (many, "'cities'"),
         (unknown, "Nowhere"),
         (wrong_docstring, "'town', which is no parameter"),

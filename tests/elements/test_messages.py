@@ -11,6 +11,7 @@ from streamflow.elements import (
     FilePart,
     ImagePart,
     Message,
+    MessageElement,
     Metadata,
     TextPart,
     ThinkingPart,
@@ -35,10 +36,12 @@ def test_text_and_parts_read_the_same_from_both_forms():
     assert Message("user", "").parts == ()
 
 
-def test_a_role_that_there_is_not_is_refused():
+def test_a_role_that_there_is_not_and_a_message_that_is_none_are_refused():
     """semantics 11.2: a misspelt role is told where the message is made, and not by a server."""
     with pytest.raises(ElementError, match="'bot' is no role; there are 'system', 'user', 'assistant', 'tool'"):
         Message("bot", "hi")
+    with pytest.raises(ElementError, match=r"MessageElement\.message is of type str; give a Message"):
+        MessageElement("hi")
 
 
 def test_the_text_of_a_message_is_its_text_parts_alone():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow.agents import AgentStage
-from streamflow.apps import ChatService
+from streamflow.apps import ChatService, ChatSession
 from streamflow.elements import Message, MessageElement, TextElement, ThinkingElement, ThinkingPart, UsageElement
 from streamflow.errors import ConfigError, ProviderError
 from streamflow.providers import (
@@ -21,7 +21,7 @@ from streamflow.providers import (
     TimeoutProvider,
     split_words,
 )
-from streamflow.state import MemoryStore
+from streamflow.state import MemoryStore, StateStoreLoadStage, StateStoreSaveStage
 
 
 def request(text: str, **options) -> ModelRequest:
@@ -180,6 +180,9 @@ WRONG = [
     (lambda: FallbackProvider(ScriptedProvider(), "sk-123"), "provider"),
     (lambda: ChatService(ScriptedProvider(), MemoryStore()), "store"),
     (lambda: ChatService(MemoryStore(), "openai:gpt-5-mini"), "provider"),
+    (lambda: StateStoreLoadStage("chat.db"), "store"),
+    (lambda: StateStoreSaveStage("redis://:sk-123@host"), "store"),
+    (lambda: ChatSession("openai:gpt-5-mini"), "pipeline"),
 ]
 
 

@@ -31,7 +31,7 @@ from streamflow import (
     UsageElement,
     stage,
 )
-from streamflow.elements import Usage
+from streamflow.elements import Message, Usage
 from streamflow.errors import ElementError
 from streamflow.stages import ALL_DATA, EVERYTHING, ElementTypes, admission, is_accepted
 from streamflow.testing import run_stage
@@ -76,6 +76,11 @@ def test_control_reaches_only_those_who_name_it(kind: type, accepts: ElementType
         (None, "stage 'x' sent None, which is no element; send nothing instead, or a StreamElement"),
         ("a", "stage 'x' sent 'a' (str), which is no StreamElement; wrap it, as in TextElement(…)"),
         (b"a", "stage 'x' sent b'a' (bytes), which is no StreamElement; wrap it, as in DataElement(name, value)"),
+        (
+            [TextElement("a")],
+            "(list), which is no StreamElement; to send several, yield each of them, or use a FlatMapStage",
+        ),
+        (Message("user", "a"), "(Message), which is no StreamElement; wrap it, as in MessageElement(message)"),
         (TextElement, "which is no StreamElement"),
         (EndOfStream("done"), "stage 'x' sent EndOfStream, which only the runtime makes; just return, or send TurnEnd"),
     ],

@@ -85,7 +85,12 @@ def arguments_of(func: Callable[..., object], name: str, context: type) -> tuple
         if one.kind in {one.VAR_POSITIONAL, one.VAR_KEYWORD, one.POSITIONAL_ONLY}:
             raise ConfigError("tool", f"{name!r}: parameter {one.name!r} has no name of its own for a model to fill in")
         if hint is inspect.Parameter.empty:
-            raise ConfigError("tool", f"{name!r}: parameter {one.name!r} has no annotation; give it a type")
+            hint = (
+                "make a tool of a method where it has its object: tool(thing.method)"
+                if one.name == "self"
+                else "give it a type"
+            )
+            raise ConfigError("tool", f"{name!r}: parameter {one.name!r} has no annotation; {hint}")
         parameters.append(_Parameter(one.name, hint, one.default, told.get(one.name, "")))
     unknown = sorted(set(told) - {one.name for one in parameters} - {context_name})
     if unknown:

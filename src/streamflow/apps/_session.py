@@ -46,6 +46,9 @@ class ChatSession:
     """
 
     def __init__(self, pipeline: Pipeline, *, history: Iterable[Message] = ()) -> None:
+        if not callable(getattr(pipeline, "execute", None)):
+            what = f"a value of type {type(pipeline).__name__} is no pipeline"
+            raise ConfigError("pipeline", f"{what}; give one, as chat_pipeline(provider) makes it")
         self._pipeline = pipeline
         # No bound: it is the user's conversation, and the prompt takes only its end. Give a new session a shorter history.
         self._history = list(history)

@@ -8,10 +8,11 @@ once. Tags and defaults are part of the encoding: a change of either is a new ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
+from ..errors import ElementError
 from ._base import ControlElement, Priority, StreamElement, WholeElement, freeze_field, freeze_items, require_one_source
 from ._messages import (
     AudioFormat,
@@ -128,12 +129,22 @@ class VideoElement(_PlayedElement, frozen=True, gc=False):
 
 
 class MessageElement(WholeElement, frozen=True):
-    """A whole message: sent once, after its fragments, with their `id`."""
+    """A whole message: sent once, after its fragments, with their `id`.
+
+    Raises:
+        ElementError: If it is none, such as a text.
+    """
 
     message: Message
     """The message."""
     cut: bool = False
     """Whether an interruption cut it short; the message is then what had been said."""
+
+    def __post_init__(self) -> None:
+        given = cast("object", self.message)
+        if not isinstance(given, Message):
+            what = f"MessageElement.message is of type {type(given).__name__}"
+            raise ElementError(f"{what}; give a Message, as MessageElement(Message('user', …))")
 
 
 class ToolCallDelta(StreamElement, frozen=True, gc=False):

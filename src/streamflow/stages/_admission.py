@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..elements import ControlElement, EndOfStream, Marker, StreamElement
+from ..elements import ControlElement, EndOfStream, Marker, Message, StreamElement
 from ..errors import ElementError
 
 if TYPE_CHECKING:
@@ -59,4 +59,9 @@ def _refusal(producer: str, item: object) -> str:
     if item is None:
         return f"stage {producer!r} sent None, which is no element; send nothing instead, or a StreamElement"
     what = f"{producer!r} sent {item!r:.80} ({type(item).__name__}), which is no StreamElement"
-    return f"stage {what}; wrap it, as in {'TextElement(…)' if isinstance(item, str) else 'DataElement(name, value)'}"
+    if isinstance(item, (list, tuple)):
+        return f"stage {what}; to send several, yield each of them, or use a FlatMapStage"
+    wrapped = "TextElement(…)" if isinstance(item, str) else "DataElement(name, value)"
+    if isinstance(item, Message):
+        wrapped = "MessageElement(message)"
+    return f"stage {what}; wrap it, as in {wrapped}"

@@ -1,6 +1,6 @@
 """What stores and their stages are given: a wrong value is refused at once, by the name of its field.
 
-Above: the stores and stages. Below: `_protocol`, `errors`.
+Above: the stores and stages. Below: `_protocol`, `stages`, `errors`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,20 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
+from ..stages import Resource
 
 if TYPE_CHECKING:
     from ._protocol import StoreLimits
 
-__all__ = ["checked_expected", "checked_id", "checked_limits", "checked_seconds", "checked_ttl", "checked_whole"]
+__all__ = [
+    "checked_expected",
+    "checked_id",
+    "checked_limits",
+    "checked_seconds",
+    "checked_store",
+    "checked_ttl",
+    "checked_whole",
+]
 
 
 def checked_id(value: object, what: str, limits: StoreLimits) -> str:
@@ -31,6 +40,17 @@ def checked_id(value: object, what: str, limits: StoreLimits) -> str:
     if any(unicodedata.category(char) in {"Cc", "Cs"} for char in value):
         raise ConfigError(what, f"{value!r:.80} has control characters; leave them out")
     return value
+
+
+def checked_store(store: object, stage: str) -> None:
+    """Check that a stage was given a store, or the resource that opens one.
+
+    Raises:
+        ConfigError: If it is neither; what was given is not repeated, since an address may have a password.
+    """
+    if not isinstance(store, Resource) and not callable(getattr(store, "append", None)):
+        message = f"stage {stage!r}: a value of type {type(store).__name__} is no StateStore"
+        raise ConfigError("store", f"{message}; give one, as SQLiteStore('chat.db'), or a Resource that opens it")
 
 
 def checked_limits(limits: StoreLimits) -> StoreLimits:

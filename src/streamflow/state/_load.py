@@ -20,7 +20,7 @@ from ..elements import (
 )
 from ..errors import ElementError
 from ..stages import BaseStage, Resource, StageKind, as_message
-from ._checks import checked_whole
+from ._checks import checked_store, checked_whole
 from ._turn_input import Desk, TurnInput, checked_conversation, conversation_of
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class StateStoreLoadStage(BaseStage):
         name: str = "load",
     ) -> None:
         super().__init__(name)
+        checked_store(store, name)
         checked_conversation(conversation, name)
         if last is not None:
             checked_whole(last, "last")

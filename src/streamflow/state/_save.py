@@ -23,7 +23,7 @@ from ..elements import (
 )
 from ..errors import ConfigError
 from ..stages import BaseStage, Resource, StageKind
-from ._checks import checked_seconds
+from ._checks import checked_seconds, checked_store
 from ._turn_input import Desk, TurnInput, checked_conversation
 from ._turn_writer import TurnWriter, WriterSettings
 
@@ -118,6 +118,7 @@ class StateStoreSaveStage(BaseStage):
         name: str = "save",
     ) -> None:
         super().__init__(name)
+        checked_store(store, name)
         checked_conversation(conversation, name)
         for field, given, allowed in (
             ("mode", mode, ("incremental", "log", "full")),
