@@ -197,7 +197,10 @@ class ReceiveEnd(SweptEnd, RefilledEnd, Wakes, ObjectReceiveStream[T_co]):
             raise anyio.EndOfStream from None
 
     def try_receive(self) -> T_co | None:
-        """Take the next element if it is there and nothing has to be looked at; else None, always on a watched edge."""
+        """Take the next element if it is there and nothing has to be looked at; else None, always on a watched edge.
+
+        A shortcut before `receive()`, which has more come; whoever polls uses `receive_nowait()`.
+        """
         return self._take() if self._buffer and not self.attention else None
 
     def receive_nowait(self) -> T_co:
