@@ -103,7 +103,7 @@ def pull_into(end: SendEnd[T], items: Iterator[U], convert: Callable[[U], T]) ->
     buffer = end._buffer
     room = peer.capacity - len(buffer)
     most = min(room, max(peer._checkpoint_at - peer.received, 1), WIDE)
-    taken, last = 0, None
+    taken, last = 0, next(iter(plain), None)
     append: Callable[[Any], None] = buffer.append
     for item in islice(items, most):
         if end._limit < 0:
@@ -111,7 +111,6 @@ def pull_into(end: SendEnd[T], items: Iterator[U], convert: Callable[[U], T]) ->
         taken += 1
         kind = type(item)
         if kind is last or kind in plain:
-            last = kind
             append(item)
         else:
             end.send_nowait(convert(item))

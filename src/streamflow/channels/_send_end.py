@@ -122,18 +122,19 @@ class SendEnd(ObjectSendStream[T_contra]):
 
         Cancellation: as `send()`.
         """
-        plain, peer, last = self._plain, self._peer, None
+        plain, peer = self._plain, self._peer
+        last = next(iter(plain), None)  # of those that are plain; told anew at each stop, not for each element
         buffer: deque[Any] = kept(self._buffer)
         try:
             async for item in items:
                 # The fast path of send(), without the call; most streams are of one type.
                 kind = type(item)
                 if (kind is last or kind in plain) and len(buffer) < self._limit:
-                    last = kind
                     buffer.append(item)
                     if peer._waiter is not None:
                         peer._wake()
                 elif peer._is_driven and kind in plain:
+                    last = kind
                     if peer._carry_on():
                         self._append(cast("Any", item))
                     else:
@@ -144,7 +145,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                     # What is plain has met a full edge, or its end; an input of a merge may have more room than it seems.
                     if (kind in plain and peer._relay is None) or not self._try_send_unusual(converted):
                         await self._send_usual_in_turn(converted)
-                    buffer = self._buffer
+                    buffer, last = self._buffer, kind if kind in plain else None
         except BaseException:
             # Here: a coroutine around this one would be held, and passed through, for as long as the stage lives. What has been
             # iterated to its end has closed itself.
@@ -154,12 +155,12 @@ class SendEnd(ObjectSendStream[T_contra]):
 
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
-        plain, peer, last = self._plain, self._peer, None
+        plain, peer = self._plain, self._peer
+        last = next(iter(plain), None)
         buffer: deque[Any] = kept(self._buffer)
         for item in items:
             kind = type(item)
             if (kind is last or kind in plain) and len(buffer) < self._limit:
-                last = kind
                 buffer.append(item)
                 if peer._waiter is not None:
                     peer._wake()
@@ -167,7 +168,7 @@ class SendEnd(ObjectSendStream[T_contra]):
                 converted = convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_usual_in_turn(converted)
-                buffer = self._buffer
+                buffer, last = self._buffer, kind if kind in plain else None
 
     def try_send(self, item: T_contra) -> bool:
         """Put `item` into the channel if that needs no waiting.
