@@ -104,9 +104,9 @@ class _Member:
     __slots__ = ("_is_plain", "context", "failure", "is_in_line", "part", "source", "stage", "step", "target")
 
     def __init__(self, stage: StageRun, step: Step, part: Part) -> None:
-        self.stage = stage
-        self.step = step
-        self.part = part
+        self.stage: StageRun = stage
+        self.step: Step = step
+        self.part: Part = part
         self.context: Context = stage.variables
         self.source: ReceiveEnd[Any] = stage.inputs[0]
         self.target: SendEnd[Any] = stage.output

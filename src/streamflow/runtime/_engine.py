@@ -133,7 +133,7 @@ class Engine(RunView):
         self.started = True
         self._here = remember(self)
         self._clock = clock = RunClock(self.jobs.backend.clock())
-        self.began_s = clock.started
+        self.began_s: float = clock.started
         watches = edge_watches(self, clock)
         self.pulse: Pulse = Pulse(0, self._here)
         is_live = not self._sources
