@@ -105,12 +105,10 @@ def pull_into(end: SendEnd[T], items: Iterator[U], convert: Callable[[U], T]) ->
     most = min(room, max(peer._checkpoint_at - peer.received, 1), WIDE)
     taken, last = 0, next(iter(plain), None)
     append: Callable[[Any], None] = buffer.append
-    for item in islice(items, most):
+    for taken, item in enumerate(islice(items, most), 1):  # noqa: B007 - used behind the loop
         if end._limit < 0:
             return False  # the source itself has ended the run
-        taken += 1
-        kind = type(item)
-        if kind is last or kind in plain:
+        if type(item) is last or type(item) in plain:
             append(item)
         else:
             end.send_nowait(convert(item))

@@ -128,20 +128,19 @@ class SendEnd(ObjectSendStream[T_contra]):
         try:
             async for item in items:
                 # The fast path of send(), without the call; most streams are of one type.
-                kind = type(item)
-                if (kind is last or kind in plain) and len(buffer) < self._limit:
+                if (type(item) is last or type(item) in plain) and len(buffer) < self._limit:
                     buffer.append(item)
                     if peer._waiter is not None:
                         peer._wake()
-                elif peer._is_driven and kind in plain:
-                    last = kind
+                elif peer._is_driven and type(item) in plain:
+                    last = type(item)
                     if peer._carry_on():
                         self._append(cast("Any", item))
                     else:
                         await self._send_in_turn(cast("Any", item))
                         buffer = self._buffer
                 else:
-                    converted = convert(item)
+                    kind, converted = type(item), convert(item)
                     # What is plain has met a full edge, or its end; an input of a merge may have more room than it seems.
                     if (kind in plain and peer._relay is None) or not self._try_send_unusual(converted):
                         await self._send_usual_in_turn(converted)
@@ -159,13 +158,12 @@ class SendEnd(ObjectSendStream[T_contra]):
         last = next(iter(plain), None)
         buffer: deque[Any] = kept(self._buffer)
         for item in items:
-            kind = type(item)
-            if (kind is last or kind in plain) and len(buffer) < self._limit:
+            if (type(item) is last or type(item) in plain) and len(buffer) < self._limit:
                 buffer.append(item)
                 if peer._waiter is not None:
                     peer._wake()
             else:
-                converted = convert(item)
+                kind, converted = type(item), convert(item)
                 if not self._try_send_unusual(converted):
                     await self._send_usual_in_turn(converted)
                 buffer, last = self._buffer, kind if kind in plain else None
