@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import AsyncIterator, Callable
+from types import FrameType
+
 import anyio
 import pytest
 
@@ -43,3 +47,39 @@ async def test_who_has_waited_for_room_takes_no_checkpoint_besides(capacity: int
 
     assert arrived == 500
     assert input.asked_at == -1, "it has been suspended where it reads"
+
+
+@pytest.mark.parametrize("how", ["pulled", "all", "each"])
+def test_another_thread_may_learn_a_type_between_any_two_steps(how: str) -> None:
+    """semantics 2.4: runs of one pipeline share the types that they know, whichever threads they are in."""
+    plain: set[type] = {TextElement}
+    inlet: SendEnd[TextElement]
+    inlet, input = open_channel(16, plain=plain)
+    items = [TextElement("x")] * 3
+
+    async def stream() -> AsyncIterator[TextElement]:
+        for item in items:
+            yield item
+
+    async def put() -> None:
+        if how == "pulled":
+            pull_into(inlet, iter(items), same)
+        else:
+            await (inlet.send_all(stream()) if how == "all" else inlet.send_each(items))
+
+    def learn(_frame: FrameType, _event: str, _arg: object) -> None:
+        plain.add(type("Learned", (), {}))  # as another thread may, wherever Python may change over to it
+
+    def trace(frame: FrameType, _event: str, _arg: object) -> Callable[..., None]:
+        frame.f_trace_opcodes = True
+        return learn
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(StopIteration):
+            put().send(None)  # there is room: it waits for nothing
+    finally:
+        sys.settrace(before)
+    assert [input.receive_nowait() for _ in items] == items
+    assert len(plain) > 2, "nothing was learned meanwhile"

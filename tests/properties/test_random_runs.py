@@ -642,19 +642,25 @@ async def collected(run: Run) -> tuple[list[StreamElement], StageError | None]:
     return got, None
 
 
+async def run_to_its_end(drawn: Drawn) -> tuple[Bench, Reference, list[StreamElement]]:
+    """Run a graph that does not fail, and return it with its reference and with what has left it."""
+    bench = built(drawn)
+    with EdgeLedger() as ledger:
+        got, error = await collected(bench.pipeline.execute(bench.sources()))
+    await assert_all_stages_stopped()
+    assert_balanced(ledger)
+    assert error is None
+    return bench, Reference(drawn), got
+
+
 # The properties
 
 
 @given(graphs())
 async def test_a_random_graph_does_what_its_reference_says(drawn: Drawn) -> None:
     """semantics 3.3, 4.4, 4.5: every copy arrives, in its order, turn by turn; each control element once and in its place."""
-    bench, reference = built(drawn), Reference(drawn)
-    with EdgeLedger() as ledger:
-        got, error = await collected(bench.pipeline.execute(bench.sources()))
-    await assert_all_stages_stopped()
-    assert_balanced(ledger)
+    bench, reference, got = await run_to_its_end(drawn)
 
-    assert error is None
     end = got.pop()
     assert isinstance(end, EndOfStream)
     assert (end.reason, end.totals.elements) == ("done", len(got))
@@ -680,13 +686,8 @@ async def test_a_random_graph_does_what_its_reference_says(drawn: Drawn) -> None
 async def test_several_sources_run_into_one_graph(drawn: Drawn) -> None:
     """semantics 4.3: one source for each head; nothing of either is lost, joined or out of order."""
     assume(len(drawn.heads) == 2)
-    bench, reference = built(drawn), Reference(drawn)
-    with EdgeLedger() as ledger:
-        got, error = await collected(bench.pipeline.execute(bench.sources()))
-    await assert_all_stages_stopped()
-    assert_balanced(ledger)
+    bench, reference, got = await run_to_its_end(drawn)
 
-    assert error is None
     got.pop()
     assert plain(tokens_of(got)) == plain(reference.out())
     wanted = [one for head in drawn.heads if reference.reached(head) for one in control_of(bench.source(head))]
@@ -724,13 +725,8 @@ async def test_each_leaf_alone_gets_its_own_and_all_control(drawn: Drawn) -> Non
 async def test_stages_that_end_early_or_keep_boundaries_stop_nobody_else(drawn: Drawn) -> None:
     """semantics 3.1, 4.5, 5.5: the run ends; what leaves it is in order, and each boundary leaves at most once."""
     assume(drawn.of_kind("early", "keep", "own"))
-    bench, reference = built(drawn), Reference(drawn)
-    with EdgeLedger() as ledger:
-        got, error = await collected(bench.pipeline.execute(bench.sources()))
-    await assert_all_stages_stopped()
-    assert_balanced(ledger)
+    _, reference, got = await run_to_its_end(drawn)
 
-    assert error is None
     assert isinstance(got.pop(), EndOfStream)
     assert not plain(tokens_of(got)) - plain(reference.out())
     assert_in_order(tokens_of(got), reference, prefix=True)
@@ -751,13 +747,8 @@ async def test_stages_that_end_early_or_keep_boundaries_stop_nobody_else(drawn: 
 async def test_turns_stay_whole_whatever_stages_make_of_boundaries(drawn: Drawn) -> None:
     """semantics 4.9: each boundary leaves once, a stage's own ones too, and behind all of its turn, by whichever ways that came."""
     assume(drawn.of_kind("own", "both", "keep"))
-    bench, reference = built(drawn), Reference(drawn)
-    with EdgeLedger() as ledger:
-        got, error = await collected(bench.pipeline.execute(bench.sources()))
-    await assert_all_stages_stopped()
-    assert_balanced(ledger)
+    bench, reference, got = await run_to_its_end(drawn)
 
-    assert error is None
     assert isinstance(got.pop(), EndOfStream)
     assert plain(tokens_of(got)) == plain(reference.out())
     assert_in_order(tokens_of(got), reference, prefix=False)

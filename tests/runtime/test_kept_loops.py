@@ -285,7 +285,7 @@ def test_a_call_that_waits_for_nothing_opens_no_file(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket, "socketpair", refuse)
     assert pipeline.execute_sync("x").text == "x"
     with pytest.raises(OSError, match="too many open files"):
-        run_once(lambda: asyncio.sleep(0.001), "asyncio")
+        run_once(lambda: asyncio.Event().wait(), "asyncio")
     monkeypatch.undo()
     assert pipeline.execute_sync("x").text == "x"
 
@@ -329,7 +329,9 @@ def test_signals_files_timers_and_threads_reach_a_blocking_call() -> None:
             there.setblocking(False)
             loop.call_soon(there.send, b"file")
             heard.append((await loop.sock_recv(here, 10)).decode())
-        await asyncio.sleep(0.001)
+        due = asyncio.Event()
+        loop.call_at(loop.time(), due.set)
+        await due.wait()
         heard.extend(("timer", await asyncio.to_thread(lambda: "thread")))
         return heard
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._send_end import SendEnd
     from ._traced import TracedBuffer
 
-__all__ = ["WIDE", "RefilledEnd", "drop", "pull_into", "pull_when_asked"]
+__all__ = ["WIDE", "RefilledEnd", "drop", "one_of", "pull_into", "pull_when_asked"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -60,6 +60,11 @@ class RefilledEnd:
     def _behind(self) -> int:
         """Return how many elements are in the edges that this one merges."""
         return 0
+
+
+def one_of(plain: set[type]) -> type | None:
+    """Return any of the types that are plain, None if there is none yet."""
+    return next(iter(tuple(plain)), None)  # of a copy: runs of the same pipeline in other threads add to it meanwhile
 
 
 def drop(buffer: deque[Any], count: int) -> None:
@@ -103,7 +108,7 @@ def pull_into(end: SendEnd[T], items: Iterator[U], convert: Callable[[U], T]) ->
     buffer = end._buffer
     room = peer.capacity - len(buffer)
     most = min(room, max(peer._checkpoint_at - peer.received, 1), WIDE)
-    taken, last = 0, next(iter(plain), None)
+    taken, last = 0, one_of(plain)
     append: Callable[[Any], None] = buffer.append
     for taken, item in enumerate(islice(items, most), 1):  # noqa: B007 - used behind the loop
         if end._limit < 0:

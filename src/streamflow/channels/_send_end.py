@@ -19,6 +19,7 @@ from ..elements import ControlElement, Interrupt, Marker, TurnEnd, survives_inte
 from ..errors import ChannelClosedError, OutputClosedError
 from ._late import NO_BUFFER, kept, refuse
 from ._receive_end import WIDE
+from ._refilled import one_of
 from ._wait import Turn
 from ._watching import watched
 
@@ -123,7 +124,7 @@ class SendEnd(ObjectSendStream[T_contra]):
         Cancellation: as `send()`.
         """
         plain, peer = self._plain, self._peer
-        last = next(iter(plain), None)  # of those that are plain; told anew at each stop, not for each element
+        last = one_of(plain)  # told anew at each stop, not for each element
         buffer: deque[Any] = kept(self._buffer)
         try:
             async for item in items:
@@ -155,7 +156,7 @@ class SendEnd(ObjectSendStream[T_contra]):
     async def send_each(self, items: Iterable[U], convert: Callable[[U], T_contra] = as_it_is) -> None:
         """Send everything that `items` gives, as `send_all()` does, from an iterable that is not async."""
         plain, peer = self._plain, self._peer
-        last = next(iter(plain), None)
+        last = one_of(plain)
         buffer: deque[Any] = kept(self._buffer)
         for item in items:
             if (type(item) is last or type(item) in plain) and len(buffer) < self._limit:
